@@ -1,0 +1,217 @@
+"""A ray-tracing campaign: places × areas × BSs × UEs → links on disk."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from uniair.area import footprints, procedural
+from uniair.area.area import Area
+from uniair.area.raster import occupancy
+from uniair.data import shards
+from uniair.data.links import Links
+from uniair.errors import InputError
+from uniair.files import sha256, write_text
+from uniair.propagation.paths import Paths
+from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What to trace.
+
+    Attributes:
+        places: footprint files or folders, `sionna:NAME`, or `procedural:SEED`.
+        root: folder that file names in `places` start from.
+        areas: crops over all places; a place's share goes with the square root of its built-up ground.
+        bs, ue: stations and users an area (5 × 30 is the paper's S1).
+        side: smallest and largest side of a crop, m.
+        rotate: turn each crop by a random angle.
+        coverage: accepted share of ground under buildings.
+        least_buildings: fewest buildings in a crop.
+        least_height: lower buildings are raised to it, m (paper 1: buildings exceed BSs and UEs).
+        bs_height, ue_height: m.
+        pixels: raster of the stored maps.
+        areas_per_shard: areas in one file, the unit of work and of resumption.
+        seed: of everything drawn.
+        ray_tracing: see `RayTracing`.
+    """
+
+    places: tuple[str, ...]
+    root: str = "."
+    areas: int = 100
+    bs: int = 5
+    ue: int = 30
+    side: tuple[float, float] = (120.0, 260.0)
+    rotate: bool = True
+    coverage: tuple[float, float] = (0.05, 0.55)
+    least_buildings: int = 4
+    least_height: float = 7.0
+    bs_height: float = 6.0
+    ue_height: float = 1.5
+    pixels: int = 256
+    areas_per_shard: int = 20
+    seed: int = 0
+    ray_tracing: RayTracing = field(default_factory=RayTracing)
+
+    def __post_init__(self) -> None:
+        if not self.places:
+            raise InputError("campaign: no places; give footprint files, sionna:NAME or procedural:SEED")
+        for name in ("areas", "bs", "ue", "pixels", "areas_per_shard"):
+            if getattr(self, name) < 1:
+                raise InputError(f"campaign: {name} must be at least 1")
+        if not 0 < self.side[0] <= self.side[1]:
+            raise InputError(f"campaign: side {self.side} must be two lengths in metres, the smaller first")
+
+
+    def sources(self) -> list[str]:
+        """The places with `root` in front of file names."""
+        return [p if p.startswith(("sionna:", "procedural:")) else str(Path(self.root) / p) for p in self.places]
+
+
+@lru_cache(maxsize=64)
+def load_place(place: str, seed: int) -> Area:
+    """The whole place, from a file, the sionna-rt wheel or the generator."""
+    if place.startswith("procedural:"):
+        return procedural.city(int(place.removeprefix("procedural:")))
+    return footprints.load(place, seed)
+
+
+def draw_crop(campaign: Campaign, place: str, number: int) -> tuple[Area, np.random.Generator]:
+    """Area `number` of a place, the first crop that passes the filters, and the generator for its BSs and UEs.
+
+    Depends on nothing but the seed, the place's name and the number: never on the workers or on other areas.
+
+    Raises:
+        InputError: no crop of the place passes the filters.
+    """
+    city = load_place(place, campaign.seed)
+    rng = np.random.default_rng([campaign.seed, zlib.crc32(city.name.encode()), number])
+    centres = _centres(place, campaign.seed)
+    for _ in range(300):
+        side = rng.uniform(*campaign.side)
+        rotation = rng.uniform(0, 2 * np.pi) if campaign.rotate else 0.0
+        x, y = centres[rng.integers(len(centres))] + rng.uniform(-side / 4, side / 4, 2) - side / 2
+        area = city.crop(x, y, side, rotation=rotation, name=f"{city.name}/{number:05d}")
+        seen = area.statistics()
+        if seen.buildings >= campaign.least_buildings and campaign.coverage[0] <= seen.coverage <= campaign.coverage[1]:
+            heights = np.maximum(area.heights, campaign.least_height)
+            return Area(area.name, area.footprints, heights, area.bounds, area.attribution), rng
+    raise InputError(f"{place}: no crop of {campaign.side} m passes the filters; widen --coverage or lower --least_buildings")
+
+
+@lru_cache(maxsize=64)
+def _centres(place: str, seed: int) -> NDArray[np.float64]:
+    return shapely.get_coordinates(shapely.centroid(np.asarray(load_place(place, seed).footprints)))
+
+
+def plan(campaign: Campaign) -> list[tuple[str, int]]:
+    """(place, number) of every area, places interleaved so that any prefix covers them all."""
+    places = campaign.sources()
+    cells = np.array([len({tuple(c) for c in (_centres(p, campaign.seed) // 200).astype(int)}) for p in places])
+    share = np.sqrt(cells) / np.sqrt(cells).sum() * campaign.areas
+    quota = np.floor(share).astype(int)
+    quota[np.argsort(quota - share, kind="stable")[: campaign.areas - quota.sum()]] += 1
+    turns = [((k + 0.5) / q, i, k) for i, q in enumerate(quota) for k in range(q)]
+    return [(places[i], k) for _, i, k in sorted(turns)]
+
+
+def trace_area(campaign: Campaign, place: str, number: int) -> Links:
+    """Traces one area; links without a path are left out."""
+    area, rng = draw_crop(campaign, place, number)
+    bs = area.drop(campaign.bs, campaign.bs_height, rng)
+    ue = area.drop(campaign.ue, campaign.ue_height, rng)
+    paths = trace(area, bs, ue, campaign.ray_tracing)
+    found = np.flatnonzero(paths.counts > 0)
+    return Links(
+        areas=(area.name,),
+        maps=occupancy(area, campaign.pixels)[None],
+        sizes=np.array([area.size], dtype=np.float32),
+        area=np.zeros(len(found), dtype=np.int32),
+        bs=np.repeat(bs, campaign.ue, axis=0)[found].astype(np.float32),
+        ue=np.tile(ue, (campaign.bs, 1))[found].astype(np.float32),
+        bearing=np.zeros(len(found), dtype=np.float32),
+        los=paths.los()[found],
+        paths=paths.select(found),
+    )
+
+
+def trace_shard(campaign: Campaign, areas: list[tuple[str, int]], path: Path) -> int:
+    """Traces the areas of one shard and writes it; returns its number of links."""
+    links = Links.concatenate([trace_area(campaign, place, number) for place, number in areas])
+    shards.write_shard(path, links)
+    return len(links)
+
+
+def recipe(campaign: Campaign) -> dict[str, Any]:
+    """The campaign as JSON, with the checksum of every source file: what `recipe.json` and the manifest hold."""
+    sources = {}
+    for place in campaign.sources():
+        path = Path(place)
+        found = [path, path / "buildings_exact.json", path / "buildings.json"]
+        file = next((f for f in found if f.is_file()), None)
+        sources[load_place(place, campaign.seed).name] = f"sha256:{sha256(file)}" if file else place
+    settings = asdict(campaign)
+    settings["places"] = list(sources)
+    del settings["root"]  # where the files lie on this machine changes nothing
+    return json.loads(json.dumps({"campaign": settings, "sources": sources}))  # type: ignore[no-any-return]
+
+
+def run(campaign: Campaign, out: Path, workers: int = 2) -> dict[str, Any]:
+    """Runs a campaign into `out` and returns its manifest.
+
+    Shards that are there stay; a run that was killed goes on where it stopped and ends with the same bytes, whatever
+    the number of workers.
+
+    Raises:
+        InputError: `out` holds another campaign, a place can't be read, or the tracer can't run here.
+    """
+    require_sionna()
+    made = recipe(campaign)
+    out.mkdir(parents=True, exist_ok=True)
+    noted = out / "recipe.json"
+    if noted.exists():
+        if json.loads(noted.read_text(encoding="utf-8")) != made:
+            raise InputError(f"{out}: holds another campaign (see recipe.json); give another --out, or the same settings")
+    else:
+        write_text(noted, json.dumps(made, indent=1) + "\n")
+    areas = plan(campaign)
+    step = campaign.areas_per_shard
+    work = [(areas[i : i + step], out / f"links-{i // step:05d}.safetensors") for i in range(0, len(areas), step)]
+    todo = [(part, path) for part, path in work if not path.exists()]
+    with tqdm(total=len(areas), initial=len(areas) - sum(len(part) for part, _ in todo), unit="area", disable=None) as bar:
+        for done in _trace_all(campaign, todo, workers):
+            bar.update(done)
+    attribution = "; ".join(sorted({load_place(p, campaign.seed).attribution for p in campaign.sources()}))
+    return shards.write_manifest(out, made, attribution)
+
+
+def _trace_all(campaign: Campaign, todo: list[tuple[list[tuple[str, int]], Path]], workers: int) -> Iterator[int]:
+    """Yields the number of areas of each shard as it is written."""
+    if workers < 2:
+        for part, path in todo:
+            trace_shard(campaign, part, path)
+            yield len(part)
+        return
+    # spawned, not forked: the tracer's thread pool does not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(trace_shard, campaign, part, path): len(part) for part, path in todo}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,113 @@
+"""The sample contract: links between BSs and UEs in areas with a map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uniair.errors import InputError
+from uniair.propagation.paths import Paths
+
+
+@dataclass(frozen=True)
+class Links:
+    """N links in A areas; what every reader gives and every shard holds.
+
+    Attributes:
+        areas: [A] names, `place/number`; the part before the slash is the unit of the splits.
+        maps: uint8 [A, R, R] building occupancy, row 0 = y 0, column 0 = x 0.
+        sizes: float32 [A] side of the square that the map covers, m.
+        area: int32 [N] which area a link is in.
+        bs, ue: float32 [N, 3] positions, m, from the area's south-west corner.
+        bearing: float32 [N] azimuth of the BS's ULA, rad; 0 lies along +x.
+        los: bool [N].
+        paths: `Paths` of N links, at least one path each.
+    """
+
+    areas: tuple[str, ...]
+    maps: NDArray[np.uint8]
+    sizes: NDArray[np.float32]
+    area: NDArray[np.int32]
+    bs: NDArray[np.float32]
+    ue: NDArray[np.float32]
+    bearing: NDArray[np.float32]
+    los: NDArray[np.bool_]
+    paths: Paths
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+    @property
+    def places(self) -> NDArray[np.str_]:
+        """[A] the place (city) of each area."""
+        return np.array([name.split("/")[0] for name in self.areas])
+
+    def validate(self, where: str) -> Links:
+        """Itself, when the contract holds.
+
+        Args:
+            where: file or data set, for the message.
+
+        Raises:
+            InputError: shapes that disagree, NaN, positions outside the area, a link without a path.
+        """
+        n, a = len(self.area), len(self.areas)
+        shapes = {
+            "maps": (self.maps.shape, (a, self.maps.shape[-1], self.maps.shape[-1])),
+            "sizes": (self.sizes.shape, (a,)),
+            "bs": (self.bs.shape, (n, 3)),
+            "ue": (self.ue.shape, (n, 3)),
+            "bearing": (self.bearing.shape, (n,)),
+            "los": (self.los.shape, (n,)),
+            "paths": ((len(self.paths),), (n,)),
+        }
+        for name, (have, want) in shapes.items():
+            if have != want:
+                raise InputError(f"{where}: {name} has shape {have}, expected {want}; make or download the file again")
+        if n and not (0 <= self.area.min() and self.area.max() < a):
+            raise InputError(f"{where}: a link names area {self.area.max()} of {a}; make or download the file again")
+        for name in ("sizes", "bs", "ue", "bearing"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise InputError(f"{where}: {name} holds NaN or infinite values")
+        if (self.sizes <= 0).any():
+            raise InputError(f"{where}: an area's size is not above 0 m")
+        limit = self.sizes[self.area][:, None] + 1e-3
+        for name in ("bs", "ue"):
+            plan = getattr(self, name)[:, :2]
+            if n and ((plan < -1e-3) | (plan > limit)).any():
+                raise InputError(f"{where}: a {name.upper()} lies outside its area; positions are metres from the south-west corner")
+        if (self.paths.counts < 1).any():
+            raise InputError(f"{where}: a link has no path")
+        for name in Paths.PER_PATH[:6]:
+            if not np.isfinite(getattr(self.paths, name)).all():
+                raise InputError(f"{where}: paths.{name} holds NaN or infinite values")
+        return self
+
+    def select(self, links: NDArray[np.integer] | NDArray[np.bool_]) -> Links:
+        """The given links (indices or a mask); areas that none of them is in are left out."""
+        index = np.flatnonzero(links) if links.dtype == bool else np.asarray(links)
+        kept, area = np.unique(self.area[index], return_inverse=True)
+        return Links(
+            areas=tuple(self.areas[i] for i in kept),
+            maps=self.maps[kept],
+            sizes=self.sizes[kept],
+            area=area.astype(np.int32),
+            bs=self.bs[index],
+            ue=self.ue[index],
+            bearing=self.bearing[index],
+            los=self.los[index],
+            paths=self.paths.select(index),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: list[Links]) -> Links:
+        """All areas and links of the parts, in order."""
+        start = np.cumsum([0, *(len(p.areas) for p in parts)])
+        return cls(
+            areas=tuple(name for p in parts for name in p.areas),
+            area=np.concatenate([p.area + s for p, s in zip(parts, start, strict=False)]).astype(np.int32),
+            paths=Paths.concatenate([p.paths for p in parts]),
+            **{k: np.concatenate([getattr(p, k) for p in parts]) for k in ("maps", "sizes", "bs", "ue", "bearing", "los")},
+        )

@@ -1,0 +1,154 @@
+"""`Paths`: what propagates between a BS and its UEs, and the CSI that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uniair.errors import InputError
+from uniair.propagation.array import ULA
+from uniair.propagation.ofdm import OFDM
+
+SPEED_OF_LIGHT = 299_792_458.0
+LOS, REFLECTION, DIFFRACTION, SCATTERING, TRANSMISSION = 0, 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Propagation paths of N links, ragged: link i owns rows `offsets[i]` to `offsets[i + 1]`, strongest first.
+
+    Attributes:
+        offsets: int64 [N + 1].
+        gain: complex64 [P] amplitude at the carrier, phase e^{−j2π f_c τ} included, isotropic antennas, unitless.
+        delay: float32 [P] absolute time of flight, s.
+        aod_azimuth, aod_zenith: float32 [P] direction of departure at the BS, rad.
+        aoa_azimuth, aoa_zenith: float32 [P] direction of arrival at the UE, pointing back along the path, rad.
+        interactions: int32 [P] decimal digits from the transmitter on: 0 LOS, 1 reflection, 2 diffraction, 3 scattering,
+            4 transmission (21 is a diffraction, then a reflection).
+    """
+
+    offsets: NDArray[np.int64]
+    gain: NDArray[np.complex64]
+    delay: NDArray[np.float32]
+    aod_azimuth: NDArray[np.float32]
+    aod_zenith: NDArray[np.float32]
+    aoa_azimuth: NDArray[np.float32]
+    aoa_zenith: NDArray[np.float32]
+    interactions: NDArray[np.int32]
+
+    PER_PATH = ("gain", "delay", "aod_azimuth", "aod_zenith", "aoa_azimuth", "aoa_zenith", "interactions")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Paths a link: int64 [N]."""
+        return np.diff(self.offsets)
+
+    @property
+    def link_of_path(self) -> NDArray[np.int64]:
+        """The link that each path belongs to: int64 [P]."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    def los(self) -> NDArray[np.bool_]:
+        """Which links have a line-of-sight path: bool [N]."""
+        out = np.zeros(len(self), dtype=bool)
+        out[self.link_of_path[self.interactions == LOS]] = True
+        return out
+
+    def power(self) -> NDArray[np.float64]:
+        """Sum of the paths' power gains: float64 [N]; 0 where there is no path."""
+        return np.bincount(self.link_of_path, weights=np.abs(self.gain.astype(np.complex128)) ** 2, minlength=len(self))
+
+    def select(self, links: NDArray[np.integer] | NDArray[np.bool_]) -> Paths:
+        """The paths of the given links (indices or a mask), in that order."""
+        index = np.flatnonzero(links) if links.dtype == bool else np.asarray(links, dtype=np.int64)
+        counts = self.counts[index]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[index] - offsets[:-1], counts)
+        return Paths(offsets, **{name: getattr(self, name)[rows] for name in self.PER_PATH})
+
+    def strongest(self, most: int) -> Paths:
+        """At most `most` paths a link: the strongest."""
+        rank = np.arange(len(self.gain)) - np.repeat(self.offsets[:-1], self.counts)
+        keep = rank < most
+        offsets = np.concatenate([[0], np.cumsum(np.minimum(self.counts, most))]).astype(np.int64)
+        return Paths(offsets, **{name: getattr(self, name)[keep] for name in self.PER_PATH})
+
+    @classmethod
+    def from_rows(cls, links: int, link: NDArray[np.integer], **per_path: NDArray[np.generic]) -> Paths:
+        """Sorts loose paths by link, then by falling power.
+
+        Args:
+            links: number of links N, those without a path included.
+            link: [P] the link of each path.
+            per_path: the arrays of `PER_PATH`, each [P].
+        """
+        order = np.lexsort((per_path["delay"], -np.abs(per_path["gain"]), link))
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(link, minlength=links))]).astype(np.int64)
+        dtypes = {"gain": np.complex64, "interactions": np.int32}
+        return cls(offsets, **{k: per_path[k][order].astype(dtypes.get(k, np.float32)) for k in cls.PER_PATH})
+
+    @classmethod
+    def concatenate(cls, parts: list[Paths]) -> Paths:
+        """The links of all parts, one after the other."""
+        counts = np.concatenate([[0], *(p.counts for p in parts)])
+        return cls(
+            np.cumsum(counts).astype(np.int64),
+            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.PER_PATH},
+        )
+
+    def csi(self, array: ULA = ULA(), ofdm: OFDM = OFDM(), bearing: NDArray[np.floating] | float = 0.0) -> Tensor:
+        """Synthesises the channel of every link: complex64 [N, antennas, subcarriers].
+
+        H[n, k] = Σ_l a_l · e^{−j2π k Δf τ_l} · e^{−jπ n sinϑ_l cos(φ_l − bearing)} (paper 1, eqs. 1 to 3, with the
+        carrier's phase in a_l and half a wavelength between antennas; n and k count from 0).
+
+        Args:
+            bearing: azimuth of the ULA's axis, rad, one or [N]; 0 lies along +x.
+
+        Raises:
+            InputError: a gain, delay or angle is NaN or infinite.
+        """
+        for name in self.PER_PATH[:4]:
+            if not np.isfinite(getattr(self, name)).all():
+                raise InputError(f"paths: {name} holds NaN or infinite values; trace or import the links again")
+        most = int(self.counts.max(initial=0))
+        row = self.link_of_path
+        column = np.arange(len(self.gain)) - self.offsets[row]
+
+        def padded(values: NDArray[np.generic], dtype: type) -> Tensor:
+            out = np.zeros((len(self), most), dtype=dtype)
+            out[row, column] = values
+            return torch.from_numpy(out)
+
+        bearings = np.broadcast_to(np.asarray(bearing, dtype=np.float64), (len(self),))[row]
+        azimuth = self.aod_azimuth.astype(np.float64) - bearings
+        sine = np.sin(self.aod_zenith.astype(np.float64)) * np.cos(azimuth)
+        return synthesise(
+            padded(self.gain, np.complex64), padded(self.delay, np.float64), padded(sine, np.float64), array, ofdm
+        )
+
+
+def synthesise(gain: Tensor, delay: Tensor, sine: Tensor, array: ULA, ofdm: OFDM) -> Tensor:
+    """Padded paths to CSI in one batched matrix product: complex64 [N, antennas, subcarriers].
+
+    Args:
+        gain: complex64 [N, L], 0 where padded.
+        delay: [N, L], s. float64, because the phase of the last subcarrier is thousands of radians.
+        sine: [N, L] direction cosine along the array, sinϑ cosφ.
+    """
+    steering = array.response(sine)  # [N, L, antennas]
+    tones = ofdm.response(delay)  # [N, L, subcarriers]
+    return (steering * gain.unsqueeze(-1)).transpose(1, 2) @ tones
+
+
+def free_space_gain(distance: float, frequency: float) -> complex:
+    """Friis amplitude and phase between isotropic antennas: λ / (4π d) · e^{−j2πd/λ}."""
+    wavelength = SPEED_OF_LIGHT / frequency
+    return wavelength / (4 * np.pi * distance) * np.exp(-2j * np.pi * distance / wavelength)

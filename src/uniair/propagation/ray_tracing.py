@@ -1,0 +1,240 @@
+"""Area → Sionna RT scene → `Paths`."""
+
+from __future__ import annotations
+
+import ctypes.util
+import glob
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import Polygon
+
+from uniair.area.area import Area
+from uniair.errors import InputError
+from uniair.propagation.paths import DIFFRACTION, REFLECTION, SCATTERING, TRANSMISSION, Paths
+
+if TYPE_CHECKING:
+    from sionna.rt import Scene
+
+
+@dataclass(frozen=True)
+class RayTracing:
+    """How links are traced; the defaults are paper 1's Table I.
+
+    Attributes:
+        frequency: carrier, Hz.
+        depth: most interactions a path.
+        reflection, diffraction, transmission: which interactions are followed.
+        samples: rays launched from each BS.
+        paths: most paths kept a link, the strongest.
+        building_material, ground_material: ITU-R P.2040 names valid at `frequency` (ground types end at 10 GHz).
+        seed: of the ray launcher.
+    """
+
+    frequency: float = 28e9
+    depth: int = 3
+    reflection: bool = True
+    diffraction: bool = True
+    transmission: bool = False
+    samples: int = 20_000
+    paths: int = 25
+    building_material: str = "concrete"
+    ground_material: str = "concrete"
+    seed: int = 1
+
+
+def find_llvm() -> str | None:
+    """Path or name of an LLVM shared library of version 19 or later; `DRJIT_LIBLLVM_PATH` goes first. None without one."""
+    named = os.environ.get("DRJIT_LIBLLVM_PATH")
+    if named:
+        return named if os.path.exists(named) or ctypes.util.find_library(named) else None
+    for version in range(30, 18, -1):
+        for pattern in (f"/usr/lib/*/libLLVM-{version}.so*", f"/usr/lib/llvm-{version}/lib/libLLVM*.so*",
+                        f"/usr/lib/*/libLLVM.so.{version}*", f"/opt/homebrew/opt/llvm@{version}/lib/libLLVM*.dylib"):
+            if found := sorted(glob.glob(pattern)):
+                return found[0]
+    return None
+
+
+def require_sionna() -> Any:
+    """The `sionna.rt` module with LLVM in place.
+
+    Raises:
+        InputError: sionna-rt or LLVM ≥ 19 is missing; the message says how to install it.
+    """
+    llvm = find_llvm()
+    if llvm is None:
+        raise InputError(
+            "ray tracing on the CPU needs LLVM 19 or later: apt-get install libllvm19, or set DRJIT_LIBLLVM_PATH to "
+            "the library"
+        )
+    os.environ.setdefault("DRJIT_LIBLLVM_PATH", llvm)
+    try:
+        import mitsuba
+
+        if mitsuba.variant() is None:
+            mitsuba.set_variant("llvm_ad_mono_polarized")
+        import sionna.rt
+    except ImportError as error:
+        raise InputError(f"ray tracing needs sionna-rt ({error}): pip install 'uniair[rt]'") from error
+    return sionna.rt
+
+
+def extrude(footprints: tuple[Polygon, ...], heights: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """Closed prisms on the ground: vertices float32 [V, 3] m and triangles uint32 [F, 3], normals outward.
+
+    Walls and roof share their vertices, so that the tracer finds the edges between them for diffraction. The floor is
+    left out: it lies on the ground.
+    """
+    vertices: list[NDArray[np.float64]] = []
+    faces: list[NDArray[np.int64]] = []
+    start = 0
+    for footprint, height in zip(footprints, heights, strict=True):
+        footprint = shapely.orient_polygons(footprint, exterior_cw=False)
+        corner: dict[tuple[float, float], int] = {}
+        for ring in (footprint.exterior, *footprint.interiors):
+            xy = np.asarray(ring.coords)[:-1, :2]
+            n = len(xy)
+            vertices.append(np.column_stack([np.repeat(xy, 2, axis=0), np.tile([0.0, height], n)]))
+            low = start + 2 * np.arange(n)
+            high = low + 1
+            next_low, next_high = np.roll(low, -1), np.roll(high, -1)
+            faces.append(np.column_stack([low, next_low, next_high]))
+            faces.append(np.column_stack([low, next_high, high]))
+            for i, (x, y) in enumerate(xy):
+                corner[(float(x), float(y))] = int(high[i])
+            start += 2 * n
+        roof = []
+        for triangle in shapely.get_parts(shapely.constrained_delaunay_triangles(footprint)):
+            ring = shapely.orient_polygons(triangle, exterior_cw=False).exterior
+            roof.append([corner[(float(x), float(y))] for x, y in np.asarray(ring.coords)[:3, :2]])
+        faces.append(np.asarray(roof, dtype=np.int64).reshape(-1, 3))
+    return np.concatenate(vertices).astype(np.float32), np.concatenate(faces).astype(np.uint32)
+
+
+def build_scene(area: Area, config: RayTracing = RayTracing()) -> Scene:
+    """The area as a Sionna RT scene: one mesh of extruded buildings and a flat ground, ITU materials, isotropic antennas.
+
+    Raises:
+        InputError: the area has no buildings, or sionna-rt or LLVM is missing.
+    """
+    area.require_buildings()
+    rt = require_sionna()
+    import mitsuba as mi
+
+    def mesh(name: str, vertices: NDArray[np.float32], faces: NDArray[np.uint32], material: str) -> Any:
+        shape = mi.Mesh(name, len(vertices), len(faces))
+        params = mi.traverse(shape)
+        params["vertex_positions"] = vertices.ravel()
+        params["faces"] = faces.ravel()
+        params.update()
+        itu = rt.ITURadioMaterial(f"{name}-{material}", material, thickness=0.3)
+        return rt.SceneObject(mi_mesh=shape, name=name, radio_material=itu)
+
+    x0, y0, x1, y1 = area.bounds
+    ground = np.array([[x0, y0, 0], [x1, y0, 0], [x1, y1, 0], [x0, y1, 0]], dtype=np.float32)
+    scene = rt.load_scene()
+    scene.edit(
+        add=[
+            mesh("buildings", *extrude(area.footprints, area.heights), config.building_material),
+            mesh("ground", ground, np.array([[0, 1, 2], [0, 2, 3]], dtype=np.uint32), config.ground_material),
+        ]
+    )
+    scene.frequency = config.frequency
+    scene.tx_array = scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
+    return scene
+
+
+def trace(area: Area, bs: NDArray[np.floating], ue: NDArray[np.floating], config: RayTracing = RayTracing()) -> Paths:
+    """Traces every BS to every UE. Link b·len(ue) + u goes from BS b to UE u.
+
+    Args:
+        bs: [B, 3] m.
+        ue: [U, 3] m.
+
+    Raises:
+        InputError: no buildings, a position inside a building or outside the area, sionna-rt or LLVM missing.
+    """
+    area.require_buildings()
+    area.require_outdoors(bs, "BS")
+    area.require_outdoors(ue, "UE")
+    return trace_scene(build_scene(area, config), bs, ue, config)
+
+
+def trace_scene(
+    scene: Scene, bs: NDArray[np.floating], ue: NDArray[np.floating], config: RayTracing = RayTracing()
+) -> Paths:
+    """As `trace`, in a Sionna RT scene of the caller's own (its frequency, materials and antennas stay as they are)."""
+    rt = require_sionna()
+    for device in (*scene.transmitters, *scene.receivers):
+        scene.remove(device)
+    for i, position in enumerate(bs):
+        scene.add(rt.Transmitter(f"bs{i}", position=[float(v) for v in position]))
+    for i, position in enumerate(ue):
+        scene.add(rt.Receiver(f"ue{i}", position=[float(v) for v in position]))
+    # the solver's default drops paths in an order that depends on thread timing
+    found = rt.PathSolver(deterministic=True)(
+        scene,
+        max_depth=config.depth,
+        samples_per_src=config.samples,
+        max_num_paths_per_src=1_000_000,
+        synthetic_array=True,
+        specular_reflection=config.reflection,
+        refraction=config.transmission,
+        diffraction=config.diffraction,
+        seed=config.seed,
+    )
+    return from_sionna(found, len(bs), len(ue)).strongest(config.paths)
+
+
+def from_sionna(found: Any, bs: int, ue: int) -> Paths:
+    """Sionna RT's `Paths` (synthetic array, single antennas) as ours: links BS-major.
+
+    Args:
+        found: `sionna.rt.Paths` of `bs` transmitters and `ue` receivers.
+    """
+    valid = found.valid.numpy()
+    if valid.size == 0:
+        valid = np.zeros((ue, bs, 0), dtype=bool)
+    valid = valid.reshape(ue, bs, -1)
+    u, b, p = np.nonzero(valid)
+    gain = np.asarray(found.a[0].numpy() + 1j * found.a[1].numpy()).reshape(ue, bs, -1)
+
+    def pick(values: Any) -> NDArray[Any]:
+        return np.asarray(values.numpy()).reshape(ue, bs, -1)[u, b, p]
+
+    digits = np.zeros(9, dtype=np.int64)
+    kinds = rt_kinds()
+    for kind, digit in kinds.items():
+        digits[kind] = digit
+    sequence = np.zeros(len(u), dtype=np.int64)
+    interactions = np.asarray(found.interactions.numpy())
+    for step in interactions.reshape(interactions.shape[0], ue, bs, -1)[:, u, b, p]:
+        sequence = np.where(step > 0, sequence * 10 + digits[step], sequence)
+    return Paths.from_rows(
+        bs * ue,
+        b * ue + u,
+        gain=gain[u, b, p],
+        delay=pick(found.tau),
+        aod_azimuth=pick(found.phi_t),
+        aod_zenith=pick(found.theta_t),
+        aoa_azimuth=pick(found.phi_r),
+        aoa_zenith=pick(found.theta_r),
+        interactions=sequence,
+    )
+
+
+def rt_kinds() -> dict[int, int]:
+    """Sionna RT's interaction flags to our digits."""
+    from sionna.rt.constants import InteractionType
+
+    return {
+        InteractionType.SPECULAR: REFLECTION,
+        InteractionType.DIFFUSE: SCATTERING,
+        InteractionType.REFRACTION: TRANSMISSION,
+        InteractionType.DIFFRACTION: DIFFRACTION,
+    }
