@@ -1,0 +1,63 @@
+"""Multi-modal foundation models of the wireless air interface.
+
+    import uniair
+
+    model = uniair.load("small")
+    z = model.encode_channel(csi)
+    p = uniair.zero_shot.los(model, csi, uniair.Environment(map=..., bs=..., ue=..., size=...))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from uniair.errors import InputError
+
+if TYPE_CHECKING:
+    from uniair.environment import Environment
+    from uniair.models.universal import UniversalModel
+    from uniair.tasks import zero_shot
+
+__version__ = "0.1.0"
+__all__ = ["Environment", "InputError", "build", "load", "zero_shot"]
+
+
+def load(name: str) -> UniversalModel:
+    """A trained model in eval mode: a packaged preset's name (`small`) or a checkpoint folder.
+
+    Raises:
+        InputError: neither; or the checkpoint is broken.
+    """
+    from pathlib import Path
+
+    from uniair.training.checkpoint import load_model
+
+    packaged = Path(__file__).parent / "weights" / name
+    if "/" not in name and packaged.is_dir():
+        return load_model(packaged, expect=name)
+    if not Path(name).is_dir():
+        have = ", ".join(sorted(p.name for p in packaged.parent.iterdir() if p.is_dir()))
+        raise InputError(f"{name}: neither a packaged model ({have}) nor a checkpoint folder")
+    return load_model(Path(name))
+
+
+def build(name: str) -> UniversalModel:
+    """An untrained model of a preset: `base`, `small` or `tiny`.
+
+    Raises:
+        InputError: no such preset.
+    """
+    from uniair.models.presets import preset
+    from uniair.models.universal import UniversalModel
+
+    return UniversalModel(preset(name)).eval()
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import; nothing that can do without it should wait
+    if name == "Environment":
+        return import_module("uniair.environment").Environment
+    if name == "zero_shot":
+        return import_module("uniair.tasks.zero_shot")
+    raise AttributeError(f"module 'uniair' has no attribute {name!r}")

@@ -36,13 +36,15 @@ class Campaign:
         places: footprint files or folders, `sionna:NAME`, or `procedural:SEED`.
         root: folder that file names in `places` start from.
         areas: crops over all places; a place's share goes with the square root of its built-up ground.
-        bs, ue: stations and users an area (5 × 30 is the paper's S1).
+        bs: base stations an area.
+        ue: users an area; 5 BS × 30 UE is the paper's S1.
         side: smallest and largest side of a crop, m.
         rotate: turn each crop by a random angle.
-        coverage: accepted share of ground under buildings.
+        coverage: smallest and largest accepted share of ground under buildings.
         least_buildings: fewest buildings in a crop.
         least_height: lower buildings are raised to it, m (paper 1: buildings exceed BSs and UEs).
-        bs_height, ue_height: m.
+        bs_height: m.
+        ue_height: m.
         pixels: raster of the stored maps.
         areas_per_shard: areas in one file, the unit of work and of resumption.
         seed: of everything drawn.
@@ -169,11 +171,15 @@ def recipe(campaign: Campaign) -> dict[str, Any]:
     return json.loads(json.dumps({"campaign": settings, "sources": sources}))  # type: ignore[no-any-return]
 
 
-def run(campaign: Campaign, out: Path, workers: int = 2) -> dict[str, Any]:
+def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = None) -> dict[str, Any]:
     """Runs a campaign into `out` and returns its manifest.
 
     Shards that are there stay; a run that was killed goes on where it stopped and ends with the same bytes, whatever
     the number of workers.
+
+    Args:
+        workers: processes that trace at the same time.
+        limit: trace only this many areas of the plan now; the same call with a higher limit, or none, adds the rest.
 
     Raises:
         InputError: `out` holds another campaign, a place can't be read, or the tracer can't run here.
@@ -190,8 +196,11 @@ def run(campaign: Campaign, out: Path, workers: int = 2) -> dict[str, Any]:
     areas = plan(campaign)
     step = campaign.areas_per_shard
     work = [(areas[i : i + step], out / f"links-{i // step:05d}.safetensors") for i in range(0, len(areas), step)]
+    if limit is not None:
+        work = work[: -(-limit // step)]
     todo = [(part, path) for part, path in work if not path.exists()]
-    with tqdm(total=len(areas), initial=len(areas) - sum(len(part) for part, _ in todo), unit="area", disable=None) as bar:
+    total, left = (sum(len(part) for part, _ in jobs) for jobs in (work, todo))
+    with tqdm(total=total, initial=total - left, unit="area", disable=None) as bar:
         for done in _trace_all(campaign, todo, workers):
             bar.update(done)
     attribution = "; ".join(sorted({load_place(p, campaign.seed).attribution for p in campaign.sources()}))

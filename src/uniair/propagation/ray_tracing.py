@@ -28,10 +28,13 @@ class RayTracing:
     Attributes:
         frequency: carrier, Hz.
         depth: most interactions a path.
-        reflection, diffraction, transmission: which interactions are followed.
+        reflection: follow specular reflections.
+        diffraction: follow first-order diffraction at edges.
+        transmission: follow paths through walls.
         samples: rays launched from each BS.
         paths: most paths kept a link, the strongest.
-        building_material, ground_material: ITU-R P.2040 names valid at `frequency` (ground types end at 10 GHz).
+        building_material: ITU-R P.2040 name.
+        ground_material: ITU-R P.2040 name valid at `frequency` (its ground types end at 10 GHz).
         seed: of the ray launcher.
     """
 

@@ -1,0 +1,68 @@
+"""The command line: finds the command, reads its arguments, and turns errors into one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+
+from uniair.errors import InputError
+
+COMMANDS = {
+    "demo": "run every zero-shot task on unseen areas with the packaged model, and write a report",
+    "doctor": "say what is installed, what is missing and the command that mends it",
+    "areas": "list and draw the areas in building footprints, OpenStreetMap extracts or generated towns",
+    "trace": "ray-trace links in areas: a campaign that can be stopped and resumed",
+    "pretrain": "train the universal model on traced links",
+    "zeroshot": "measure a model's zero-shot answers on traced links",
+    "bench": "train variants on the same budget and compare them on held-out places",
+}
+USAGE = "usage: uniair COMMAND [options]      uniair COMMAND --help\n\n" + "\n".join(
+    f"  {name:10} {what}" for name, what in COMMANDS.items()
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 2 for bad input, 130 when stopped from the keyboard."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        from uniair import __version__
+
+        print(f"uniair {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(f"uniair: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        import jsonargparse
+
+        command = import_module(f"uniair.commands.{name}")
+        parser = jsonargparse.ArgumentParser(
+            prog=f"uniair {name}", description=command.__doc__, exit_on_error=False,
+            formatter_class=jsonargparse.DefaultHelpFormatter,
+        )  # fmt: skip
+        parser.add_argument("--config", action="config", help="YAML file with any of these options (a recipe)")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+        command.arguments(parser)
+        try:
+            options = parser.parse_args(arguments[1:])
+        except jsonargparse.ArgumentError as error:
+            raise InputError(f"{' '.join(str(error).split())}; see uniair {name} --help") from error
+        result = command.run(parser.instantiate_classes(options))
+        if options.json:
+            print(json.dumps(result))
+    except InputError as error:
+        print(f"uniair {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"uniair {name}: stopped; the same command goes on where it can", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

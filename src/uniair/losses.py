@@ -1,0 +1,37 @@
+"""Training losses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def contrastive(similarity: Tensor, temperature: Tensor, same: Tensor) -> Tensor:
+    """Cross-entropy over both directions (paper 1, eqs. 8 to 10).
+
+    Args:
+        similarity: [N, N] cosine similarities; the pairs are on the diagonal.
+        temperature: divides them.
+        same: bool [N, N] pairs off the diagonal that what is known cannot tell apart; they are no negatives.
+    """
+    logits = (similarity / temperature).masked_fill(same, -torch.inf)
+    target = torch.arange(len(logits), device=logits.device)
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.mT, target)) / 2
+
+
+def wrong_hypotheses(true: Tensor, wrong: Tensor, temperature: Tensor, valid: Tensor) -> Tensor:
+    """Each wrong hypothesis against the true one, a two-way cross-entropy: scalar.
+
+    Args:
+        true: [N] similarity of the CSI to its true environment.
+        wrong: [K, N] to K wrong ones.
+        valid: bool [K, N] where the wrong hypothesis differs from the true one.
+    """
+    loss = functional.softplus((wrong - true) / temperature)
+    return (loss * valid).sum() / valid.sum().clamp_min(1)
+
+
+def reconstruction(estimate: Tensor, csi: Tensor) -> Tensor:
+    """Mean squared error (paper 1, eq. 11) as a share of the CSI's power, which is 1 an entry: scalar."""
+    return torch.view_as_real(estimate - csi).square().sum(-1).mean()

@@ -1,0 +1,59 @@
+"""Every metric, defined once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def nmse_db(estimate: Tensor, csi: Tensor) -> float:
+    """10 log10 mean_i(‖Ĥ_i − H_i‖² / ‖H_i‖²), dB.
+
+    Args:
+        estimate, csi: complex [N, ...], both normalised a sample.
+    """
+    error = (estimate - csi).abs().square().flatten(1).sum(1) / csi.abs().square().flatten(1).sum(1)
+    return float(10 * torch.log10(error.mean()))
+
+
+def sgcs(estimate: Tensor, csi: Tensor) -> float:
+    """Squared generalised cosine similarity |v̂ᴴv|² / (‖v̂‖²‖v‖²), mean over samples and subcarriers.
+
+    Args:
+        estimate, csi: complex [N, antennas, subcarriers].
+    """
+    product = (estimate.conj() * csi).sum(1).abs().square()
+    power = estimate.abs().square().sum(1) * csi.abs().square().sum(1)
+    return float((product / power.clamp_min(1e-30)).mean())
+
+
+def true_ranks(similarity: Tensor) -> Tensor:
+    """How many candidates beat or tie the true one, on the diagonal: int64 [N]; 0 is a correct top-1."""
+    true = similarity.diagonal()[:, None]
+    return (similarity >= true).sum(1) - 1
+
+
+def macro_f1(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Mean of the F1 scores of both classes."""
+    scores = []
+    for value in (False, True):
+        hit = np.sum((predicted == value) & (truth == value))
+        scores.append(2 * hit / max(np.sum(predicted == value) + np.sum(truth == value), 1))
+    return float(np.mean(scores))
+
+
+def calibration_error(probability: NDArray[np.floating], truth: NDArray[np.bool_], bins: int = 15) -> float:
+    """Expected calibration error of P(true) [N] over equal-width bins of the winning class's confidence."""
+    confidence = np.maximum(probability, 1 - probability)
+    correct = (probability >= 0.5) == truth
+    index = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+    counts = np.bincount(index, minlength=bins)
+    gap = np.abs(np.bincount(index, confidence, bins) - np.bincount(index, correct, bins))
+    return float(gap.sum() / max(counts.sum(), 1))
+
+
+def majority(truth: NDArray[np.bool_]) -> float:
+    """Share of the more frequent class: what guessing it would score."""
+    return float(max(truth.mean(), 1 - truth.mean()))

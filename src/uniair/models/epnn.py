@@ -1,0 +1,167 @@
+"""EPNN: the environment perception network."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uniair.environment import Environment
+from uniair.models.presets import Preset
+from uniair.models.transformer import ResidualAttentionBlock, sinusoidal, sinusoidal_grid
+
+UNKNOWN = ("map", "bs", "ue", "los")
+SUBCARRIER_PERIOD = 299_792_458.0 / 720e3  # metres of path after which the phase between two subcarriers repeats
+OCTAVES = 6
+
+
+class EPNN(nn.Module):
+    """Map, positions, LOS and scale → a representation (paper 1, Section III-A-1).
+
+    What is unknown is left out of the input and a learned token stands for it. `base`: 7,518,720 parameters with the
+    shared blocks, before the projection, the four tokens for the unknown not counted.
+    """
+
+    def __init__(self, preset: Preset, shared: nn.ModuleList) -> None:
+        super().__init__()
+        self.preset = preset
+        side = preset.raster // preset.map_patch
+        self.patches = nn.Conv2d(1, preset.width, preset.map_patch, preset.map_patch, bias=False)
+        inputs = 8 if preset.positions == "vector" else POSITION_FEATURES
+        self.vector = nn.Linear(inputs, preset.position_tokens * preset.width)
+        self.class_token = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width))
+        self.unknown = nn.Parameter(preset.width**-0.5 * torch.randn(len(UNKNOWN), preset.width))
+        self.register_buffer("grid", sinusoidal_grid(side, side, preset.width), persistent=False)
+        self.register_buffer("sequence", sinusoidal(1 + preset.position_tokens, preset.width), persistent=False)
+        self.ln_pre = nn.LayerNorm(preset.width)
+        own = preset.blocks - preset.shared
+        self.blocks = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(own))
+        self.shared = shared
+        self.ln_post = nn.LayerNorm(preset.width)
+
+    grid: Tensor
+    sequence: Tensor
+
+    def forward(self, environment: Environment, known: dict[str, Tensor] | None = None) -> Tensor:
+        """Checked tensors of N hypotheses (`Environment.tensors`) → [N, width].
+
+        Args:
+            known: bool [N] for any of map, bs, ue, los: False treats that part of that hypothesis as unknown. One map is
+                known to all of its hypotheses or to none.
+        """
+        n, device = len(environment), self.class_token.device
+        parts = {name: getattr(environment, name) is not None for name in UNKNOWN}
+        flags = {k: torch.full((n,), there, device=device) for k, there in parts.items()}
+        for name, flag in (known or {}).items():
+            flags[name] = flags[name] & flag
+        area = environment.area
+        maps = 1 if environment.map is None else len(environment.map)
+
+        # hypotheses of one map lie side by side: [A, L], short areas padded
+        order = torch.argsort(area, stable=True)
+        counts = torch.bincount(area, minlength=maps)
+        most = int(counts.max())
+        slot = torch.arange(n, device=device) - (counts.cumsum(0) - counts)[area[order]]
+        cell = torch.empty_like(order)
+        cell[order] = area[order] * most + slot
+
+        def grouped(values: Tensor) -> Tensor:
+            out = values.new_zeros((maps * most, *values.shape[1:]))
+            return out.index_copy(0, cell, values).view(maps, most, *values.shape[1:])
+
+        tokens = self._position_tokens(environment, flags)
+        map_known = torch.zeros(maps, dtype=torch.bool, device=device)
+        map_known[area] = flags["map"]
+        x = self._attend(self._map_tokens(environment, map_known), grouped(tokens))
+        return x.reshape(maps * most, -1)[cell]
+
+    def _attend(self, ground: Tensor, x: Tensor) -> Tensor:
+        """Map tokens [A, M, width], class and position tokens [A, L, T, width] → class token [A, L, width]."""
+        ground, x = self.ln_pre(ground), self.ln_pre(x)
+        blocks = (*self.blocks, *self.shared)
+        if self.preset.attention == "prefix":
+            for i, block in enumerate(blocks):
+                ground, seen = block.prefix(ground) if i + 1 < len(blocks) else (ground, block.keys_values(ground))
+                x = block.after(x, seen)
+            out: Tensor = self.ln_post(x[:, :, 0])
+            return out
+        a, length, t, width = x.shape
+        m = ground.shape[1]
+        joint = torch.cat([x, ground[:, None].expand(a, length, m, width)], dim=2).reshape(a * length, t + m, width)
+        for block in blocks:
+            joint = block(joint)
+        out = self.ln_post(joint[:, 0]).view(a, length, width)
+        return out
+
+    def _map_tokens(self, environment: Environment, known: Tensor) -> Tensor:
+        unknown = self.unknown[0] + self.grid
+        if environment.map is None:
+            return unknown[None]
+        tokens = self.patches(edges(environment.map, self.preset.raster)[:, None]).flatten(2).transpose(1, 2) + self.grid
+        return torch.where(known[:, None, None], tokens, unknown)
+
+    def _position_tokens(self, environment: Environment, known: dict[str, Tensor]) -> Tensor:
+        """Class and position tokens: [N, 1 + position_tokens, width]."""
+        n = len(environment)
+        inputs = position_vector if self.preset.positions == "vector" else position_features
+        tokens = self.vector(inputs(environment, known, self.preset.raster)).view(n, self.preset.position_tokens, -1)
+        missing = torch.stack([~known[name] for name in UNKNOWN[1:]], dim=1).to(tokens.dtype)
+        tokens = tokens + (missing @ self.unknown[1:])[:, None]
+        return torch.cat([self.class_token.expand(n, 1, -1), tokens], dim=1) + self.sequence
+
+
+def edges(maps: Tensor, raster: int) -> Tensor:
+    """Building edges (paper 1, Fig. 4): occupancy [A, H, W] → float32 [A, raster, raster].
+
+    Resampled by area; an edge is a built pixel with open ground beside it.
+    """
+    built = functional.interpolate(maps[:, None].float(), size=(raster, raster), mode="area") >= 0.5
+    beside_open = functional.max_pool2d((~built).float(), 3, stride=1, padding=1) > 0
+    return (built & beside_open)[:, 0].float()
+
+
+def position_vector(environment: Environment, known: dict[str, Tensor], raster: int) -> Tensor:
+    """Paper 1's 8 numbers, unknown ones 0: [N, 8].
+
+    BS and UE in the map's coordinates (0 to 1, height in tens of metres), LOS, scale (metres a pixel).
+    """
+    size = environment.size[:, None]
+    columns = []
+    for name in ("bs", "ue"):
+        position = getattr(environment, name)
+        if position is None:
+            position = size.new_zeros(len(size), 3)
+        scaled = torch.cat([position[:, :2] / size, position[:, 2:] / 10], dim=1)
+        columns.append(scaled * known[name][:, None])
+    los = environment.los if environment.los is not None else torch.zeros_like(environment.size)
+    return torch.cat([*columns, (los * known["los"])[:, None], size / raster], dim=1)
+
+
+def position_features(environment: Environment, known: dict[str, Tensor], raster: int) -> Tensor:
+    """The 8 numbers and what follows from them, unknown parts 0: [N, POSITION_FEATURES].
+
+    Fourier features of the map coordinates tell positions a metre apart; length and direction cosine of the straight
+    line from BS to UE are given as the phases that they turn between subcarriers and between antennas.
+    """
+    vector = position_vector(environment, known, raster)
+    octave = 2.0 ** torch.arange(OCTAVES, device=vector.device)
+    plan = torch.cat([vector[:, 0:2], vector[:, 3:5]], dim=1)
+    both = torch.cat([known["bs"][:, None].expand(-1, 2), known["ue"][:, None].expand(-1, 2)], dim=1)
+    phases = math.pi * plan[..., None] * octave
+    fourier = torch.cat([phases.sin(), phases.cos()], dim=-1) * both[..., None]
+    pair = (known["bs"] & known["ue"])[:, None]
+    line = vector.new_zeros(len(vector), 3)
+    if environment.bs is not None and environment.ue is not None:
+        line = environment.ue - environment.bs
+    distance = line.norm(dim=1, keepdim=True).clamp_min(0.1)
+    cosine = line[:, :1] / distance
+    turns = torch.cat([2 * math.pi * distance / SUBCARRIER_PERIOD * octave, math.pi * cosine * octave], dim=1)
+    straight = torch.cat([turns.sin(), turns.cos(), line / 100, cosine, distance.log() / 5], dim=1) * pair
+    los = (2 * vector[:, 6:7] - 1) * known["los"][:, None]
+    scale = vector[:, 7:].clamp_min(1e-6).log()
+    return torch.cat([vector, fourier.flatten(1), straight, los, scale], dim=1)
+
+
+POSITION_FEATURES = 8 + 4 * 2 * OCTAVES + 4 * OCTAVES + 3 + 1 + 1 + 1 + 1

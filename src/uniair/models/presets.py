@@ -1,0 +1,90 @@
+"""Sizes of the universal model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uniair.errors import InputError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that fixes the model's shape; written beside the weights as `config.json`.
+
+    Attributes:
+        name: of the preset.
+        width, heads, blocks: of each tower.
+        shared: the last blocks of the towers that EPNN and CFENN share (MSNN).
+        crnn_blocks: blocks of CRNN.
+        embedding: size of the common space.
+        antennas, subcarriers: the CSI's shape.
+        csi_domain: `frequency` feeds real and imaginary parts as they are (paper 1); `angle_delay` transforms to beams
+            and delays, compresses the amplitude and adds it as a third channel.
+        csi_patch: antennas (or beams) × subcarriers (or delays) a patch of CFENN.
+        crnn_patch: as csi_patch, of CRNN.
+        raster: pixels a side of the map; map_patch: pixels a side of a patch.
+        positions: `vector` feeds paper 1's 8 numbers; `features` adds Fourier features of the coordinates and the delay
+            and direction of the straight line from BS to UE.
+        position_tokens: tokens that these become.
+        attention: `joint` lets all tokens of EPNN see each other (paper 1); `prefix` hides the positions from the map, so
+            that a map is encoded once for any number of positions.
+    """
+
+    name: str
+    width: int = 256
+    heads: int = 4
+    blocks: int = 9
+    shared: int = 3
+    crnn_blocks: int = 6
+    embedding: int = 128
+    antennas: int = 32
+    subcarriers: int = 64
+    csi_domain: str = "frequency"
+    csi_patch: tuple[int, int] = (4, 4)
+    crnn_patch: tuple[int, int] = (4, 8)
+    raster: int = 256
+    map_patch: int = 32
+    positions: str = "vector"
+    position_tokens: int = 64
+    attention: str = "joint"
+
+    def __post_init__(self) -> None:
+        choices = {"csi_domain": ("frequency", "angle_delay"), "positions": ("vector", "features"), "attention": ("joint", "prefix")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"preset {self.name}: {name} {getattr(self, name)!r} is none of {', '.join(allowed)}")
+        if self.width % (4 * self.heads) or not 0 <= self.shared <= self.blocks:
+            raise InputError(f"preset {self.name}: width must divide by 4·heads, and shared lie within blocks")
+        for patch in (self.csi_patch, self.crnn_patch):
+            if self.antennas % patch[0] or self.subcarriers % patch[1]:
+                raise InputError(f"preset {self.name}: patch {patch} does not divide {self.antennas} × {self.subcarriers}")
+        if self.raster % self.map_patch:
+            raise InputError(f"preset {self.name}: map_patch {self.map_patch} does not divide raster {self.raster}")
+
+
+PRESETS = {
+    # paper 1's sizes
+    "base": Preset("base"),
+    # trains on two CPU cores in an hour or two
+    "small": Preset(
+        "small", width=128, heads=4, blocks=4, shared=2, crnn_blocks=3, csi_domain="angle_delay", csi_patch=(8, 8),
+        crnn_patch=(8, 16), raster=96, map_patch=8, positions="features", position_tokens=3, attention="prefix",
+    ),
+    # for tests
+    "tiny": Preset(
+        "tiny", width=32, heads=2, blocks=2, shared=1, crnn_blocks=1, embedding=32, csi_domain="angle_delay",
+        csi_patch=(8, 8), crnn_patch=(8, 8), raster=32, map_patch=8, positions="features", position_tokens=2,
+        attention="prefix",
+    ),
+}  # fmt: skip
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        InputError: no such preset.
+    """
+    if name not in PRESETS:
+        raise InputError(f"preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,123 @@
+"""Pretraining: align environment and channel, tell wrong hypotheses apart, restore the CSI (paper 1, eqs. 6 to 12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uniair import losses
+from uniair.data.loader import Batch
+from uniair.environment import Environment
+from uniair.models.universal import UniversalModel
+
+WRONG = ("los", "scale", "map")
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What pretraining adds up.
+
+    Attributes:
+        hypotheses: add explicit wrong hypotheses (LOS flipped, scale changed, map shifted) to the loss.
+        learned_temperature: else it stays at its start, 0.07.
+        reconstruction_weight: of eq. 11 in eq. 12.
+        unknown_map: share of areas whose map is hidden.
+        unknown_bs: share of areas whose BS positions are hidden.
+        unknown_ue: share of areas whose UE positions are hidden.
+        unknown_both: share of areas whose BS and UE positions are both hidden.
+        unknown_los: share of links whose LOS status is hidden.
+    """
+
+    hypotheses: bool = True
+    learned_temperature: bool = True
+    reconstruction_weight: float = 1.0
+    unknown_map: float = 0.08
+    unknown_bs: float = 0.03
+    unknown_ue: float = 0.03
+    unknown_both: float = 0.06
+    unknown_los: float = 0.15
+
+    def loss(self, model: UniversalModel, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The terms of the loss for one batch; `total` is to be minimised, the rest is for the log.
+
+        Call `model` through its `forward`, so that a DDP wrapper may stand in for it.
+        """
+        true = batch.environment
+        known = self.draw_known(true, rng)
+        environment, wrong_known, valid = with_wrong(true, known, rng) if self.hypotheses else (true, known, None)
+        out = model(batch.csi, environment, wrong_known)
+        n = len(batch.csi)
+        temperature = out["temperature"] if self.learned_temperature else out["temperature"].detach()
+        similarity = out["channel"] @ out["environment"][:n].mT
+        terms = {
+            "contrastive": losses.contrastive(similarity, temperature, indistinguishable(true, known)),
+            "reconstruction": losses.reconstruction(out["reconstruction"], out["csi"]),
+        }
+        terms["total"] = terms["contrastive"] + self.reconstruction_weight * terms["reconstruction"]
+        if valid is not None:
+            wrong = (out["channel"].repeat(len(WRONG), 1) * out["environment"][n:]).sum(-1).view(len(WRONG), n)
+            terms["hypotheses"] = losses.wrong_hypotheses(similarity.diagonal(), wrong, temperature, valid)
+            terms["total"] = terms["total"] + terms["hypotheses"]
+        terms["temperature"] = temperature.detach()
+        terms["top1"] = (similarity.argmax(1) == torch.arange(n, device=similarity.device)).float().mean()
+        return terms
+
+    def draw_known(self, environment: Environment, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Which parts the model may see, drawn by area so that the links of an area lack the same: bool [N] each."""
+        areas = len(environment.map)
+        area = environment.area.cpu().numpy()
+        hidden = rng.random(areas) < self.unknown_map
+        which = rng.random(areas)
+        thresholds = np.cumsum([self.unknown_bs, self.unknown_ue, self.unknown_both])
+        no_bs = (which < thresholds[0]) | ((which >= thresholds[1]) & (which < thresholds[2]))
+        no_ue = (which >= thresholds[0]) & (which < thresholds[2])
+        no_los = rng.random(len(area)) < self.unknown_los
+        masks = {"map": ~hidden[area], "bs": ~no_bs[area], "ue": ~no_ue[area], "los": ~no_los}
+        return {name: torch.from_numpy(mask).to(environment.area.device) for name, mask in masks.items()}
+
+
+def with_wrong(
+    true: Environment, known: dict[str, Tensor], rng: np.random.Generator
+) -> tuple[Environment, dict[str, Tensor], Tensor]:
+    """The true hypotheses [N], then one wrong one of each kind in `WRONG` [3N].
+
+    Returns:
+        The 4N hypotheses, what is known of each, and bool [3, N]: where the wrong one differs in something known.
+    """
+    n, device = len(true), true.area.device
+    factor = np.exp(rng.uniform(np.log(1.1), np.log(1.4), n)) ** rng.choice([-1, 1], n)
+    scale = torch.from_numpy(factor.astype(np.float32)).to(device)
+    scaled = {}
+    for name in ("bs", "ue"):
+        position = getattr(true, name)
+        scaled[name] = torch.cat([position[:, :2] * scale[:, None], position[:, 2:]], dim=1)
+    shift = rng.integers(true.map.shape[-1] // 16, true.map.shape[-1] // 4, (len(true.map), 2))
+    shift = shift * rng.choice([-1, 1], shift.shape)
+    shifted = torch.stack([torch.roll(m, tuple(s), (0, 1)) for m, s in zip(true.map, shift.tolist(), strict=True)])
+    environment = Environment(
+        map=torch.cat([true.map, shifted]),
+        bs=torch.cat([true.bs, true.bs, scaled["bs"], true.bs]),
+        ue=torch.cat([true.ue, true.ue, scaled["ue"], true.ue]),
+        los=torch.cat([true.los, 1 - true.los, true.los, true.los]),
+        size=torch.cat([true.size, true.size, true.size * scale, true.size]),
+        area=torch.cat([true.area, true.area, true.area, true.area + len(true.map)]),
+    )
+    valid = torch.stack([known["los"], torch.ones_like(known["los"]), known["map"]])
+    return environment, {name: flag.repeat(4) for name, flag in known.items()}, valid
+
+
+def indistinguishable(environment: Environment, known: dict[str, Tensor]) -> Tensor:
+    """Pairs (i, j ≠ i) where environment j, as far as it is known, also describes link i: bool [N, N]."""
+
+    def same(values: Tensor) -> Tensor:
+        equal = values[:, None] == values[None]
+        return equal.all(-1) if equal.ndim == 3 else equal
+
+    match = torch.ones(len(environment), len(environment), dtype=torch.bool, device=environment.area.device)
+    for name, values in (("map", environment.area), ("bs", environment.bs), ("ue", environment.ue), ("los", environment.los)):
+        match &= same(values) | ~known[name][None]
+    match &= same(environment.size)  # the scale is always told
+    return match.fill_diagonal_(False)

@@ -1,0 +1,136 @@
+"""Weights and training state on disk: safetensors and JSON, never pickles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from uniair.errors import InputError
+from uniair.files import atomic_path, write_text
+from uniair.models.presets import Preset
+from uniair.models.universal import UniversalModel
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_model(model: UniversalModel, folder: Path) -> None:
+    """Writes `config.json` and `model.safetensors`; what `load_model` reads."""
+    write_text(folder / CONFIG, json.dumps(asdict(model.preset), indent=1) + "\n")
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in unique(model).items()}, temporary)
+
+
+def unique(model: UniversalModel) -> dict[str, Tensor]:
+    """The parameters by name, shared ones once."""
+    return dict(model.named_parameters())
+
+
+def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
+    """The model in a folder, in eval mode.
+
+    Args:
+        expect: name of the preset that the caller needs, if any.
+
+    Raises:
+        InputError: no checkpoint there, a broken one, or one of another preset.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: no such file; {folder} is not a checkpoint folder")
+    try:
+        entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        known = {f.name for f in fields(Preset)}
+        if unknown := set(entries) - known:
+            raise InputError(f"{folder / CONFIG}: unknown entries {sorted(unknown)}; it is from another version")
+        preset = Preset(**{k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()})
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder / CONFIG}: not a model's config ({error})") from error
+    if expect is not None and preset.name != expect:
+        raise InputError(f"{folder}: a checkpoint of preset {preset.name!r}, not {expect!r}; give the folder of a {expect!r} run")
+    model = UniversalModel(preset)
+    load_weights(model, folder / WEIGHTS)
+    return model.eval()
+
+
+def load_weights(model: UniversalModel, path: Path) -> None:
+    """Fills the model from a safetensors file whose names and shapes must fit exactly."""
+    tensors = read_tensors(path)
+    own = unique(model)
+    if own.keys() != tensors.keys() or any(own[k].shape != v.shape for k, v in tensors.items()):
+        odd = sorted(own.keys() ^ tensors.keys()) or [k for k, v in tensors.items() if own[k].shape != v.shape]
+        raise InputError(
+            f"{path}: weights of another preset than {model.preset.name!r} (first difference: {odd[0]}); "
+            "give the checkpoint that its config.json came with"
+        )
+    with torch.no_grad():
+        for name, values in tensors.items():
+            if not torch.isfinite(values).all():
+                raise InputError(f"{path}: {name} holds NaN or infinite values; the checkpoint is damaged")
+            own[name].copy_(values)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A safetensors file.
+
+    Raises:
+        InputError: missing, truncated or not safetensors.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error}); copy or train it again") from error
+
+
+def save_state(model: UniversalModel, optimizer: torch.optim.Optimizer, step: int, settings: Any, out: Path) -> None:
+    """Everything that resuming needs, as folder `out/step-N`; older ones go once it is whole."""
+    final, part = out / f"step-{step:07d}", out / ".step.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_model(model, part)
+    names = {p: name for name, p in unique(model).items()}
+    moments = {
+        f"{names[p]}/{key}": value.detach().cpu().contiguous()
+        for p, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+    save_file(moments, part / "optimizer.safetensors")
+    write_text(part / "state.json", json.dumps({"step": step, "settings": settings}, indent=1))
+    shutil.rmtree(final, ignore_errors=True)
+    part.rename(final)
+    for old in sorted(out.glob("step-*"))[:-1]:
+        shutil.rmtree(old)
+
+
+def load_state(model: UniversalModel, optimizer: torch.optim.Optimizer, settings: Any, out: Path) -> int:
+    """Restores the newest state in `out`; returns its step, or 0 where there is none.
+
+    Raises:
+        InputError: the state is from a run with other settings, or broken.
+    """
+    states = sorted(out.glob("step-*"))
+    if not states:
+        return 0
+    folder = states[-1]
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    if state["settings"] != settings:
+        changed = [k for k in settings if state["settings"].get(k) != settings[k]]
+        raise InputError(f"{out}: holds a run with other settings ({', '.join(changed)}); give another --out")
+    load_weights(model, folder / WEIGHTS)
+    moments = read_tensors(folder / "optimizer.safetensors")
+    for name, parameter in unique(model).items():
+        optimizer.state[parameter] = {
+            key.rsplit("/", 1)[1]: value if key.endswith("/step") else value.to(parameter.device)
+            for key, value in moments.items()
+            if key.rsplit("/", 1)[0] == name
+        }
+    return int(state["step"])

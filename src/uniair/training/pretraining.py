@@ -1,0 +1,95 @@
+"""Pretraining a universal model on links folders: data, split check, loop, card."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from uniair.benchmark.suites import sample, zero_shot_suite
+from uniair.data import shards
+from uniair.data.links import Links
+from uniair.data.loader import AreaBatches
+from uniair.errors import InputError
+from uniair.files import write_text
+from uniair.models.presets import Preset
+from uniair.models.universal import UniversalModel
+from uniair.tasks.alignment import Alignment
+from uniair.training.distributed import World
+from uniair.training.trainer import Optimisation, train
+
+VALIDATION_LINKS = 1500
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a training batch is made of.
+
+    Attributes:
+        areas: areas a batch; the links of an area are each other's negatives.
+        links_per_area: most links drawn from an area.
+        augment: turn and mirror each area at random (8 symmetries).
+    """
+
+    areas: int = 8
+    links_per_area: int = 32
+    augment: bool = True
+
+
+def check_split(train: Links, held_out: Links) -> None:
+    """Raises `InputError` where a place is on both sides."""
+    both = sorted(set(train.places) & set(held_out.places))
+    if both:
+        raise InputError(f"places in both training and validation: {', '.join(both)}; trace them apart, by place")
+
+
+def first_areas(links: Links, count: int | None) -> Links:
+    """The links of the first `count` areas; all where None."""
+    return links if count is None else links.select(links.area < count)
+
+
+def pretrain(
+    preset: Preset,
+    train_links: Links,
+    held_out: Links,
+    task: Alignment,
+    batches: Batches,
+    optimisation: Optimisation,
+    out: Path,
+    world: World,
+) -> UniversalModel:
+    """Trains a model of the preset into `out`, watching zero-shot figures on a sample of the held-out links."""
+    check_split(train_links, held_out)
+    torch.manual_seed(optimisation.seed)
+    model = UniversalModel(preset)
+    watched = sample(held_out, VALIDATION_LINKS, seed=0)
+    draw = AreaBatches(train_links, batches.areas, batches.links_per_area, batches.augment)
+    return train(
+        model, task, draw, optimisation, out, world, validate=lambda m: zero_shot_suite(m, watched).values(),
+        also={"batches": asdict(batches), "areas": len(train_links.areas), "links": len(train_links)},
+    )  # fmt: skip
+
+
+def write_card(out: Path, train_folder: Path, train_links: Links, held_folder: Path, settings: dict[str, Any]) -> None:
+    """`card.json`: what the weights were trained on, what was left out, how long it took."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    manifests = {name: shards.read_manifest(f) for name, f in (("train", train_folder), ("validation", held_folder))}
+    card = {
+        "made": time.strftime("%Y-%m-%d"),
+        "torch": torch.__version__,
+        "training_areas": len(train_links.areas),
+        "training_links": len(train_links),
+        "los_share": round(float(train_links.los.mean()), 4),
+        "places": {name: manifest["places"] for name, manifest in manifests.items()},
+        "recipe": {name: manifest["recipe"] for name, manifest in manifests.items()},
+        "attribution": manifests["train"]["attribution"],
+        "settings": settings,
+        "last": lines[-1] if lines else {},
+        "median_samples_per_s": float(np.median([line["samples_per_s"] for line in lines if "samples_per_s" in line] or [0])),
+    }
+    write_text(out / "card.json", json.dumps(card, indent=1) + "\n")

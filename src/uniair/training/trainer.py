@@ -1,0 +1,123 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from uniair.data.loader import Batch
+from uniair.errors import InputError
+from uniair.models.universal import UniversalModel
+from uniair.tasks.alignment import Alignment
+from uniair.training.checkpoint import load_state, save_model, save_state
+from uniair.training.distributed import World
+from uniair.training.log import Log
+
+COLDEST = math.log(0.01)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW under cosine annealing with warm-up restarts (paper 1, IV-B).
+
+    Attributes:
+        steps: training steps in all.
+        cycles: warm-up restarts + 1, of equal length.
+        learning_rate: peak of each cycle.
+        warmup: share of a cycle.
+        weight_decay: on matrices only.
+        clip: largest gradient norm.
+        save_every: steps between checkpoints.
+        log_every: steps between lines of the log.
+        seed: of weights and batches.
+    """
+
+    steps: int = 10_000
+    cycles: int = 1
+    learning_rate: float = 5e-4
+    warmup: float = 0.03
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    save_every: int = 500
+    log_every: int = 50
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, from 0."""
+        cycle = self.steps / self.cycles
+        at = (step % cycle) / cycle
+        if at < self.warmup:
+            return self.learning_rate * (step % cycle + 1) / (self.warmup * cycle + 1)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (at - self.warmup) / (1 - self.warmup)))
+
+
+def train(
+    model: UniversalModel,
+    task: Alignment,
+    batches: Callable[[np.random.Generator], Batch],
+    config: Optimisation,
+    out: Path,
+    world: World,
+    validate: Callable[[UniversalModel], dict[str, float]] | None = None,
+    also: dict[str, Any] | None = None,
+) -> UniversalModel:
+    """Trains into `out` and returns the model; a run that was killed goes on bit for bit where it stopped.
+
+    Batch and masks of a step are drawn from (seed, step, rank) alone, so nothing but weights and moments is state.
+
+    Args:
+        validate: figures of the model in eval mode, logged at every checkpoint.
+        also: settings of the data that a resumed run must share.
+
+    Raises:
+        InputError: the loss is no longer finite, or `out` holds a run with other settings.
+    """
+    model.to(world.device).train()
+    settings: dict[str, Any] = {"preset": asdict(model.preset), "task": asdict(task), "optimisation": asdict(config)}
+    settings = json.loads(json.dumps(settings | {"processes": world.size} | (also or {})))
+    decay = [{"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+             {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}]  # fmt: skip
+    optimizer = torch.optim.AdamW(decay, betas=(0.9, 0.98), eps=1e-6)
+    start = load_state(model, optimizer, settings, out)
+    log = Log(out / "metrics.jsonl", start) if world.main else None
+    wrapped: Any = DistributedDataParallel(model) if world.size > 1 else model
+    clock, seen = time.perf_counter(), 0
+    for step in tqdm(range(start, config.steps), initial=start, total=config.steps, unit="step", disable=None if world.main else True):
+        rng = np.random.default_rng([config.seed, step, world.rank])
+        batch = batches(rng).to(world.device)
+        terms = task.loss(wrapped, batch, rng)
+        if not torch.isfinite(terms["total"]):
+            raise InputError(f"step {step}: the loss is not finite; lower --learning_rate or check the data")
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate(step)
+        optimizer.zero_grad()
+        terms["total"].backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        with torch.no_grad():
+            model.log_temperature.clamp_(min=COLDEST)
+        seen += len(batch.csi) * world.size
+        done = step + 1
+        if log and (done % config.log_every == 0 or done == config.steps):
+            speed = seen / (time.perf_counter() - clock)
+            log.write(done, lr=config.rate(step), samples_per_s=speed, **{k: float(v) for k, v in terms.items()})
+            clock, seen = time.perf_counter(), 0
+        if log and (done % config.save_every == 0 or done == config.steps):
+            save_state(model, optimizer, done, settings, out)
+            if validate:
+                log.write(done, **{f"validation/{k}": v for k, v in validate(model.eval()).items()})
+                model.train()
+                clock, seen = time.perf_counter(), 0
+    if world.main:
+        save_model(model, out)
+    return model.eval()
