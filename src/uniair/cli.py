@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             options = parser.parse_args(arguments[1:])
         except jsonargparse.ArgumentError as error:
             raise InputError(f"{' '.join(str(error).split())}; see uniair {name} --help") from error
-        result = command.run(parser.instantiate_classes(options))
+        result = command.run(parser.instantiate(options))
         if options.json:
             print(json.dumps(result))
     except InputError as error:

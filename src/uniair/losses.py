@@ -35,3 +35,13 @@ def wrong_hypotheses(true: Tensor, wrong: Tensor, temperature: Tensor, valid: Te
 def reconstruction(estimate: Tensor, csi: Tensor) -> Tensor:
     """Mean squared error (paper 1, eq. 11) as a share of the CSI's power, which is 1 an entry: scalar."""
     return torch.view_as_real(estimate - csi).square().sum(-1).mean()
+
+
+def power_profile(where: Tensor, power: Tensor) -> Tensor:
+    """Cross-entropy of the estimated beam and delay profile against the true one, less its entropy: scalar, nats.
+
+    Args:
+        where: [N, bins] log-probability.
+        power: [N, bins] share of the CSI's power, rows sum to 1.
+    """
+    return functional.kl_div(where, power, reduction="batchmean")

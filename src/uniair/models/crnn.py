@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -28,17 +30,29 @@ class CRNN(nn.Module):
         self.ln_pre = nn.LayerNorm(preset.width)
         self.blocks = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(preset.crnn_blocks))
         self.ln_post = nn.LayerNorm(preset.width)
-        self.values = nn.Linear(preset.width, 2 * self.patch[0] * self.patch[1])
+        planes = 3 if self.angle_delay else 2
+        self.values = nn.Linear(preset.width, planes * self.patch[0] * self.patch[1])
 
     positions: Tensor
 
-    def forward(self, z: Tensor, normalisation: Normalisation) -> Tensor:
-        """[N, embedding] → complex64 [N, antennas, subcarriers]."""
+    def forward(self, z: Tensor, normalisation: Normalisation) -> tuple[Tensor, Tensor | None]:
+        """[N, embedding] → CSI complex64 [N, antennas, subcarriers].
+
+        Also the log-probability float32 [N, antennas · subcarriers] of where its power lies, by beam and delay; None in
+        the frequency domain. A channel is a few sharp peaks: a squared error alone has no slope towards a peak that is
+        one bin off, so the peaks are found as a distribution, and its root is the amplitude.
+        """
         n = len(z)
-        x = self.ln_pre(self.up(z).view(n, self.rows * self.columns, self.width) + self.positions)
+        # the embedding has unit norm: its entries are brought to unit size beside the positional encoding
+        x = self.up(z * math.sqrt(z.shape[-1])).view(n, self.rows * self.columns, self.width)
+        x = self.ln_pre(x + self.positions)
         for block in self.blocks:
             x = block(x)
-        values = self.values(self.ln_post(x)).view(n, self.rows, self.columns, 2, *self.patch)
-        planes = values.permute(0, 3, 1, 4, 2, 5).reshape(n, 2, self.rows * self.patch[0], self.columns * self.patch[1])
+        values = self.values(self.ln_post(x)).view(n, self.rows, self.columns, -1, *self.patch)
+        planes = values.permute(0, 3, 1, 4, 2, 5).reshape(n, -1, self.rows * self.patch[0], self.columns * self.patch[1])
         csi = torch.complex(planes[:, 0], planes[:, 1])
-        return normalisation.frequency(csi) if self.angle_delay else csi
+        if not self.angle_delay:
+            return csi, None
+        where = planes[:, 2].flatten(1).log_softmax(dim=1)
+        amplitude = (0.5 * (where + math.log(where.shape[1]))).exp()
+        return normalisation.frequency(csi * amplitude.view_as(planes[:, 2])), where

@@ -78,21 +78,24 @@ class EPNN(nn.Module):
         return x.reshape(maps * most, -1)[cell]
 
     def _attend(self, ground: Tensor, x: Tensor) -> Tensor:
-        """Map tokens [A, M, width], class and position tokens [A, L, T, width] → class token [A, L, width]."""
+        """Map tokens [A, M, width], class and position tokens [A, L, T, width] → representation [A, L, width]."""
         ground, x = self.ln_pre(ground), self.ln_pre(x)
         blocks = (*self.blocks, *self.shared)
         if self.preset.attention == "prefix":
             for i, block in enumerate(blocks):
                 ground, seen = block.prefix(ground) if i + 1 < len(blocks) else (ground, block.keys_values(ground))
                 x = block.after(x, seen)
-            out: Tensor = self.ln_post(x[:, :, 0])
-            return out
+            return self._pool(x)
         a, length, t, width = x.shape
         m = ground.shape[1]
         joint = torch.cat([x, ground[:, None].expand(a, length, m, width)], dim=2).reshape(a * length, t + m, width)
         for block in blocks:
             joint = block(joint)
-        out = self.ln_post(joint[:, 0]).view(a, length, width)
+        return self._pool(joint[:, :t]).view(a, length, width)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """Class and position tokens [..., T, width] → [..., width]."""
+        out: Tensor = self.ln_post(x).mean(-2) if self.preset.pool == "mean" else self.ln_post(x[..., 0, :])
         return out
 
     def _map_tokens(self, environment: Environment, known: Tensor) -> Tensor:

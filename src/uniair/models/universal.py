@@ -51,17 +51,23 @@ class UniversalModel(nn.Module):
             known: see `EPNN.forward`.
 
         Returns:
-            channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature.
+            channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature;
+            in the angle-delay domain where (log-probability) and power (its target) [N, antennas · subcarriers].
         """
         csi = self.normalisation(csi)
         channel = self.channel_embedding(csi)
-        return {
+        reconstruction, where = self.crnn(channel, self.normalisation)
+        out = {
             "channel": channel,
             "environment": self.environment_embedding(environment, known),
             "csi": csi,
-            "reconstruction": self.crnn(channel, self.normalisation),
+            "reconstruction": reconstruction,
             "temperature": self.log_temperature.exp(),
         }
+        if where is not None:
+            power = self.normalisation.angle_delay(csi).abs().square().flatten(1)
+            out |= {"where": where, "power": power / power.sum(1, keepdim=True)}
+        return out
 
     def channel_embedding(self, csi: Tensor) -> Tensor:
         """Normalised CSI → unit-norm [N, E]."""
@@ -142,7 +148,7 @@ class UniversalModel(nn.Module):
         z = torch.as_tensor(z if isinstance(z, Tensor) else np.asarray(z)).to(self.device, torch.float32)
         if z.ndim != 2 or z.shape[1] != self.preset.embedding or not torch.isfinite(z).all():
             raise InputError(f"embedding has shape {tuple(z.shape)} or NaN, expected finite [N, {self.preset.embedding}]")
-        return torch.cat([self.crnn(part, self.normalisation) for part in z.split(BATCH)])
+        return torch.cat([self.crnn(part, self.normalisation)[0] for part in z.split(BATCH)])
 
     @torch.inference_mode()
     def normalise_channel(self, csi: Any) -> Tensor:

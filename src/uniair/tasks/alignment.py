@@ -24,6 +24,7 @@ class Alignment:
         hypotheses: add explicit wrong hypotheses (LOS flipped, scale changed, map shifted) to the loss.
         learned_temperature: else it stays at its start, 0.07.
         reconstruction_weight: of eq. 11 in eq. 12.
+        profile_weight: of the beam and delay profile that CRNN finds in the angle-delay domain.
         unknown_map: share of areas whose map is hidden.
         unknown_bs: share of areas whose BS positions are hidden.
         unknown_ue: share of areas whose UE positions are hidden.
@@ -34,6 +35,7 @@ class Alignment:
     hypotheses: bool = True
     learned_temperature: bool = True
     reconstruction_weight: float = 1.0
+    profile_weight: float = 0.3
     unknown_map: float = 0.08
     unknown_bs: float = 0.03
     unknown_ue: float = 0.03
@@ -57,6 +59,9 @@ class Alignment:
             "reconstruction": losses.reconstruction(out["reconstruction"], out["csi"]),
         }
         terms["total"] = terms["contrastive"] + self.reconstruction_weight * terms["reconstruction"]
+        if "where" in out:
+            terms["profile"] = losses.power_profile(out["where"], out["power"])
+            terms["total"] = terms["total"] + self.profile_weight * terms["profile"]
         if valid is not None:
             wrong = (out["channel"].repeat(len(WRONG), 1) * out["environment"][n:]).sum(-1).view(len(WRONG), n)
             terms["hypotheses"] = losses.wrong_hypotheses(similarity.diagonal(), wrong, temperature, valid)

@@ -110,7 +110,7 @@ def train(
         done = step + 1
         if log and (done % config.log_every == 0 or done == config.steps):
             speed = seen / (time.perf_counter() - clock)
-            log.write(done, lr=config.rate(step), samples_per_s=speed, **{k: float(v) for k, v in terms.items()})
+            log.write(done, lr=config.rate(step), samples_per_s=speed, **{k: float(v.detach()) for k, v in terms.items()})
             clock, seen = time.perf_counter(), 0
         if log and (done % config.save_every == 0 or done == config.steps):
             save_state(model, optimizer, done, settings, out)

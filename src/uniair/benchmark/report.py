@@ -1,0 +1,261 @@
+"""The zero-shot report: one HTML file with every picture inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from numpy.typing import NDArray
+from scipy import ndimage
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from uniair.benchmark.suites import ZeroShotResult
+from uniair.data.links import Links
+from uniair.data.loader import batch_of
+from uniair.files import write_text
+from uniair.models.universal import UniversalModel
+from uniair.tasks import zero_shot
+
+BS, UE, CHANNEL, GROUND = "#d1495b", "#00798c", "#edae49", "#4a4e69"
+SHIFTS = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
+
+
+def write_report(
+    path: Path, model: UniversalModel, name: str, links: Links, result: ZeroShotResult, plain: ZeroShotResult, seed: int = 0
+) -> None:
+    """Draws everything that the zero-shot tasks show on these links and writes one self-contained HTML file.
+
+    Args:
+        name: of the model, for the title.
+        result, plain: the suite's figures for the model and for the untrained network.
+        seed: picks the links that are shown.
+    """
+    rng = np.random.default_rng(seed)
+    busiest = int(np.argmax(np.bincount(links.area)))
+    area = links.select(links.area == busiest)
+    sections = [
+        ("Figures", "Every link of the unseen areas; no parameter was tuned for any of them.", _table(result, plain)),
+        ("One area: who is whose?", "Left, an area with its base stations and users. Right, the similarity of every "
+         "channel (rows) with every environment (columns); a bright diagonal means that each channel finds its own "
+         "place (paper 1, Fig. 5).", _png(_similarity(model, area))),
+        ("Matching accuracy over areas", "How often a channel's most similar environment is its own, counted over "
+         "areas (paper 1, Fig. 6).", _png(_histogram(result))),
+        ("Which user sent this?", "The channel of the user in orange is compared with the positions of all the users "
+         "shown (paper 1, Fig. 7).", _png(_multi_user(model, area, rng))),
+        ("A building moves", "One building near the link is moved on the map and the channel asked which map is the "
+         "true one (paper 1, Fig. 8).", _png(_shifted_building(model, area, rng))),
+        ("Where is the user?", "The likelihood of every outdoor position, given one channel, the map and the base "
+         "station. LOS is not told. A linear array cannot tell front from back: mirror images in the dashed axis are "
+         "told apart by reflections alone.", _png(_likelihood(model, area, rng))),
+        ("The embedding space", "Channel and environment embeddings of the same links, joined by lines (paper 1, "
+         "Fig. 3).", _png(_embedding(model, links, rng))),
+        ("CSI feedback", f"A channel of {model.preset.antennas} × {model.preset.subcarriers} complex numbers is sent as "
+         f"{model.preset.embedding} real ones and restored.", _png(_feedback(model, area, rng))),
+    ]  # fmt: skip
+    body = "".join(f"<section><h2>{html.escape(t)}</h2><p>{html.escape(c)}</p>{content}</section>" for t, c, content in sections)
+    title = f"UniAir {name}: zero-shot answers"
+    subtitle = f"{result.links:,} links in {len(result.areas)} areas of {', '.join(sorted(set(links.places)))}, none seen in training"
+    page = _PAGE.replace("TITLE", html.escape(title)).replace("SUBTITLE", html.escape(subtitle)).replace("BODY", body)
+    write_text(path, page)
+
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>TITLE</title><style>
+body{font:16px/1.5 system-ui,sans-serif;color:#222;margin:0 auto;max-width:62rem;padding:1rem}
+h1{margin-bottom:0}h2{margin:2.5rem 0 .2rem}p{margin:.2rem 0 .8rem;color:#555}img{max-width:100%;height:auto}
+table{border-collapse:collapse}td,th{padding:.25rem .9rem .25rem 0;text-align:right;font-variant-numeric:tabular-nums}
+td:first-child,th:first-child{text-align:left}tr{border-bottom:1px solid #ddd}th{color:#555;font-weight:500}
+footer{margin-top:3rem;color:#777;font-size:.85rem}
+</style><h1>TITLE</h1><p>SUBTITLE</p>BODY<footer>Buildings: scenes of sionna-rt (Apache-2.0); map data (c) OpenStreetMap
+contributors, ODbL 1.0.</footer></html>
+"""
+
+
+def _table(result: ZeroShotResult, plain: ZeroShotResult) -> str:
+    rows = []
+    for key, figure in result.figures.items():
+        name, value, reference = figure.text()
+        cells = "".join(f"<td>{html.escape(c)}</td>" for c in (value, plain.figures[key].text()[1], reference))
+        rows.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
+    return f"<table><tr><th></th><th>model</th><th>untrained</th><th>reference</th></tr>{''.join(rows)}</table>"
+
+
+def _png(drawing: Drawing) -> str:
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def draw_map(axes: Axes, occupancy: NDArray[np.uint8], size: float) -> None:
+    """Buildings in grey, metres on both axes, y upwards."""
+    axes.imshow(occupancy, origin="lower", extent=(0, size, 0, size), cmap="Greys", vmin=0, vmax=2, interpolation="nearest")
+    axes.set(xlabel="x, m", ylabel="y, m", xlim=(0, size), ylim=(0, size))
+
+
+def _similarity(model: UniversalModel, area: Links) -> Drawing:
+    batch = batch_of(area)
+    similarity = model.encode_channel(batch.csi) @ model.encode_environment(batch.environment).mT
+    drawing = Drawing(figsize=(11, 4.6))
+    left, right = drawing.subplots(1, 2)
+    draw_map(left, area.maps[0], float(area.sizes[0]))
+    left.scatter(*area.ue[:, :2].T, s=14, color=UE, label="UE")
+    left.scatter(*area.bs[:, :2].T, s=90, color=BS, marker="^", label="BS")
+    left.legend(loc="upper right")
+    left.set_title(area.areas[0])
+    image = right.imshow(similarity.cpu(), cmap="magma", interpolation="nearest")
+    drawing.colorbar(image, ax=right, label="cosine similarity")
+    right.set(xlabel="environment", ylabel="channel")
+    return drawing
+
+
+def _histogram(result: ZeroShotResult) -> Drawing:
+    drawing = Drawing(figsize=(7, 3))
+    axes = drawing.subplots()
+    axes.hist(result.area_accuracy, bins=np.linspace(0, 1, 11).tolist(), color=UE, edgecolor="white")
+    axes.set(xlabel="matching accuracy in an area", ylabel="areas", xlim=(0, 1))
+    axes.axvline(result.figures["top1"].reference or 0, color=BS, linestyle="--", label="chance")
+    axes.legend()
+    return drawing
+
+
+def _users_of_one_bs(area: Links, los: bool, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Some links of one BS with the given LOS status."""
+    best = np.zeros(0, dtype=np.int64)
+    for bs in np.unique(area.bs, axis=0):
+        mine = np.flatnonzero((area.bs == bs).all(1) & (area.los == los))
+        best = max(best, mine, key=len)
+    return rng.permutation(best)[:count]
+
+
+def _multi_user(model: UniversalModel, area: Links, rng: np.random.Generator) -> Drawing:
+    drawing = Drawing(figsize=(11, 4.6))
+    for axes, los, count in zip(drawing.subplots(1, 2), (True, False), (5, 4), strict=True):
+        draw_map(axes, area.maps[0], float(area.sizes[0]))
+        index = _users_of_one_bs(area, los, count, rng)
+        axes.set_title(f"{len(index)} {'LOS' if los else 'NLOS'} users")
+        if not len(index):
+            continue
+        batch = batch_of(area.select(index))
+        probability = zero_shot.rank(model, batch.csi[:1], batch.environment)[0].cpu().numpy()
+        axes.scatter(*area.bs[index[0], :2], s=110, color=BS, marker="^")
+        for i, p in zip(index, probability, strict=True):
+            axes.scatter(*area.ue[i, :2], s=60, color=CHANNEL if i == index[0] else UE, zorder=3)
+            axes.annotate(f"{p:.3f}", area.ue[i, :2], xytext=(6, 6), textcoords="offset points", fontsize=9,
+                          bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1})  # fmt: skip
+    return drawing
+
+
+def move_building(occupancy: NDArray[np.uint8], building: NDArray[np.bool_], shift: tuple[int, int]) -> NDArray[np.uint8]:
+    """The map with one building moved by (rows, columns) pixels; what leaves the map is lost."""
+    out = occupancy.copy()
+    out[building] = 0
+    rows, columns = np.nonzero(building)
+    rows, columns = rows + shift[0], columns + shift[1]
+    inside = (rows >= 0) & (rows < len(out)) & (columns >= 0) & (columns < len(out))
+    out[rows[inside], columns[inside]] = 1
+    return out
+
+
+def _shifted_building(model: UniversalModel, area: Links, rng: np.random.Generator) -> Drawing:
+    """Left and middle: one link, its map and the wrong one. Right: every link, against the shift in metres."""
+    occupancy, size = area.maps[0], float(area.sizes[0])
+    pixel = size / len(occupancy)
+    labels, count = ndimage.label(occupancy)
+    centres = np.array(ndimage.center_of_mass(occupancy, labels, range(1, count + 1)))[:, ::-1] * pixel
+    areas = ndimage.sum(occupancy, labels, range(1, count + 1))
+    large = np.flatnonzero(areas >= np.median(areas))
+    batch = batch_of(area)
+    preferred = np.zeros((len(SHIFTS), len(area)))
+    examples: dict[int, tuple[NDArray[np.uint8], float]] = {}
+    middle = (area.bs[:, :2] + area.ue[:, :2]) / 2
+    nearest = large[np.linalg.norm(middle[:, None] - centres[large][None], axis=-1).argmin(1)]
+    direction = rng.uniform(0, 2 * np.pi, len(area))
+    shown = int(np.argmin(np.linalg.norm(middle - centres[nearest], axis=1)))
+    for s, shift in enumerate(SHIFTS):
+        moved = np.stack([
+            move_building(occupancy, labels == nearest[i] + 1,
+                          (round(shift * np.sin(direction[i]) / pixel), round(shift * np.cos(direction[i]) / pixel)))
+            for i in range(len(area))
+        ])  # fmt: skip
+        wrong = replace(batch.environment, map=torch.from_numpy(moved), area=torch.arange(len(area)))
+        p = zero_shot.rank(model, batch.csi, [batch.environment, wrong])[:, 0].cpu().numpy()
+        preferred[s] = p
+        examples[s] = (moved[shown], float(p[shown]))
+    drawing = Drawing(figsize=(13, 4))
+    axes = drawing.subplots(1, 3)
+    example, p_true = examples[3]
+    for panel, picture, p in ((axes[0], occupancy, p_true), (axes[1], example, 1 - p_true)):
+        draw_map(panel, picture, size)
+        panel.plot(*zip(area.bs[shown, :2], area.ue[shown, :2], strict=True), color=CHANNEL, linewidth=1)
+        panel.scatter(*area.bs[shown, :2], s=90, color=BS, marker="^")
+        panel.scatter(*area.ue[shown, :2], s=50, color=UE)
+        panel.set_title(f"{'true map' if panel is axes[0] else f'building moved {SHIFTS[3]:.0f} m'}: {p:.3f}")
+    axes[2].plot(SHIFTS, 100 * (preferred > 0.5).mean(1), "o-", color=UE)
+    axes[2].axhline(50, color=BS, linestyle="--", label="chance")
+    axes[2].set(xlabel="shift, m", ylabel="true map preferred, % of links", ylim=(40, 100), title="all links of the area")
+    axes[2].legend()
+    return drawing
+
+
+def _likelihood(model: UniversalModel, area: Links, rng: np.random.Generator) -> Drawing:
+    drawing = Drawing(figsize=(12, 5))
+    for axes, los in zip(drawing.subplots(1, 2), (True, False), strict=True):
+        index = _users_of_one_bs(area, los, 1, rng)
+        draw_map(axes, area.maps[0], float(area.sizes[0]))
+        axes.set_title("LOS" if los else "NLOS")
+        if not len(index):
+            continue
+        one = batch_of(area.select(index))
+        size, bs, ue = float(area.sizes[0]), area.bs[index[0]], area.ue[index[0]]
+        _, probability = zero_shot.position_likelihood(model, one.csi, area.maps[0], bs, size)
+        likelihood = probability[0].cpu().numpy()
+        shown = np.ma.masked_less(likelihood / likelihood.max(), 1e-3)
+        image = axes.imshow(np.log10(shown), origin="lower", extent=(0, size, 0, size), cmap="viridis", vmin=-3, vmax=0, alpha=0.9)
+        drawing.colorbar(image, ax=axes, label="log10 likelihood, best = 0")
+        axes.axhline(bs[1], color=GROUND, linestyle="--", linewidth=0.8)
+        axes.scatter(*bs[:2], s=110, color=BS, marker="^", label="BS")
+        axes.scatter(*ue[:2], s=110, facecolors="none", edgecolors=BS, linewidths=2, label="true UE")
+        axes.legend(loc="upper right")
+    return drawing
+
+
+def _embedding(model: UniversalModel, links: Links, rng: np.random.Generator, count: int = 250) -> Drawing:
+    batch = batch_of(links.select(np.sort(rng.permutation(len(links))[:count])))
+    channel, environment = model.encode_channel(batch.csi).cpu(), model.encode_environment(batch.environment).cpu()
+    both = torch.cat([channel, environment]).numpy()
+    n = len(channel)
+    drawing = Drawing(figsize=(12, 5))
+    flat = (("PCA", PCA(2).fit_transform(both)), ("t-SNE", TSNE(2, random_state=0, init="pca").fit_transform(both)))
+    for axes, (name, points) in zip(drawing.subplots(1, 2), flat, strict=True):
+        axes.plot([points[:n, 0], points[n:, 0]], [points[:n, 1], points[n:, 1]], color="#cccccc", linewidth=0.5, zorder=1)
+        axes.scatter(*points[:n].T, s=9, color=CHANNEL, label="channel")
+        axes.scatter(*points[n:].T, s=9, color=UE, label="environment")
+        axes.set(title=name, xticks=[], yticks=[])
+        axes.legend()
+    return drawing
+
+
+def _feedback(model: UniversalModel, area: Links, rng: np.random.Generator) -> Drawing:
+    drawing = Drawing(figsize=(12, 6))
+    grid = drawing.subplots(2, 2, sharex=True, sharey=True)
+    for row, los in zip(grid, (True, False), strict=True):
+        index = _users_of_one_bs(area, los, 1, rng)
+        if not len(index):
+            continue
+        restored, truth = zero_shot.feedback(model, batch_of(area.select(index)).csi)
+        error = 10 * np.log10(float((restored - truth).abs().square().mean()))
+        for axes, csi, name in ((row[0], truth, "CSI"), (row[1], restored, f"restored, NMSE {error:.1f} dB")):
+            power = 20 * torch.log10(model.normalisation.angle_delay(csi)[0].abs().clamp_min(1e-3)).cpu().numpy()
+            image = axes.imshow(power - power.max(), origin="lower", aspect="auto", cmap="magma", vmin=-40, vmax=0)
+            axes.set(title=f"{'LOS' if los else 'NLOS'}: {name}", ylabel="beam", xlabel="delay bin")
+            drawing.colorbar(image, ax=axes, label="dB")
+    return drawing
+

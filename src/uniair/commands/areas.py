@@ -1,0 +1,87 @@
+"""List and draw the areas in a place: crops with their statistics, filtered, as a table and a picture.
+
+PLACE is a footprint file or folder, sionna:NAME or procedural:SEED. Crops are laid on a grid unless --origin gives one.
+
+Example: uniair areas procedural:7 --side 200 --coverage [0.1,0.5] --picture areas.png
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import ArgumentParser
+from tqdm import tqdm
+
+from uniair.area.area import Area
+from uniair.area.raster import occupancy
+from uniair.data.campaign import load_place
+from uniair.errors import InputError
+from uniair.files import atomic_path
+
+DRAWN = 24
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("place", type=str, help="footprint file or folder, sionna:NAME or procedural:SEED")
+    parser.add_argument("--side", type=float, default=200.0, help="side of a crop, m")
+    parser.add_argument("--origin", type=tuple[float, float] | None, default=None, help="south-west corner of a single crop, m")
+    parser.add_argument("--rotation", type=float, default=0.0, help="anticlockwise turn of each crop, degrees")
+    parser.add_argument("--coverage", type=tuple[float, float], default=(0.0, 1.0), help="accepted share of built ground")
+    parser.add_argument("--openness", type=tuple[float, float], default=(0.0, 1e9), help="accepted median distance to a wall, m")
+    parser.add_argument("--least_buildings", type=int, default=1, help="fewest buildings in a crop")
+    parser.add_argument("--picture", type=str | None, default=None, help=f"PNG with the map images of the first {DRAWN} crops")
+    parser.add_argument("--seed", type=int, default=0, help="draws the heights that the file does not give")
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Lists, and draws if asked."""
+    if not options.side > 0:
+        raise InputError(f"--side {options.side} must be above 0 m")
+    place = load_place(options.place, options.seed)
+    x0, y0, x1, y1 = place.bounds
+    corners = [options.origin] if options.origin else [
+        (x, y) for y in np.arange(y0, y1 - options.side / 2, options.side) for x in np.arange(x0, x1 - options.side / 2, options.side)
+    ]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    crops: list[Area] = []
+    for x, y in tqdm(corners, unit="crop", disable=None, leave=False):
+        crop = place.crop(float(x), float(y), options.side, rotation=np.radians(options.rotation))
+        seen = crop.statistics()
+        if (
+            seen.buildings >= options.least_buildings
+            and options.coverage[0] <= seen.coverage <= options.coverage[1]
+            and options.openness[0] <= seen.openness <= options.openness[1]
+        ):
+            rows.append({"x": float(x), "y": float(y), **vars(seen)})
+            crops.append(crop)
+    print(f"{place.name}: {len(place.footprints):,} buildings, {place.width:.0f} × {place.depth:.0f} m; {len(rows)} crops pass")
+    print(f"{'x, m':>9} {'y, m':>9} {'coverage':>9} {'buildings':>10} {'openness, m':>12} {'height, m':>10}")
+    for row in rows:
+        print(f"{row['x']:9.0f} {row['y']:9.0f} {row['coverage']:9.2f} {row['buildings']:10d} {row['openness']:12.1f} {row['mean_height']:10.1f}")
+    if options.picture and crops:
+        _draw(Path(options.picture), crops[:DRAWN])
+        print(f"{options.picture} written")
+    return {"place": place.name, "buildings": len(place.footprints), "crops": rows}
+
+
+def _draw(path: Path, crops: list[Area]) -> None:
+    from matplotlib.figure import Figure
+
+    from uniair.benchmark.report import draw_map
+
+    columns = min(len(crops), 6)
+    lines = -(-len(crops) // columns)
+    drawing = Figure(figsize=(2.6 * columns, 2.7 * lines), layout="constrained")
+    grid = drawing.subplots(lines, columns, squeeze=False)
+    for axes in grid.ravel()[len(crops) :]:
+        axes.axis("off")
+    for axes, crop in zip(grid.ravel(), crops, strict=False):
+        draw_map(axes, occupancy(crop), crop.size)
+        axes.set_title(crop.name.partition("@")[2], fontsize=7)
+        axes.tick_params(labelsize=6)
+        axes.set(xlabel="", ylabel="")
+    with atomic_path(path) as temporary:
+        drawing.savefig(temporary, format="png", dpi=110)
