@@ -1,10 +1,10 @@
 """Multi-modal foundation models of the wireless air interface.
 
-    import uniair
+import uniair
 
-    model = uniair.load("small")
-    z = model.encode_channel(csi)
-    p = uniair.zero_shot.los(model, csi, uniair.Environment(map=..., bs=..., ue=..., size=...))
+model = uniair.load("small")
+z = model.encode_channel(csi)
+p = uniair.zero_shot.los(model, csi, uniair.Environment(map=..., bs=..., ue=..., size=...))
 """
 
 from __future__ import annotations

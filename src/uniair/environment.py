@@ -1,4 +1,4 @@
-"""`Environment`: what is known about the place of a link, any part of which may be missing."""
+"""`Environment`: what is known about the place of a link, any part of which may be missing; `Batch`: with its CSI."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class Environment:
                     i = int(off.any(1).nonzero()[0])
                     x, y = position[i, :2].tolist()
                     raise InputError(
-                        f"environment: {name}[{i}] = ({x:.1f}, {y:.1f}) m lies outside the area of {float(size[i]):.1f} m; "
-                        "positions are metres from its south-west corner"
+                        f"environment: {name}[{i}] = ({x:.1f}, {y:.1f}) m lies outside the area of "
+                        f"{float(size[i]):.1f} m; positions are metres from its south-west corner"
                     )
         if los is not None and not ((los == 0) | (los == 1)).all():
             raise InputError("environment: los must be 1 (LOS) or 0 (NLOS)")
@@ -107,3 +107,16 @@ class Environment:
             if picked[name] is not None:
                 picked[name] = picked[name][index]
         return Environment(**picked)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """CSI complex64 [N, antennas, subcarriers] and the true environment of each, checked tensors."""
+
+    csi: Tensor
+    environment: Environment
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device."""
+        moved = {k: v.to(device) for k, v in vars(self.environment).items() if v is not None}
+        return Batch(self.csi.to(device), Environment(**moved))

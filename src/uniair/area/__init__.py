@@ -1,0 +1,1 @@
+"""Buildings: footprints, crops and map images."""

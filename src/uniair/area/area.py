@@ -98,7 +98,10 @@ class Area:
         outside = (points[:, 0] < x0) | (points[:, 0] > x1) | (points[:, 1] < y0) | (points[:, 1] > y1)
         if not np.isfinite(points).all():
             raise InputError(f"{what} position {int(np.argmin(np.isfinite(points).all(1)))} is NaN or infinite")
-        for bad, where in ((outside, f"outside the area {self.bounds}"), (self.inside_building(points), "inside a building")):
+        for bad, where in (
+            (outside, f"outside the area {self.bounds}"),
+            (self.inside_building(points), "inside a building"),
+        ):
             if bad.any():
                 i = int(np.argmax(bad))
                 x, y = points[i, :2]
@@ -107,7 +110,13 @@ class Area:
                 )
 
     def crop(
-        self, x: float, y: float, width: float, depth: float | None = None, rotation: float = 0.0, name: str | None = None
+        self,
+        x: float,
+        y: float,
+        width: float,
+        depth: float | None = None,
+        rotation: float = 0.0,
+        name: str | None = None,
     ) -> Area:
         """The rectangle of `width` × `depth` metres whose south-west corner is (x, y).
 
@@ -126,7 +135,9 @@ class Area:
         # world -> crop: rotate by −rotation about the centre, then move the corner to the origin
         to_crop = [cos, sin, -sin, cos, width / 2 - cos * cx - sin * cy, depth / 2 + sin * cx - cos * cy]
         to_world = [cos, -sin, sin, cos, cx - cos * width / 2 + sin * depth / 2, cy - sin * width / 2 - cos * depth / 2]
-        near = np.flatnonzero(shapely.intersects(affinity.affine_transform(window, to_world), np.asarray(self.footprints)))
+        near = np.flatnonzero(
+            shapely.intersects(affinity.affine_transform(window, to_world), np.asarray(self.footprints))
+        )
         footprints: list[Polygon] = []
         heights: list[float] = []
         for i in near:
@@ -161,9 +172,7 @@ class Area:
             mean_height=float(np.average(self.heights, weights=areas)),
         )
 
-    def drop(
-        self, count: int, height: float, rng: np.random.Generator, clearance: float = 1.0
-    ) -> NDArray[np.float64]:
+    def drop(self, count: int, height: float, rng: np.random.Generator, clearance: float = 1.0) -> NDArray[np.float64]:
         """`count` outdoor positions drawn uniformly, at least `clearance` metres from any wall: [count, 3], m.
 
         Raises:
@@ -200,4 +209,6 @@ def polygons_of(geometry: shapely.Geometry, least: float = 1.0) -> list[Polygon]
     """The valid polygons of a geometry with at least `least` m² of ground; slivers and lines are left out."""
     if not geometry.is_valid:
         geometry = shapely.make_valid(geometry)
-    return [p for p in shapely.get_parts(geometry) if isinstance(p, Polygon) and p.area >= least]
+    # twice, because a mended outline can be a collection of multipolygons
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    return [p for p in parts if isinstance(p, Polygon) and p.area >= least]

@@ -28,6 +28,7 @@ HEIGHT_MEDIAN, HEIGHT_SIGMA, HEIGHT_RANGE = 12.0, 0.4, (7.0, 60.0)
 Outline = tuple[shapely.Geometry, float | None]
 
 
+@np.errstate(invalid="ignore", over="ignore")  # NaN and infinity in a file become an InputError, not a warning
 def load(path: str | Path, seed: int = 0) -> Area:
     """The area in a file of building outlines.
 
@@ -60,14 +61,14 @@ def load(path: str | Path, seed: int = 0) -> Area:
         raise InputError(f"{path}: not a footprint file; use buildings.json, .geojson, .osm.pbf or .osm.gz")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); is the file whole?") from error
     try:
         if isinstance(document, dict) and "buildings" in document:
             return _area(path, name, list(_read_buildings(document["buildings"])), seed)
         if isinstance(document, dict) and document.get("type") in ("FeatureCollection", "Feature"):
             return _area(path, name, _project(path, list(_read_geojson(document))), seed)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, shapely.errors.ShapelyError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: a building in it can't be read ({type(error).__name__}: {error})") from error
@@ -83,9 +84,9 @@ def _area(path: Path, name: str, outlines: Iterable[Outline], seed: int) -> Area
     footprints: list[Polygon] = []
     given: list[float] = []
     for geometry, height in outlines:
+        if not np.isfinite(shapely.get_coordinates(geometry)).all():
+            raise InputError(f"{path}: a building outline has NaN or infinite coordinates")
         for polygon in polygons_of(geometry):
-            if not np.isfinite(shapely.get_coordinates(polygon)).all():
-                raise InputError(f"{path}: a building outline has NaN or infinite coordinates")
             footprints.append(polygon)
             given.append(height if height is not None and 0 < height < 1000 else math.nan)
     if not footprints:
@@ -107,9 +108,9 @@ def _read_buildings(buildings: list[dict[str, Any]]) -> Iterable[Outline]:
 def _read_geojson(document: dict[str, Any]) -> Iterable[Outline]:
     for feature in document.get("features", [document]):
         tags = feature.get("properties") or {}
-        if feature.get("geometry") and feature["geometry"]["type"] in ("Polygon", "MultiPolygon"):
-            if tags.get("building", "yes") != "no":
-                yield shape(feature["geometry"]), _tagged_height(tags)
+        geometry = feature.get("geometry") or {}
+        if geometry.get("type") in ("Polygon", "MultiPolygon") and tags.get("building", "yes") != "no":
+            yield shape(geometry), _tagged_height(tags)
 
 
 def _read_osm(path: Path) -> list[Outline]:
@@ -203,4 +204,6 @@ def sionna_scene(name: str) -> Area:
                 heights.append(height)
     x0, y0, x1, y1 = shapely.total_bounds(np.asarray(footprints))
     bounds = (float(x0), float(y0), float(x1), float(y1))
-    return Area(f"sionna_{name}", tuple(footprints), np.asarray(heights), bounds, f"sionna-rt (Apache-2.0), {OPENSTREETMAP}")
+    return Area(
+        f"sionna_{name}", tuple(footprints), np.asarray(heights), bounds, f"sionna-rt (Apache-2.0), {OPENSTREETMAP}"
+    )

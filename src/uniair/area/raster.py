@@ -16,7 +16,7 @@ def occupancy(area: Area, pixels: int = 256) -> NDArray[np.uint8]:
     raster; a pixel is `area.size / pixels` metres (the scaling factor). Row 0 is y0, column 0 is x0. The model extracts
     the edges itself, so that any source of occupancy will do.
     """
-    x0, y0, x1, y1 = area.bounds
+    x0, y0 = area.bounds[:2]
     step = area.size / pixels
     out = np.zeros((pixels, pixels), dtype=np.uint8)
     for footprint in area.footprints:

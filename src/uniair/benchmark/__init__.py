@@ -1,0 +1,1 @@
+"""Suites, ablations and reports."""

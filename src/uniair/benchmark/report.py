@@ -29,7 +29,13 @@ SHIFTS = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
 
 
 def write_report(
-    path: Path, model: UniversalModel, name: str, links: Links, result: ZeroShotResult, plain: ZeroShotResult, seed: int = 0
+    path: Path,
+    model: UniversalModel,
+    name: str,
+    links: Links,
+    result: ZeroShotResult,
+    plain: ZeroShotResult,
+    seed: int = 0,
 ) -> None:
     """Draws everything that the zero-shot tasks show on these links and writes one self-contained HTML file.
 
@@ -57,12 +63,15 @@ def write_report(
          "told apart by reflections alone.", _png(_likelihood(model, area, rng))),
         ("The embedding space", "Channel and environment embeddings of the same links, joined by lines (paper 1, "
          "Fig. 3).", _png(_embedding(model, links, rng))),
-        ("CSI feedback", f"A channel of {model.preset.antennas} × {model.preset.subcarriers} complex numbers is sent as "
-         f"{model.preset.embedding} real ones and restored.", _png(_feedback(model, area, rng))),
+        ("CSI feedback", f"A channel of {model.preset.antennas} × {model.preset.subcarriers} complex numbers is sent "
+         f"as {model.preset.embedding} real ones and restored.", _png(_feedback(model, area, rng))),
     ]  # fmt: skip
-    body = "".join(f"<section><h2>{html.escape(t)}</h2><p>{html.escape(c)}</p>{content}</section>" for t, c, content in sections)
+    body = "".join(
+        f"<section><h2>{html.escape(t)}</h2><p>{html.escape(c)}</p>{content}</section>" for t, c, content in sections
+    )
     title = f"UniAir {name}: zero-shot answers"
-    subtitle = f"{result.links:,} links in {len(result.areas)} areas of {', '.join(sorted(set(links.places)))}, none seen in training"
+    places = ", ".join(sorted(set(links.places)))
+    subtitle = f"{result.links:,} links in {len(result.areas)} areas of {places}, none seen in training"
     page = _PAGE.replace("TITLE", html.escape(title)).replace("SUBTITLE", html.escape(subtitle)).replace("BODY", body)
     write_text(path, page)
 
@@ -96,7 +105,9 @@ def _png(drawing: Drawing) -> str:
 
 def draw_map(axes: Axes, occupancy: NDArray[np.uint8], size: float) -> None:
     """Buildings in grey, metres on both axes, y upwards."""
-    axes.imshow(occupancy, origin="lower", extent=(0, size, 0, size), cmap="Greys", vmin=0, vmax=2, interpolation="nearest")
+    axes.imshow(
+        occupancy, origin="lower", extent=(0, size, 0, size), cmap="Greys", vmin=0, vmax=2, interpolation="nearest"
+    )
     axes.set(xlabel="x, m", ylabel="y, m", xlim=(0, size), ylim=(0, size))
 
 
@@ -153,7 +164,9 @@ def _multi_user(model: UniversalModel, area: Links, rng: np.random.Generator) ->
     return drawing
 
 
-def move_building(occupancy: NDArray[np.uint8], building: NDArray[np.bool_], shift: tuple[int, int]) -> NDArray[np.uint8]:
+def move_building(
+    occupancy: NDArray[np.uint8], building: NDArray[np.bool_], shift: tuple[int, int]
+) -> NDArray[np.uint8]:
     """The map with one building moved by (rows, columns) pixels; what leaves the map is lost."""
     out = occupancy.copy()
     out[building] = 0
@@ -186,9 +199,8 @@ def _shifted_building(model: UniversalModel, area: Links, rng: np.random.Generat
             for i in range(len(area))
         ])  # fmt: skip
         wrong = replace(batch.environment, map=torch.from_numpy(moved), area=torch.arange(len(area)))
-        p = zero_shot.rank(model, batch.csi, [batch.environment, wrong])[:, 0].cpu().numpy()
-        preferred[s] = p
-        examples[s] = (moved[shown], float(p[shown]))
+        preferred[s] = zero_shot.rank(model, batch.csi, [batch.environment, wrong])[:, 0].cpu().numpy()
+        examples[s] = (moved[shown], float(preferred[s, shown]))
     drawing = Drawing(figsize=(13, 4))
     axes = drawing.subplots(1, 3)
     example, p_true = examples[3]
@@ -200,7 +212,9 @@ def _shifted_building(model: UniversalModel, area: Links, rng: np.random.Generat
         panel.set_title(f"{'true map' if panel is axes[0] else f'building moved {SHIFTS[3]:.0f} m'}: {p:.3f}")
     axes[2].plot(SHIFTS, 100 * (preferred > 0.5).mean(1), "o-", color=UE)
     axes[2].axhline(50, color=BS, linestyle="--", label="chance")
-    axes[2].set(xlabel="shift, m", ylabel="true map preferred, % of links", ylim=(40, 100), title="all links of the area")
+    axes[2].set(
+        xlabel="shift, m", ylabel="true map preferred, % of links", ylim=(40, 100), title="all links of the area"
+    )
     axes[2].legend()
     return drawing
 
@@ -218,7 +232,9 @@ def _likelihood(model: UniversalModel, area: Links, rng: np.random.Generator) ->
         _, probability = zero_shot.position_likelihood(model, one.csi, area.maps[0], bs, size)
         likelihood = probability[0].cpu().numpy()
         shown = np.ma.masked_less(likelihood / likelihood.max(), 1e-3)
-        image = axes.imshow(np.log10(shown), origin="lower", extent=(0, size, 0, size), cmap="viridis", vmin=-3, vmax=0, alpha=0.9)
+        image = axes.imshow(
+            np.log10(shown), origin="lower", extent=(0, size, 0, size), cmap="viridis", vmin=-3, vmax=0, alpha=0.9
+        )
         drawing.colorbar(image, ax=axes, label="log10 likelihood, best = 0")
         axes.axhline(bs[1], color=GROUND, linestyle="--", linewidth=0.8)
         axes.scatter(*bs[:2], s=110, color=BS, marker="^", label="BS")
@@ -235,7 +251,9 @@ def _embedding(model: UniversalModel, links: Links, rng: np.random.Generator, co
     drawing = Drawing(figsize=(12, 5))
     flat = (("PCA", PCA(2).fit_transform(both)), ("t-SNE", TSNE(2, random_state=0, init="pca").fit_transform(both)))
     for axes, (name, points) in zip(drawing.subplots(1, 2), flat, strict=True):
-        axes.plot([points[:n, 0], points[n:, 0]], [points[:n, 1], points[n:, 1]], color="#cccccc", linewidth=0.5, zorder=1)
+        axes.plot(
+            [points[:n, 0], points[n:, 0]], [points[:n, 1], points[n:, 1]], color="#cccccc", linewidth=0.5, zorder=1
+        )
         axes.scatter(*points[:n].T, s=9, color=CHANNEL, label="channel")
         axes.scatter(*points[n:].T, s=9, color=UE, label="environment")
         axes.set(title=name, xticks=[], yticks=[])
@@ -258,4 +276,3 @@ def _feedback(model: UniversalModel, area: Links, rng: np.random.Generator) -> D
             axes.set(title=f"{'LOS' if los else 'NLOS'}: {name}", ylabel="beam", xlabel="delay bin")
             drawing.colorbar(image, ax=axes, label="dB")
     return drawing
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -32,7 +33,11 @@ class Figure:
         def show(value: float) -> str:
             return f"{100 * value:.1f} %" if self.unit == "%" else f"{value:.2f}{' ' + self.unit if self.unit else ''}"
 
-        return self.name, show(self.value), "" if self.reference is None else f"{show(self.reference)} {self.reference_name}"
+        return (
+            self.name,
+            show(self.value),
+            "" if self.reference is None else f"{show(self.reference)} {self.reference_name}",
+        )
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def zero_shot_suite(model: UniversalModel, links: Links, progress: bool = False)
     scale_hits, error_power, cosine = [], [], []
     order = np.argsort(links.area, kind="stable")
     bounds = np.searchsorted(links.area[order], np.arange(len(links.areas) + 1))
-    members = [order[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    members = [order[a:b] for a, b in pairwise(bounds)]
     for index in tqdm(members, unit="area", disable=None if progress else True):
         if not len(index):
             continue

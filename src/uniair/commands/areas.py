@@ -27,12 +27,20 @@ def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("place", type=str, help="footprint file or folder, sionna:NAME or procedural:SEED")
     parser.add_argument("--side", type=float, default=200.0, help="side of a crop, m")
-    parser.add_argument("--origin", type=tuple[float, float] | None, default=None, help="south-west corner of a single crop, m")
+    parser.add_argument(
+        "--origin", type=tuple[float, float] | None, default=None, help="south-west corner of a single crop, m"
+    )
     parser.add_argument("--rotation", type=float, default=0.0, help="anticlockwise turn of each crop, degrees")
-    parser.add_argument("--coverage", type=tuple[float, float], default=(0.0, 1.0), help="accepted share of built ground")
-    parser.add_argument("--openness", type=tuple[float, float], default=(0.0, 1e9), help="accepted median distance to a wall, m")
+    parser.add_argument(
+        "--coverage", type=tuple[float, float], default=(0.0, 1.0), help="accepted share of built ground"
+    )
+    parser.add_argument(
+        "--openness", type=tuple[float, float], default=(0.0, 1e9), help="accepted median distance to a wall, m"
+    )
     parser.add_argument("--least_buildings", type=int, default=1, help="fewest buildings in a crop")
-    parser.add_argument("--picture", type=str | None, default=None, help=f"PNG with the map images of the first {DRAWN} crops")
+    parser.add_argument(
+        "--picture", type=str | None, default=None, help=f"PNG with the map images of the first {DRAWN} crops"
+    )
     parser.add_argument("--seed", type=int, default=0, help="draws the heights that the file does not give")
 
 
@@ -43,7 +51,9 @@ def run(options: Any) -> dict[str, Any]:
     place = load_place(options.place, options.seed)
     x0, y0, x1, y1 = place.bounds
     corners = [options.origin] if options.origin else [
-        (x, y) for y in np.arange(y0, y1 - options.side / 2, options.side) for x in np.arange(x0, x1 - options.side / 2, options.side)
+        (x, y)
+        for y in np.arange(y0, y1 - options.side / 2, options.side)
+        for x in np.arange(x0, x1 - options.side / 2, options.side)
     ]  # fmt: skip
     rows: list[dict[str, Any]] = []
     crops: list[Area] = []
@@ -57,10 +67,14 @@ def run(options: Any) -> dict[str, Any]:
         ):
             rows.append({"x": float(x), "y": float(y), **vars(seen)})
             crops.append(crop)
-    print(f"{place.name}: {len(place.footprints):,} buildings, {place.width:.0f} × {place.depth:.0f} m; {len(rows)} crops pass")
+    print(
+        f"{place.name}: {len(place.footprints):,} buildings, {place.width:.0f} × {place.depth:.0f} m; "
+        f"{len(rows)} crops pass"
+    )
     print(f"{'x, m':>9} {'y, m':>9} {'coverage':>9} {'buildings':>10} {'openness, m':>12} {'height, m':>10}")
     for row in rows:
-        print(f"{row['x']:9.0f} {row['y']:9.0f} {row['coverage']:9.2f} {row['buildings']:10d} {row['openness']:12.1f} {row['mean_height']:10.1f}")
+        left = f"{row['x']:9.0f} {row['y']:9.0f} {row['coverage']:9.2f} {row['buildings']:10d}"
+        print(f"{left} {row['openness']:12.1f} {row['mean_height']:10.1f}")
     if options.picture and crops:
         _draw(Path(options.picture), crops[:DRAWN])
         print(f"{options.picture} written")

@@ -1,7 +1,7 @@
 """Run every zero-shot task with the packaged model on the packaged links of cities that it never saw.
 
-Prints a table with the chance or majority rate beside each figure and writes a self-contained HTML report with pictures.
-Give --links to run it on a links folder of your own.
+Prints a table with the chance or majority rate beside each figure and writes a self-contained HTML report with
+pictures. Give --links to run it on a links folder of your own.
 
 Example: uniair demo --out report
 """

@@ -66,5 +66,9 @@ def run(options: Any) -> dict[str, Any]:
         print(f"{'':9}{'GPU':26} {gpu}")
         print(f"{'':9}{'CPU cores':26} {os.cpu_count()}, torch uses {torch.get_num_threads()}")
     print(f"{'':9}{'free disk here':26} {shutil.disk_usage('.').free / 2**30:.0f} GiB")
-    print("everything is there" if not missing else f"{len(missing)} missing; zero-shot answers need none of the ray tracer's")
+    print(
+        "everything is there"
+        if not missing
+        else f"{len(missing)} missing; zero-shot answers need none of the ray tracer's"
+    )
     return {"missing": missing}

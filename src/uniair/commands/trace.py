@@ -20,7 +20,8 @@ from uniair.data.campaign import Campaign
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("places", nargs="*", type=str, help="footprint files or folders, sionna:NAME, procedural:SEED")
+    parser.add_argument("place", nargs="*", type=str, help="footprint files or folders, sionna:NAME, procedural:SEED")
+    parser.add_argument("--places", type=tuple[str, ...], default=(), help="the same as a list, for recipes")
     parser.add_argument("--out", type=str, required=True, help="folder for the links")
     parser.add_argument("--workers", type=int, default=2, help="processes that trace at the same time")
     parser.add_argument("--limit", type=int | None, default=None, help="trace only this many areas of the plan for now")
@@ -30,7 +31,10 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Traces and sums up."""
     settings = {name: options[name] for name in Campaign.__dataclass_fields__}
-    settings["places"] = tuple(options.places or ())
+    settings["places"] = (*options.places, *(options.place or ()))
     manifest = campaign.run(Campaign(**settings), Path(options.out), options.workers, options.limit)
-    print(f"{manifest['links']:,} links in {manifest['areas']:,} areas of {len(manifest['places'])} places → {options.out}")
+    print(
+        f"{manifest['links']:,} links in {manifest['areas']:,} areas of {len(manifest['places'])} places "
+        f"→ {options.out}"
+    )
     return {k: manifest[k] for k in ("links", "areas", "places")} | {"out": options.out}

@@ -1,7 +1,7 @@
 """Measure a model's zero-shot answers: LOS, scale, matching, CSI feedback, each beside what chance would reach.
 
-LINKS is a folder that `uniair trace` made, of places that the model was not trained on. The untrained network of the same
-preset is measured beside the model unless --untrained false is given.
+LINKS is a folder that `uniair trace` made, of places that the model was not trained on. The untrained network of the
+same preset is measured beside the model unless --untrained false is given.
 
 Example: uniair zeroshot runs/test --model small
 """

@@ -1,0 +1,1 @@
+"""Links: contract, shards, campaigns and batches."""

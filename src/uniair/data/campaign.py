@@ -24,7 +24,6 @@ from uniair.data import shards
 from uniair.data.links import Links
 from uniair.errors import InputError
 from uniair.files import sha256, write_text
-from uniair.propagation.paths import Paths
 from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace
 
 
@@ -77,7 +76,6 @@ class Campaign:
         if not 0 < self.side[0] <= self.side[1]:
             raise InputError(f"campaign: side {self.side} must be two lengths in metres, the smaller first")
 
-
     def sources(self) -> list[str]:
         """The places with `root` in front of file names."""
         return [p if p.startswith(("sionna:", "procedural:")) else str(Path(self.root) / p) for p in self.places]
@@ -87,7 +85,12 @@ class Campaign:
 def load_place(place: str, seed: int) -> Area:
     """The whole place, from a file, the sionna-rt wheel or the generator."""
     if place.startswith("procedural:"):
-        return procedural.city(int(place.removeprefix("procedural:")))
+        number = place.removeprefix("procedural:")
+        if not (number.isascii() and number.isdigit()):
+            raise InputError(
+                f"{place}: the seed of a generated town is a whole number from 0; say procedural:7, for instance"
+            )
+        return procedural.city(int(number))
     return footprints.load(place, seed)
 
 
@@ -111,7 +114,9 @@ def draw_crop(campaign: Campaign, place: str, number: int) -> tuple[Area, np.ran
         if seen.buildings >= campaign.least_buildings and campaign.coverage[0] <= seen.coverage <= campaign.coverage[1]:
             heights = np.maximum(area.heights, campaign.least_height)
             return Area(area.name, area.footprints, heights, area.bounds, area.attribution), rng
-    raise InputError(f"{place}: no crop of {campaign.side} m passes the filters; widen --coverage or lower --least_buildings")
+    raise InputError(
+        f"{place}: no crop of {campaign.side} m passes the filters; widen --coverage or lower --least_buildings"
+    )
 
 
 @lru_cache(maxsize=64)
@@ -165,10 +170,14 @@ def recipe(campaign: Campaign) -> dict[str, Any]:
         found = [path, path / "buildings_exact.json", path / "buildings.json"]
         file = next((f for f in found if f.is_file()), None)
         sources[load_place(place, campaign.seed).name] = f"sha256:{sha256(file)}" if file else place
+    if len(sources) < len(campaign.places):
+        raise InputError(
+            f"campaign: two places have the same name ({', '.join(sources)}); give each once, rename a folder"
+        )
     settings = asdict(campaign)
     settings["places"] = list(sources)
     del settings["root"]  # where the files lie on this machine changes nothing
-    return json.loads(json.dumps({"campaign": settings, "sources": sources}))  # type: ignore[no-any-return]
+    return json.loads(json.dumps({"campaign": settings, "sources": sources}))
 
 
 def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = None) -> dict[str, Any]:
@@ -189,8 +198,14 @@ def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = Non
     out.mkdir(parents=True, exist_ok=True)
     noted = out / "recipe.json"
     if noted.exists():
-        if json.loads(noted.read_text(encoding="utf-8")) != made:
-            raise InputError(f"{out}: holds another campaign (see recipe.json); give another --out, or the same settings")
+        try:
+            found = json.loads(noted.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{noted}: not valid JSON ({error}); give another --out, or delete this folder") from error
+        if found != made:
+            raise InputError(
+                f"{out}: holds another campaign (see recipe.json); give another --out, or the same settings"
+            )
     else:
         write_text(noted, json.dumps(made, indent=1) + "\n")
     areas = plan(campaign)

@@ -53,9 +53,10 @@ class Links:
         Raises:
             InputError: shapes that disagree, NaN, positions outside the area, a link without a path.
         """
-        n, a = len(self.area), len(self.areas)
+        n, a = self.area.size, len(self.areas)
         shapes = {
-            "maps": (self.maps.shape, (a, self.maps.shape[-1], self.maps.shape[-1])),
+            "area": (self.area.shape, (n,)),
+            "maps": (self.maps.shape, (a, *self.maps.shape[-1:], *self.maps.shape[-1:])),
             "sizes": (self.sizes.shape, (a,)),
             "bs": (self.bs.shape, (n, 3)),
             "ue": (self.ue.shape, (n, 3)),
@@ -66,7 +67,7 @@ class Links:
         for name, (have, want) in shapes.items():
             if have != want:
                 raise InputError(f"{where}: {name} has shape {have}, expected {want}; make or download the file again")
-        if n and not (0 <= self.area.min() and self.area.max() < a):
+        if n and not (self.area.min() >= 0 and self.area.max() < a):
             raise InputError(f"{where}: a link names area {self.area.max()} of {a}; make or download the file again")
         for name in ("sizes", "bs", "ue", "bearing"):
             if not np.isfinite(getattr(self, name)).all():
@@ -77,7 +78,9 @@ class Links:
         for name in ("bs", "ue"):
             plan = getattr(self, name)[:, :2]
             if n and ((plan < -1e-3) | (plan > limit)).any():
-                raise InputError(f"{where}: a {name.upper()} lies outside its area; positions are metres from the south-west corner")
+                raise InputError(
+                    f"{where}: a {name.upper()} lies outside its area; positions are metres from the south-west corner"
+                )
         if (self.paths.counts < 1).any():
             raise InputError(f"{where}: a link has no path")
         for name in Paths.PER_PATH[:6]:
@@ -87,7 +90,7 @@ class Links:
 
     def select(self, links: NDArray[np.integer] | NDArray[np.bool_]) -> Links:
         """The given links (indices or a mask); areas that none of them is in are left out."""
-        index = np.flatnonzero(links) if links.dtype == bool else np.asarray(links)
+        index = np.arange(len(self))[links]
         kept, area = np.unique(self.area[index], return_inverse=True)
         return Links(
             areas=tuple(self.areas[i] for i in kept),
@@ -109,5 +112,8 @@ class Links:
             areas=tuple(name for p in parts for name in p.areas),
             area=np.concatenate([p.area + s for p, s in zip(parts, start, strict=False)]).astype(np.int32),
             paths=Paths.concatenate([p.paths for p in parts]),
-            **{k: np.concatenate([getattr(p, k) for p in parts]) for k in ("maps", "sizes", "bs", "ue", "bearing", "los")},
+            **{
+                k: np.concatenate([getattr(p, k) for p in parts])
+                for k in ("maps", "sizes", "bs", "ue", "bearing", "los")
+            },
         )

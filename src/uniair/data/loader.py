@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from uniair.data.links import Links
-from uniair.environment import Environment
+from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.propagation.array import ULA
 from uniair.propagation.ofdm import OFDM
-
-
-@dataclass(frozen=True)
-class Batch:
-    """CSI complex64 [N, antennas, subcarriers] and the true environment of each, checked tensors."""
-
-    csi: Tensor
-    environment: Environment
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same on a device."""
-        moved = {k: v.to(device) for k, v in vars(self.environment).items() if v is not None}
-        return Batch(self.csi.to(device), Environment(**moved))
 
 
 def batch_of(links: Links, array: ULA = ULA(), ofdm: OFDM = OFDM()) -> Batch:
@@ -93,9 +80,11 @@ class AreaBatches:
     def __init__(self, links: Links, areas: int, links_per_area: int, augment: bool = True) -> None:
         order = np.argsort(links.area, kind="stable")
         bounds = np.searchsorted(links.area[order], np.arange(len(links.areas) + 1))
-        self.members = [order[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+        self.members = [order[a:b] for a, b in pairwise(bounds) if b > a]
         if len(self.members) < areas:
-            raise InputError(f"the data set has {len(self.members)} areas with links, fewer than the {areas} of a batch")
+            raise InputError(
+                f"the data set has {len(self.members)} areas with links, fewer than the {areas} of a batch"
+            )
         self.links, self.areas, self.links_per_area, self.augment = links, areas, links_per_area, augment
 
     def __call__(self, rng: np.random.Generator) -> Batch:

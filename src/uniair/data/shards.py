@@ -1,7 +1,7 @@
 """Links on disk: safetensors shards of paths (not CSI), a manifest with checksums, and the recipe that made them.
 
-    DIR/manifest.json               format, recipe, places, one entry a shard (file, sha256, areas, links)
-    DIR/links-00000.safetensors     see `write_shard`
+DIR/manifest.json               format, recipe, places, one entry a shard (file, sha256, areas, links)
+DIR/links-00000.safetensors     see `write_shard`
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from uniair.files import atomic_path, sha256, write_text
 from uniair.propagation.paths import Paths
 
 FORMAT = "uniair-links/1"
+TYPES = dict.fromkeys(("sizes", "bs", "ue", "bearing", *(f"paths.{name}" for name in Paths.PER_PATH)), "float32")
+TYPES |= {"maps": "uint8", "los": "uint8", "area": "int32", "paths.counts": "int32", "paths.interactions": "int32"}
 
 
 def write_shard(path: Path, links: Links) -> None:
@@ -35,7 +37,8 @@ def write_shard(path: Path, links: Links) -> None:
     tensors["paths.counts"] = links.paths.counts.astype(np.int32)
     for name in Paths.PER_PATH:
         tensors[f"paths.{name}"] = np.ascontiguousarray(getattr(links.paths, name))
-    tensors["paths.gain"] = tensors["paths.gain"].view(np.float32).reshape(-1, 2)
+    tensors["paths.gain"] = tensors["paths.gain"].astype(np.complex64).view(np.float32).reshape(-1, 2)
+    tensors = {name: values.astype(TYPES[name], copy=False) for name, values in tensors.items()}
     # one key: safetensors writes several in an order that changes from run to run
     header = {"format": FORMAT, "areas": links.areas, "pixels": links.maps.shape[-1]}
     with atomic_path(path) as temporary:
@@ -70,28 +73,47 @@ def read_shard(path: Path) -> Links:
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-        pixels = int(header["pixels"])
+        _check_layout(tensors, header)
         counts = tensors["paths.counts"].astype(np.int64)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         per_path: dict[str, NDArray[Any]] = {name: tensors[f"paths.{name}"] for name in Paths.PER_PATH}
-        per_path["gain"] = np.ascontiguousarray(per_path["gain"], dtype=np.float32).view(np.complex64)[:, 0]
+        per_path["gain"] = np.ascontiguousarray(per_path["gain"]).view(np.complex64)[:, 0]
         if (counts < 0).any() or any(len(values) != offsets[-1] for values in per_path.values()):
             raise ValueError("path counts and path arrays disagree")
         links = Links(
             areas=tuple(header["areas"]),
-            maps=np.unpackbits(tensors["maps"], axis=-1, count=pixels),
+            maps=np.unpackbits(tensors["maps"], axis=-1, count=header["pixels"]),
             los=tensors["los"].astype(bool),
             paths=Paths(offsets, **per_path),
             **{name: tensors[name] for name in ("sizes", "area", "bs", "ue", "bearing")},
         )
     except (SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
-        raise InputError(f"{path}: broken shard ({type(error).__name__}: {error}); make or download it again") from error
+        raise InputError(
+            f"{path}: broken shard ({type(error).__name__}: {error}); make or download it again"
+        ) from error
     return links.validate(str(path))
+
+
+def _check_layout(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
+    """Raises `ValueError` or `KeyError` where a shard's tensors have other types or shapes than its header asks for."""
+    names, pixels = header["areas"], header["pixels"]
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError("the header's areas are not a list of names")
+    if not (isinstance(pixels, int) and pixels > 0):
+        raise ValueError(f"the header's pixels are {pixels!r}")
+    areas, links, paths = len(names), tensors["area"].size, tensors["paths.delay"].size
+    shapes = {"sizes": (areas,), "maps": (areas, pixels, -(-pixels // 8)), "bs": (links, 3), "ue": (links, 3)}
+    shapes |= dict.fromkeys(("area", "bearing", "los", "paths.counts"), (links,))
+    shapes |= {f"paths.{name}": (paths,) for name in Paths.PER_PATH} | {"paths.gain": (paths, 2)}
+    for name, shape in shapes.items():
+        have = tensors[name]
+        if have.shape != shape or have.dtype != TYPES[name]:
+            raise ValueError(f"{name} is {have.dtype} {have.shape}, expected {TYPES[name]} {shape}")
 
 
 def write_manifest(folder: Path, recipe: dict[str, Any], attribution: str) -> dict[str, Any]:
     """Checks every shard in the folder and writes `manifest.json`; returns it."""
-    shards = []
+    shards: list[dict[str, Any]] = []
     places: set[str] = set()
     for path in sorted(folder.glob("links-*.safetensors")):
         areas = shard_header(path)["areas"]
@@ -121,11 +143,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.exists():
         unfinished = any(folder.glob("links-*.safetensors"))
-        hint = "the campaign has not finished: run the same uniair trace again" if unfinished else "make it with uniair trace"
+        hint = (
+            "the campaign has not finished: run the same uniair trace again"
+            if unfinished
+            else "make it with uniair trace"
+        )
         raise InputError(f"{path}: no such file; {hint}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        valid = manifest["format"] == FORMAT and all(isinstance(s["file"], str) for s in manifest["shards"])
+        valid = manifest["format"] == FORMAT and all(
+            isinstance(s[k], str) for s in manifest["shards"] for k in ("file", "sha256")
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a links manifest ({type(error).__name__}: {error})") from error
     if not valid:
@@ -143,7 +171,9 @@ def stream(folder: str | Path, check: bool = True) -> Iterator[Links]:
     for shard in read_manifest(folder)["shards"]:
         path = folder / Path(shard["file"]).name
         if check and path.exists() and sha256(path) != shard["sha256"]:
-            raise InputError(f"{path}: checksum does not match the manifest; the file is damaged, copy or make it again")
+            raise InputError(
+                f"{path}: checksum does not match the manifest; the file is damaged, copy or make it again"
+            )
         yield read_shard(path)
 
 

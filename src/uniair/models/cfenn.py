@@ -37,7 +37,7 @@ class Normalisation(nn.Module):
         return csi * (peak.conj() / peak.abs())[..., None]
 
     def angle_delay(self, csi: Tensor) -> Tensor:
-        """Frequency domain → beams (direction cosine −1 … 1) × delays (0 … 1/Δf); unitary: [N, antennas, subcarriers]."""
+        """Frequency domain → beams (direction cosine −1 … 1) × delays (0 … 1/Δf), unitary: the same shape."""
         return self.beams @ csi @ self.delays
 
     def frequency(self, spectrum: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def centred_dft(count: int, centre: bool) -> Tensor:
 
 
 class CFENN(nn.Module):
-    """Vision transformer on CSI patches (paper 1, Section III-A-1); the class token, or the mean, is the representation.
+    """Vision transformer on CSI patches (paper 1, Section III-A-1); the class token or the mean represents it.
 
     `base`: 7,117,312 parameters with the shared blocks, before the projection.
     """
@@ -74,10 +74,10 @@ class CFENN(nn.Module):
         self.class_token = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width))
         self.register_buffer("positions", sinusoidal_grid(rows, columns, preset.width), persistent=False)
         self.ln_pre = nn.LayerNorm(preset.width)
-        own = preset.blocks - preset.shared
+        own = preset.blocks - len(shared)
         self.blocks = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(own))
         self.shared = shared
-        self.ln_post = nn.LayerNorm(preset.width)
+        self.ln_post: nn.Module = nn.LayerNorm(preset.width)
 
     positions: Tensor
 

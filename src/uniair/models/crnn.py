@@ -28,7 +28,9 @@ class CRNN(nn.Module):
         self.up = nn.Linear(preset.embedding, self.rows * self.columns * preset.width)
         self.register_buffer("positions", sinusoidal_grid(self.rows, self.columns, preset.width), persistent=False)
         self.ln_pre = nn.LayerNorm(preset.width)
-        self.blocks = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(preset.crnn_blocks))
+        self.blocks = nn.ModuleList(
+            ResidualAttentionBlock(preset.width, preset.heads) for _ in range(preset.crnn_blocks)
+        )
         self.ln_post = nn.LayerNorm(preset.width)
         planes = 3 if self.angle_delay else 2
         self.values = nn.Linear(preset.width, planes * self.patch[0] * self.patch[1])
@@ -49,7 +51,9 @@ class CRNN(nn.Module):
         for block in self.blocks:
             x = block(x)
         values = self.values(self.ln_post(x)).view(n, self.rows, self.columns, -1, *self.patch)
-        planes = values.permute(0, 3, 1, 4, 2, 5).reshape(n, -1, self.rows * self.patch[0], self.columns * self.patch[1])
+        planes = values.permute(0, 3, 1, 4, 2, 5).reshape(
+            n, -1, self.rows * self.patch[0], self.columns * self.patch[1]
+        )
         csi = torch.complex(planes[:, 0], planes[:, 1])
         if not self.angle_delay:
             return csi, None

@@ -48,8 +48,8 @@ class EPNN(nn.Module):
         """Checked tensors of N hypotheses (`Environment.tensors`) → [N, width].
 
         Args:
-            known: bool [N] for any of map, bs, ue, los: False treats that part of that hypothesis as unknown. One map is
-                known to all of its hypotheses or to none.
+            known: bool [N] for any of map, bs, ue, los: False treats that part of that hypothesis as unknown. One map
+                is known to all of its hypotheses or to none.
         """
         n, device = len(environment), self.class_token.device
         parts = {name: getattr(environment, name) is not None for name in UNKNOWN}
@@ -102,7 +102,9 @@ class EPNN(nn.Module):
         unknown = self.unknown[0] + self.grid
         if environment.map is None:
             return unknown[None]
-        tokens = self.patches(edges(environment.map, self.preset.raster)[:, None]).flatten(2).transpose(1, 2) + self.grid
+        tokens = (
+            self.patches(edges(environment.map, self.preset.raster)[:, None]).flatten(2).transpose(1, 2) + self.grid
+        )
         return torch.where(known[:, None, None], tokens, unknown)
 
     def _position_tokens(self, environment: Environment, known: dict[str, Tensor]) -> Tensor:

@@ -26,10 +26,10 @@ class Preset:
         positions: `vector` feeds paper 1's 8 numbers; `features` adds Fourier features of the coordinates and the delay
             and direction of the straight line from BS to UE.
         position_tokens: tokens that these become.
-        pool: what becomes the representation: the `class` token (paper 1), or the `mean` of all tokens but the map's, which
-            leaves the start of training about four times sooner.
-        attention: `joint` lets all tokens of EPNN see each other (paper 1); `prefix` hides the positions from the map, so
-            that a map is encoded once for any number of positions.
+        pool: what becomes the representation: the `class` token (paper 1), or the `mean` of all tokens but the map's,
+            which leaves the start of training several times sooner.
+        attention: `joint` lets all tokens of EPNN see each other (paper 1); `prefix` hides the positions from the map,
+            so that a map is encoded once for any number of positions.
     """
 
     name: str
@@ -65,7 +65,9 @@ class Preset:
             raise InputError(f"preset {self.name}: width must divide by 4·heads, and shared lie within blocks")
         for patch in (self.csi_patch, self.crnn_patch):
             if self.antennas % patch[0] or self.subcarriers % patch[1]:
-                raise InputError(f"preset {self.name}: patch {patch} does not divide {self.antennas} × {self.subcarriers}")
+                raise InputError(
+                    f"preset {self.name}: patch {patch} does not divide {self.antennas} × {self.subcarriers}"
+                )
         if self.raster % self.map_patch:
             raise InputError(f"preset {self.name}: map_patch {self.map_patch} does not divide raster {self.raster}")
 
@@ -76,7 +78,8 @@ PRESETS = {
     # trains on two CPU cores in an hour or two
     "small": Preset(
         "small", width=128, heads=4, blocks=4, shared=2, crnn_blocks=3, csi_domain="angle_delay", csi_patch=(8, 8),
-        crnn_patch=(8, 16), raster=96, map_patch=8, positions="features", position_tokens=3, pool="mean", attention="prefix",
+        crnn_patch=(8, 16), raster=96, map_patch=8, positions="features", position_tokens=3, pool="mean",
+        attention="prefix",
     ),
     # for tests
     "tiny": Preset(

@@ -63,7 +63,7 @@ class ResidualAttentionBlock(nn.Module):
 
         scores = torch.cat([to_link(to_area(q) @ key.transpose(-1, -2)), q @ k.transpose(-1, -2)], dim=-1)
         weights = torch.softmax(scores / math.sqrt(d), dim=-1)
-        shared, own = weights.split([key.shape[2], t], dim=-1)
+        shared, own = weights[..., : key.shape[2]], weights[..., key.shape[2] :]
         attended = to_link(to_area(shared) @ value) + own @ v
         return self._finish(x.reshape(a * length, t, width), attended).view(a, length, t, width)
 

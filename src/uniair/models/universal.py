@@ -98,13 +98,17 @@ class UniversalModel(nn.Module):
         if not out.is_complex():
             raise InputError(f"CSI of type {out.dtype} is not complex; give complex [N, {want[0]}, {want[1]}]")
         if out.ndim != 3 or tuple(out.shape[1:]) != want:
-            raise InputError(f"CSI has shape {tuple(out.shape)}, expected [N, {want[0]}, {want[1]}] (antennas, subcarriers)")
+            raise InputError(
+                f"CSI has shape {tuple(out.shape)}, expected [N, {want[0]}, {want[1]}] (antennas, subcarriers)"
+            )
         if not torch.isfinite(torch.view_as_real(out)).all():
             raise InputError("CSI holds NaN or infinite values; leave those samples out")
         # scaled before the cast: measured channels may be as weak as 1e-30 in double precision
         peak = out.abs().amax(dim=(1, 2), keepdim=True)
         if (peak == 0).any():
-            raise InputError(f"CSI {int((peak == 0).flatten().nonzero()[0])} is all zero; leave out links without a channel")
+            raise InputError(
+                f"CSI {int((peak == 0).flatten().nonzero()[0])} is all zero; leave out links without a channel"
+            )
         return (out / peak).to(torch.complex64).to(self.device)
 
     @torch.inference_mode()
@@ -114,7 +118,7 @@ class UniversalModel(nn.Module):
         Raises:
             InputError: see `check_csi`.
         """
-        parts = [self.channel_embedding(self.normalisation(part)) for part in self.check_csi(csi).split(BATCH)]
+        parts = [self.channel_embedding(self.normalisation(part)) for part in torch.split(self.check_csi(csi), BATCH)]
         return torch.cat(parts) if parts else torch.zeros(0, self.preset.embedding)
 
     @torch.inference_mode()
@@ -127,7 +131,7 @@ class UniversalModel(nn.Module):
         checked = environment.tensors()
         order = torch.argsort(checked.area, stable=True)  # the hypotheses of one map go through together
         parts = []
-        for index in order.split(8 * BATCH if self.preset.attention == "prefix" else BATCH // 4):
+        for index in torch.split(order, 8 * BATCH if self.preset.attention == "prefix" else BATCH // 4):
             part = checked.select(index)
             used, area = torch.unique(part.area, return_inverse=True)
             maps = None if part.map is None else part.map[used].to(self.device)
@@ -147,13 +151,15 @@ class UniversalModel(nn.Module):
         """
         z = torch.as_tensor(z if isinstance(z, Tensor) else np.asarray(z)).to(self.device, torch.float32)
         if z.ndim != 2 or z.shape[1] != self.preset.embedding or not torch.isfinite(z).all():
-            raise InputError(f"embedding has shape {tuple(z.shape)} or NaN, expected finite [N, {self.preset.embedding}]")
-        return torch.cat([self.crnn(part, self.normalisation)[0] for part in z.split(BATCH)])
+            raise InputError(
+                f"embedding has shape {tuple(z.shape)} or NaN, expected finite [N, {self.preset.embedding}]"
+            )
+        return torch.cat([self.crnn(part, self.normalisation)[0] for part in torch.split(z, BATCH)])
 
     @torch.inference_mode()
     def normalise_channel(self, csi: Any) -> Tensor:
         """CSI as the model sees it: what `reconstruct_channel` is compared with. complex64 [N, 32, 64]."""
-        return torch.cat([self.normalisation(part) for part in self.check_csi(csi).split(BATCH)])
+        return torch.cat([self.normalisation(part) for part in torch.split(self.check_csi(csi), BATCH)])
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters by part, as paper 1 counts them.

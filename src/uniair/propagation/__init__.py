@@ -1,0 +1,1 @@
+"""Rays, paths, arrays and channels."""

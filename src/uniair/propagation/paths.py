@@ -27,8 +27,8 @@ class Paths:
         delay: float32 [P] absolute time of flight, s.
         aod_azimuth, aod_zenith: float32 [P] direction of departure at the BS, rad.
         aoa_azimuth, aoa_zenith: float32 [P] direction of arrival at the UE, pointing back along the path, rad.
-        interactions: int32 [P] decimal digits from the transmitter on: 0 LOS, 1 reflection, 2 diffraction, 3 scattering,
-            4 transmission (21 is a diffraction, then a reflection).
+        interactions: int32 [P] decimal digits from the transmitter on: 0 LOS, 1 reflection, 2 diffraction,
+            3 scattering, 4 transmission (21 is a diffraction, then a reflection).
     """
 
     offsets: NDArray[np.int64]
@@ -63,11 +63,12 @@ class Paths:
 
     def power(self) -> NDArray[np.float64]:
         """Sum of the paths' power gains: float64 [N]; 0 where there is no path."""
-        return np.bincount(self.link_of_path, weights=np.abs(self.gain.astype(np.complex128)) ** 2, minlength=len(self))
+        power = np.abs(self.gain.astype(np.complex128)) ** 2
+        return np.bincount(self.link_of_path, weights=power, minlength=len(self)).astype(np.float64)
 
     def select(self, links: NDArray[np.integer] | NDArray[np.bool_]) -> Paths:
         """The paths of the given links (indices or a mask), in that order."""
-        index = np.flatnonzero(links) if links.dtype == bool else np.asarray(links, dtype=np.int64)
+        index = np.arange(len(self))[links]
         counts = self.counts[index]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[index] - offsets[:-1], counts)
@@ -123,7 +124,7 @@ class Paths:
         column = np.arange(len(self.gain)) - self.offsets[row]
 
         def padded(values: NDArray[np.generic], dtype: type) -> Tensor:
-            out = np.zeros((len(self), most), dtype=dtype)
+            out: NDArray[np.generic] = np.zeros((len(self), most), dtype=dtype)
             out[row, column] = values
             return torch.from_numpy(out)
 

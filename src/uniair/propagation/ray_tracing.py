@@ -51,13 +51,17 @@ class RayTracing:
 
 
 def find_llvm() -> str | None:
-    """Path or name of an LLVM shared library of version 19 or later; `DRJIT_LIBLLVM_PATH` goes first. None without one."""
+    """Path or name of an LLVM library of version 19 or later, `DRJIT_LIBLLVM_PATH` first; None without one."""
     named = os.environ.get("DRJIT_LIBLLVM_PATH")
     if named:
         return named if os.path.exists(named) or ctypes.util.find_library(named) else None
     for version in range(30, 18, -1):
-        for pattern in (f"/usr/lib/*/libLLVM-{version}.so*", f"/usr/lib/llvm-{version}/lib/libLLVM*.so*",
-                        f"/usr/lib/*/libLLVM.so.{version}*", f"/opt/homebrew/opt/llvm@{version}/lib/libLLVM*.dylib"):
+        for pattern in (
+            f"/usr/lib/*/libLLVM-{version}.so*",
+            f"/usr/lib/llvm-{version}/lib/libLLVM*.so*",
+            f"/usr/lib/*/libLLVM.so.{version}*",
+            f"/opt/homebrew/opt/llvm@{version}/lib/libLLVM*.dylib",
+        ):
             if found := sorted(glob.glob(pattern)):
                 return found[0]
     return None
@@ -87,7 +91,9 @@ def require_sionna() -> Any:
     return sionna.rt
 
 
-def extrude(footprints: tuple[Polygon, ...], heights: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+def extrude(
+    footprints: tuple[Polygon, ...], heights: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
     """Closed prisms on the ground: vertices float32 [V, 3] m and triangles uint32 [F, 3], normals outward.
 
     Walls and roof share their vertices, so that the tracer finds the edges between them for diffraction. The floor is
@@ -120,7 +126,7 @@ def extrude(footprints: tuple[Polygon, ...], heights: NDArray[np.float64]) -> tu
 
 
 def build_scene(area: Area, config: RayTracing = RayTracing()) -> Scene:
-    """The area as a Sionna RT scene: one mesh of extruded buildings and a flat ground, ITU materials, isotropic antennas.
+    """The area as a Sionna RT scene: extruded buildings, a flat ground, ITU materials, isotropic antennas.
 
     Raises:
         InputError: the area has no buildings, or sionna-rt or LLVM is missing.
@@ -191,14 +197,15 @@ def trace_scene(
         diffraction=config.diffraction,
         seed=config.seed,
     )
-    return from_sionna(found, len(bs), len(ue)).strongest(config.paths)
+    return from_sionna(found, len(bs), len(ue), float(scene.frequency[0])).strongest(config.paths)
 
 
-def from_sionna(found: Any, bs: int, ue: int) -> Paths:
+def from_sionna(found: Any, bs: int, ue: int, frequency: float) -> Paths:
     """Sionna RT's `Paths` (synthetic array, single antennas) as ours: links BS-major.
 
     Args:
         found: `sionna.rt.Paths` of `bs` transmitters and `ue` receivers.
+        frequency: carrier, Hz; Sionna RT's gains are without its phase e^{−j2π f_c τ}, ours have it.
     """
     valid = found.valid.numpy()
     if valid.size == 0:
@@ -210,6 +217,8 @@ def from_sionna(found: Any, bs: int, ue: int) -> Paths:
     def pick(values: Any) -> NDArray[Any]:
         return np.asarray(values.numpy()).reshape(ue, bs, -1)[u, b, p]
 
+    delay = pick(found.tau)
+    carrier = np.exp(-2j * np.pi * frequency * delay.astype(np.float64))
     digits = np.zeros(9, dtype=np.int64)
     kinds = rt_kinds()
     for kind, digit in kinds.items():
@@ -221,8 +230,8 @@ def from_sionna(found: Any, bs: int, ue: int) -> Paths:
     return Paths.from_rows(
         bs * ue,
         b * ue + u,
-        gain=gain[u, b, p],
-        delay=pick(found.tau),
+        gain=gain[u, b, p] * carrier,
+        delay=delay,
         aod_azimuth=pick(found.phi_t),
         aod_zenith=pick(found.theta_t),
         aoa_azimuth=pick(found.phi_r),

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from uniair import losses
-from uniair.data.loader import Batch
-from uniair.environment import Environment
+from uniair.environment import Batch, Environment
 from uniair.models.universal import UniversalModel
 
 WRONG = ("los", "scale", "map")
@@ -22,6 +21,7 @@ class Alignment:
 
     Attributes:
         hypotheses: add explicit wrong hypotheses (LOS flipped, scale changed, map shifted) to the loss.
+        same_area_negatives: let links of the same area be each other's negatives.
         learned_temperature: else it stays at its start, 0.07.
         reconstruction_weight: of eq. 11 in eq. 12.
         profile_weight: of the beam and delay profile that CRNN finds in the angle-delay domain.
@@ -33,6 +33,7 @@ class Alignment:
     """
 
     hypotheses: bool = True
+    same_area_negatives: bool = True
     learned_temperature: bool = True
     reconstruction_weight: float = 1.0
     profile_weight: float = 0.3
@@ -54,8 +55,11 @@ class Alignment:
         n = len(batch.csi)
         temperature = out["temperature"] if self.learned_temperature else out["temperature"].detach()
         similarity = out["channel"] @ out["environment"][:n].mT
+        spared = indistinguishable(true, known)
+        if not self.same_area_negatives:
+            spared |= (true.area[:, None] == true.area[None]).fill_diagonal_(False)
         terms = {
-            "contrastive": losses.contrastive(similarity, temperature, indistinguishable(true, known)),
+            "contrastive": losses.contrastive(similarity, temperature, spared),
             "reconstruction": losses.reconstruction(out["reconstruction"], out["csi"]),
         }
         terms["total"] = terms["contrastive"] + self.reconstruction_weight * terms["reconstruction"]
@@ -122,7 +126,12 @@ def indistinguishable(environment: Environment, known: dict[str, Tensor]) -> Ten
         return equal.all(-1) if equal.ndim == 3 else equal
 
     match = torch.ones(len(environment), len(environment), dtype=torch.bool, device=environment.area.device)
-    for name, values in (("map", environment.area), ("bs", environment.bs), ("ue", environment.ue), ("los", environment.los)):
+    for name, values in (
+        ("map", environment.area),
+        ("bs", environment.bs),
+        ("ue", environment.ue),
+        ("los", environment.los),
+    ):
         match &= same(values) | ~known[name][None]
     match &= same(environment.size)  # the scale is always told
     return match.fill_diagonal_(False)

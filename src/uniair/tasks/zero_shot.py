@@ -86,7 +86,7 @@ def feedback(model: UniversalModel, csi: Any) -> tuple[Tensor, Tensor]:
 def position_likelihood(
     model: UniversalModel,
     csi: Any,
-    map: Any,  # noqa: A002  (the field's name in Environment)
+    map: Any,
     bs: Any,
     size: float,
     step: float = 2.0,

@@ -50,13 +50,16 @@ def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
         known = {f.name for f in fields(Preset)}
         if unknown := set(entries) - known:
             raise InputError(f"{folder / CONFIG}: unknown entries {sorted(unknown)}; it is from another version")
-        preset = Preset(**{k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+        preset = Preset(**values)
     except (ValueError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / CONFIG}: not a model's config ({error})") from error
     if expect is not None and preset.name != expect:
-        raise InputError(f"{folder}: a checkpoint of preset {preset.name!r}, not {expect!r}; give the folder of a {expect!r} run")
+        raise InputError(
+            f"{folder}: a checkpoint of preset {preset.name!r}, not {expect!r}; give the folder of a {expect!r} run"
+        )
     model = UniversalModel(preset)
     load_weights(model, folder / WEIGHTS)
     return model.eval()

@@ -90,6 +90,8 @@ def write_card(out: Path, train_folder: Path, train_links: Links, held_folder: P
         "attribution": manifests["train"]["attribution"],
         "settings": settings,
         "last": lines[-1] if lines else {},
-        "median_samples_per_s": float(np.median([line["samples_per_s"] for line in lines if "samples_per_s" in line] or [0])),
+        "median_samples_per_s": float(
+            np.median([line["samples_per_s"] for line in lines if "samples_per_s" in line] or [0])
+        ),
     }
     write_text(out / "card.json", json.dumps(card, indent=1) + "\n")

@@ -15,7 +15,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from uniair.data.loader import Batch
+from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
@@ -92,7 +92,9 @@ def train(
     log = Log(out / "metrics.jsonl", start) if world.main else None
     wrapped: Any = DistributedDataParallel(model) if world.size > 1 else model
     clock, seen = time.perf_counter(), 0
-    for step in tqdm(range(start, config.steps), initial=start, total=config.steps, unit="step", disable=None if world.main else True):
+    for step in tqdm(
+        range(start, config.steps), initial=start, total=config.steps, unit="step", disable=None if world.main else True
+    ):
         rng = np.random.default_rng([config.seed, step, world.rank])
         batch = batches(rng).to(world.device)
         terms = task.loss(wrapped, batch, rng)
@@ -110,7 +112,9 @@ def train(
         done = step + 1
         if log and (done % config.log_every == 0 or done == config.steps):
             speed = seen / (time.perf_counter() - clock)
-            log.write(done, lr=config.rate(step), samples_per_s=speed, **{k: float(v.detach()) for k, v in terms.items()})
+            log.write(
+                done, lr=config.rate(step), samples_per_s=speed, **{k: float(v.detach()) for k, v in terms.items()}
+            )
             clock, seen = time.perf_counter(), 0
         if log and (done % config.save_every == 0 or done == config.steps):
             save_state(model, optimizer, done, settings, out)

@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+demo: $(VENV)/.core
+	$(BIN)/uniair demo --out report
+
+test: $(VENV)/.dev llvm
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+# constraints.txt pins every package, and torch to its CPU build
+$(VENV)/.core: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rt,dev]'
+	touch $@
+
+# The ray tracer's tests need LLVM; where it can't be installed they are skipped and say so.
+.PHONY: llvm
+llvm: $(VENV)/.core
+	@$(BIN)/python -c "from uniair.propagation.ray_tracing import find_llvm; raise SystemExit(find_llvm() is None)" \
+	|| if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	     apt-get update -qq && apt-get install -y -qq libllvm19; \
+	   elif command -v sudo >/dev/null && command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then \
+	     sudo apt-get update -qq && sudo apt-get install -y -qq libllvm19; \
+	   else echo "LLVM 19 is missing: the ray tracer's tests will be skipped (apt-get install libllvm19)"; fi
+
+clean:
+	rm -rf $(VENV) build dist report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import uniair
+from uniair.data.links import Links
+from uniair.data.loader import batch_of
+from uniair.environment import Environment
+from uniair.errors import InputError
+from uniair.models.cfenn import Normalisation
+from uniair.models.epnn import edges
+from uniair.models.presets import PRESETS
+from uniair.models.transformer import ResidualAttentionBlock
+from uniair.models.universal import UniversalModel
+
+
+@pytest.fixture(scope="module")
+def model() -> UniversalModel:
+    torch.manual_seed(0)
+    return uniair.build("tiny")
+
+
+def test_embeddings_have_unit_norm_and_the_right_shape(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    for z in (model.encode_channel(batch.csi), model.encode_environment(batch.environment)):
+        assert z.shape == (len(links), 32)
+        assert z.dtype == torch.float32
+        torch.testing.assert_close(z.norm(dim=1), torch.ones(len(links)))
+
+
+@pytest.mark.parametrize("name", ["tiny", "base"])
+def test_power_and_common_phase_do_not_matter(name: str, links: Links) -> None:
+    torch.manual_seed(0)
+    model = uniair.build(name)
+    csi = batch_of(links).csi[:4].numpy().astype(np.complex128)
+    factor = np.array([1e-30, 1e3, 2.0, 1.0]) * np.exp(1j * np.array([0.3, 2.0, -1.0, 3.1]))
+    torch.testing.assert_close(
+        model.encode_channel(csi), model.encode_channel(csi * factor[:, None, None]), atol=2e-5, rtol=0
+    )
+
+
+def test_timing_does_matter(model: UniversalModel, links: Links) -> None:
+    csi = batch_of(links).csi[:4]
+    later = csi * torch.polar(torch.ones(64), -2 * np.pi * 720e3 * 2e-7 * torch.arange(64))
+    assert (model.encode_channel(csi) - model.encode_channel(later)).abs().max() > 1e-3
+
+
+def test_normalisation_is_idempotent_and_invertible(links: Links) -> None:
+    normalise = Normalisation(32, 64)
+    csi = normalise(batch_of(links).csi)
+    torch.testing.assert_close(csi.abs().square().mean(dim=(1, 2)), torch.ones(len(csi)))
+    torch.testing.assert_close(normalise(csi), csi, atol=1e-4, rtol=0)
+    torch.testing.assert_close(normalise.frequency(normalise.angle_delay(csi)), csi, atol=1e-4, rtol=0)
+
+
+def test_a_path_lands_in_its_beam_and_delay_bin_with_phase_zero() -> None:
+    n, k = np.arange(32)[:, None], np.arange(64)[None]
+    beam, delay = 5, 11  # sine = 5/16, τ = 11/(64 Δf)
+    csi = np.exp(-1j * np.pi * n * beam / 16 - 2j * np.pi * k * delay / 64 + 0.7j)[None].astype(np.complex64)
+    normalise = Normalisation(32, 64)
+    spectrum = normalise.angle_delay(normalise(torch.from_numpy(csi)))[0]
+    peak = spectrum[16 + beam, delay]
+    assert abs(peak) == pytest.approx(np.sqrt(32 * 64), rel=1e-4)
+    assert float(peak.imag) == pytest.approx(0.0, abs=1e-2)
+    assert float(peak.real) > 0
+
+
+def test_shared_prefix_equals_attention_over_the_concatenation() -> None:
+    torch.manual_seed(0)
+    block = ResidualAttentionBlock(32, 4)
+    ground, x = torch.randn(3, 9, 32), torch.randn(3, 5, 2, 32)
+    _, seen = block.prefix(ground)
+    together = block.after(x, seen)
+    for a in range(3):
+        for i in range(5):
+            q, k, v = block._heads(torch.cat([ground[a : a + 1], x[a, i : i + 1]], dim=1))
+            attended = torch.nn.functional.scaled_dot_product_attention(q[:, :, 9:], k, v)
+            torch.testing.assert_close(together[a, i], block._finish(x[a, i : i + 1], attended)[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("attention", ["prefix", "joint"])
+@pytest.mark.parametrize("positions", ["vector", "features"])
+def test_a_hypothesis_does_not_depend_on_its_neighbours(links: Links, attention: str, positions: str) -> None:
+    torch.manual_seed(0)
+    model = UniversalModel(replace(PRESETS["tiny"], attention=attention, positions=positions)).eval()
+    env = batch_of(links).environment
+    together = model.encode_environment(env)
+    for i in (0, 13, 40):
+        one = Environment(
+            map=env.map[env.area[i]][None], bs=env.bs[i : i + 1], ue=env.ue[i : i + 1], los=env.los[i : i + 1],
+            size=env.size[i : i + 1],
+        )  # fmt: skip
+        torch.testing.assert_close(model.encode_environment(one)[0], together[i], atol=1e-5, rtol=0)
+
+
+def test_every_part_of_the_environment_matters_and_may_be_unknown(model: UniversalModel, links: Links) -> None:
+    env = batch_of(links).environment
+    full = model.encode_environment(env)
+    seen = [full]
+    for name in ("map", "bs", "ue", "los"):
+        without = model.encode_environment(replace(env, **{name: None}))
+        assert all((without - other).abs().max() > 1e-4 for other in seen), name
+        seen.append(without)
+    nothing = model.encode_environment(Environment(los=[0, 1]))
+    assert nothing.shape == (2, 32)
+
+
+def test_unknown_by_flag_equals_unknown_by_absence(model: UniversalModel, links: Links) -> None:
+    env = batch_of(links).environment
+    n = len(env)
+    for name in ("map", "bs", "ue", "los"):
+        by_flag = model.environment_embedding(env, {name: torch.zeros(n, dtype=torch.bool)})
+        torch.testing.assert_close(
+            by_flag.detach(), model.encode_environment(replace(env, **{name: None})), atol=1e-5, rtol=0
+        )
+
+
+def test_maps_of_any_resolution_are_resampled(model: UniversalModel) -> None:
+    small = np.zeros((1, 32, 32), dtype=np.uint8)
+    small[0, 8:16, 4:20] = 1
+    large = np.kron(small, np.ones((1, 8, 8), dtype=np.uint8))
+    a, b = (model.encode_environment(Environment(map=m, size=[100.0])) for m in (small, large.astype(bool)))
+    torch.testing.assert_close(a, b)
+
+
+def test_edges_are_the_rim_of_the_buildings() -> None:
+    maps = torch.zeros(1, 16, 16, dtype=torch.uint8)
+    maps[0, 4:10, 3:12] = 1
+    rim = torch.zeros(16, 16)
+    rim[4:10, 3:12] = 1
+    rim[5:9, 4:11] = 0
+    torch.testing.assert_close(edges(maps, 16)[0], rim)
+
+
+def test_reconstruction_shape(model: UniversalModel, links: Links) -> None:
+    csi = batch_of(links).csi[:3]
+    out = model.reconstruct_channel(model.encode_channel(csi))
+    assert out.shape == (3, 32, 64)
+    assert out.dtype == torch.complex64
+    assert torch.isfinite(torch.view_as_real(out)).all()
+
+
+def test_bad_csi_is_refused_in_one_line(model: UniversalModel, links: Links) -> None:
+    csi = batch_of(links).csi[:2].numpy()
+    spoiled = csi.copy()
+    spoiled[1, 3, 4] = np.nan
+    for bad, says in (
+        (spoiled, "NaN"),
+        (csi.real, "complex"),
+        (csi[:, :16], "shape"),
+        (csi[0], "shape"),
+        (np.zeros_like(csi), "zero"),
+    ):
+        with pytest.raises(InputError, match=says) as caught:
+            model.encode_channel(bad)
+        assert "\n" not in str(caught.value)
+
+
+def test_bad_environments_are_refused_in_one_line(model: UniversalModel) -> None:
+    good = {"map": np.zeros((1, 32, 32)), "bs": [[5, 5, 6.0]], "ue": [[9, 9, 1.5]], "los": [1], "size": [50.0]}
+    model.encode_environment(Environment(**good))
+    for change, says in (
+        ({"bs": [[5, 5]]}, "shape"),
+        ({"ue": [[np.nan, 1, 1]]}, "NaN"),
+        ({"ue": [[60, 1, 1.5]]}, "outside"),
+        ({"los": [2]}, "los"),
+        ({"size": [-1.0]}, "above 0"),
+        ({"size": None}, "size"),
+        ({"map": np.zeros((32, 32))}, "map"),
+        ({"map": np.zeros((3, 32, 32))}, "maps"),
+        ({"bs": ["a"]}, "numbers"),
+    ):
+        with pytest.raises(InputError, match=says) as caught:
+            model.encode_environment(Environment(**(good | change)))
+        assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(hnp.arrays(st.sampled_from([np.complex64, np.complex128, np.float32, np.int64]),
+                  hnp.array_shapes(min_dims=0, max_dims=4, max_side=4)))  # fmt: skip
+def test_random_arrays_never_crash_the_encoder(values: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        uniair.build("tiny").encode_channel(values)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    hnp.arrays(np.complex64, (1, 32, 64), elements=st.complex_numbers(max_magnitude=1e30, width=64), fill=st.nothing())
+)
+def test_any_finite_csi_gives_a_finite_unit_vector(values: np.ndarray) -> None:
+    torch.manual_seed(0)
+    model = uniair.build("tiny")
+    try:
+        z = model.encode_channel(values)
+    except InputError:
+        assert not values.any()
+        return
+    assert float(z.norm()) == pytest.approx(1.0, abs=1e-4)

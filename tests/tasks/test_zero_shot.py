@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import uniair
+from uniair.data.links import Links
+from uniair.data.loader import batch_of
+from uniair.environment import Environment
+from uniair.errors import InputError
+from uniair.models.universal import UniversalModel
+from uniair.tasks import zero_shot
+
+
+@pytest.fixture(scope="module")
+def model() -> UniversalModel:
+    torch.manual_seed(0)
+    return uniair.build("tiny")
+
+
+def test_los_ignores_the_environments_own_answer(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    env = batch.environment
+    p = uniair.zero_shot.los(model, batch.csi, env)
+    assert p.shape == (len(links),)
+    flipped = Environment(map=env.map, bs=env.bs, ue=env.ue, los=1 - env.los, size=env.size, area=env.area)
+    torch.testing.assert_close(p, zero_shot.los(model, batch.csi, flipped))
+    assert ((p > 0) & (p < 1)).all()
+
+
+def test_rank_over_shared_candidates_and_over_one_candidate_each(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    every = zero_shot.rank(model, batch.csi[:5], batch.environment)
+    assert every.shape == (5, len(links))
+    torch.testing.assert_close(every.sum(1), torch.ones(5))
+    each = zero_shot.rank(model, batch.csi, [batch.environment, zero_shot.scaled(batch.environment, 1.2)])
+    assert each.shape == (len(links), 2)
+    similarity = zero_shot.similarity(model, batch.csi, batch.environment).diagonal()
+    torch.testing.assert_close(similarity, zero_shot.similarity(model, batch.csi, [batch.environment])[:, 0])
+
+
+def test_rank_refuses_what_does_not_fit(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    with pytest.raises(InputError, match="hypotheses"):
+        zero_shot.rank(model, batch.csi[:5], [batch.environment])
+    with pytest.raises(InputError, match="no candidate"):
+        zero_shot.rank(model, batch.csi[:5], [])
+
+
+def test_scaled_keeps_the_picture(links: Links) -> None:
+    env = batch_of(links).environment
+    larger = zero_shot.scaled(env, 1.2)
+    np.testing.assert_allclose(larger.ue[:, :2] / larger.size[:, None], env.ue[:, :2] / env.size[:, None], rtol=1e-5)
+    np.testing.assert_allclose(larger.ue[:, 2], env.ue[:, 2])
+    assert larger.map is env.map
+
+
+def test_position_likelihood_is_a_distribution_over_open_ground(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    size = float(links.sizes[0])
+    grid, p = zero_shot.position_likelihood(model, batch.csi[:2], links.maps[0], links.bs[0], size, step=6.0)
+    assert p.shape == (2, len(grid), len(grid))
+    torch.testing.assert_close(p.sum(dim=(1, 2)), torch.ones(2))
+    pixel = (grid / size * 64).astype(int)
+    assert (p[:, links.maps[0][np.ix_(pixel, pixel)] > 0] == 0).all()
+    with pytest.raises(InputError, match="step"):
+        zero_shot.position_likelihood(model, batch.csi[:1], links.maps[0], links.bs[0], size, step=-1.0)
+    with pytest.raises(InputError, match="built over"):
+        zero_shot.position_likelihood(model, batch.csi[:1], np.ones((64, 64)), links.bs[0], size)
