@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,8 @@ def recipe(campaign: Campaign) -> dict[str, Any]:
     settings = asdict(campaign)
     settings["places"] = list(sources)
     del settings["root"]  # where the files lie on this machine changes nothing
-    return json.loads(json.dumps({"campaign": settings, "sources": sources}))
+    # another tracer may find other paths: a campaign does not go on with one
+    return json.loads(json.dumps({"campaign": settings, "sources": sources, "tracer": f"sionna-rt {version('sionna-rt')}"}))
 
 
 def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from uniair.models.transformer import ResidualAttentionBlock, sinusoidal, sinuso
 
 UNKNOWN = ("map", "bs", "ue", "los")
 SUBCARRIER_PERIOD = 299_792_458.0 / 720e3  # metres of path after which the phase between two subcarriers repeats
-OCTAVES = 6
+OCTAVES = 8
 
 
 class EPNN(nn.Module):
