@@ -15,7 +15,7 @@ COMMANDS = {
     "trace": "ray-trace links in areas: a campaign that can be stopped and resumed",
     "pretrain": "train the universal model on traced links",
     "zeroshot": "measure a model's zero-shot answers on traced links",
-    "bench": "train variants on the same budget and compare them on held-out places",
+    "bench": "measure what each part of the recipe is worth, and how fast CSI is made",
 }
 USAGE = "usage: uniair COMMAND [options]      uniair COMMAND --help\n\n" + "\n".join(
     f"  {name:10} {what}" for name, what in COMMANDS.items()

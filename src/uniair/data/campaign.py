@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +181,9 @@ def recipe(campaign: Campaign) -> dict[str, Any]:
     settings["places"] = list(sources)
     del settings["root"]  # where the files lie on this machine changes nothing
     # another tracer may find other paths: a campaign does not go on with one
-    return json.loads(json.dumps({"campaign": settings, "sources": sources, "tracer": f"sionna-rt {version('sionna-rt')}"}))
+    return json.loads(
+        json.dumps({"campaign": settings, "sources": sources, "tracer": f"sionna-rt {version('sionna-rt')}"})
+    )
 
 
 def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = None) -> dict[str, Any]:
@@ -210,6 +214,8 @@ def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = Non
             )
     else:
         write_text(noted, json.dumps(made, indent=1) + "\n")
+    for unfinished in out.glob(".links-*.part"):
+        unfinished.unlink()
     areas = plan(campaign)
     step = campaign.areas_per_shard
     work = [(areas[i : i + step], out / f"links-{i // step:05d}.safetensors") for i in range(0, len(areas), step)]
@@ -232,7 +238,7 @@ def _trace_all(campaign: Campaign, todo: list[tuple[list[tuple[str, int]], Path]
             yield len(part)
         return
     # spawned, not forked: the tracer's thread pool does not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         futures = {pool.submit(trace_shard, campaign, part, path): len(part) for part, path in todo}
         try:
             for future in as_completed(futures):
@@ -241,3 +247,15 @@ def _trace_all(campaign: Campaign, todo: list[tuple[list[tuple[str, int]], Path]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """In a worker: ends it when the process that started it is killed, which a waiting worker would not notice."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

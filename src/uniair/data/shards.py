@@ -182,4 +182,6 @@ def read(folder: str | Path, check: bool = True) -> Links:
     parts = list(stream(folder, check))
     if not parts:
         raise InputError(f"{folder}: the data set has no shards")
+    if len({part.maps.shape[-1] for part in parts}) > 1:
+        raise InputError(f"{folder}: its shards have maps of different rasters; trace them again with one --pixels")
     return Links.concatenate(parts)

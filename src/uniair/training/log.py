@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from uniair.files import write_text
+
 
 class Log:
     """Appends to `metrics.jsonl`; lines from beyond the step that a run resumes at are dropped."""
 
     def __init__(self, path: Path, start: int) -> None:
-        kept = []
-        if path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= start]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = path.open("w", encoding="utf-8", buffering=1)
-        self.file.writelines(line + "\n" for line in kept)
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        write_text(path, "".join(line + "\n" for line in lines if _step(line) <= start))
 
     def write(self, step: int, **values: float | str) -> None:
         """One line: the step and the values, floats to six digits."""
         rounded = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
-        self.file.write(json.dumps({"step": step, **rounded}) + "\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **rounded}) + "\n")
 
 
 def _step(line: str) -> int:
