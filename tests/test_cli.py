@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import uniair
@@ -128,10 +127,3 @@ def test_recipes_are_read_by_their_commands(tmp_path: Path, capsys: pytest.Captu
         with pytest.raises(SystemExit) as left:
             main([command, "--config", str(recipe), "--out", str(tmp_path), *extra, "--print_config"])
         assert left.value.code == 0, recipe.name
-
-
-def test_the_readme_names_only_commands_that_exist() -> None:
-    text = (ROOT / "README.md").read_text()
-    named = {line.split()[1] for line in text.splitlines() if line.startswith("uniair ")}
-    assert named <= set(COMMANDS)
-    assert np.all([f"`uniair {c}`" in text or f"uniair {c}" in text for c in COMMANDS])

@@ -15,7 +15,7 @@ from uniair.data.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.cfenn import Normalisation
-from uniair.models.epnn import edges
+from uniair.models.epnn import corridor, edges
 from uniair.models.presets import PRESETS
 from uniair.models.transformer import ResidualAttentionBlock
 from uniair.models.universal import UniversalModel
@@ -128,6 +128,23 @@ def test_maps_of_any_resolution_are_resampled(model: UniversalModel) -> None:
     large = np.kron(small, np.ones((1, 8, 8), dtype=np.uint8))
     a, b = (model.encode_environment(Environment(map=m, size=[100.0])) for m in (small, large.astype(bool)))
     torch.testing.assert_close(a, b)
+
+
+def test_the_corridor_sees_a_wall_between_bs_and_ue_whatever_the_compass() -> None:
+    maps = torch.zeros(1, 100, 100, dtype=torch.uint8)
+    maps[0, 45:55, 48:52] = 1  # a wall across the way from west to east, 10 m long
+    turned = maps.transpose(1, 2).contiguous()
+    yes = {name: torch.ones(1, dtype=torch.bool) for name in ("map", "bs", "ue", "los")}
+    at = [[20.0, 50.0, 6.0]], [[80.0, 50.0, 1.5]]
+    size, area = torch.tensor([100.0]), torch.zeros(1, dtype=torch.int64)
+    east = Environment(maps, torch.tensor(at[0]), torch.tensor(at[1]), None, size, area)
+    north = Environment(turned, torch.tensor(at[0])[:, [1, 0, 2]], torch.tensor(at[1])[:, [1, 0, 2]], None, size, area)
+    seen = corridor(east, yes, 31, 15).view(31, 15)
+    assert seen[15, 7] == 1  # half way, on the line
+    assert seen[15, 0] == seen[15, 14] == 0  # open to the sides
+    assert seen[:12].sum() == seen[19:].sum() == 0
+    torch.testing.assert_close(corridor(north, yes, 31, 15).view(31, 15).flip(1), seen)
+    assert not corridor(east, yes | {"map": torch.zeros(1, dtype=torch.bool)}, 31, 15).any()
 
 
 def test_edges_are_the_rim_of_the_buildings() -> None:

@@ -36,6 +36,7 @@ VARIANTS = {
     "no_hypotheses": Variant("no explicit wrong hypotheses", {}, {"hypotheses": False}),
     "fixed_temperature": Variant("temperature fixed at 0.07", {}, {"learned_temperature": False}),
     "class_token": Variant("class token instead of the mean", {"pool": "class"}, {}),
+    "no_corridor": Variant("no corridor from BS to UE", {"corridor": (0, 0)}, {}),
     "vector": Variant("positions as 8 plain numbers", {"positions": "vector"}, {}),
     "frequency": Variant("CSI by antenna and subcarrier", {"csi_domain": "frequency"}, {}),
     "joint": Variant("joint attention over map and positions", {"attention": "joint"}, {}),

@@ -231,9 +231,10 @@ def _likelihood(model: UniversalModel, area: Links, rng: np.random.Generator) ->
         size, bs, ue = float(area.sizes[0]), area.bs[index[0]], area.ue[index[0]]
         _, probability = zero_shot.position_likelihood(model, one.csi, area.maps[0], bs, size)
         likelihood = probability[0].cpu().numpy()
-        shown = np.ma.masked_less(likelihood / likelihood.max(), 1e-3)
+        relative = likelihood / likelihood.max()
+        shown = np.ma.masked_less(np.log10(np.maximum(relative, 1e-9)), -3)
         image = axes.imshow(
-            np.log10(shown), origin="lower", extent=(0, size, 0, size), cmap="viridis", vmin=-3, vmax=0, alpha=0.9
+            shown, origin="lower", extent=(0, size, 0, size), cmap="viridis", vmin=-3, vmax=0, alpha=0.9
         )
         drawing.colorbar(image, ax=axes, label="log10 likelihood, best = 0")
         axes.axhline(bs[1], color=GROUND, linestyle="--", linewidth=0.8)
@@ -262,7 +263,7 @@ def _embedding(model: UniversalModel, links: Links, rng: np.random.Generator, co
 
 
 def _feedback(model: UniversalModel, area: Links, rng: np.random.Generator) -> Drawing:
-    drawing = Drawing(figsize=(12, 6))
+    drawing = Drawing(figsize=(12, 6), layout="constrained")
     grid = drawing.subplots(2, 2, sharex=True, sharey=True)
     for row, los in zip(grid, (True, False), strict=True):
         index = _users_of_one_bs(area, los, 1, rng)

@@ -25,7 +25,8 @@ class Preset:
         raster: pixels a side of the map; map_patch: pixels a side of a patch.
         positions: `vector` feeds paper 1's 8 numbers; `features` adds Fourier features of the coordinates and the delay
             and direction of the straight line from BS to UE.
-        position_tokens: tokens that these become.
+        corridor: points along and across the corridor from BS to UE whose occupancy joins the features; (0, 0): none.
+        position_tokens: tokens that positions and corridor become.
         pool: what becomes the representation: the `class` token (paper 1), or the `mean` of all tokens but the map's,
             which leaves the start of training several times sooner.
         attention: `joint` lets all tokens of EPNN see each other (paper 1); `prefix` hides the positions from the map,
@@ -47,6 +48,7 @@ class Preset:
     raster: int = 256
     map_patch: int = 32
     positions: str = "vector"
+    corridor: tuple[int, int] = (0, 0)
     position_tokens: int = 64
     pool: str = "class"
     attention: str = "joint"
@@ -78,14 +80,14 @@ PRESETS = {
     # trains on two CPU cores in an hour or two
     "small": Preset(
         "small", width=128, heads=4, blocks=4, shared=2, crnn_blocks=3, csi_domain="angle_delay", csi_patch=(8, 8),
-        crnn_patch=(8, 16), raster=96, map_patch=8, positions="features", position_tokens=3, pool="mean",
-        attention="prefix",
+        crnn_patch=(8, 16), raster=96, map_patch=8, positions="features", corridor=(32, 16), position_tokens=4,
+        pool="mean", attention="prefix",
     ),
     # for tests
     "tiny": Preset(
         "tiny", width=32, heads=2, blocks=2, shared=1, crnn_blocks=1, embedding=32, csi_domain="angle_delay",
-        csi_patch=(8, 8), crnn_patch=(8, 8), raster=32, map_patch=8, positions="features", position_tokens=2,
-        pool="mean", attention="prefix",
+        csi_patch=(8, 8), crnn_patch=(8, 8), raster=32, map_patch=8, positions="features", corridor=(16, 8),
+        position_tokens=2, pool="mean", attention="prefix",
     ),
 }  # fmt: skip
 

@@ -1,0 +1,38 @@
+"""What the README says, run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import uniair
+from uniair.cli import COMMANDS
+from uniair.data import shards
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_in_the_readme_runs() -> None:
+    links = shards.read(Path(uniair.__file__).parent / "sample")
+    one = links.select(links.area == 0)
+    names = {
+        "csi": one.paths.csi().numpy(), "occupancy": one.maps[0], "bs": one.bs, "ue": one.ue,
+        "size": np.repeat(one.sizes, len(one)),
+    }  # fmt: skip
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["z_channel"].shape == (len(one), 128)  # type: ignore[union-attr]
+    p_user = names["p_user"]
+    assert isinstance(p_user, torch.Tensor)
+    assert p_user.shape == (1, len(one))
+    assert names["csi_again"].shape == (len(one), 32, 64)  # type: ignore[union-attr]
+
+
+def test_commands_and_files_in_the_readme_exist() -> None:
+    named = set(re.findall(r"^uniair (\w+)", README, re.M))
+    assert named <= set(COMMANDS)
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (Path(__file__).parents[1] / target).exists(), target
