@@ -38,12 +38,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"uniair: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     try:
+        import argparse
+
         import jsonargparse
+
+        class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+            """Keeps the lines of the description, so that an example stays on one."""
 
         command = import_module(f"uniair.commands.{name}")
         parser = jsonargparse.ArgumentParser(
             prog=f"uniair {name}", description=command.__doc__, exit_on_error=False,
-            formatter_class=jsonargparse.DefaultHelpFormatter,
+            formatter_class=Help,
         )  # fmt: skip
         parser.add_argument("--config", action="config", help="YAML file with any of these options (a recipe)")
         parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")

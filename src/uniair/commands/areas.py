@@ -2,7 +2,8 @@
 
 PLACE is a footprint file or folder, sionna:NAME or procedural:SEED. Crops are laid on a grid unless --origin gives one.
 
-Example: uniair areas procedural:7 --side 200 --coverage [0.1,0.5] --picture areas.png
+Example:
+  uniair areas procedural:7 --side 200 --coverage [0.1,0.5] --picture areas.png
 """
 
 from __future__ import annotations

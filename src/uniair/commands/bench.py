@@ -3,7 +3,8 @@
 pretraining needs --train, --validation and --out; each variant departs from the packaged recipe in one thing and is
 measured on the held-out places, and one that has finished is not trained again.
 
-Example: uniair bench pretraining --train runs/train --validation runs/validation --out runs/ablation --steps 300
+Example:
+  uniair bench pretraining --train runs/train --validation runs/validation --out runs/ablation --steps 300
 """
 
 from __future__ import annotations

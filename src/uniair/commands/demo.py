@@ -3,7 +3,8 @@
 Prints a table with the chance or majority rate beside each figure and writes a self-contained HTML report with
 pictures. Give --links to run it on a links folder of your own.
 
-Example: uniair demo --out report
+Example:
+  uniair demo --out report
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ TRAIN and VALIDATION are folders that `uniair trace` made, of different places. 
 checkpoints and, at its end, the model; killed and started again, it goes on bit for bit. Under torchrun it trains on
 all processes.
 
-Example: uniair pretrain --config recipes/pretrain-small.yaml --train runs/train --validation runs/validation
---out runs/small
+Example:
+  uniair pretrain --config recipes/pretrain-small.yaml --train runs/train --validation runs/validation --out runs/small
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ PLACES are building footprints (buildings.json, GeoJSON, .osm.pbf, .osm.gz), fol
 wheel (sionna:munich) or generated towns (procedural:7). A run that was killed goes on where it stopped when the same
 command is given again, and ends with the same bytes for the same seed.
 
-Example: uniair trace sionna:munich procedural:7 --areas 40 --out runs/links
+Example:
+  uniair trace sionna:munich procedural:7 --areas 40 --out runs/links
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 LINKS is a folder that `uniair trace` made, of places that the model was not trained on. The untrained network of the
 same preset is measured beside the model unless --untrained false is given.
 
-Example: uniair zeroshot runs/test --model small
+Example:
+  uniair zeroshot runs/test --model small
 """
 
 from __future__ import annotations
