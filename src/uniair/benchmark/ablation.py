@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uniair.benchmark.suites import zero_shot_suite
+from uniair.benchmark.suites import sample, zero_shot_suite
 from uniair.data.links import Links
 from uniair.errors import InputError
 from uniair.files import write_text
@@ -18,6 +18,7 @@ from uniair.training.distributed import World
 from uniair.training.pretraining import Batches, pretrain
 from uniair.training.trainer import Optimisation
 
+MEASURED_LINKS = 6000
 COLUMNS = ("los", "los_map", "scale", "top1", "top5", "nmse_db")
 
 
@@ -52,7 +53,8 @@ def ablate(
     out: Path,
     world: World,
 ) -> dict[str, dict[str, float]]:
-    """Trains each variant into `out/NAME` (finished ones are kept) and measures it on the held-out links.
+    """Trains each variant into `out/NAME` (finished ones are kept) and measures it on a seeded sample of the
+    held-out links, whole areas, at least `MEASURED_LINKS`.
 
     Returns:
         Zero-shot figures by variant, also in `out/ablation.json`.
@@ -62,17 +64,21 @@ def ablate(
     """
     if unknown := sorted(set(names) - set(VARIANTS)):
         raise InputError(f"--variants: {', '.join(unknown)} unknown; choose among {', '.join(VARIANTS)}")
+    measured = sample(held_out, MEASURED_LINKS, seed=0)
     figures: dict[str, dict[str, float]] = {}
     for name in names:
         variant, folder = VARIANTS[name], out / name
         result = folder / "figures.json"
+        budget = {"preset": preset.name, "steps": optimisation.steps, "seed": optimisation.seed, "links": len(measured)}
         if not result.exists():
             shape, task = replace(preset, **variant.preset), replace(Alignment(), **variant.task)
-            pretrain(
-                shape, train_links, held_out, task, Batches(areas=8, links_per_area=24), optimisation, folder, world
-            )
-            values = zero_shot_suite(load_model(folder), held_out).values()
-            write_text(result, json.dumps({"steps": optimisation.steps, "seed": optimisation.seed, "figures": values}))
-        figures[name] = json.loads(result.read_text(encoding="utf-8"))["figures"]
-    write_text(out / "ablation.json", json.dumps(figures, indent=1) + "\n")
+            batches = Batches(areas=8, links_per_area=24)
+            pretrain(shape, train_links, held_out, task, batches, optimisation, folder, world)
+            values = zero_shot_suite(load_model(folder), measured).values()
+            write_text(result, json.dumps({"budget": budget, "figures": values}))
+        entry = json.loads(result.read_text(encoding="utf-8"))
+        if entry["budget"] != budget:
+            raise InputError(f"{result}: from a run with another budget {entry['budget']}; give another --out")
+        figures[name] = entry["figures"]
+    write_text(out / "ablation.json", json.dumps({"budget": budget, "figures": figures}, indent=1) + "\n")
     return figures

@@ -50,7 +50,7 @@ def run(options: Any) -> dict[str, Any]:
         if options[name] is None:
             raise InputError(f"pretraining needs --{name}; see uniair bench --help")
     optimisation = Optimisation(
-        steps=options.steps, learning_rate=options.learning_rate, warmup=0.1, save_every=100, seed=options.seed
+        steps=options.steps, learning_rate=options.learning_rate, warmup=0.1, save_every=500, seed=options.seed
     )
     links, held_out = shards.read(options.train), shards.read(options.validation)
     with world() as here:
@@ -58,7 +58,7 @@ def run(options: Any) -> dict[str, Any]:
             options.variants, preset(options.preset), links, held_out, optimisation, Path(options.out), here
         )
     places = ", ".join(sorted(set(held_out.places)))
-    print(f"{len(held_out):,} links of {places}; {options.steps} steps, seed {options.seed}")
+    print(f"a sample of the {len(held_out):,} links of {places}; {options.steps} steps, seed {options.seed}")
     print(f"{'':42}" + "".join(f"{column:>9}" for column in COLUMNS))
     for name, values in figures.items():
         cells = [values[c] if c.endswith("_db") else 100 * values[c] for c in COLUMNS]
