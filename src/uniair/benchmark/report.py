@@ -124,7 +124,7 @@ def _similarity(model: UniversalModel, area: Links) -> Drawing:
     left.scatter(*area.bs[:, :2].T, s=90, color=BS, marker="^", label="BS")
     left.legend(loc="upper right")
     left.set_title(area.areas[0])
-    image = right.imshow(similarity.cpu(), cmap="magma", interpolation="nearest")
+    image = right.imshow(similarity.cpu().numpy(), cmap="magma", interpolation="nearest")
     drawing.colorbar(image, ax=right, label="cosine similarity")
     right.set(xlabel="environment", ylabel="channel")
     return drawing
