@@ -18,7 +18,7 @@ from uniair.training.distributed import World
 from uniair.training.pretraining import Batches, pretrain
 from uniair.training.trainer import Optimisation
 
-MEASURED_LINKS = 6000
+MEASURED_LINKS = 3000
 COLUMNS = ("los", "los_map", "scale", "top1", "top5", "nmse_db")
 
 
