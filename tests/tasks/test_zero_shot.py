@@ -40,6 +40,14 @@ def test_rank_over_shared_candidates_and_over_one_candidate_each(model: Universa
     torch.testing.assert_close(similarity, zero_shot.similarity(model, batch.csi, [batch.environment])[:, 0])
 
 
+def test_an_embedding_stands_for_its_channel(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    z = model.encode_channel(batch.csi)
+    torch.testing.assert_close(
+        zero_shot.los(model, z, batch.environment), zero_shot.los(model, batch.csi, batch.environment)
+    )
+
+
 def test_rank_refuses_what_does_not_fit(model: UniversalModel, links: Links) -> None:
     batch = batch_of(links)
     with pytest.raises(InputError, match="hypotheses"):

@@ -22,7 +22,7 @@ def los(model: UniversalModel, csi: Any, env: Environment) -> Tensor:
     """P(LOS) of each CSI in its environment, whose own `los` is ignored: float32 [N] (paper 1, eq. 13).
 
     Args:
-        csi: complex [N, 32, 64].
+        csi: as in `rank`.
         env: N hypotheses, with or without positions and map.
 
     Raises:
@@ -36,7 +36,7 @@ def rank(model: UniversalModel, csi: Any, envs: Environment | Sequence[Environme
     """Probabilities over candidate environments: float32 [N, K], rows sum to 1.
 
     Args:
-        csi: complex [N, 32, 64].
+        csi: complex [N, 32, 64], or what `encode_channel` made of it, to ask several questions of one channel.
         envs: one `Environment` of K candidates that every CSI is compared with, or K environments of N hypotheses each
             (or of 1, which then serves every CSI), where candidate k of CSI i is `envs[k]`'s i-th.
 
@@ -48,7 +48,7 @@ def rank(model: UniversalModel, csi: Any, envs: Environment | Sequence[Environme
 
 def similarity(model: UniversalModel, csi: Any, envs: Environment | Sequence[Environment]) -> Tensor:
     """Cosine similarities behind `rank`: float32 [N, K]."""
-    channel = model.encode_channel(csi)
+    channel = csi if _is_embedding(model, csi) else model.encode_channel(csi)
     if isinstance(envs, Environment):
         return channel @ model.encode_environment(envs).mT
     columns = []
@@ -60,6 +60,10 @@ def similarity(model: UniversalModel, csi: Any, envs: Environment | Sequence[Env
     if not columns:
         raise InputError("no candidate environments to rank")
     return torch.stack(columns, dim=1)
+
+
+def _is_embedding(model: UniversalModel, csi: Any) -> bool:
+    return isinstance(csi, Tensor) and not csi.is_complex() and csi.shape[1:] == (model.preset.embedding,)
 
 
 def scaled(env: Environment, factor: float) -> Environment:
