@@ -14,6 +14,7 @@ from uniair.propagation.array import ULA
 from uniair.propagation.ofdm import OFDM
 
 SPEED_OF_LIGHT = 299_792_458.0
+CACHED_LINKS = 256  # links whose steering vectors and tones stay in a core's cache
 LOS, REFLECTION, DIFFRACTION, SCATTERING, TRANSMISSION = 0, 1, 2, 3, 4
 
 
@@ -137,16 +138,21 @@ class Paths:
 
 
 def synthesise(gain: Tensor, delay: Tensor, sine: Tensor, array: ULA, ofdm: OFDM) -> Tensor:
-    """Padded paths to CSI in one batched matrix product: complex64 [N, antennas, subcarriers].
+    """Padded paths to CSI by batched matrix products: complex64 [N, antennas, subcarriers].
 
     Args:
         gain: complex64 [N, L], 0 where padded.
         delay: [N, L], s. float64, because the phase of the last subcarrier is thousands of radians.
         sine: [N, L] direction cosine along the array, sinϑ cosφ.
     """
-    steering = array.response(sine)  # [N, L, antennas]
-    tones = ofdm.response(delay)  # [N, L, subcarriers]
-    return (steering * gain.unsqueeze(-1)).transpose(1, 2) @ tones
+    links = len(gain)
+    out = torch.empty(links, array.antennas, ofdm.subcarriers, dtype=torch.complex64, device=gain.device)
+    chunk = CACHED_LINKS if gain.device.type == "cpu" else max(links, 1)
+    for start in range(0, links, chunk):
+        part = slice(start, start + chunk)
+        steering = array.response(sine[part]) * gain[part].unsqueeze(-1)  # [chunk, L, antennas]
+        out[part] = steering.transpose(1, 2) @ ofdm.response(delay[part])
+    return out
 
 
 def free_space_gain(distance: float, frequency: float) -> complex:
