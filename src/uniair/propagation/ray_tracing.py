@@ -6,7 +6,7 @@ import ctypes.util
 import glob
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
@@ -17,8 +17,9 @@ from uniair.area.area import Area
 from uniair.errors import InputError
 from uniair.propagation.paths import DIFFRACTION, REFLECTION, SCATTERING, TRANSMISSION, Paths
 
-if TYPE_CHECKING:
-    from sionna.rt import Scene
+# sionna.rt.Scene; not imported under TYPE_CHECKING, because the command line resolves such imports and would load the
+# tracer before it could say that LLVM is missing
+Scene: TypeAlias = Any
 
 
 @dataclass(frozen=True)
