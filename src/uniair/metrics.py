@@ -14,8 +14,12 @@ def nmse_db(estimate: Tensor, csi: Tensor) -> float:
     Args:
         estimate, csi: complex [N, ...], both normalised a sample.
     """
-    error = (estimate - csi).abs().square().flatten(1).sum(1) / csi.abs().square().flatten(1).sum(1)
-    return float(10 * torch.log10(error.mean()))
+    return float(10 * torch.log10(relative_error(estimate, csi).mean()))
+
+
+def relative_error(estimate: Tensor, csi: Tensor) -> Tensor:
+    """‖Ĥ_i − H_i‖² / ‖H_i‖² of each sample, which NMSE averages: float32 [N]."""
+    return (estimate - csi).abs().square().flatten(1).sum(1) / csi.abs().square().flatten(1).sum(1)
 
 
 def sgcs(estimate: Tensor, csi: Tensor) -> float:
