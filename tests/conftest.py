@@ -49,6 +49,7 @@ def geometric_links(seed: int, areas: int = 4, per_area: int = 12, place: str = 
             Links(
                 areas=(area.name,),
                 maps=occupancy(area, 64)[None],
+                mapped=np.ones(1, dtype=bool),
                 sizes=np.array([side], dtype=np.float32),
                 area=np.zeros(per_area, dtype=np.int32),
                 bs=bs.astype(np.float32),

@@ -30,6 +30,7 @@ def synthetic_links(seed: int = 0, areas: int = 3, links: int = 8, pixels: int =
     return Links(
         areas=tuple(f"{place}/{i:05d}" for i in range(areas)),
         maps=rng.integers(0, 2, (areas, pixels, pixels)).astype(np.uint8),
+        mapped=np.ones(areas, dtype=bool),
         sizes=sizes,
         area=area,
         bs=np.column_stack([plan[0], np.full(links, 6.0)]).astype(np.float32),
@@ -43,7 +44,7 @@ def synthetic_links(seed: int = 0, areas: int = 3, links: int = 8, pixels: int =
 def assert_same(one: Links, two: Links) -> None:
     """Bit for bit."""
     assert one.areas == two.areas
-    for name in ("maps", "sizes", "area", "bs", "ue", "bearing", "los"):
+    for name in ("maps", "mapped", "sizes", "area", "bs", "ue", "bearing", "los"):
         assert getattr(one, name).dtype == getattr(two, name).dtype, name
         assert getattr(one, name).shape == getattr(two, name).shape, name
         assert getattr(one, name).tobytes() == getattr(two, name).tobytes(), name

@@ -65,7 +65,7 @@ def test_broken_values_are_named(name: str, index: Any, value: float, words: str
         spoiled(name, index, value).validate("here")
 
 
-@pytest.mark.parametrize("name", ["maps", "sizes", "area", "bs", "ue", "bearing", "los"])
+@pytest.mark.parametrize("name", ["maps", "mapped", "sizes", "area", "bs", "ue", "bearing", "los"])
 @pytest.mark.parametrize("change", ["shorter", "scalar", "deeper"])
 def test_wrong_shapes_are_named(name: str, change: str) -> None:
     links = synthetic_links()

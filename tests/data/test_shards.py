@@ -67,7 +67,9 @@ def test_round_trip_is_bit_exact(tmp_path: Path, links: int, areas: int, pixels:
 
 def test_a_shard_without_links_round_trips(tmp_path: Path) -> None:
     made = synthetic_links()
-    none = replace(made.select(np.zeros(8, dtype=bool)), areas=made.areas, maps=made.maps, sizes=made.sizes)
+    none = replace(
+        made.select(np.zeros(8, dtype=bool)), areas=made.areas, maps=made.maps, mapped=made.mapped, sizes=made.sizes
+    )
     assert_same(shards.read_shard(written(tmp_path, none)), none)
 
 
@@ -313,3 +315,9 @@ def test_any_tensor(
     path = written(tmp_path_factory.mktemp("tensor"))
     rewrite(path, lambda tensors, header: tensors.update({name: np.full(shape, fill).astype(dtype)}))
     assert_links_or_input_error(path)
+
+
+def test_an_area_without_a_known_map_stays_so(tmp_path: Path) -> None:
+    made = synthetic_links()
+    made = replace(made, mapped=np.array([True, False, True]))
+    assert_same(shards.read_shard(written(tmp_path, made)), made)

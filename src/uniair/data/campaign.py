@@ -148,6 +148,7 @@ def trace_area(campaign: Campaign, place: str, number: int) -> Links:
     return Links(
         areas=(area.name,),
         maps=occupancy(area, campaign.pixels)[None],
+        mapped=np.ones(1, dtype=bool),
         sizes=np.array([area.size], dtype=np.float32),
         area=np.zeros(len(found), dtype=np.int32),
         bs=np.repeat(bs, campaign.ue, axis=0)[found].astype(np.float32),

@@ -17,7 +17,8 @@ class Links:
 
     Attributes:
         areas: [A] names, `place/number`; the part before the slash is the unit of the splits.
-        maps: uint8 [A, R, R] building occupancy, row 0 = y 0, column 0 = x 0.
+        maps: uint8 [A, R, R] building occupancy, row 0 = y 0, column 0 = x 0; zeros where unknown.
+        mapped: bool [A] whether the map is known (measured and some ray-traced sets come without buildings).
         sizes: float32 [A] side of the square that the map covers, m.
         area: int32 [N] which area a link is in.
         bs, ue: float32 [N, 3] positions, m, from the area's south-west corner.
@@ -28,6 +29,7 @@ class Links:
 
     areas: tuple[str, ...]
     maps: NDArray[np.uint8]
+    mapped: NDArray[np.bool_]
     sizes: NDArray[np.float32]
     area: NDArray[np.int32]
     bs: NDArray[np.float32]
@@ -57,6 +59,7 @@ class Links:
         shapes = {
             "area": (self.area.shape, (n,)),
             "maps": (self.maps.shape, (a, *self.maps.shape[-1:], *self.maps.shape[-1:])),
+            "mapped": (self.mapped.shape, (a,)),
             "sizes": (self.sizes.shape, (a,)),
             "bs": (self.bs.shape, (n, 3)),
             "ue": (self.ue.shape, (n, 3)),
@@ -95,6 +98,7 @@ class Links:
         return Links(
             areas=tuple(self.areas[i] for i in kept),
             maps=self.maps[kept],
+            mapped=self.mapped[kept],
             sizes=self.sizes[kept],
             area=area.astype(np.int32),
             bs=self.bs[index],
@@ -114,6 +118,6 @@ class Links:
             paths=Paths.concatenate([p.paths for p in parts]),
             **{
                 k: np.concatenate([getattr(p, k) for p in parts])
-                for k in ("maps", "sizes", "bs", "ue", "bearing", "los")
+                for k in ("maps", "mapped", "sizes", "bs", "ue", "bearing", "los")
             },
         )

@@ -40,7 +40,9 @@ def write_shard(path: Path, links: Links) -> None:
     tensors["paths.gain"] = tensors["paths.gain"].astype(np.complex64).view(np.float32).reshape(-1, 2)
     tensors = {name: values.astype(TYPES[name], copy=False) for name, values in tensors.items()}
     # one key: safetensors writes several in an order that changes from run to run
-    header = {"format": FORMAT, "areas": links.areas, "pixels": links.maps.shape[-1]}
+    header: dict[str, Any] = {"format": FORMAT, "areas": links.areas, "pixels": links.maps.shape[-1]}
+    if not links.mapped.all():
+        header["unmapped"] = np.flatnonzero(~links.mapped).tolist()
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"uniair": json.dumps(header)})
 
@@ -80,8 +82,11 @@ def read_shard(path: Path) -> Links:
         per_path["gain"] = np.ascontiguousarray(per_path["gain"]).view(np.complex64)[:, 0]
         if (counts < 0).any() or any(len(values) != offsets[-1] for values in per_path.values()):
             raise ValueError("path counts and path arrays disagree")
+        mapped = np.ones(len(header["areas"]), dtype=bool)
+        mapped[header.get("unmapped", [])] = False
         links = Links(
             areas=tuple(header["areas"]),
+            mapped=mapped,
             maps=np.unpackbits(tensors["maps"], axis=-1, count=header["pixels"]),
             los=tensors["los"].astype(bool),
             paths=Paths(offsets, **per_path),

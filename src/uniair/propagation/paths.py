@@ -16,6 +16,7 @@ from uniair.propagation.ofdm import OFDM
 SPEED_OF_LIGHT = 299_792_458.0
 CACHED_LINKS = 256  # links whose steering vectors and tones stay in a core's cache
 LOS, REFLECTION, DIFFRACTION, SCATTERING, TRANSMISSION = 0, 1, 2, 3, 4
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Paths:
         aod_azimuth, aod_zenith: float32 [P] direction of departure at the BS, rad.
         aoa_azimuth, aoa_zenith: float32 [P] direction of arrival at the UE, pointing back along the path, rad.
         interactions: int32 [P] decimal digits from the transmitter on: 0 LOS, 1 reflection, 2 diffraction,
-            3 scattering, 4 transmission (21 is a diffraction, then a reflection).
+            3 scattering, 4 transmission (21 is a diffraction, then a reflection); −1 where the source does not say.
     """
 
     offsets: NDArray[np.int64]
