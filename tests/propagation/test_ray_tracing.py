@@ -216,13 +216,52 @@ def test_links_are_bs_major_and_the_same_bytes_come_twice() -> None:
 
 @needs_tracer
 def test_a_link_does_not_depend_on_its_company() -> None:
-    config = RayTracing(samples=10_000)
+    config = RayTracing(samples=10_000, lookouts=0)  # with lookouts, what a UE sees is tried for its neighbours too
     ue = np.array([[190.0, 143.0, 1.5], [128.0, 190.0, 1.5]])
     both = trace(street(), BS, ue, config)
     for i in range(2):
         alone = trace(street(), BS, ue[i : i + 1], config)
         for name in Paths.PER_PATH:
             assert getattr(alone, name).tobytes() == columns(both, i)[name].tobytes()
+
+
+@needs_tracer
+def test_shared_chains_find_the_engines_paths_and_more() -> None:
+    rng = np.random.default_rng(5)
+    area = procedural.city(8, 400.0).crop(40.0, 60.0, 200.0, rotation=0.4)
+    bs, ue = area.drop(2, 6.0, rng), area.drop(40, 1.5, rng)
+    own = trace(area, bs, ue, RayTracing(samples=20_000, lookouts=0, paths=1000))
+    shared = trace(area, bs, ue, RayTracing(samples=80_000, lookouts=6, paths=1000))
+    np.testing.assert_array_equal(own.los(), shared.los())
+    assert len(shared.gain) > 1.3 * len(own.gain)
+    lost, same = [], 0
+    for i in range(len(own)):
+        a, b = columns(own, i), columns(shared, i)
+        for k in range(len(a["delay"])):
+            twin = np.flatnonzero(
+                (np.abs(a["delay"][k] - b["delay"]) * SPEED_OF_LIGHT < LENGTH)
+                & (a["interactions"][k] == b["interactions"])
+            )
+            near = twin[np.abs(a["gain"][k] - b["gain"][twin]) < 2 * PHASE * np.abs(a["gain"][k])]
+            same += len(near) > 0
+            if not len(near):
+                lost.append(np.abs(a["gain"][k]) ** 2)
+    assert same > 0.9 * len(own.gain)
+    assert np.sum(lost) < 1e-3 * own.power().sum()
+    # no path is shorter than the straight line: each chain was solved for the UE that it was given to
+    straight = np.linalg.norm(ue[None] - bs[:, None], axis=2).ravel()[shared.link_of_path]
+    assert (shared.delay * SPEED_OF_LIGHT > straight - LENGTH).all()
+
+
+@needs_tracer
+def test_a_dense_drop_is_traced_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    bs = np.array([[50.0, 150.0, 6.0], [128.0, 170.0, 6.0]])
+    ue = np.array([[190.0, 143.0, 1.5], [128.0, 190.0, 1.5], [90.0, 155.0, 1.5]])
+    whole = trace(street(), bs, ue, RayTracing(samples=5000, lookouts=0))
+    monkeypatch.setattr("uniair.propagation.ray_tracing.UE_CHUNK", 2)
+    parts = trace(street(), bs, ue, RayTracing(samples=5000, lookouts=0))
+    for name in ("offsets", *Paths.PER_PATH):
+        assert getattr(whole, name).tobytes() == getattr(parts, name).tobytes()
 
 
 def prism(footprint: Polygon, height: float = 12.0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -38,6 +38,7 @@ class Campaign:
         places: footprint files or folders, `sionna:NAME`, or `procedural:SEED`.
         root: folder that file names in `places` start from.
         areas: crops over all places; a place's share goes with the square root of its built-up ground.
+        even: the same number of areas from every place instead.
         bs: base stations an area.
         ue: users an area; 5 BS × 30 UE is the paper's S1.
         side: smallest and largest side of a crop, m.
@@ -56,6 +57,7 @@ class Campaign:
     places: tuple[str, ...]
     root: str = "."
     areas: int = 100
+    even: bool = False
     bs: int = 5
     ue: int = 30
     side: tuple[float, float] = (120.0, 260.0)
@@ -131,7 +133,8 @@ def plan(campaign: Campaign) -> list[tuple[str, int]]:
     """(place, number) of every area, places interleaved so that any prefix covers them all."""
     places = campaign.sources()
     cells = np.array([len({tuple(c) for c in (_centres(p, campaign.seed) // 200).astype(int)}) for p in places])
-    share = np.sqrt(cells) / np.sqrt(cells).sum() * campaign.areas
+    weight = np.ones(len(places)) if campaign.even else np.sqrt(cells)
+    share = weight / weight.sum() * campaign.areas
     quota = np.floor(share).astype(int)
     quota[np.argsort(quota - share, kind="stable")[: campaign.areas - quota.sum()]] += 1
     turns = [((k + 0.5) / q, i, k) for i, q in enumerate(quota) for k in range(q)]
@@ -239,7 +242,7 @@ def _trace_all(campaign: Campaign, todo: list[tuple[list[tuple[str, int]], Path]
             yield len(part)
         return
     # spawned, not forked: the tracer's thread pool does not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (workers,)) as pool:
         futures = {pool.submit(trace_shard, campaign, part, path): len(part) for part, path in todo}
         try:
             for future in as_completed(futures):
@@ -250,8 +253,12 @@ def _trace_all(campaign: Campaign, todo: list[tuple[list[tuple[str, int]], Path]
             raise
 
 
-def _end_with_parent() -> None:
-    """In a worker: ends it when the process that started it is killed, which a waiting worker would not notice."""
+def _start_worker(workers: int) -> None:
+    """Gives a worker its share of the cores, and ends it when the process that started it is killed."""
+    require_sionna()
+    import drjit
+
+    drjit.set_thread_count(max(1, (os.cpu_count() or 1) // workers))
 
     def watch() -> None:
         parent = parent_process()

@@ -26,6 +26,6 @@ class OFDM:
         """e^{−j2π k Δf τ} for k = 0 … subcarriers − 1 (paper 1, eqs. 1 and 3): complex64 [..., subcarriers].
 
         Args:
-            delay: [...] s.
+            delay: float64 [...] s.
         """
         return geometric(-2 * math.pi * self.spacing * delay, self.subcarriers)

@@ -14,7 +14,7 @@ from uniair.propagation.array import ULA
 from uniair.propagation.ofdm import OFDM
 
 SPEED_OF_LIGHT = 299_792_458.0
-CACHED_LINKS = 256  # links whose steering vectors and tones stay in a core's cache
+CACHED_LINKS = 512  # links whose steering vectors and tones stay in a core's cache
 LOS, REFLECTION, DIFFRACTION, SCATTERING, TRANSMISSION = 0, 1, 2, 3, 4
 UNKNOWN = -1
 
@@ -106,7 +106,13 @@ class Paths:
             **{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.PER_PATH},
         )
 
-    def csi(self, array: ULA = ULA(), ofdm: OFDM = OFDM(), bearing: NDArray[np.floating] | float = 0.0) -> Tensor:
+    def csi(
+        self,
+        array: ULA = ULA(),
+        ofdm: OFDM = OFDM(),
+        bearing: NDArray[np.floating] | float = 0.0,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """Synthesises the channel of every link: complex64 [N, antennas, subcarriers].
 
         H[n, k] = Σ_l a_l · e^{−j2π k Δf τ_l} · e^{−jπ n sinϑ_l cos(φ_l − bearing)} (paper 1, eqs. 1 to 3, with the
@@ -114,6 +120,8 @@ class Paths:
 
         Args:
             bearing: azimuth of the ULA's axis, rad, one or [N]; 0 lies along +x.
+            out: complex64 [N, antennas, subcarriers] to write into; fresh memory for thousands of links costs more
+                than their synthesis.
 
         Raises:
             InputError: a gain, delay or angle is NaN or infinite.
@@ -133,26 +141,27 @@ class Paths:
         bearings = np.broadcast_to(np.asarray(bearing, dtype=np.float64), (len(self),))[row]
         azimuth = self.aod_azimuth.astype(np.float64) - bearings
         sine = np.sin(self.aod_zenith.astype(np.float64)) * np.cos(azimuth)
-        return synthesise(
-            padded(self.gain, np.complex64), padded(self.delay, np.float64), padded(sine, np.float64), array, ofdm
-        )
+        gain, delay = padded(self.gain, np.complex64), padded(self.delay, np.float64)
+        return synthesise(gain, delay, padded(sine, np.float64), array, ofdm, out)
 
 
-def synthesise(gain: Tensor, delay: Tensor, sine: Tensor, array: ULA, ofdm: OFDM) -> Tensor:
+def synthesise(gain: Tensor, delay: Tensor, sine: Tensor, array: ULA, ofdm: OFDM, out: Tensor | None = None) -> Tensor:
     """Padded paths to CSI by batched matrix products: complex64 [N, antennas, subcarriers].
 
     Args:
         gain: complex64 [N, L], 0 where padded.
         delay: [N, L], s. float64, because the phase of the last subcarrier is thousands of radians.
         sine: [N, L] direction cosine along the array, sinϑ cosφ.
+        out: see `Paths.csi`.
     """
     links = len(gain)
-    out = torch.empty(links, array.antennas, ofdm.subcarriers, dtype=torch.complex64, device=gain.device)
+    if out is None:
+        out = torch.empty(links, array.antennas, ofdm.subcarriers, dtype=torch.complex64, device=gain.device)
     chunk = CACHED_LINKS if gain.device.type == "cpu" else max(links, 1)
     for start in range(0, links, chunk):
         part = slice(start, start + chunk)
-        steering = array.response(sine[part]) * gain[part].unsqueeze(-1)  # [chunk, L, antennas]
-        out[part] = steering.transpose(1, 2) @ ofdm.response(delay[part])
+        steering = array.response(sine[part], gain[part])  # [chunk, L, antennas]
+        torch.bmm(steering.transpose(1, 2), ofdm.response(delay[part]), out=out[part])
     return out
 
 

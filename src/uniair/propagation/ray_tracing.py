@@ -17,6 +17,7 @@ from uniair.area.area import Area
 from uniair.errors import InputError
 from uniair.propagation.paths import DIFFRACTION, REFLECTION, SCATTERING, TRANSMISSION, Paths
 
+UE_CHUNK = 2_000  # UEs traced at once: what bounds the memory of a dense drop
 # sionna.rt.Scene; not imported under TYPE_CHECKING, because the command line resolves such imports and would load the
 # tracer before it could say that LLVM is missing
 Scene: TypeAlias = Any
@@ -33,6 +34,8 @@ class RayTracing:
         diffraction: follow first-order diffraction at edges.
         transmission: follow paths through walls.
         samples: rays launched from each BS.
+        lookouts: UEs that the rays look for; the chains of walls and edges found are tried for every UE (see
+            `SharedChains`). 0: Sionna RT's own search, every ray against every UE.
         paths: most paths kept a link, the strongest.
         building_material: ITU-R P.2040 name.
         ground_material: ITU-R P.2040 name valid at `frequency` (its ground types end at 10 GHz).
@@ -44,7 +47,8 @@ class RayTracing:
     reflection: bool = True
     diffraction: bool = True
     transmission: bool = False
-    samples: int = 20_000
+    samples: int = 100_000
+    lookouts: int = 6
     paths: int = 25
     building_material: str = "concrete"
     ground_material: str = "concrete"
@@ -180,25 +184,42 @@ def trace_scene(
 ) -> Paths:
     """As `trace`, in a Sionna RT scene of the caller's own (its frequency, materials and antennas stay as they are)."""
     rt = require_sionna()
-    for device in (*scene.transmitters, *scene.receivers):
-        scene.remove(device)
-    for i, position in enumerate(bs):
-        scene.add(rt.Transmitter(f"bs{i}", position=[float(v) for v in position]))
-    for i, position in enumerate(ue):
-        scene.add(rt.Receiver(f"ue{i}", position=[float(v) for v in position]))
     # the solver's default drops paths in an order that depends on thread timing
-    found = rt.PathSolver(deterministic=True)(
-        scene,
-        max_depth=config.depth,
-        samples_per_src=config.samples,
-        max_num_paths_per_src=1_000_000,
-        synthetic_array=True,
-        specular_reflection=config.reflection,
-        refraction=config.transmission,
-        diffraction=config.diffraction,
-        seed=config.seed,
-    )
-    return from_sionna(found, len(bs), len(ue), float(scene.frequency[0])).strongest(config.paths)
+    solver = rt.PathSolver(deterministic=True)
+    if config.lookouts:
+        from uniair.propagation.shared_chains import SharedChains
+
+        solver._candidate_generator = SharedChains(config.lookouts)
+    parts = []
+    for start in range(0, len(ue), UE_CHUNK):
+        chunk = ue[start : start + UE_CHUNK]
+        for device in (*scene.transmitters, *scene.receivers):
+            scene.remove(device)
+        for i, position in enumerate(bs):
+            scene.add(rt.Transmitter(f"bs{i}", position=[float(v) for v in position]))
+        for i, position in enumerate(chunk):
+            scene.add(rt.Receiver(f"ue{i}", position=[float(v) for v in position]))
+        found = solver(
+            scene,
+            max_depth=config.depth,
+            samples_per_src=config.samples,
+            # room for the chains that lookouts see; memory is taken for all of it
+            max_num_paths_per_src=max(config.samples, 50_000) if config.lookouts else 1_000_000,
+            synthetic_array=True,
+            specular_reflection=config.reflection,
+            refraction=config.transmission,
+            diffraction=config.diffraction,
+            seed=config.seed,
+        )
+        parts.append(from_sionna(found, len(bs), len(chunk), float(scene.frequency[0])).strongest(config.paths))
+    if len(parts) == 1:
+        return parts[0]
+    paths = Paths.concatenate(parts)  # chunk-major; links are BS-major
+    link = np.concatenate(
+        [(np.arange(len(bs))[:, None] * len(ue) + start + np.arange(len(part) // len(bs))).ravel()
+         for start, part in zip(range(0, len(ue), UE_CHUNK), parts, strict=True)]
+    )  # fmt: skip
+    return paths.select(np.argsort(link))
 
 
 def from_sionna(found: Any, bs: int, ue: int, frequency: float) -> Paths:
@@ -226,7 +247,7 @@ def from_sionna(found: Any, bs: int, ue: int, frequency: float) -> Paths:
         digits[kind] = digit
     sequence = np.zeros(len(u), dtype=np.int64)
     interactions = np.asarray(found.interactions.numpy())
-    for step in interactions.reshape(interactions.shape[0], ue, bs, -1)[:, u, b, p]:
+    for step in interactions.reshape(interactions.shape[0], ue, bs, valid.shape[-1])[:, u, b, p]:
         sequence = np.where(step > 0, sequence * 10 + digits[step], sequence)
     return Paths.from_rows(
         bs * ue,
