@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from importlib import import_module
@@ -13,10 +14,13 @@ COMMANDS = {
     "doctor": "say what is installed, what is missing and the command that mends it",
     "areas": "list and draw the areas in building footprints, OpenStreetMap extracts or generated towns",
     "trace": "ray-trace links in areas: a campaign that can be stopped and resumed",
+    "import": "bring WAIR-D, DeepMIMO, DeepSense 6G or your own Sionna RT scene into the same form",
     "pretrain": "train the universal model on traced links",
     "zeroshot": "measure a model's zero-shot answers on traced links",
     "bench": "measure what each part of the recipe is worth, and how fast CSI is made",
 }
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+MODULES = {"import": "importing"}  # a keyword can't name a module
 USAGE = "usage: uniair COMMAND [options]      uniair COMMAND --help\n\n" + "\n".join(
     f"  {name:10} {what}" for name, what in COMMANDS.items()
 )
@@ -45,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
             """Keeps the lines of the description, so that an example stays on one."""
 
-        command = import_module(f"uniair.commands.{name}")
+        command = import_module(f"uniair.commands.{MODULES.get(name, name)}")
         parser = jsonargparse.ArgumentParser(
             prog=f"uniair {name}", description=command.__doc__, exit_on_error=False,
             formatter_class=Help,
@@ -62,6 +66,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(result))
     except InputError as error:
         print(f"uniair {name}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"uniair {name}: {error.strerror}: {error.filename or 'output'}; free some space or give another --out, "
+              "then run the same command again", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
         print(f"uniair {name}: stopped; the same command goes on where it can", file=sys.stderr)

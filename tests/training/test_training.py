@@ -33,7 +33,7 @@ TINY = PRESETS["tiny"]
 
 
 def run(links: Links, other: Links, out: Path, steps: Optimisation = QUICK) -> UniversalModel:
-    return pretrain(TINY, links, other, Alignment(), Batches(areas=3, links_per_area=6), steps, out, ALONE)
+    return pretrain(TINY, links.split(), other, Alignment(), Batches(areas=3, links_per_area=6), steps, out, ALONE)
 
 
 def weights(model: UniversalModel) -> bytes:
@@ -149,7 +149,8 @@ def test_training_teaches_what_holds_in_another_town(tmp_path: Path) -> None:
     train = geometric_links(seed=5, areas=24, per_area=24)
     held = geometric_links(seed=6, areas=6, per_area=24, place="elsewhere")
     steps = Optimisation(steps=220, save_every=220, log_every=50, learning_rate=2e-3, seed=0)
-    model = pretrain(TINY, train, held, Alignment(), Batches(areas=4, links_per_area=16), steps, tmp_path, ALONE)
+    batches = Batches(areas=4, links_per_area=16)
+    model = pretrain(TINY, train.split(), held, Alignment(), batches, steps, tmp_path, ALONE)
     figures = zero_shot_suite(model, held).figures
     assert figures["top1"].reference is not None
     assert figures["top1"].value > 3 * figures["top1"].reference

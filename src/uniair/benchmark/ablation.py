@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ VARIANTS = {
 def ablate(
     names: list[str],
     preset: Preset,
-    train_links: Links,
+    data: Sequence[Links],
     held_out: Links,
     optimisation: Optimisation,
     out: Path,
@@ -73,7 +74,7 @@ def ablate(
         if not result.exists():
             shape, task = replace(preset, **variant.preset), replace(Alignment(), **variant.task)
             batches = Batches(areas=8, links_per_area=24)
-            pretrain(shape, train_links, held_out, task, batches, optimisation, folder, world)
+            pretrain(shape, data, held_out, task, batches, optimisation, folder, world)
             values = zero_shot_suite(load_model(folder), measured).values()
             write_text(result, json.dumps({"budget": budget, "figures": values}))
         entry = json.loads(result.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser
 from uniair.benchmark.ablation import COLUMNS, VARIANTS, ablate
 from uniair.benchmark.synthesis import synthesis_speed
 from uniair.data import shards
+from uniair.data.store import Store
 from uniair.errors import InputError
 from uniair.models.presets import PRESETS, preset
 from uniair.training.distributed import world
@@ -52,10 +53,10 @@ def run(options: Any) -> dict[str, Any]:
     optimisation = Optimisation(
         steps=options.steps, learning_rate=options.learning_rate, warmup=0.1, save_every=500, seed=options.seed
     )
-    links, held_out = shards.read(options.train), shards.read(options.validation)
+    data, held_out = Store(options.train), shards.read(options.validation)
     with world() as here:
         figures = ablate(
-            options.variants, preset(options.preset), links, held_out, optimisation, Path(options.out), here
+            options.variants, preset(options.preset), data, held_out, optimisation, Path(options.out), here
         )
     places = ", ".join(sorted(set(held_out.places)))
     print(f"a sample of the {len(held_out):,} links of {places}; {options.steps} steps, seed {options.seed}")

@@ -18,10 +18,11 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from uniair.data import shards
+from uniair.data.store import Store
 from uniair.models.presets import PRESETS, preset
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import world
-from uniair.training.pretraining import Batches, first_areas, pretrain, write_card
+from uniair.training.pretraining import Batches, pretrain, write_card
 from uniair.training.trainer import Optimisation
 
 
@@ -42,14 +43,14 @@ def run(options: Any) -> dict[str, Any]:
     chosen = preset(options.preset)
     out = Path(options.out)
     optimisation = Optimisation(**{name: options[name] for name in Optimisation.__dataclass_fields__})
-    links = first_areas(shards.read(options.train), options.first_areas)
+    data = Store(options.train).first(options.first_areas)
     held_out = shards.read(options.validation)
     with world() as here:
-        pretrain(chosen, links, held_out, options.task, options.batches, optimisation, out, here)
+        pretrain(chosen, data, held_out, options.task, options.batches, optimisation, out, here)
         if not here.main:
             return {}
     settings = {"optimisation": asdict(optimisation), "batches": asdict(options.batches), "task": asdict(options.task)}
-    write_card(out, Path(options.train), links, Path(options.validation), settings)
+    write_card(out, data, Path(options.validation), settings)
     last = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()][-1]
     figures = {k.removeprefix("validation/"): v for k, v in last.items() if k.startswith("validation/")}
     for name, value in figures.items():

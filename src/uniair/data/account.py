@@ -33,17 +33,8 @@ class Account:
             return
         self.left_out[reason] += count
         examples = self.examples.setdefault(reason, [])
-        if len(examples) < EXAMPLES:
+        if len(examples) < EXAMPLES and name not in examples:
             examples.append(name)
-
-    def lines(self) -> list[str]:
-        """The account for people, a line an entry."""
-        used = [f"{count:,} {what}" for what, count in self.found.items()]
-        gone = [
-            f"{count:,} × {reason} ({', '.join(self.examples[reason])}{', …' if count > EXAMPLES else ''})"
-            for reason, count in self.left_out.items()
-        ]
-        return used + gone
 
     def as_json(self) -> dict[str, Any]:
         """The account for the manifest."""

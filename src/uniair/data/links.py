@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,29 @@ class Links:
             los=self.los[index],
             paths=self.paths.select(index),
         )
+
+    def split(self) -> list[Links]:
+        """The links of each area apart; areas without links are left out."""
+        order = np.argsort(self.area, kind="stable")
+        bounds = np.searchsorted(self.area[order], np.arange(len(self.areas) + 1))
+        return [self.select(order[a:b]) for a, b in pairwise(bounds) if b > a]
+
+    def merged(self) -> Links:
+        """Areas of one name become one, and links are sorted by area.
+
+        Raises:
+            InputError: areas of one name have different sizes.
+        """
+        names = list(dict.fromkeys(self.areas))
+        number = np.array([names.index(name) for name in self.areas], dtype=np.int32)
+        kept = np.unique(number, return_index=True)[1]
+        if (self.sizes != self.sizes[kept][number]).any():
+            raise InputError(f"areas of one name but different sizes among {', '.join(names[:3])}; import them apart")
+        one = replace(
+            self, areas=tuple(names), maps=self.maps[kept], mapped=self.mapped[kept], sizes=self.sizes[kept],
+            area=number[self.area],
+        )  # fmt: skip
+        return one.select(np.argsort(one.area, kind="stable"))
 
     @classmethod
     def concatenate(cls, parts: list[Links]) -> Links:

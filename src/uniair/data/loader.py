@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,22 +17,63 @@ from uniair.propagation.ofdm import OFDM
 
 
 def batch_of(links: Links, array: ULA = ULA(), ofdm: OFDM = OFDM()) -> Batch:
-    """All the given links as one batch.
+    """All the given links as one batch, each area turned so that its BS's array lies along +x.
 
     Raises:
-        InputError: a BS's array does not lie along +x; rotate its area first.
+        InputError: some areas have a map and some have none.
     """
-    if np.any(links.bearing != 0):
-        raise InputError("links with a bearing other than 0: rotate the area so that the ULA lies along +x")
+    links = along_array(links)
+    if links.mapped.any() and not links.mapped.all():
+        raise InputError("areas with and without a map in one batch: select those with a map, or those without")
     environment = Environment(
-        map=torch.from_numpy(links.maps),
+        map=torch.from_numpy(links.maps) if links.mapped.all() else None,
         bs=torch.from_numpy(links.bs),
         ue=torch.from_numpy(links.ue),
         los=torch.from_numpy(links.los.astype(np.float32)),
         size=torch.from_numpy(links.sizes[links.area]),
-        area=torch.from_numpy(links.area.astype(np.int64)),
+        area=torch.from_numpy(links.area.astype(np.int64)) if links.mapped.all() else None,
     )
     return Batch(links.paths.csi(array, ofdm), environment)
+
+
+def along_array(links: Links) -> Links:
+    """The same links with every BS's array along +x: areas turned about their centre, once for each bearing in them.
+
+    The model's frame is the array's. A turned square needs a larger one around it, unless the turn is a quarter.
+    """
+    if not links.bearing.any():
+        return links
+    pairs, turned = np.unique(np.column_stack([links.area, links.bearing]), axis=0, return_inverse=True)
+    area, bearing = pairs[:, 0].astype(np.int64), pairs[:, 1]
+    cos, sin = np.cos(bearing), np.sin(bearing)
+    cos, sin = (np.where(np.abs(v) < 1e-6, 0.0, v) for v in (cos, sin))
+    old = links.sizes[area].astype(np.float64)
+    sizes = old * (np.abs(cos) + np.abs(sin))
+    centre = (np.arange(links.maps.shape[-1]) + 0.5) / links.maps.shape[-1] - 0.5
+    x, y = np.meshgrid(centre, centre)
+    maps = np.zeros((len(pairs), *x.shape), dtype=np.uint8)
+    for i, (c, s, scale) in enumerate(zip(cos, sin, sizes / old, strict=True)):
+        # the pixel of the old map under each pixel of the new one
+        column, row = (np.floor((v * scale + 0.5) * len(x)).astype(np.int64) for v in (c * x - s * y, s * x + c * y))
+        inside = (column >= 0) & (column < len(x)) & (row >= 0) & (row < len(x))
+        maps[i][inside] = links.maps[area[i]][row[inside], column[inside]]
+
+    def move(position: NDArray[np.float32]) -> NDArray[np.float32]:
+        x, y = (position[:, :2] - old[turned, None] / 2).T
+        c, s, half = cos[turned], sin[turned], sizes[turned] / 2
+        return np.column_stack([c * x + s * y + half, c * y - s * x + half, position[:, 2]]).astype(np.float32)
+
+    azimuth = bearing[turned][links.paths.link_of_path]
+    paths = replace(
+        links.paths,
+        aod_azimuth=(links.paths.aod_azimuth - azimuth).astype(np.float32),
+        aoa_azimuth=(links.paths.aoa_azimuth - azimuth).astype(np.float32),
+    )
+    return Links(
+        areas=tuple(f"{links.areas[a]}@{np.degrees(b):.0f}" for a, b in zip(area, bearing, strict=True)),
+        maps=maps, mapped=links.mapped[area], sizes=sizes.astype(np.float32), area=turned.astype(np.int32),
+        bs=move(links.bs), ue=move(links.ue), bearing=np.zeros_like(links.bearing), los=links.los, paths=paths,
+    )  # fmt: skip
 
 
 def symmetric(links: Links, symmetry: NDArray[np.integer]) -> Links:
@@ -71,29 +112,24 @@ class AreaBatches:
     """Batches of several areas with several links each, so that a link's negatives include its neighbours.
 
     Args:
-        links: the data set.
+        data: one `Links` an area: `links.split()`, or a `Store`, which reads an area when a batch draws it.
         areas: areas a batch.
         links_per_area: most links drawn from each.
         augment: turn and mirror each area at random.
     """
 
-    def __init__(self, links: Links, areas: int, links_per_area: int, augment: bool = True) -> None:
-        order = np.argsort(links.area, kind="stable")
-        bounds = np.searchsorted(links.area[order], np.arange(len(links.areas) + 1))
-        self.members = [order[a:b] for a, b in pairwise(bounds) if b > a]
-        if len(self.members) < areas:
-            raise InputError(
-                f"the data set has {len(self.members)} areas with links, fewer than the {areas} of a batch"
-            )
-        self.links, self.areas, self.links_per_area, self.augment = links, areas, links_per_area, augment
+    def __init__(self, data: Sequence[Links], areas: int, links_per_area: int, augment: bool = True) -> None:
+        if len(data) < areas:
+            raise InputError(f"the data set has {len(data)} areas with links, fewer than the {areas} of a batch")
+        self.data, self.areas, self.links_per_area, self.augment = data, areas, links_per_area, augment
 
     def __call__(self, rng: np.random.Generator) -> Batch:
         """One batch, a function of the generator's state alone."""
-        chosen = rng.choice(len(self.members), self.areas, replace=False)
-        drawn = [
-            rng.choice(self.members[i], min(self.links_per_area, len(self.members[i])), replace=False) for i in chosen
-        ]
-        links = self.links.select(np.concatenate(drawn))
+        chosen = rng.choice(len(self.data), self.areas, replace=False)
+        drawn = []
+        for area in (self.data[int(i)] for i in chosen):
+            drawn.append(area.select(rng.choice(len(area), min(self.links_per_area, len(area)), replace=False)))
+        links = along_array(Links.concatenate(drawn))
         if self.augment:
             links = symmetric(links, rng.integers(0, 8, len(links.areas)))
         return batch_of(links)

@@ -116,25 +116,35 @@ def _check_layout(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> N
             raise ValueError(f"{name} is {have.dtype} {have.shape}, expected {TYPES[name]} {shape}")
 
 
-def write_manifest(folder: Path, recipe: dict[str, Any], attribution: str) -> dict[str, Any]:
-    """Checks every shard in the folder and writes `manifest.json`; returns it."""
+def write_manifest(
+    folder: Path, recipe: dict[str, Any], attribution: str, account: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Checks every shard in the folder and writes `manifest.json`; returns it.
+
+    Args:
+        recipe: what made the links.
+        attribution: licence lines of the sources.
+        account: what a reader found and left out.
+    """
     shards: list[dict[str, Any]] = []
-    places: set[str] = set()
+    names: set[str] = set()
     for path in sorted(folder.glob("links-*.safetensors")):
         areas = shard_header(path)["areas"]
-        places |= {name.split("/")[0] for name in areas}
+        names |= set(areas)
         with safe_open(path, framework="numpy") as file:
             links = int(file.get_slice("area").get_shape()[0])
         shards.append({"file": path.name, "sha256": sha256(path), "areas": len(areas), "links": links})
     manifest = {
         "format": FORMAT,
-        "areas": sum(s["areas"] for s in shards),
+        "areas": len(names),
         "links": sum(s["links"] for s in shards),
-        "places": sorted(places),
+        "places": sorted({name.split("/")[0] for name in names}),
         "attribution": attribution,
         "recipe": recipe,
         "shards": shards,
     }
+    if account is not None:
+        manifest["account"] = account
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     return manifest
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from uniair.benchmark.suites import sample, zero_shot_suite
 from uniair.data import shards
 from uniair.data.links import Links
 from uniair.data.loader import AreaBatches
+from uniair.data.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.presets import Preset
@@ -41,21 +43,16 @@ class Batches:
     augment: bool = True
 
 
-def check_split(train: Links, held_out: Links) -> None:
-    """Raises `InputError` where a place is on both sides."""
-    both = sorted(set(train.places) & set(held_out.places))
+def check_split(train: Iterable[str], held_out: Iterable[str]) -> None:
+    """Raises `InputError` where an area's place is on both sides; takes the areas' names."""
+    both = sorted({name.split("/")[0] for name in train} & {name.split("/")[0] for name in held_out})
     if both:
         raise InputError(f"places in both training and validation: {', '.join(both)}; trace them apart, by place")
 
 
-def first_areas(links: Links, count: int | None) -> Links:
-    """The links of the first `count` areas; all where None."""
-    return links if count is None else links.select(links.area < count)
-
-
 def pretrain(
     preset: Preset,
-    train_links: Links,
+    data: Sequence[Links],
     held_out: Links,
     task: Alignment,
     batches: Batches,
@@ -63,28 +60,37 @@ def pretrain(
     out: Path,
     world: World,
 ) -> UniversalModel:
-    """Trains a model of the preset into `out`, watching zero-shot figures on a sample of the held-out links."""
-    check_split(train_links, held_out)
+    """Trains a model of the preset into `out`, watching zero-shot figures on a sample of the held-out links.
+
+    Args:
+        data: one `Links` an area, a `Store` or `links.split()`.
+    """
+    names, count = (data.areas, data.links) if isinstance(data, Store) else _names_and_links(data)
+    check_split(names, held_out.areas)
     torch.manual_seed(optimisation.seed)
     model = UniversalModel(preset)
     watched = sample(held_out, VALIDATION_LINKS, seed=0)
-    draw = AreaBatches(train_links, batches.areas, batches.links_per_area, batches.augment)
+    draw = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment)
     return train(
         model, task, draw, optimisation, out, world, validate=lambda m: zero_shot_suite(m, watched).values(),
-        also={"batches": asdict(batches), "areas": len(train_links.areas), "links": len(train_links)},
+        also={"batches": asdict(batches), "areas": len(data), "links": count},
     )  # fmt: skip
 
 
-def write_card(out: Path, train_folder: Path, train_links: Links, held_folder: Path, settings: dict[str, Any]) -> None:
+def _names_and_links(data: Sequence[Links]) -> tuple[tuple[str, ...], int]:
+    return tuple(name for area in data for name in area.areas), sum(map(len, data))
+
+
+def write_card(out: Path, train: Store, held_folder: Path, settings: dict[str, Any]) -> None:
     """`card.json`: what the weights were trained on, what was left out, how long it took."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    manifests = {name: shards.read_manifest(f) for name, f in (("train", train_folder), ("validation", held_folder))}
+    manifests = {"train": train.manifest, "validation": shards.read_manifest(held_folder)}
     card = {
         "made": time.strftime("%Y-%m-%d"),
         "torch": torch.__version__,
-        "training_areas": len(train_links.areas),
-        "training_links": len(train_links),
-        "los_share": round(float(train_links.los.mean()), 4),
+        "training_areas": len(train),
+        "training_links": train.links,
+        "los_share": round(train.los_share(), 4),
         "places": {name: manifest["places"] for name, manifest in manifests.items()},
         "recipe": {name: manifest["recipe"] for name, manifest in manifests.items()},
         "attribution": manifests["train"]["attribution"],

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,22 @@ def train(
     start = load_state(model, optimizer, settings, out)
     log = Log(out / "metrics.jsonl", start) if world.main else None
     wrapped: Any = DistributedDataParallel(model) if world.size > 1 else model
-    clock, seen = time.perf_counter(), 0
+    clock, seen, waited = time.perf_counter(), 0, 0.0
+    ahead = ThreadPoolExecutor(1)  # makes the next batch while the model works on this one
+
+    def draw(step: int) -> tuple[Batch, np.random.Generator]:
+        rng = np.random.default_rng([config.seed, step, world.rank])
+        return batches(rng), rng
+
+    upcoming = ahead.submit(draw, start)
     for step in tqdm(
         range(start, config.steps), initial=start, total=config.steps, unit="step", disable=None if world.main else True
     ):
-        rng = np.random.default_rng([config.seed, step, world.rank])
-        batch = batches(rng).to(world.device)
+        asked = time.perf_counter()
+        batch, rng = upcoming.result()
+        waited += time.perf_counter() - asked
+        upcoming = ahead.submit(draw, step + 1)
+        batch = batch.to(world.device)
         terms = task.loss(wrapped, batch, rng)
         if not torch.isfinite(terms["total"]):
             raise InputError(f"step {step}: the loss is not finite; lower --learning_rate or check the data")
@@ -111,17 +122,17 @@ def train(
         seen += len(batch.csi) * world.size
         done = step + 1
         if log and (done % config.log_every == 0 or done == config.steps):
-            speed = seen / (time.perf_counter() - clock)
-            log.write(
-                done, lr=config.rate(step), samples_per_s=speed, **{k: float(v.detach()) for k, v in terms.items()}
-            )
-            clock, seen = time.perf_counter(), 0
+            took = time.perf_counter() - clock
+            values = {k: float(v.detach()) for k, v in terms.items()}
+            log.write(done, lr=config.rate(step), samples_per_s=seen / took, waiting=waited / took, **values)
+            clock, seen, waited = time.perf_counter(), 0, 0.0
         if log and (done % config.save_every == 0 or done == config.steps):
             save_state(model, optimizer, done, settings, out)
             if validate:
                 log.write(done, **{f"validation/{k}": v for k, v in validate(model.eval()).items()})
                 model.train()
-                clock, seen = time.perf_counter(), 0
+                clock, seen, waited = time.perf_counter(), 0, 0.0
+    ahead.shutdown(cancel_futures=True)
     if world.main:
         save_model(model, out)
     return model.eval()

@@ -1,0 +1,132 @@
+"""Public data sets → shards on disk, in the form that campaigns have."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from importlib import import_module
+from inspect import signature
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from uniair.data import shards
+from uniair.data.account import Account
+from uniair.data.drives import FORMAT as DRIVES_FORMAT
+from uniair.data.drives import Drive, write_drives
+from uniair.data.links import Links
+from uniair.errors import InputError
+from uniair.files import sha256, write_text
+
+# name → module under uniair.data, and what the data's licence asks for
+READERS = {
+    "wair-d": ("wair_d", "WAIR-D, Huangfu et al., arXiv 2212.02159; see its licence before you share what you make"),
+    "deepmimo": ("deepmimo", "DeepMIMO, A. Alkhateeb, ITA 2019; CC BY-NC-SA 4.0: non-commercial, share alike"),
+    "deepsense": ("deepsense", "DeepSense 6G, Alkhateeb et al., 2023; CC BY-NC-SA 4.0: non-commercial, share alike"),
+    "sionna": ("sionna", "traced in a scene of the user's own"),
+}
+LINKS_PER_SHARD = 20_000
+
+
+def reader(name: str) -> Any:
+    """The `read` function of a data set.
+
+    Raises:
+        InputError: no such data set.
+    """
+    if name not in READERS:
+        raise InputError(f"import: no reader {name!r}; choose one of {', '.join(READERS)}")
+    return import_module(f"uniair.data.{READERS[name][0]}").read
+
+
+def import_data(name: str, source: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
+    """Reads a public data set into `out`, shard by shard, and returns the manifest with the reader's account.
+
+    The folder appears when all of it is there: a run that fails or is killed leaves nothing behind but a hidden folder,
+    which the next one clears.
+
+    Args:
+        name: `wair-d`, `deepmimo`, `deepsense` or `sionna`.
+        source: file or folder of the data set.
+        options: the reader's own, see its `read`.
+
+    Raises:
+        InputError: no such reader or option, `out` exists, the source is broken or holds nothing to use.
+    """
+    read, out = reader(name), Path(out)
+    known = [parameter for parameter in signature(read).parameters if parameter not in ("source", "account")]
+    if unknown := sorted(set(options) - set(known)):
+        raise InputError(f"import {name}: no option {', '.join(unknown)}; it has {', '.join(known)}")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: exists already; give another --out, or delete it first")
+    unfinished = out.with_name(f".{out.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    account = Account()
+    found = read(source if name == "sionna" else Path(source), account, **options)
+    try:
+        write = _write_drives if name == "deepsense" else _write_links
+        count = write(unfinished, tqdm(found, unit="chunk", disable=None))
+        if not count:
+            reasons = "; ".join(f"{n:,} × {reason}" for reason, n in account.left_out.items()) or "it holds no data"
+            raise InputError(f"{source}: nothing to import ({reasons})")
+        recipe = json.loads(json.dumps({"import": name, "source": Path(source).name, "options": options}, default=str))
+        licence = READERS[name][1]
+        if name == "deepsense":
+            manifest = _drives_manifest(unfinished, recipe, licence, account)
+        else:
+            manifest = shards.write_manifest(unfinished, recipe, licence, account.as_json())
+        if out.exists():
+            out.rmdir()
+        unfinished.replace(out)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _write_links(folder: Path, found: Iterable[Links]) -> int:
+    """Gathers chunks into shards; returns the number of links."""
+    parts: list[Links] = []
+    shard = total = 0
+
+    def flush() -> None:
+        nonlocal shard
+        shards.write_shard(folder / f"links-{shard:05d}.safetensors", Links.concatenate(parts).merged())
+        parts.clear()
+        shard += 1
+
+    for links in found:
+        if parts and links.maps.shape[-1] != parts[0].maps.shape[-1]:
+            flush()
+        parts.append(links)
+        total += len(links)
+        if sum(map(len, parts)) >= LINKS_PER_SHARD:
+            flush()
+    if parts and total:
+        flush()
+    return total
+
+
+def _write_drives(folder: Path, found: Iterable[Drive]) -> int:
+    """One file a scenario; returns the number of drives."""
+    total = 0
+    for scenario, drives in groupby(found, key=lambda drive: drive.scenario):
+        kept = list(drives)
+        path = folder / f"drives-{scenario}.safetensors"
+        if path.exists():
+            raise InputError(f"{scenario}: its drives are not one after the other; import the scenario on its own")
+        write_drives(path, kept)
+        total += len(kept)
+    return total
+
+
+def _drives_manifest(folder: Path, recipe: dict[str, Any], licence: str, account: Account) -> dict[str, Any]:
+    files = [{"file": f.name, "sha256": sha256(f)} for f in sorted(folder.glob("drives-*.safetensors"))]
+    manifest = {
+        "format": DRIVES_FORMAT, "attribution": licence, "recipe": recipe, "account": account.as_json(), "files": files,
+    }  # fmt: skip
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    return manifest
