@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from uniair.errors import InputError
 
 if TYPE_CHECKING:
+    from uniair.data.importing import import_data
     from uniair.environment import Environment
     from uniair.models.universal import UniversalModel
     from uniair.tasks import zero_shot
 
 __version__ = "0.1.0"
-__all__ = ["Environment", "InputError", "build", "load", "zero_shot"]
+__all__ = ["Environment", "InputError", "build", "import_data", "load", "zero_shot"]
 
 
 def load(name: str) -> UniversalModel:
@@ -58,6 +59,8 @@ def __getattr__(name: str) -> Any:
     # torch takes seconds to import; nothing that can do without it should wait
     if name == "Environment":
         return import_module("uniair.environment").Environment
+    if name == "import_data":
+        return import_module("uniair.data.importing").import_data
     if name == "zero_shot":
         return import_module("uniair.tasks.zero_shot")
     raise AttributeError(f"module 'uniair' has no attribute {name!r}")

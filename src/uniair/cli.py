@@ -15,6 +15,7 @@ COMMANDS = {
     "areas": "list and draw the areas in building footprints, OpenStreetMap extracts or generated towns",
     "trace": "ray-trace links in areas: a campaign that can be stopped and resumed",
     "import": "bring WAIR-D, DeepMIMO, DeepSense 6G or your own Sionna RT scene into the same form",
+    "data": "check a data set shard by shard, and write its data card with pictures",
     "pretrain": "train the universal model on traced links",
     "zeroshot": "measure a model's zero-shot answers on traced links",
     "bench": "measure what each part of the recipe is worth, and how fast CSI is made",

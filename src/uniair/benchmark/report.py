@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from uniair.benchmark.page import BS, CHANNEL, GROUND, UE, draw_map, png, table, write_page
 from uniair.benchmark.suites import ZeroShotResult
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
-from uniair.files import write_text
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
 
-BS, UE, CHANNEL, GROUND = "#d1495b", "#00798c", "#edae49", "#4a4e69"
 SHIFTS = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
 EXAMPLE_SHIFT = 12.0
+FOOTER = "Buildings: scenes of sionna-rt (Apache-2.0); map data (c) OpenStreetMap contributors, ODbL 1.0."
 
 
 def write_report(
@@ -54,64 +50,33 @@ def write_report(
         ("Figures", "Every link of the unseen areas; no parameter was tuned for any of them.", _table(result, plain)),
         ("One area: who is whose?", "Left, an area with its base stations and users. Right, the similarity of every "
          "channel (rows) with every environment (columns); a bright diagonal means that each channel finds its own "
-         "place (paper 1, Fig. 5).", _png(_similarity(model, area))),
+         "place (paper 1, Fig. 5).", png(_similarity(model, area))),
         ("Matching accuracy over areas", "How often a channel's most similar environment is its own, counted over "
-         "areas (paper 1, Fig. 6).", _png(_histogram(result))),
+         "areas (paper 1, Fig. 6).", png(_histogram(result))),
         ("Which user sent this?", "The channel of the user in orange is compared with the positions of all the users "
-         "shown (paper 1, Fig. 7).", _png(_multi_user(model, area, rng))),
+         "shown (paper 1, Fig. 7).", png(_multi_user(model, area, rng))),
         ("A building moves", "One building near the link is moved on the map and the channel asked which map is the "
-         "true one (paper 1, Fig. 8).", _png(_shifted_building(model, links, rng))),
+         "true one (paper 1, Fig. 8).", png(_shifted_building(model, links, rng))),
         ("Where is the user?", "The likelihood of every outdoor position, given one channel, the map and the base "
          "station. LOS is not told. A linear array cannot tell front from back: mirror images in the dashed axis are "
-         "told apart by reflections alone.", _png(_likelihood(model, area, rng))),
+         "told apart by reflections alone.", png(_likelihood(model, area, rng))),
         ("The embedding space", "Channel and environment embeddings of the same links, joined by lines (paper 1, "
-         "Fig. 3).", _png(_embedding(model, links, rng))),
+         "Fig. 3).", png(_embedding(model, links, rng))),
         ("CSI feedback", f"A channel of {model.preset.antennas} × {model.preset.subcarriers} complex numbers is sent "
-         f"as {model.preset.embedding} real ones and restored.", _png(_feedback(model, area, rng))),
+         f"as {model.preset.embedding} real ones and restored.", png(_feedback(model, area, rng))),
     ]  # fmt: skip
-    body = "".join(
-        f"<section><h2>{html.escape(t)}</h2><p>{html.escape(c)}</p>{content}</section>" for t, c, content in sections
-    )
     title = f"UniAir {name}: zero-shot answers"
     places = ", ".join(sorted(set(links.places)))
     subtitle = f"{result.links:,} links in {len(result.areas)} areas of {places}, none seen in training"
-    page = _PAGE.replace("TITLE", html.escape(title)).replace("SUBTITLE", html.escape(subtitle)).replace("BODY", body)
-    write_text(path, page)
-
-
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>TITLE</title><style>
-body{font:16px/1.5 system-ui,sans-serif;color:#222;margin:0 auto;max-width:62rem;padding:1rem}
-h1{margin-bottom:0}h2{margin:2.5rem 0 .2rem}p{margin:.2rem 0 .8rem;color:#555}img{max-width:100%;height:auto}
-table{border-collapse:collapse}td,th{padding:.25rem .9rem .25rem 0;text-align:right;font-variant-numeric:tabular-nums}
-td:first-child,th:first-child{text-align:left}tr{border-bottom:1px solid #ddd}th{color:#555;font-weight:500}
-footer{margin-top:3rem;color:#777;font-size:.85rem}
-</style><h1>TITLE</h1><p>SUBTITLE</p>BODY<footer>Buildings: scenes of sionna-rt (Apache-2.0); map data (c) OpenStreetMap
-contributors, ODbL 1.0.</footer></html>
-"""
+    write_page(path, title, subtitle, sections, FOOTER)
 
 
 def _table(result: ZeroShotResult, plain: ZeroShotResult) -> str:
     rows = []
     for key, figure in result.figures.items():
         name, value, reference = figure.text()
-        cells = "".join(f"<td>{html.escape(c)}</td>" for c in (value, plain.figures[key].text()[1], reference))
-        rows.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
-    return f"<table><tr><th></th><th>model</th><th>untrained</th><th>reference</th></tr>{''.join(rows)}</table>"
-
-
-def _png(drawing: Drawing) -> str:
-    buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-
-
-def draw_map(axes: Axes, occupancy: NDArray[np.uint8], size: float) -> None:
-    """Buildings in grey, metres on both axes, y upwards."""
-    axes.imshow(
-        occupancy, origin="lower", extent=(0, size, 0, size), cmap="Greys", vmin=0, vmax=2, interpolation="nearest"
-    )
-    axes.set(xlabel="x, m", ylabel="y, m", xlim=(0, size), ylim=(0, size))
+        rows.append((name, value, plain.figures[key].text()[1], reference))
+    return table(("", "model", "untrained", "reference"), rows)
 
 
 def _similarity(model: UniversalModel, area: Links) -> Drawing:

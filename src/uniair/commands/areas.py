@@ -85,7 +85,7 @@ def run(options: Any) -> dict[str, Any]:
 def _draw(path: Path, crops: list[Area]) -> None:
     from matplotlib.figure import Figure
 
-    from uniair.benchmark.report import draw_map
+    from uniair.benchmark.page import draw_map
 
     columns = min(len(crops), 6)
     lines = -(-len(crops) // columns)

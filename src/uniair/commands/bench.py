@@ -1,7 +1,9 @@
-"""Measure: `pretraining` trains variants on the same budget, `synthesis` times CSI from paths.
-
-pretraining needs --train, --validation and --out; each variant departs from the packaged recipe in one thing and is
-measured on the held-out places, and one that has finished is not trained again.
+"""Measure. SUITE is one of
+  pretraining   what each part of the recipe is worth: variants trained on the same budget, measured on held-out places;
+                needs --train, --validation and --out, and a variant that has finished is not trained again
+  synthesis     CSI from paths, links a second
+  loading       how a million links open and read, and how long a training step waits for its batch (--train)
+  tracing       links a second, and what is lost against 50 times the rays (--places, --root, --areas)
 
 Example:
   uniair bench pretraining --train runs/train --validation runs/validation --out runs/ablation --steps 300
@@ -15,38 +17,74 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from uniair.benchmark.ablation import COLUMNS, VARIANTS, ablate
+from uniair.benchmark.loading import loading_speed
 from uniair.benchmark.synthesis import synthesis_speed
+from uniair.benchmark.tracing import tracing_speed
 from uniair.data import shards
-from uniair.data.store import Store
+from uniair.data.campaign import Campaign
+from uniair.data.store import SAMPLE, Store
 from uniair.errors import InputError
 from uniair.models.presets import PRESETS, preset
+from uniair.propagation.ray_tracing import require_sionna
 from uniair.training.distributed import world
 from uniair.training.trainer import Optimisation
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("suite", choices=["pretraining", "synthesis"], help="what to measure")
-    parser.add_argument("--train", type=str | None, default=None, help="links folder to train on")
+    parser.add_argument("suite", choices=list(SUITES), help="what to measure")
+    parser.add_argument("--train", type=str | None, default=None, help="links folder to train on (loading: or sample)")
     parser.add_argument("--validation", type=str | None, default=None, help="links folder of other places")
     parser.add_argument("--out", type=str | None, default=None, help="folder for the runs and ablation.json")
     parser.add_argument("--preset", type=str, default="small", help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--variants", type=list[str], default=list(VARIANTS), help=f"which of {', '.join(VARIANTS)}")
     parser.add_argument("--steps", type=int, default=300, help="training steps of each variant")
     parser.add_argument("--learning_rate", type=float, default=7e-4, help="peak learning rate")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and test signals")
+    parser.add_argument("--places", type=tuple[str, ...], default=("sionna:munich", "sionna:etoile", "procedural:7"),
+                        help="tracing: where")  # fmt: skip
+    parser.add_argument("--root", type=str, default=".", help="tracing: folder that file names in places start from")
+    parser.add_argument("--areas", type=int, default=6, help="tracing: how many")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches, areas and test signals")
 
 
 def run(options: Any) -> dict[str, Any]:
     """Measures and prints the table."""
-    if options.suite == "synthesis":
-        speed = synthesis_speed(seed=options.seed)
-        print(f"{speed['links_per_s']:,.0f} links/s of 32 × 64 with 10 paths")
-        print(
-            f"{speed['elementwise_links_per_s']:,.0f} links/s with one exponential an element ({speed['ratio']:.0f} ×)"
-        )
-        print(f"largest difference {speed['difference']:.1e} of the largest entry")
-        return dict(speed)
+    return SUITES[options.suite](options)
+
+
+def synthesis(options: Any) -> dict[str, Any]:
+    """CSI from paths."""
+    speed = synthesis_speed(seed=options.seed)
+    print(f"{speed['links_per_s']:,.0f} links/s of 32 × 64 with 10 paths")
+    print(f"{speed['elementwise_links_per_s']:,.0f} links/s with one exponential an element ({speed['ratio']:.0f} ×)")
+    print(f"largest difference {speed['difference']:.1e} of the largest entry")
+    return dict(speed)
+
+
+def loading(options: Any) -> dict[str, Any]:
+    """A million links, and the share of a training step spent waiting."""
+    speed = loading_speed(Path(options.train) if options.train else SAMPLE, options.preset, seed=options.seed)
+    print(f"{speed['links']:,.0f} links open in {speed['open_s']:.2f} s, are read in {speed['read_s']:.1f} s with at "
+          f"most {speed['peak_bytes'] / 2**20:,.0f} MB")  # fmt: skip
+    print(f"training ({options.preset}) waits {speed['waiting']:.2%} of the time for its batch, at "
+          f"{speed['samples_per_s']:,.0f} samples/s")  # fmt: skip
+    return dict(speed)
+
+
+def tracing(options: Any) -> dict[str, Any]:
+    """Links a second and the loss against many more rays."""
+    require_sionna()
+    found = tracing_speed(Campaign(options.places, options.root, options.areas, seed=options.seed))
+    print(f"{found['links']:,} links ({found['nlos']:,} NLOS) in {found['areas']} areas of 5 BS × 30 UE")
+    print(f"{'':44}{'links/s':>8}{'paths':>9}{'links lost':>12}{'NLOS power lost':>17}{'over 3 dB':>11}")
+    for what, row in found["settings"].items():
+        print(f"{what:44}{row['links_per_s']:8,.0f}{row['paths']:9,}{row['lost_links']:12.1%}"
+              f"{row['nlos_loss_db']:14.2f} dB{row['nlos_over_3_db']:11.1%}")  # fmt: skip
+    return found
+
+
+def pretraining(options: Any) -> dict[str, Any]:
+    """Variants of the recipe."""
     for name in ("train", "validation", "out"):
         if options[name] is None:
             raise InputError(f"pretraining needs --{name}; see uniair bench --help")
@@ -65,3 +103,6 @@ def run(options: Any) -> dict[str, Any]:
         cells = [values[c] if c.endswith("_db") else 100 * values[c] for c in COLUMNS]
         print(f"{VARIANTS[name].what:42}" + "".join(f"{cell:9.1f}" for cell in cells))
     return {"steps": options.steps, "seed": options.seed, "figures": figures}
+
+
+SUITES = {"pretraining": pretraining, "synthesis": synthesis, "loading": loading, "tracing": tracing}

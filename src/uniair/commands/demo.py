@@ -19,8 +19,7 @@ import uniair
 from uniair.benchmark.report import write_report
 from uniair.benchmark.suites import untrained, zero_shot_suite
 from uniair.data import shards
-
-SAMPLE = Path(uniair.__file__).parent / "sample"
+from uniair.data.store import SAMPLE
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -22,11 +22,13 @@ PACKAGES = (
     ("shapely", "geometry", "pip install uniair"),
     ("safetensors", "weights and links", "pip install uniair"),
     ("matplotlib", "pictures", "pip install uniair"),
+    ("pillow", "camera images and maps", "pip install uniair"),
     ("scikit-learn", "embedding pictures", "pip install uniair"),
     ("sionna-rt", "ray tracing", "pip install 'uniair[rt]'"),
     ("osmium", "OpenStreetMap extracts", "pip install 'uniair[rt]'"),
     ("pyproj", "geographic coordinates", "pip install 'uniair[rt]'"),
     ("plyfile", "packaged city scenes", "pip install 'uniair[rt]'"),
+    ("ray", "campaigns on many machines", "pip install 'uniair[ray]'"),
 )
 
 

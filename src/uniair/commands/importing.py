@@ -14,10 +14,12 @@ Example:
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from uniair.benchmark.data_card import write_data_card
 from uniair.data.importing import READERS, import_data
 
 
@@ -51,5 +53,6 @@ def run(options: Any) -> dict[str, Any]:
         print(f"{count:>9,} {what}")
     for reason, count in account["left_out"].items():
         print(f"{count:>9,} × {reason}: {', '.join(account['examples'][reason])}")
-    print(f"→ {options.out}   {manifest['attribution']}")
+    write_data_card(Path(options.out))
+    print(f"→ {options.out}/card.html   {manifest['attribution']}")
     return {"out": options.out, **account}

@@ -2,19 +2,25 @@
 
 PLACES are building footprints (buildings.json, GeoJSON, .osm.pbf, .osm.gz), folders of them, scenes of the sionna-rt
 wheel (sionna:munich) or generated towns (procedural:7). A run that was killed goes on where it stopped when the same
-command is given again, and ends with the same bytes for the same seed.
+command is given again, and ends with the same bytes for the same seed, whatever the engine and the workers.
 
 Example:
   uniair trace sionna:munich procedural:7 --areas 40 --out runs/links
+
+On a cluster, start Ray once (`ray start --head`, and `ray start --address HOST:6379` on every other machine); uniair,
+the footprints and the folder for the links must lie at the same paths on all of them. This is paper 1's S1 campaign,
+5 BS x 30 UE in each of 10,000 areas, on 64 cores:
+  uniair trace /shared/footprints --areas 10000 --out /shared/links --engine ray --address HOST:6379 --workers 64
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
+from uniair.benchmark.data_card import write_data_card
 from uniair.data import campaign
 from uniair.data.campaign import Campaign
 
@@ -24,7 +30,14 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("place", nargs="*", type=str, help="footprint files or folders, sionna:NAME, procedural:SEED")
     parser.add_argument("--places", type=tuple[str, ...], default=(), help="the same as a list, for recipes")
     parser.add_argument("--out", type=str, required=True, help="folder for the links")
-    parser.add_argument("--workers", type=int, default=2, help="processes that trace at the same time")
+    parser.add_argument("--workers", type=int, default=2, help="shards traced at the same time, one core each")
+    parser.add_argument(
+        "--engine", type=Literal["local", "ray"], default="local", help="processes of this machine, or Ray tasks"
+    )
+    parser.add_argument(
+        "--address", type=str | None, default=None,
+        help="Ray cluster to trace on, HOST:PORT of its head or auto; without it Ray runs on this machine alone",
+    )  # fmt: skip
     parser.add_argument("--limit", type=int | None, default=None, help="trace only this many areas of the plan for now")
     parser.add_class_arguments(Campaign, skip={"places"})
 
@@ -33,9 +46,13 @@ def run(options: Any) -> dict[str, Any]:
     """Traces and sums up."""
     settings = {name: options[name] for name in Campaign.__dataclass_fields__}
     settings["places"] = (*options.places, *(options.place or ()))
-    manifest = campaign.run(Campaign(**settings), Path(options.out), options.workers, options.limit)
+    manifest = campaign.run(
+        Campaign(**settings), Path(options.out), options.workers, options.limit, options.engine, options.address
+    )
     print(
         f"{manifest['links']:,} links in {manifest['areas']:,} areas of {len(manifest['places'])} places "
         f"→ {options.out}"
     )
+    write_data_card(Path(options.out))
+    print(f"data card: {Path(options.out) / 'card.html'}")
     return {k: manifest[k] for k in ("links", "areas", "places")} | {"out": options.out}

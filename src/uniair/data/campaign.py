@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache, partial
 from importlib.metadata import version
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely import affinity
+from shapely.geometry import Polygon, box
 from tqdm import tqdm
 
 from uniair.area import footprints, procedural
 from uniair.area.area import Area
 from uniair.area.raster import occupancy
-from uniair.data import shards
+from uniair.data import engines, shards
 from uniair.data.links import Links
 from uniair.errors import InputError
 from uniair.files import sha256, write_text
@@ -107,6 +105,20 @@ def draw_crop(campaign: Campaign, place: str, number: int) -> tuple[Area, np.ran
     Raises:
         InputError: no crop of the place passes the filters.
     """
+    area, _, rng = _draw(campaign, place, number)
+    return area, rng
+
+
+def square_of(campaign: Campaign, place: str, number: int) -> tuple[str, Polygon]:
+    """Name of area `number` and the ground that it covers in the place's own metres; what a split by area needs."""
+    area, (x, y, side, rotation), _ = _draw(campaign, place, number)
+    square = box(x, y, x + side, y + side)
+    return area.name, affinity.rotate(square, rotation, origin="centroid", use_radians=True)
+
+
+def _draw(
+    campaign: Campaign, place: str, number: int
+) -> tuple[Area, tuple[float, float, float, float], np.random.Generator]:
     city = load_place(place, campaign.seed)
     rng = np.random.default_rng([campaign.seed, zlib.crc32(city.name.encode()), number])
     centres = _centres(place, campaign.seed)
@@ -118,7 +130,8 @@ def draw_crop(campaign: Campaign, place: str, number: int) -> tuple[Area, np.ran
         seen = area.statistics()
         if seen.buildings >= campaign.least_buildings and campaign.coverage[0] <= seen.coverage <= campaign.coverage[1]:
             heights = np.maximum(area.heights, campaign.least_height)
-            return Area(area.name, area.footprints, heights, area.bounds, area.attribution), rng
+            raised = Area(area.name, area.footprints, heights, area.bounds, area.attribution)
+            return raised, (float(x), float(y), side, rotation), rng
     raise InputError(
         f"{place}: no crop of {campaign.side} m passes the filters; widen --coverage or lower --least_buildings"
     )
@@ -162,11 +175,25 @@ def trace_area(campaign: Campaign, place: str, number: int) -> Links:
     )
 
 
-def trace_shard(campaign: Campaign, areas: list[tuple[str, int]], path: Path) -> int:
-    """Traces the areas of one shard and writes it; returns its number of links."""
-    links = Links.concatenate([trace_area(campaign, place, number) for place, number in areas])
-    shards.write_shard(path, links)
-    return len(links)
+def trace_shard(campaign: Campaign, areas: list[tuple[str, int]], path: Path) -> None:
+    """Traces the areas of one shard and writes it."""
+    shards.write_shard(path, Links.concatenate([trace_area(campaign, place, number) for place, number in areas]))
+
+
+def trace_shard_elsewhere(campaign: Campaign, areas: list[tuple[str, int]], path: Path) -> None:
+    """As `trace_shard`, on a machine that may not see the same files; a shard that is there stays.
+
+    Raises:
+        InputError: this machine does not see the campaign's folder or its places, or has another sionna-rt.
+    """
+    try:
+        noted = json.loads((path.parent / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.parent}: no recipe.json here; give an --out that all workers share") from error
+    if _recipe_here(campaign) != noted:
+        raise InputError("the place files or sionna-rt differ here from those of the campaign; make them the same")
+    if not path.exists():  # a worker that died after it wrote the shard
+        trace_shard(campaign, areas, path)
 
 
 def recipe(campaign: Campaign) -> dict[str, Any]:
@@ -190,20 +217,38 @@ def recipe(campaign: Campaign) -> dict[str, Any]:
     )
 
 
-def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = None) -> dict[str, Any]:
+_recipe_here = lru_cache(maxsize=1)(recipe)  # a worker compares once, not before every shard
+
+
+def run(
+    campaign: Campaign,
+    out: Path,
+    workers: int = 2,
+    limit: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+) -> dict[str, Any]:
     """Runs a campaign into `out` and returns its manifest.
 
     Shards that are there stay; a run that was killed goes on where it stopped and ends with the same bytes, whatever
-    the number of workers.
+    the engine and the number of workers.
 
     Args:
-        workers: processes that trace at the same time.
+        workers: shards traced at the same time.
         limit: trace only this many areas of the plan now; the same call with a higher limit, or none, adds the rest.
+        engine: processes of this machine, or Ray tasks.
+        address: of a Ray cluster, whose machines must share `out` and the places; see `engines.on_ray`.
 
     Raises:
-        InputError: `out` holds another campaign, a place can't be read, or the tracer can't run here.
+        InputError: `out` holds another campaign, a place can't be read, or the tracer can't run here or on a worker.
     """
+    if workers < 1:
+        raise InputError(f"campaign: workers is {workers}; it must be at least 1")
+    if address is not None and engine != "ray":
+        raise InputError("campaign: an address is for --engine ray; add it, or leave --address out")
     require_sionna()
+    if engine == "ray":  # its workers have other working directories
+        campaign, out = replace(campaign, root=str(Path(campaign.root).resolve())), out.resolve()
     made = recipe(campaign)
     out.mkdir(parents=True, exist_ok=True)
     noted = out / "recipe.json"
@@ -218,8 +263,7 @@ def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = Non
             )
     else:
         write_text(noted, json.dumps(made, indent=1) + "\n")
-    for unfinished in out.glob(".links-*.part"):
-        unfinished.unlink()
+    _clean(out)
     areas = plan(campaign)
     step = campaign.areas_per_shard
     work = [(areas[i : i + step], out / f"links-{i // step:05d}.safetensors") for i in range(0, len(areas), step)]
@@ -227,43 +271,21 @@ def run(campaign: Campaign, out: Path, workers: int = 2, limit: int | None = Non
         work = work[: -(-limit // step)]
     todo = [(part, path) for part, path in work if not path.exists()]
     total, left = (sum(len(part) for part, _ in jobs) for jobs in (work, todo))
+    if engine == "ray":
+        finished = engines.on_ray(partial(trace_shard_elsewhere, campaign), todo, workers, address)
+    else:
+        finished = engines.local(partial(trace_shard, campaign), todo, workers)
     with tqdm(total=total, initial=total - left, unit="area", disable=None) as bar:
-        for done in _trace_all(campaign, todo, workers):
-            bar.update(done)
+        for part, _ in finished:
+            bar.update(len(part))
+    _clean(out)
+    if lost := {path.name for _, path in todo}.difference(os.listdir(out)):
+        raise InputError(f"{out}: {len(lost)} shards were written elsewhere; give an --out that all workers share")
     attribution = "; ".join(sorted({load_place(p, campaign.seed).attribution for p in campaign.sources()}))
     return shards.write_manifest(out, made, attribution)
 
 
-def _trace_all(campaign: Campaign, todo: list[tuple[list[tuple[str, int]], Path]], workers: int) -> Iterator[int]:
-    """Yields the number of areas of each shard as it is written."""
-    if workers < 2:
-        for part, path in todo:
-            trace_shard(campaign, part, path)
-            yield len(part)
-        return
-    # spawned, not forked: the tracer's thread pool does not survive a fork
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (workers,)) as pool:
-        futures = {pool.submit(trace_shard, campaign, part, path): len(part) for part, path in todo}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker(workers: int) -> None:
-    """Gives a worker its share of the cores, and ends it when the process that started it is killed."""
-    require_sionna()
-    import drjit
-
-    drjit.set_thread_count(max(1, (os.cpu_count() or 1) // workers))
-
-    def watch() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _clean(out: Path) -> None:
+    """Removes what killed workers left."""
+    for unfinished in out.glob(".links-*.part"):
+        unfinished.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.propagation.paths import Paths
 
+SAMPLE = Path(__file__).parents[1] / "sample"  # the packaged links
 OPEN_SHARDS = 64  # memory-mapped at once; each holds a file open
 
 

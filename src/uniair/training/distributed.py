@@ -19,6 +19,11 @@ class World:
     size: int
     device: torch.device
 
+    @classmethod
+    def alone(cls) -> World:
+        """One process, on the GPU where there is one."""
+        return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
     @property
     def main(self) -> bool:
         """Whether this process writes logs and checkpoints."""
@@ -28,12 +33,12 @@ class World:
 @contextmanager
 def world() -> Iterator[World]:
     """Joins the other processes that `torchrun` started; alone without it."""
+    if "RANK" not in os.environ:
+        yield World.alone()
+        return
     cuda = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", 0))
     device = torch.device(f"cuda:{local}" if cuda else "cpu")
-    if "RANK" not in os.environ:
-        yield World(0, 1, device)
-        return
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
