@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser
 from uniair.benchmark.ablation import COLUMNS, VARIANTS, ablate
 from uniair.benchmark.loading import loading_speed
 from uniair.benchmark.synthesis import synthesis_speed
-from uniair.benchmark.tracing import tracing_speed
+from uniair.benchmark.tracing import HEARD, tracing_speed
 from uniair.data import shards
 from uniair.data.campaign import Campaign
 from uniair.data.store import SAMPLE, Store
@@ -75,11 +75,14 @@ def tracing(options: Any) -> dict[str, Any]:
     """Links a second and the loss against many more rays."""
     require_sionna()
     found = tracing_speed(Campaign(options.places, options.root, options.areas, seed=options.seed))
-    print(f"{found['links']:,} links ({found['nlos']:,} NLOS) in {found['areas']} areas of 5 BS × 30 UE")
-    print(f"{'':44}{'links/s':>8}{'paths':>9}{'links lost':>12}{'NLOS power lost':>17}{'over 3 dB':>11}")
+    heard = f"{found['nlos']:,} NLOS with less than {-HEARD:.0f} dB of path loss"
+    print(f"{found['links']:,} links in {found['areas']} areas of 5 BS × 30 UE, {heard}")
+    print(
+        f"{'':42}{'links/s':>8}{'paths':>9}{'lost':>8}   {'of those NLOS: lost':>20}{'power lost':>12}{'over 3 dB':>11}"
+    )
     for what, row in found["settings"].items():
-        print(f"{what:44}{row['links_per_s']:8,.0f}{row['paths']:9,}{row['lost_links']:12.1%}"
-              f"{row['nlos_loss_db']:14.2f} dB{row['nlos_over_3_db']:11.1%}")  # fmt: skip
+        print(f"{what:42}{row['links_per_s']:8,.0f}{row['paths']:9,}{row['lost_links']:8.1%}   "
+              f"{row['nlos_lost_links']:20.1%}{row['nlos_loss_db']:9.2f} dB{row['nlos_over_3_db']:11.1%}")  # fmt: skip
     return found
 
 

@@ -19,6 +19,7 @@ NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 MATRIX, COMPRESSED = 14, 15  # kinds of elements beside those of numbers
 CELL, STRUCT, NUMERIC = 1, 2, range(6, 16)  # classes of matrices
 COMPLEX = 0x800
+MOST_BYTES = 1 << 30  # of one variable; a small file can claim to unpack to anything
 
 
 def read(path: Path, names: Container[str]) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def read(path: Path, names: Container[str]) -> dict[str, Any]:
     while at < len(data):
         kind, body, at = _element(data, at, order)
         if kind == COMPRESSED:
-            kind, body, _ = _element(memoryview(zlib.decompress(body)), 0, order)
+            kind, body, _ = _element(memoryview(zlib.decompressobj().decompress(body, MOST_BYTES)), 0, order)
         if kind != MATRIX:
             raise ValueError(f"an element of kind {kind} stands for a variable")
         name = bytes(_head(body, order)[2]).decode("ascii")
@@ -72,12 +73,16 @@ def _value(body: memoryview, order: str) -> Any:
         return np.zeros((0, 0))  # an entry that was never set
     flags, shape, _, at = _head(body, order)
     kind = flags & 0xFF
-    if min(shape, default=-1) < 0 or flags & COMPLEX or kind not in (CELL, STRUCT, *NUMERIC):
+    if min(shape, default=-1) < 0 or kind not in (CELL, STRUCT, *NUMERIC):
         raise ValueError(f"a matrix of class {kind}, flags {flags:#x} and shape {shape} is not supported")
     count = math.prod(shape)
     if kind in NUMERIC:
+        stored, content, at = _element(body, at, order)
+        real = np.frombuffer(content, order + NUMBERS[stored]).reshape(shape, order="F")
+        if not flags & COMPLEX:
+            return real
         stored, content, _ = _element(body, at, order)
-        return np.frombuffer(content, order + NUMBERS[stored]).reshape(shape, order="F")
+        return real + 1j * np.frombuffer(content, order + NUMBERS[stored]).reshape(shape, order="F")
     fields = [""]
     if kind == STRUCT:
         _, width, at = _element(body, at, order)
