@@ -17,6 +17,7 @@ COMMANDS = {
     "import": "bring WAIR-D, DeepMIMO, DeepSense 6G or your own Sionna RT scene into the same form",
     "data": "check a data set shard by shard, and write its data card with pictures",
     "pretrain": "train the universal model on traced links",
+    "adapt": "train a light head on the frozen model: position, LOS, beam, path loss, precoder",
     "zeroshot": "measure a model's zero-shot answers on traced links",
     "bench": "measure what each part of the recipe is worth, and how fast CSI is made",
 }

@@ -45,3 +45,15 @@ def power_profile(where: Tensor, power: Tensor) -> Tensor:
         power: [N, bins] share of the CSI's power, rows sum to 1.
     """
     return functional.kl_div(where, power, reduction="batchmean")
+
+
+def focal(logits: Tensor, truth: Tensor, focusing: float = 2.0) -> Tensor:
+    """Focal loss −(1 − q)^γ log q of the true class's probability q (paper 1, eq. 16): scalar.
+
+    Args:
+        logits: [N, classes].
+        truth: int64 [N].
+        focusing: γ; 0 is cross-entropy.
+    """
+    log_q = functional.log_softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]
+    return -((1 - log_q.exp()) ** focusing * log_q).mean()

@@ -28,9 +28,14 @@ def sgcs(estimate: Tensor, csi: Tensor) -> float:
     Args:
         estimate, csi: complex [N, antennas, subcarriers].
     """
-    product = (estimate.conj() * csi).sum(1).abs().square()
-    power = estimate.abs().square().sum(1) * csi.abs().square().sum(1)
-    return float((product / power.clamp_min(1e-30)).mean())
+    return float(cosine_squared(estimate, csi).mean())
+
+
+def cosine_squared(estimate: Tensor, truth: Tensor) -> Tensor:
+    """|v̂ᴴv|² / (‖v̂‖²‖v‖²) along dimension 1, which SGCS averages: [N, ...]."""
+    product = (estimate.conj() * truth).sum(1).abs().square()
+    power = estimate.abs().square().sum(1) * truth.abs().square().sum(1)
+    return product / power.clamp_min(1e-30)
 
 
 def true_ranks(similarity: Tensor) -> Tensor:

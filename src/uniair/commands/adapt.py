@@ -1,0 +1,74 @@
+"""Train a light head on the frozen model: position, LOS, beam, path loss or precoder, in seconds an area (TOFT).
+
+LINKS is a folder of links, best a dense one (recipes/trace-dense.yaml). Each area gets a head of its own, learned from
+a part of its links and measured on the rest. A head is a file of some kB, kept in --out.
+
+Example:
+  uniair adapt runs/dense --task beam --out runs/heads
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import ArgumentParser
+from tqdm import tqdm
+
+import uniair
+from uniair.data.store import Store
+from uniair.errors import InputError
+from uniair.files import write_text
+from uniair.tasks.adaptation import TASKS, HeadTraining
+from uniair.training.heads import Adaptation, adapt, save_head
+
+LEAST_LINKS = 20
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("links", type=str, help="links folder")
+    parser.add_argument("--out", type=str, required=True, help="folder for the heads and figures.json")
+    parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
+    parser.add_argument("--seeds", type=int, default=1, help="runs an area; the spread of the figures is over them")
+    parser.add_class_arguments(Adaptation)
+    parser.add_class_arguments(HeadTraining, "training", skip={"seed"})
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Trains, measures and prints the table."""
+    chosen = Adaptation(**{name: options[name] for name in Adaptation.__dataclass_fields__})
+    model, store, out = uniair.load(options.model), Store(options.links).first(options.areas), Path(options.out)
+    areas = {name: area for name, area in zip(store.areas, store, strict=True) if len(area) >= LEAST_LINKS}
+    if not areas:
+        raise InputError(f"{options.links}: no area has {LEAST_LINKS} links; heads are learned area by area")
+    rows: dict[str, list[dict[str, float]]] = {}
+    for name, links in tqdm(areas.items(), unit="area", disable=None):
+        for seed in range(chosen.seed, chosen.seed + options.seeds):
+            one = replace(chosen, seed=seed)
+            fitted = adapt(model, links, one, replace(options.training, seed=seed))
+            rows.setdefault(name, []).append(fitted.figures)
+            about = {"area": name, "learned": fitted.learned, "tested": fitted.tested, "figures": fitted.figures}
+            file = f"{name.replace('/', '-')}-{one.task}-{one.reads}-{seed}.safetensors"
+            save_head(out / file, fitted.head, one, model, about)
+    keys = list(rows[name][0])
+    print(f"{TASKS[chosen.task].about}, from {chosen.reads}, {fitted.head.parameter_count():,} tuned parameters, "
+          f"{chosen.split} split, {options.seeds} seeds")  # fmt: skip
+    print(f"{'area':28}" + "".join(f"{key:>14}" for key in keys))
+    means = {key: [float(np.mean([r[key] for r in runs])) for runs in rows.values()] for key in keys}
+    for i, name in enumerate(rows):
+        print(f"{name:28}" + "".join(f"{means[key][i]:14.3f}" for key in keys))
+    print(f"{'mean':28}" + "".join(f"{np.mean(means[key]):14.3f}" for key in keys))
+    spread = {key: float(np.mean([np.std([r[key] for r in runs]) for runs in rows.values()])) for key in keys}
+    result = {
+        "task": chosen.task, "inputs": chosen.reads, "split": chosen.split, "labels": fitted.learned,
+        "tuned_parameters": fitted.head.parameter_count(), "seeds": options.seeds,
+        "mean": {key: float(np.mean(values)) for key, values in means.items()}, "spread_over_seeds": spread,
+        "areas": rows,
+    }  # fmt: skip
+    write_text(out / f"figures-{chosen.task}-{chosen.reads}.json", json.dumps(result, indent=1) + "\n")
+    return result

@@ -1,0 +1,165 @@
+"""Heads on an area's links: embeddings computed once, a part of the links to learn from, the rest to measure on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from uniair.data.links import Links
+from uniair.data.loader import batch_of
+from uniair.data.splits import few_shot
+from uniair.environment import Batch, Environment
+from uniair.errors import InputError
+from uniair.files import atomic_path, write_text
+from uniair.models.heads import Head
+from uniair.models.universal import UniversalModel
+from uniair.tasks.adaptation import TASKS, HeadTask, HeadTraining, fit
+from uniair.training.checkpoint import read_tensors
+
+FORMAT = "uniair-head/1"
+BLOCK = 20.0  # m; side of the squares that the split by streets leaves out whole
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What is learned from what.
+
+    Attributes:
+        task: one of `TASKS`.
+        inputs: `channel` or `environment`; the task's first where None.
+        labels: links to learn from; 80 % of the area's where None.
+        split: `random` links of the area, as in paper 1 (8,000 of 10,000), or whole `blocks` of 20 m × 20 m.
+        seed: of the split, the labels, the head's weights and their order.
+    """
+
+    task: str = "beam"
+    inputs: str | None = None
+    labels: int | None = None
+    split: str = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise InputError(f"no task {self.task!r}; choose one of {', '.join(TASKS)}")
+        allowed = TASKS[self.task].inputs
+        if self.inputs not in (None, *allowed):
+            raise InputError(f"{self.task} is not learned from {self.inputs!r}; choose {' or '.join(allowed)}")
+        if self.split not in ("random", "blocks"):
+            raise InputError(f"split {self.split!r}: choose random or blocks")
+
+    @property
+    def reads(self) -> str:
+        """The embedding that the head reads."""
+        return self.inputs or TASKS[self.task].inputs[0]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head with its figures on the links that it did not learn from."""
+
+    head: Head
+    figures: dict[str, float]
+    learned: int
+    tested: int
+
+
+def embed(model: UniversalModel, batch: Batch, inputs: str) -> Tensor:
+    """Embeddings of a batch's CSI, or of its map and positions with LOS unknown: float32 [N, E], on the CPU."""
+    if inputs == "channel":
+        return model.encode_channel(batch.csi).cpu()
+    env = batch.environment
+    return model.encode_environment(Environment(map=env.map, bs=env.bs, ue=env.ue, size=env.size, area=env.area)).cpu()
+
+
+def divide(links: Links, adaptation: Adaptation) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Links to learn from and links to test on, a fifth of all: indices.
+
+    Raises:
+        InputError: fewer links than labels asked for, or none to test on.
+    """
+    rng = np.random.default_rng(adaptation.seed)
+    if adaptation.split == "random":
+        unit = np.arange(len(links))
+    else:
+        cells = np.column_stack([links.area, np.floor(links.ue[:, :2] / BLOCK)]).astype(np.int64)
+        unit = np.unique(cells, axis=0, return_inverse=True)[1]
+    order = rng.permutation(int(unit.max(initial=-1)) + 1)
+    share = np.cumsum(np.bincount(unit, minlength=len(order))[order]) / max(len(links), 1)
+    held = np.isin(unit, order[: int(np.searchsorted(share, 0.2)) + 1])
+    train, test = np.flatnonzero(~held), np.flatnonzero(held)
+    labels = len(train) if adaptation.labels is None else adaptation.labels
+    if not len(test) or labels > len(train) or labels < 1:
+        raise InputError(f"{labels} labels asked for, but {len(train)} links are there to learn from; lower --labels")
+    return train[few_shot(len(train), labels, adaptation.seed)], test
+
+
+def adapt(
+    model: UniversalModel, links: Links, adaptation: Adaptation, training: HeadTraining = HeadTraining()
+) -> Fitted:
+    """Trains a head on one area's links and measures it on the rest.
+
+    Raises:
+        InputError: too few links, or as few classes as one among the labels.
+    """
+    task = TASKS[adaptation.task]
+    learn, test = divide(links, adaptation)
+    batch = batch_of(links)
+    z, target = embed(model, batch, adaptation.reads), task.target(batch)
+    if not task.regression and target.ndim == 1 and len(np.unique(target[learn].numpy())) < 2:
+        raise InputError(f"{adaptation.task}: all {len(learn)} labels are of one class; raise --labels")
+    head = fit(task, z[learn], target[learn], training)
+    figures = measure(task, head, z[test], batch_of(links.select(test)))
+    return Fitted(head, figures, len(learn), len(test))
+
+
+@torch.inference_mode()
+def measure(task: HeadTask, head: Head, z: Tensor, batch: Batch) -> dict[str, float]:
+    """A task's figures of a head on embeddings and the batch that they are of."""
+    return task.measure(head(z), batch)
+
+
+def save_head(path: Path, head: Head, adaptation: Adaptation, model: UniversalModel, about: dict[str, Any]) -> None:
+    """Writes a head of a few kB: safetensors with task, inputs and the model's preset in its metadata."""
+    header = {
+        "format": FORMAT, "task": adaptation.task, "inputs": adaptation.reads, "preset": model.preset.name,
+        "widths": list(head.widths), "adaptation": asdict(adaptation), "about": about,
+    }  # fmt: skip
+    with atomic_path(path) as temporary:
+        save_file(dict(head.state_dict()), temporary, metadata={"uniair": json.dumps(header, sort_keys=True)})
+    write_text(path.with_suffix(".json"), json.dumps(header, indent=1, sort_keys=True) + "\n")
+
+
+def load_head(path: Path, model: UniversalModel, task: str) -> tuple[Head, str]:
+    """A head that fits the model and the task, and the embedding that it reads.
+
+    Raises:
+        InputError: missing, broken, of another preset or task.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    tensors = read_tensors(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["uniair"])
+        head = Head(tuple(header["widths"]))
+        found = {key: header[key] for key in ("format", "task", "inputs", "preset")}
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a head of uniair ({error}); make it with uniair adapt") from error
+    if found["format"] != FORMAT or found["preset"] != model.preset.name or found["task"] != task:
+        raise InputError(
+            f"{path}: a head for {found['task']} on preset {found['preset']}, not for {task} on {model.preset.name}; "
+            "train one with uniair adapt"
+        )
+    try:
+        head.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: its weights do not fit its widths; train it again") from error
+    return head.eval(), str(found["inputs"])

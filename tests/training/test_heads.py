@@ -1,0 +1,121 @@
+"""Heads on areas: what is held out, files, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import geometric_links
+
+import uniair
+from uniair.cli import main
+from uniair.data import shards
+from uniair.data.links import Links
+from uniair.data.loader import batch_of
+from uniair.errors import InputError
+from uniair.models.universal import UniversalModel
+from uniair.tasks.adaptation import TASKS, HeadTraining
+from uniair.training.heads import BLOCK, Adaptation, adapt, divide, embed, load_head, save_head
+
+QUICK = HeadTraining(epochs=1, steps=100, batch=32)
+
+
+@pytest.fixture(scope="module")
+def model() -> UniversalModel:
+    torch.manual_seed(0)
+    return uniair.build("tiny")
+
+
+@pytest.fixture(scope="module")
+def area() -> Links:
+    return geometric_links(seed=3, areas=1, per_area=120)
+
+
+@pytest.mark.parametrize("split", ["random", "blocks"])
+def test_what_is_tested_was_not_learned(area: Links, split: str) -> None:
+    learn, test = divide(area, Adaptation(split=split, seed=1))
+    assert not set(learn) & set(test)
+    assert len(learn) + len(test) == len(area)
+    assert 0.15 < len(test) / len(area) < 0.45
+    if split == "blocks":
+        cells = [set(map(tuple, np.floor(area.ue[part, :2] / BLOCK))) for part in (learn, test)]
+        assert not cells[0] & cells[1]
+    few, same = divide(area, Adaptation(split=split, seed=1, labels=10))
+    assert same.tolist() == test.tolist()
+    assert set(few) < set(learn)
+    assert divide(area, Adaptation(split=split, seed=2))[1].tolist() != test.tolist()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_saved_head_answers_the_same(name: str, model: UniversalModel, area: Links, tmp_path: Path) -> None:
+    wanted = Adaptation(task=name, inputs=TASKS[name].inputs[-1])
+    fitted = adapt(model, area, wanted, QUICK)
+    assert all(np.isfinite(v) for v in fitted.figures.values())
+    path = tmp_path / "head.safetensors"
+    save_head(path, fitted.head, wanted, model, {})
+    assert path.stat().st_size < 200_000
+    head, inputs = load_head(path, model, name)
+    z = embed(model, batch_of(area), inputs)
+    with torch.inference_mode():
+        assert torch.equal(head(z), fitted.head(z))
+    other = next(task for task in TASKS if task != name)
+    with pytest.raises(InputError, match=f"a head for {name} on preset tiny, not for {other}"):
+        load_head(path, model, other)
+    with pytest.raises(InputError, match="on preset tiny, not for"):
+        load_head(path, uniair.load("small"), name)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match="truncated"):
+        load_head(path, model, name)
+
+
+def test_only_the_head_is_trained(model: UniversalModel, area: Links) -> None:
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    adapt(model, area, Adaptation(task="los"), QUICK)
+    assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+
+
+def test_the_environment_is_read_without_los(model: UniversalModel, area: Links) -> None:
+    flipped = Links(**{**vars(area), "los": ~area.los})
+    one, two = (embed(model, batch_of(links), "environment") for links in (area, flipped))
+    assert torch.equal(one, two)
+
+
+def test_the_command_trains_an_area_and_keeps_its_head(
+    area: Links, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards.write_shard(tmp_path / "links/links-00000.safetensors", area)
+    shards.write_manifest(tmp_path / "links", {}, "")
+    arguments = ["adapt", str(tmp_path / "links"), "--task", "los", "--labels", "60", "--out", str(tmp_path / "heads")]
+    assert main([*arguments, "--seeds", "2", "--training.steps", "50", "--training.epochs", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["tuned_parameters"] == 258
+    assert result["labels"] == 60
+    assert len(next(iter(result["areas"].values()))) == 2
+    assert len(list((tmp_path / "heads").glob("*.safetensors"))) == 2
+    kept = json.loads((tmp_path / "heads/figures-los-channel.json").read_text())
+    assert kept == result
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--task", "weather"], "no task"),
+        (["--task", "position", "--inputs", "environment"], "not learned from"),
+        (["--labels", "100000"], "lower --labels"),
+        (["--task", "los", "--labels", "1"], "of one class"),
+        (["--split", "time"], "random or blocks"),
+    ],
+)
+def test_bad_input_is_one_line(
+    options: list[str], says: str, area: Links, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards.write_shard(tmp_path / "links/links-00000.safetensors", area)
+    shards.write_manifest(tmp_path / "links", {}, "")
+    assert main(["adapt", str(tmp_path / "links"), "--out", str(tmp_path / "heads"), *options]) == 2
+    message = capsys.readouterr().err.strip()
+    assert says in message
+    assert len(message.splitlines()) == 1
+    assert not (tmp_path / "heads").exists()
