@@ -95,15 +95,23 @@ def zero_shot_suite(model: UniversalModel, links: Links, progress: bool = False)
     def accuracy(probability: NDArray[np.floating]) -> float:
         return float(((probability > 0.5) == is_los).mean())
 
+    scaled, nlos = np.concatenate(scale_hits), ~is_los
+
+    def of_nlos(hits: NDArray[np.bool_]) -> float:
+        return float(hits[nlos].mean()) if nlos.any() else float("nan")
+
     figures = {
         "los": Figure("LOS from CSI, map and positions", accuracy(full), most, "majority"),
         "los_f1": Figure("  macro-F1", metrics.macro_f1(full > 0.5, is_los), None, ""),
         "los_ece": Figure("  calibration error (ECE)", metrics.calibration_error(full, is_los), None, ""),
         "los_map": Figure("LOS from CSI and map, no positions", accuracy(by_map), most, "majority"),
         "los_positions": Figure("LOS from CSI and positions, no map", accuracy(by_position), most, "majority"),
-        "scale": Figure("scale of [0.8, 1, 1.2]", float(np.concatenate(scale_hits).mean()), 1 / 3, "chance"),
+        "scale": Figure("scale of [0.8, 1, 1.2]", float(scaled.mean()), 1 / 3, "chance"),
+        "scale_nlos": Figure("  NLOS links alone", of_nlos(scaled), 1 / 3, "chance"),
         "top1": Figure("the right link among its area's, top-1", float((rank == 0).mean()), chance, "chance"),
+        "top1_nlos": Figure("  NLOS links alone", of_nlos(rank == 0), chance, "chance"),
         "top5": Figure("the right link among its area's, top-5", float((rank < 5).mean()), chance5, "chance"),
+        "top5_nlos": Figure("  NLOS links alone", of_nlos(rank < 5), chance5, "chance"),
         "nmse_db": Figure("CSI feedback, NMSE", nmse, 0.0, "for all-zero", "dB"),
         "sgcs": Figure("CSI feedback, SGCS", sgcs, None, "", ""),
     }  # fmt: skip
