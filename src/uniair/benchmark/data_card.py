@@ -32,6 +32,7 @@ from uniair.data.statistics import (
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.propagation.paths import free_space_gain
+from uniair.propagation.ray_tracing import RayTracing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +116,11 @@ def _trace_command(manifest: dict[str, Any]) -> list[str]:
 
 def _import_command(recipe: dict[str, Any]) -> list[str]:
     words = ["uniair", "import", recipe["import"], recipe["source"]]
-    for name, value in recipe["options"].items():
+    defaults = _flat({"ray_tracing": asdict(RayTracing())})
+    options = {"ray_tracing" if name == "config" else name: value for name, value in recipe["options"].items()}
+    for name, value in _flat(options).items():
+        if defaults.get(name) == value:
+            continue
         if name == "bs" and recipe["import"] == "deepmimo":
             name = "base_stations"
         if name == "bearing":

@@ -21,6 +21,7 @@ from jsonargparse import ArgumentParser
 
 from uniair.benchmark.data_card import write_data_card
 from uniair.data.importing import READERS, import_data
+from uniair.propagation.ray_tracing import RayTracing
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -38,6 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--beams", type=int | None, default=None, help="deepsense: size of the codebook (default 64)")
     parser.add_argument("--bs", type=str | None, default=None, help="sionna: CSV of BS positions, header x,y,z, m")
     parser.add_argument("--ue", type=str | None, default=None, help="sionna: CSV of UE positions, header x,y,z, m")
+    parser.add_class_arguments(RayTracing, "ray_tracing", help="sionna: how the scene is traced, its carrier too")
 
 
 def run(options: Any) -> dict[str, Any]:
@@ -45,6 +47,8 @@ def run(options: Any) -> dict[str, Any]:
     given = {k: options[k] for k in ("pixels", "carrier", "beams", "bs", "ue") if options[k] is not None}
     if options.bearing is not None:
         given["bearing"] = math.radians(options.bearing)
+    if options.name == "sionna":
+        given["config"] = options.ray_tracing
     if options.base_stations is not None:
         given["bs"] = tuple(options.base_stations)
     manifest = import_data(options.name, options.source, options.out, **given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib import import_module
 from inspect import signature
 from itertools import groupby
@@ -20,6 +21,7 @@ from uniair.data.drives import Drive, write_drives
 from uniair.data.links import Links
 from uniair.errors import InputError
 from uniair.files import sha256, write_text
+from uniair.propagation.ray_tracing import RayTracing
 
 # name → module under uniair.data, and what the data's licence asks for
 READERS = {
@@ -72,7 +74,8 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
         if not count:
             reasons = "; ".join(f"{n:,} × {reason}" for reason, n in account.left_out.items()) or "it holds no data"
             raise InputError(f"{source}: nothing to import ({reasons})")
-        recipe = json.loads(json.dumps({"import": name, "source": Path(source).name, "options": options}, default=str))
+        plain = {k: asdict(v) if isinstance(v, RayTracing) else v for k, v in options.items()}
+        recipe = json.loads(json.dumps({"import": name, "source": Path(source).name, "options": plain}, default=str))
         licence = READERS[name][1]
         if name == "deepsense":
             manifest = _drives_manifest(unfinished, recipe, licence, account)

@@ -419,6 +419,8 @@ def carrier_of(recipe: Any) -> float | None:
     try:
         if "campaign" in recipe:
             return float(recipe["campaign"]["ray_tracing"]["frequency"])
+        if recipe["import"] == "sionna":
+            return float(recipe["options"].get("config", {}).get("frequency", 28e9))
         return float(recipe["options"].get("carrier", 28e9)) if recipe["import"] == "wair-d" else None
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
