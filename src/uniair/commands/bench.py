@@ -3,6 +3,7 @@
                 needs --train, --validation and --out, and a variant that has finished is not trained again
   synthesis     CSI from paths, links a second
   loading       how a million links open and read, and how long a training step waits for its batch (--train)
+  toft          light heads on dense areas beside classical methods and zero-shot answers (--links, --out, --seeds)
   tracing       links a second, and what is lost against 50 times the rays (--places, --root, --areas)
 
 Example:
@@ -16,9 +17,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+import uniair
 from uniair.benchmark.ablation import COLUMNS, VARIANTS, ablate
 from uniair.benchmark.loading import loading_speed
 from uniair.benchmark.synthesis import synthesis_speed
+from uniair.benchmark.toft import toft_suite
 from uniair.benchmark.tracing import HEARD, tracing_speed
 from uniair.data import shards
 from uniair.data.campaign import Campaign
@@ -40,6 +43,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--variants", type=list[str], default=list(VARIANTS), help=f"which of {', '.join(VARIANTS)}")
     parser.add_argument("--steps", type=int, default=300, help="training steps of each variant")
     parser.add_argument("--learning_rate", type=float, default=7e-4, help="peak learning rate")
+    parser.add_argument("--links", type=str | None, default=None, help="toft: links folder of dense areas")
+    parser.add_argument("--model", type=str, default="small", help="toft: packaged model or checkpoint folder")
+    parser.add_argument("--seeds", type=int, default=3, help="toft: runs an area")
+    parser.add_argument("--labels", type=int | None, default=None, help="toft: links to learn from (default 80 %%)")
+    parser.add_argument("--split", type=str, default="random", help="toft: random (paper 1) or blocks of 20 m")
     parser.add_argument("--places", type=tuple[str, ...], default=("sionna:munich", "sionna:etoile", "procedural:7"),
                         help="tracing: where")  # fmt: skip
     parser.add_argument("--root", type=str, default=".", help="tracing: folder that file names in places start from")
@@ -86,6 +94,22 @@ def tracing(options: Any) -> dict[str, Any]:
     return found
 
 
+def toft(options: Any) -> dict[str, Any]:
+    """Heads beside what they replace."""
+    for name in ("links", "out"):
+        if options[name] is None:
+            raise InputError(f"toft needs --{name}; see uniair bench --help")
+    found = toft_suite(uniair.load(options.model), Store(options.links), Path(options.out), options.seeds,
+                       options.labels, options.split)  # fmt: skip
+    print(f"{len(found['areas'])} areas, {options.seeds} seeds, {options.split} split; mean over areas (± over seeds)")
+    for task, methods in found["rows"].items():
+        print(f"\n{task:38}{'tuned':>9}  " + "".join(f"{key:>20}" for key in next(iter(methods.values()))["mean"]))
+        for method, row in methods.items():
+            figures = "".join(f"{row['mean'][k]:12.3f} ± {row['spread'][k]:.3f}" for k in row["mean"])
+            print(f"  {method:36}{row['tuned_parameters']:9,}  {figures}")
+    return found
+
+
 def pretraining(options: Any) -> dict[str, Any]:
     """Variants of the recipe."""
     for name in ("train", "validation", "out"):
@@ -108,4 +132,4 @@ def pretraining(options: Any) -> dict[str, Any]:
     return {"steps": options.steps, "seed": options.seed, "figures": figures}
 
 
-SUITES = {"pretraining": pretraining, "synthesis": synthesis, "loading": loading, "tracing": tracing}
+SUITES = {"pretraining": pretraining, "synthesis": synthesis, "loading": loading, "toft": toft, "tracing": tracing}

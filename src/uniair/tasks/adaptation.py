@@ -150,8 +150,17 @@ class HeadTraining:
     seed: int = 0
 
 
-def fit(task: HeadTask, z: Tensor, target: Tensor, config: HeadTraining = HeadTraining()) -> Head:
+def fit(
+    task: HeadTask,
+    z: Tensor,
+    target: Tensor,
+    config: HeadTraining = HeadTraining(),
+    widths: tuple[int, ...] | None = None,
+) -> Head:
     """Trains a head on embeddings [N, E] and labels that were computed once.
+
+    Args:
+        widths: of another head than the task's; the first must be E.
 
     Raises:
         InputError: embeddings and labels of different lengths, NaN, or none.
@@ -162,7 +171,7 @@ def fit(task: HeadTask, z: Tensor, target: Tensor, config: HeadTraining = HeadTr
         raise InputError("embeddings or labels hold NaN or infinite values; leave those samples out")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        head = Head((z.shape[1], *task.widths[1:]))
+        head = Head(widths or (z.shape[1], *task.widths[1:]))
         order = torch.Generator().manual_seed(config.seed)
         head.standardise(z, target if task.regression else None)
         # in the target's own units the loss would be of any size
