@@ -9,7 +9,7 @@
 set -euo pipefail
 
 scenarios=$(realpath "${1:?give a folder of DeepMIMO scenarios}")
-links=${2:+--train=$(realpath "$2")}
+links=${2:+$(realpath "$2")}
 cd "$(dirname "$0")/.."
 benchmarks/deepmimo_peer.sh "$scenarios"
-"${PYTHON:-.venv/bin/python}" -m uniair.cli bench loading $links --json
+"${PYTHON:-.venv/bin/python}" -m uniair.cli bench loading ${links:+"--train=$links"} --json

@@ -21,7 +21,7 @@ COMMANDS = {
     "zeroshot": "measure a model's zero-shot answers on traced links",
     "bench": "measure what each part of the recipe is worth, and how fast CSI is made",
 }
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MODULES = {"import": "importing"}  # a keyword can't name a module
 USAGE = "usage: uniair COMMAND [options]      uniair COMMAND --help\n\n" + "\n".join(
     f"  {name:10} {what}" for name, what in COMMANDS.items()

@@ -68,5 +68,7 @@ def test_a_threshold_tells_one_path_from_many() -> None:
     batch = Batch(csi, type(env)(los=direct.float(), size=torch.ones(200)))
     hit = classical.los_threshold(batch, batch).argmax(1) == direct
     assert hit.float().mean() > 0.9
+    alone = Batch(csi[:1], type(env)(los=direct[:1].float(), size=torch.ones(1)))
+    assert (classical.los_threshold(alone, batch).argmax(1) == int(direct[0])).all()  # one class seen
     features = classical.los_features(csi)
     assert features[direct.numpy(), 0].mean() < features[~direct.numpy(), 0].mean()

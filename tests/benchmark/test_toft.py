@@ -39,3 +39,7 @@ def test_the_suite_has_every_task_and_resumes(tmp_path: Path) -> None:
     assert json.loads((out / "toft.json").read_text()) == found
     with pytest.raises(InputError, match="other settings"):
         toft_suite(model, store, out, seeds=2, split="blocks", training=QUICK)
+    with pytest.raises(InputError, match="other settings"):
+        toft_suite(uniair.build("tiny"), store, out, seeds=2, training=QUICK)  # other weights
+    with pytest.raises(InputError, match="at least 1"):
+        toft_suite(model, store, out, seeds=0, training=QUICK)

@@ -73,6 +73,11 @@ def test_drives_keep_what_the_reader_gave(tmp_path: Path) -> None:
         (["deepmimo", "SOURCE", "--out", "y", "--carrier", "28e9"], "no option carrier; it has bs, bearing, pixels"),
         (["deepmimo", "SOURCE", "--out", "FULL"], "exists already"),
         (["wair-d", "SOURCE", "--out", "y"], "SOURCE"),
+        (["deepmimo", "SOURCE", "--out", "FULL/kept"], "exists already"),
+        (["deepmimo", "SOURCE", "--out", "."], "give a folder to make"),
+        (["deepmimo", "SOURCE", "--out", "y", "--bs", "1"], "--base_stations"),
+        (["wair-d", "SOURCE", "--out", "y", "--base_stations", "[1]"], "no option base_stations"),
+        (["sionna", "scene.xml", "--out", "y"], "needs bs and ue"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
@@ -89,6 +94,25 @@ def test_bad_input_is_one_line_and_exit_2(
     assert says in message
     assert sorted(p.name for p in tmp_path.iterdir()) == before
     assert (tmp_path / "FULL/kept").read_text() == "kept"
+
+
+def test_an_area_of_several_shards_is_opened_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_v3(tmp_path / "source")
+    monkeypatch.setattr(importing, "LINKS_PER_SHARD", 10)
+    manifest = import_data("deepmimo", tmp_path / "source", tmp_path / "out", pixels=64, chunk=8)
+    store = Store(tmp_path / "out")
+    assert len(manifest["shards"]) > 1
+    assert len(store) == 1
+    assert len(store[0]) == store.links == manifest["links"]
+
+
+def test_out_may_be_a_link_to_an_empty_folder(tmp_path: Path) -> None:
+    make_v3(tmp_path / "source")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    import_data("deepmimo", tmp_path / "source", tmp_path / "out", pixels=64)
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk/manifest.json").exists()
 
 
 def test_a_reader_that_fails_half_way_leaves_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 import tracemalloc
 from dataclasses import replace
@@ -83,6 +84,40 @@ def test_damage_is_found_when_it_matters(tmp_path: Path) -> None:
         Store(path)
     second.unlink()
     with pytest.raises(InputError, match="no such file"):
+        Store(path)
+
+
+def test_an_area_that_goes_on_in_the_next_shard_is_one(tmp_path: Path) -> None:
+    links = synthetic_links(areas=3, links=40).merged()
+    cuts = np.array_split(np.arange(40), 5)  # shorter than an area, so that one is spread over several shards
+    store = Store(folder(tmp_path, [links.select(cut) for cut in cuts]))
+    assert store.areas == links.areas
+    assert store.counts.tolist() == np.bincount(links.area).tolist()
+    for one, two in zip(store, links.split(), strict=True):
+        assert_same(one, two)
+    assert_same(store[-1], store[2])
+    assert_same(store.first(2)[1], store[1])
+    assert store.first(1).los_share() == pytest.approx(store[0].los.mean())
+    with pytest.raises(IndexError):
+        store.first(2)[2]
+
+
+def test_a_store_goes_to_another_process(tmp_path: Path) -> None:
+    store = Store(folder(tmp_path, [synthetic_links(areas=4, links=40)])).first(2)
+    again = pickle.loads(pickle.dumps(store))
+    assert again.areas == store.areas
+    assert_same(again[1], store[1])
+
+
+def test_a_manifest_or_shard_that_miscounts_is_refused(tmp_path: Path) -> None:
+    links = synthetic_links(links=20)
+    path = folder(tmp_path, [replace(links, area=links.area + np.int32(1))])
+    with pytest.raises(InputError, match="not all there"):
+        Store(path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["shards"][0]["links"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="not all there"):
         Store(path)
 
 

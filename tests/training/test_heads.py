@@ -107,6 +107,7 @@ def test_the_command_trains_an_area_and_keeps_its_head(
         (["--labels", "100000"], "lower --labels"),
         (["--task", "los", "--labels", "1"], "of one class"),
         (["--split", "time"], "random or blocks"),
+        (["--seeds", "0"], "at least 1"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -110,7 +110,7 @@ def test_other_settings_do_not_go_on_with_an_old_run(links: Links, other_links: 
 
 def test_a_place_on_both_sides_is_refused(links: Links) -> None:
     with pytest.raises(InputError, match="town"):
-        check_split(links, links)
+        check_split(links.areas, links.areas)
 
 
 def test_the_learning_rate_restarts_and_ends_at_zero() -> None:
@@ -173,3 +173,24 @@ def test_torchrun_trains_on_several_processes(links: Links, other_links: Links, 
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(losses(tmp_path / "out")) == 4
     load_model(tmp_path / "out")
+
+
+def test_torchrun_trains_the_variants_one_after_the_other(tmp_path: Path) -> None:
+    for name in ("train", "held"):
+        shards.write_shard(tmp_path / name / "links-00000.safetensors", geometric_links(1, 9, 6, place=name))
+        shards.write_manifest(tmp_path / name, {}, "test")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+        "-m", "uniair.cli", "bench", "pretraining", "--train", str(tmp_path / "train"), "--preset", "tiny",
+        "--validation", str(tmp_path / "held"), "--out", str(tmp_path / "out"), "--steps", "3",
+        "--variants", '["full","fixed_temperature"]',
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(json.loads((tmp_path / "out/ablation.json").read_text())["figures"]) == {"full", "fixed_temperature"}
+
+
+def test_links_without_a_map_are_refused(links: Links, other_links: Links, tmp_path: Path) -> None:
+    bare = replace(links, mapped=np.zeros(len(links.areas), dtype=bool))
+    with pytest.raises(InputError, match="needs areas with a map"):
+        pretrain(TINY, bare.split(), other_links, Alignment(), Batches(2, 4), Optimisation(steps=1), tmp_path, ALONE)

@@ -113,6 +113,10 @@ def los_threshold(learn: Batch, test: Batch) -> Tensor:
     """Logits of NLOS and LOS from delay spread and K factor, a line between them drawn on the labels: [N, 2]."""
     features = [los_features(batch.csi) for batch in (learn, test)]
     centre, spread = features[0].mean(0), features[0].std(0) + 1e-12
-    line = LogisticRegression().fit((features[0] - centre) / spread, learn.environment.los.numpy())
-    score = torch.from_numpy(np.asarray(line.decision_function((features[1] - centre) / spread))).float()
+    truth = learn.environment.los.numpy()
+    if (truth == truth[0]).all():  # no line to draw between few labels of one class
+        score = torch.full((len(test.csi),), 2 * float(truth[0]) - 1)
+    else:
+        line = LogisticRegression().fit((features[0] - centre) / spread, truth)
+        score = torch.from_numpy(np.asarray(line.decision_function((features[1] - centre) / spread))).float()
     return torch.stack([torch.zeros_like(score), score], 1)

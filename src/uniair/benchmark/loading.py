@@ -58,6 +58,7 @@ def loading_speed(folder: Path, size: str = "small", steps: int = 20, seed: int 
         links, open_s, read_s, peak_bytes; waiting (share of the time that training waited for its batch) and
         samples_per_s.
     """
+    data = AreaBatches(Store(folder), 8, 24)  # first, so that a folder that can't do is refused at once
     with tempfile.TemporaryDirectory() as scratch:
         links = repeated(folder, MILLION, Path(scratch) / "links")
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
@@ -65,7 +66,7 @@ def loading_speed(folder: Path, size: str = "small", steps: int = 20, seed: int 
         torch.manual_seed(seed)
         config = Optimisation(steps=steps, log_every=steps // 2, save_every=steps, seed=seed)
         run = Path(scratch) / "run"
-        train(UniversalModel(preset(size)), Alignment(), AreaBatches(Store(folder), 8, 24), config, run, World.alone())
+        train(UniversalModel(preset(size)), Alignment(), data, config, run, World.alone())
         log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     timed = [line for line in log if "waiting" in line][-1]  # the first half warms up
     return {

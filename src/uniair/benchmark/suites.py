@@ -98,7 +98,7 @@ def zero_shot_suite(model: UniversalModel, links: Links, progress: bool = False)
     scaled, nlos = np.concatenate(scale_hits), ~is_los
 
     def of_nlos(hits: NDArray[np.bool_]) -> float:
-        return float(hits[nlos].mean()) if nlos.any() else float("nan")
+        return float(hits[nlos].mean()) if nlos.any() else float("nan")  # not in the table then
 
     figures = {
         "los": Figure("LOS from CSI, map and positions", accuracy(full), most, "majority"),
@@ -115,6 +115,7 @@ def zero_shot_suite(model: UniversalModel, links: Links, progress: bool = False)
         "nmse_db": Figure("CSI feedback, NMSE", nmse, 0.0, "for all-zero", "dB"),
         "sgcs": Figure("CSI feedback, SGCS", sgcs, None, "", ""),
     }  # fmt: skip
+    figures = {key: figure for key, figure in figures.items() if not np.isnan(figure.value)}
     area_accuracy = np.array([(r == 0).mean() for r in ranks])
     return ZeroShotResult(figures, tuple(names), area_accuracy, len(rank))
 

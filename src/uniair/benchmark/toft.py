@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,8 +48,10 @@ def toft_suite(
     Raises:
         InputError: `out` holds runs with other settings, or an area has too few links.
     """
-    settings = {"model": model.preset.name, "folder": store.manifest["recipe"], "split": split, "labels": labels,
-                "training": vars(training)}  # fmt: skip
+    if seeds < 1:
+        raise InputError(f"toft: {seeds} seeds; give at least 1")
+    settings = {"model": model.preset.name, "weights": _digest(model), "folder": store.manifest["recipe"],
+                "split": split, "labels": labels, "training": vars(training)}  # fmt: skip
     settings = json.loads(json.dumps(settings))
     note = out / "settings.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8")) != settings:
@@ -73,6 +76,14 @@ def toft_suite(
     result = {"areas": list(store.areas), "seeds": seeds, "split": split, "labels": labels, "rows": rows}
     write_text(out / "toft.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _digest(model: UniversalModel) -> str:
+    """Tells the weights of one training run from another's."""
+    digest = hashlib.sha256()
+    for values in model.parameters():
+        digest.update(values.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _sum_up(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:

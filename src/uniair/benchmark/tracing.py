@@ -46,7 +46,8 @@ def tracing_speed(campaign: Campaign, more_rays: int = 50) -> dict[str, Any]:
     drawn = []
     for place, number in plan(campaign):
         area, rng = draw_crop(campaign, place, number)
-        drawn.append((area, area.drop(campaign.bs, 6.0, rng), area.drop(campaign.ue, 1.5, rng)))
+        bs = area.drop(campaign.bs, campaign.bs_height, rng)
+        drawn.append((area, bs, area.drop(campaign.ue, campaign.ue_height, rng)))
     truth_setting = replace(RayTracing(), samples=more_rays * RayTracing().samples, paths=10_000)
     truth = [
         Paths.concatenate([trace(area, bs[i : i + 1], ue, truth_setting) for i in range(len(bs))])

@@ -31,7 +31,7 @@ LEAST_LINKS = 20
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("links", type=str, help="links folder")
-    parser.add_argument("--out", type=str, required=True, help="folder for the heads and figures.json")
+    parser.add_argument("--out", type=str, required=True, help="folder for the heads and figures-TASK-INPUTS.json")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
     parser.add_argument("--seeds", type=int, default=1, help="runs an area; the spread of the figures is over them")
@@ -43,11 +43,14 @@ def run(options: Any) -> dict[str, Any]:
     """Trains, measures and prints the table."""
     chosen = Adaptation(**{name: options[name] for name in Adaptation.__dataclass_fields__})
     model, store, out = uniair.load(options.model), Store(options.links).first(options.areas), Path(options.out)
-    areas = {name: area for name, area in zip(store.areas, store, strict=True) if len(area) >= LEAST_LINKS}
+    if options.seeds < 1:
+        raise InputError(f"--seeds {options.seeds}: give at least 1")
+    areas = np.flatnonzero(store.counts >= LEAST_LINKS).tolist()
     if not areas:
         raise InputError(f"{options.links}: no area has {LEAST_LINKS} links; heads are learned area by area")
     rows: dict[str, list[dict[str, float]]] = {}
-    for name, links in tqdm(areas.items(), unit="area", disable=None):
+    for area in tqdm(areas, unit="area", disable=None):
+        name, links = store.areas[area], store[area]
         for seed in range(chosen.seed, chosen.seed + options.seeds):
             one = replace(chosen, seed=seed)
             fitted = adapt(model, links, one, replace(options.training, seed=seed))

@@ -21,6 +21,7 @@ from jsonargparse import ArgumentParser
 
 from uniair.benchmark.data_card import write_data_card
 from uniair.data.importing import READERS, import_data
+from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
 
 
@@ -49,8 +50,10 @@ def run(options: Any) -> dict[str, Any]:
         given["bearing"] = math.radians(options.bearing)
     if options.name == "sionna":
         given["config"] = options.ray_tracing
-    if options.base_stations is not None:
-        given["bs"] = tuple(options.base_stations)
+    if options.name == "deepmimo" and "bs" in given:
+        raise InputError("import deepmimo: --bs is of sionna; choose BSs with --base_stations, for instance [1,2]")
+    if options.base_stations is not None:  # refused by the readers that number no BSs
+        given["bs" if options.name == "deepmimo" else "base_stations"] = tuple(options.base_stations)
     manifest = import_data(options.name, options.source, options.out, **given)
     account = manifest["account"]
     for what, count in account["found"].items():

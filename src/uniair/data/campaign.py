@@ -287,5 +287,6 @@ def run(
 
 def _clean(out: Path) -> None:
     """Removes what killed workers left."""
-    for unfinished in out.glob(".links-*.part"):
-        unfinished.unlink(missing_ok=True)
+    for unfinished in out.glob(".*.part"):
+        if unfinished.is_file():
+            unfinished.unlink(missing_ok=True)

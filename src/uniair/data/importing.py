@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, signature
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,16 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
     Raises:
         InputError: no such reader or option, `out` exists, the source is broken or holds nothing to use.
     """
-    read, out = reader(name), Path(out)
-    known = [parameter for parameter in signature(read).parameters if parameter not in ("source", "account")]
+    if not Path(out).name:
+        raise InputError(f"{out}: give a folder to make, not the one you are in")
+    read, out = reader(name), Path(out).resolve()  # a link stays, the folder that it leads to is made
+    parameters = signature(read).parameters
+    known = [parameter for parameter in parameters if parameter not in ("source", "account")]
     if unknown := sorted(set(options) - set(known)):
         raise InputError(f"import {name}: no option {', '.join(unknown)}; it has {', '.join(known)}")
-    if out.exists() and any(out.iterdir()):
+    if missing := [p for p in known if parameters[p].default is Parameter.empty and p not in options]:
+        raise InputError(f"import {name}: needs {' and '.join(missing)}; see uniair import --help")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out}: exists already; give another --out, or delete it first")
     unfinished = out.with_name(f".{out.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -75,7 +80,9 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
             reasons = "; ".join(f"{n:,} × {reason}" for reason, n in account.left_out.items()) or "it holds no data"
             raise InputError(f"{source}: nothing to import ({reasons})")
         plain = {k: asdict(v) if isinstance(v, RayTracing) else v for k, v in options.items()}
-        recipe = json.loads(json.dumps({"import": name, "source": Path(source).name, "options": plain}, default=str))
+        recipe = json.loads(
+            json.dumps({"import": name, "source": Path(source).absolute().name, "options": plain}, default=str)
+        )
         licence = READERS[name][1]
         if name == "deepsense":
             manifest = _drives_manifest(unfinished, recipe, licence, account)

@@ -43,6 +43,7 @@ class Store(Sequence[Links]):
         self.manifest = shards.read_manifest(self.folder)
         names: list[str] = []
         where: list[NDArray[np.int64]] = []  # shard, area in it, first and last link, first and last path
+        bounds = [0]  # rows of `where` that each area begins and ends with
         for number, shard in enumerate(self.manifest["shards"]):
             path = self._path(number)
             header = shards.shard_header(path)
@@ -52,21 +53,32 @@ class Store(Sequence[Links]):
                     ends = np.concatenate([[0], np.cumsum(file.get_tensor("paths.counts"), dtype=np.int64)])
             except (SafetensorError, ValueError) as error:
                 raise InputError(f"{path}: broken shard ({error}); make or download it again") from error
-            if len(area) != shard["links"] or (np.diff(area) < 0).any() or len(area) != len(ends) - 1:
-                raise InputError(f"{path}: its links are not sorted by area, or not all there; make it again")
             first = np.searchsorted(area, np.arange(len(header["areas"]) + 1))
+            if len(area) != shard.get("links") or (np.diff(area) < 0).any() or len(area) != len(ends) - 1 or (
+                first[0] != 0 or first[-1] != len(area)
+            ):  # fmt: skip
+                raise InputError(f"{path}: its links are not sorted by area, or not all there; make it again")
             held = np.flatnonzero(np.diff(first))
-            names += [header["areas"][i] for i in held]
+            for i in held:
+                if names and i == held[0] and names[-1] == header["areas"][i]:
+                    bounds[-1] += 1  # an area of many links goes on from the shard before
+                else:
+                    names.append(header["areas"][i])
+                    bounds.append(bounds[-1] + 1)
             rows = [np.full(len(held), number), held, first[held], first[held + 1]]
             where.append(np.column_stack([*rows, ends[first[held]], ends[first[held + 1]]]))
         if not names:
             raise InputError(f"{self.folder}: the data set has no links; trace or import it again")
         self.areas = tuple(names)
-        self._where = np.concatenate(where)
-        self.counts = self._where[:, 3] - self._where[:, 2]
+        self._where, self._bounds = np.concatenate(where), np.array(bounds)
+        self.counts = np.add.reduceat(self._where[:, 3] - self._where[:, 2], self._bounds[:-1])
         self._verified: set[int] = set()
         # a cache of its own for each store, closed with it
         self._open: Callable[[Path], Any] = lru_cache(OPEN_SHARDS)(partial(safe_open, framework="numpy"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # open files do not travel between processes
+        return _reopened, (self.folder, len(self))
 
     def _path(self, shard: int) -> Path:
         return self.folder / Path(self.manifest["shards"][shard]["file"]).name
@@ -88,7 +100,9 @@ class Store(Sequence[Links]):
         """The first so many areas; all where None."""
         some = object.__new__(Store)
         some.__dict__.update(self.__dict__)
-        some.areas, some.counts, some._where = self.areas[:areas], self.counts[:areas], self._where[:areas]
+        some.areas, some.counts = self.areas[:areas], self.counts[:areas]
+        some._bounds = self._bounds[: len(some.areas) + 1]
+        some._where = self._where[: some._bounds[-1]]
         return some
 
     def los_share(self) -> float:
@@ -104,7 +118,13 @@ class Store(Sequence[Links]):
         """All links of one area."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        shard, area, first, last, head, tail = (int(v) for v in self._where[index])
+        index = range(len(self))[index]
+        rows = self._where[self._bounds[index] : self._bounds[index + 1]].tolist()
+        parts = [self._read(self.areas[index], *row) for row in rows]
+        return parts[0] if len(parts) == 1 else Links.concatenate(parts).merged()
+
+    def _read(self, name: str, shard: int, area: int, first: int, last: int, head: int, tail: int) -> Links:
+        """The links of an area in one shard."""
         path = self._path(shard)
         if shard not in self._verified:
             if sha256(path) != self.manifest["shards"][shard]["sha256"]:
@@ -120,7 +140,7 @@ class Store(Sequence[Links]):
         per_path["gain"] = np.ascontiguousarray(per_path["gain"]).view(np.complex64)[:, 0]
         offsets = np.concatenate([[0], np.cumsum(part("paths.counts", first, last), dtype=np.int64)])
         return Links(
-            areas=(self.areas[index],),
+            areas=(name,),
             maps=np.unpackbits(part("maps", area, area + 1), axis=-1, count=header["pixels"]),
             mapped=np.array([area not in header.get("unmapped", [])]),
             sizes=part("sizes", area, area + 1),
@@ -129,3 +149,7 @@ class Store(Sequence[Links]):
             paths=Paths(offsets, **per_path),
             **{name: part(name, first, last) for name in ("bs", "ue", "bearing")},
         ).validate(str(path))
+
+
+def _reopened(folder: Path, areas: int) -> Store:
+    return Store(folder).first(areas)

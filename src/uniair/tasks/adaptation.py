@@ -66,7 +66,7 @@ def path_loss(batch: Batch) -> Tensor:
 def precoder(batch: Batch) -> Tensor:
     """The best precoder of one layer over the whole band, the CSI's first left singular vector: [N, 2·antennas].
 
-    Real parts, then imaginary ones; antenna 0 is real and positive.
+    It maximises |wᴴh| over the subcarriers' h. Real parts, then imaginary ones; antenna 0 is real and positive.
     """
     csi = batch.csi / batch.csi.abs().amax((1, 2), keepdim=True)
     vector = torch.linalg.eigh(csi @ csi.mH)[1][..., -1]  # of the largest eigenvalue

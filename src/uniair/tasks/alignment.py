@@ -10,6 +10,7 @@ from torch import Tensor
 
 from uniair import losses
 from uniair.environment import Batch, Environment
+from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 
 WRONG = ("los", "scale", "map")
@@ -47,8 +48,13 @@ class Alignment:
         """The terms of the loss for one batch; `total` is to be minimised, the rest is for the log.
 
         Call `model` through its `forward`, so that a DDP wrapper may stand in for it.
+
+        Raises:
+            InputError: the areas have no map.
         """
         true = batch.environment
+        if true.map is None:
+            raise InputError("pretraining needs areas with a map, and these have none; give data with buildings")
         known = self.draw_known(true, rng)
         environment, wrong_known, valid = with_wrong(true, known, rng) if self.hypotheses else (true, known, None)
         out = model(batch.csi, environment, wrong_known)

@@ -91,6 +91,7 @@ def train(
     optimizer = torch.optim.AdamW(decay, betas=(0.9, 0.98), eps=1e-6)
     start = load_state(model, optimizer, settings, out)
     log = Log(out / "metrics.jsonl", start) if world.main else None
+    model.log_temperature.requires_grad_(task.learned_temperature)  # DDP waits for the gradient of what is trained
     wrapped: Any = DistributedDataParallel(model) if world.size > 1 else model
     clock, seen, waited = time.perf_counter(), 0, 0.0
     ahead = ThreadPoolExecutor(1)  # makes the next batch while the model works on this one
@@ -135,4 +136,6 @@ def train(
     ahead.shutdown(cancel_futures=True)
     if world.main:
         save_model(model, out)
+    if world.size > 1:
+        torch.distributed.barrier()  # the others may read it now
     return model.eval()
