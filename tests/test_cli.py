@@ -30,6 +30,14 @@ def test_help_answers_at_once_and_names_every_command(capsys: pytest.CaptureFixt
     assert loaded.stdout.endswith("False\n")
 
 
+def test_output_may_be_cut_off() -> None:
+    command = f"{sys.executable} -m uniair.cli doctor | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_teaches_its_use(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from importlib import import_module
 
@@ -69,6 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"uniair {name}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in FULL:
             raise
