@@ -258,10 +258,11 @@ def test_a_dense_drop_is_traced_in_chunks(monkeypatch: pytest.MonkeyPatch) -> No
     bs = np.array([[50.0, 150.0, 6.0], [128.0, 170.0, 6.0]])
     ue = np.array([[190.0, 143.0, 1.5], [128.0, 190.0, 1.5], [90.0, 155.0, 1.5]])
     whole = trace(street(), bs, ue, RayTracing(samples=5000, lookouts=0))
-    monkeypatch.setattr("uniair.propagation.ray_tracing.UE_CHUNK", 2)
-    parts = trace(street(), bs, ue, RayTracing(samples=5000, lookouts=0))
-    for name in ("offsets", *Paths.PER_PATH):
-        assert getattr(whole, name).tobytes() == getattr(parts, name).tobytes()
+    for limit, value in (("UE_CHUNK", 2), ("MOST_TESTS", 2 * 5000 * 3)):  # two UEs at once, then one
+        monkeypatch.setattr(f"uniair.propagation.ray_tracing.{limit}", value)
+        parts = trace(street(), bs, ue, RayTracing(samples=5000, lookouts=0))
+        for name in ("offsets", *Paths.PER_PATH):
+            assert getattr(whole, name).tobytes() == getattr(parts, name).tobytes()
 
 
 def prism(footprint: Polygon, height: float = 12.0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -18,6 +18,7 @@ from uniair.errors import InputError
 from uniair.propagation.paths import DIFFRACTION, REFLECTION, SCATTERING, TRANSMISSION, Paths
 
 UE_CHUNK = 2_000  # UEs traced at once: what bounds the memory of a dense drop
+MOST_TESTS = 60_000_000  # rays × bounces × UEs that the engine's own search keeps in memory at once
 # sionna.rt.Scene; not imported under TYPE_CHECKING, because the command line resolves such imports and would load the
 # tracer before it could say that LLVM is missing
 Scene: TypeAlias = Any
@@ -190,9 +191,12 @@ def trace_scene(
         from uniair.propagation.shared_chains import SharedChains
 
         solver._candidate_generator = SharedChains(config.lookouts)
+    step = UE_CHUNK
+    if not config.lookouts:
+        step = min(step, max(1, MOST_TESTS // (len(bs) * config.samples * max(config.depth, 1))))
     parts = []
-    for start in range(0, len(ue), UE_CHUNK):
-        chunk = ue[start : start + UE_CHUNK]
+    for start in range(0, len(ue), step):
+        chunk = ue[start : start + step]
         for device in (*scene.transmitters, *scene.receivers):
             scene.remove(device)
         for i, position in enumerate(bs):
@@ -217,7 +221,7 @@ def trace_scene(
     paths = Paths.concatenate(parts)  # chunk-major; links are BS-major
     link = np.concatenate(
         [(np.arange(len(bs))[:, None] * len(ue) + start + np.arange(len(part) // len(bs))).ravel()
-         for start, part in zip(range(0, len(ue), UE_CHUNK), parts, strict=True)]
+         for start, part in zip(range(0, len(ue), step), parts, strict=True)]
     )  # fmt: skip
     return paths.select(np.argsort(link))
 
