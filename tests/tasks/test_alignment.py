@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 import uniair
 from uniair.data.links import Links
 from uniair.data.loader import AreaBatches, batch_of, symmetric
 from uniair.losses import contrastive, wrong_hypotheses
-from uniair.tasks.alignment import WRONG, Alignment, indistinguishable, with_wrong
+from uniair.tasks.alignment import WRONG, Alignment, indistinguishable, with_bare, with_wrong
 
 
 def test_contrastive_loss_is_the_mean_of_both_cross_entropies() -> None:
@@ -102,3 +103,36 @@ def test_the_loss_reaches_every_parameter(links: Links) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     silent = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.any()]
     assert not [name for name in silent if "unknown" not in name and "class_token" not in name], silent
+
+
+def test_los_is_also_asked_of_each_map_without_positions(links: Links) -> None:
+    env = batch_of(links).environment
+    n, areas = len(env), len(env.map)
+    known = {name: torch.ones(n, dtype=torch.bool) for name in ("map", "bs", "ue", "los")}
+    known["map"] = env.area != 1  # a map is known to all of its hypotheses or to none
+    wrong, flags, _ = with_wrong(env, known, np.random.default_rng(0))
+    out, told = with_bare(wrong, flags, env)
+    extra = slice(4 * n, None)
+    assert len(out) == 4 * n + 2 * areas
+    assert out.area[extra].tolist() == [a for a in range(areas) for _ in range(2)]
+    assert out.los[extra].tolist() == [0.0, 1.0] * areas
+    assert not told["bs"][extra].any()
+    assert not told["ue"][extra].any()
+    assert told["los"][extra].all()
+    assert told["map"][extra].tolist() == [a != 1 for a in range(areas) for _ in range(2)]
+    first = [int((env.area == a).nonzero()[0]) for a in range(areas)]
+    assert out.size[extra].tolist() == [float(env.size[i]) for i in first for _ in range(2)]
+
+
+def test_each_part_of_the_loss_can_be_left_out(links: Links) -> None:
+    torch.manual_seed(0)
+    model = uniair.build("tiny").train()
+    batch = batch_of(links)
+    whole = Alignment().loss(model, batch, np.random.default_rng(0))
+    bare = Alignment(bare_los=0.0).loss(model, batch, np.random.default_rng(0))
+    assert "bare_los" in whole
+    assert "bare_los" not in bare
+    assert float((whole["total"] - whole["bare_los"]).detach()) == pytest.approx(
+        float(bare["total"].detach()), rel=1e-4
+    )
+    assert "hypotheses" not in Alignment(hypotheses=False).loss(model, batch, np.random.default_rng(0))

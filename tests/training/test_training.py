@@ -115,12 +115,32 @@ def test_a_place_on_both_sides_is_refused(links: Links) -> None:
 
 def test_the_learning_rate_restarts_and_ends_at_zero() -> None:
     config = Optimisation(steps=100, cycles=2, learning_rate=1.0, warmup=0.1)
-    rates = np.array([config.rate(s) for s in range(100)])
+    rates = np.array([config.share(s) for s in range(100)])
     assert rates[0] < 0.2
     assert rates[5] == pytest.approx(1.0)
     assert rates[49] < 0.01
     assert rates[50] < 0.2
     assert rates[55] == pytest.approx(1.0)
+
+
+def test_muon_trains_the_matrices_and_adamw_the_rest() -> None:
+    model = uniair.build("tiny")
+    adamw, muon = QUICK.optimisers(model)
+    parts = [{id(p) for group in optimiser.param_groups for p in group["params"]} for optimiser in (adamw, muon)]
+    assert not parts[0] & parts[1]
+    assert parts[0] | parts[1] == {id(p) for p in model.parameters()}
+    assert id(model.epnn.blocks[0].qkv.weight) in parts[1]
+    assert {id(model.epnn.patches.weight), id(model.log_temperature), id(model.epnn.unknown)} <= parts[0]
+    (only,) = replace(QUICK, matrix_rate=0.0).optimisers(model)  # the paper's
+    assert sum(len(group["params"]) for group in only.param_groups) == len(list(model.parameters()))
+
+
+def test_bfloat16_trains_and_an_unknown_precision_is_refused(links: Links, other_links: Links, tmp_path: Path) -> None:
+    run(links, other_links, tmp_path / "half", replace(QUICK, steps=2, precision="bfloat16"))
+    run(links, other_links, tmp_path / "full", replace(QUICK, steps=2))
+    assert losses(tmp_path / "half") == pytest.approx(losses(tmp_path / "full"), rel=0.02)
+    with pytest.raises(InputError, match="float32 or bfloat16"):
+        replace(QUICK, precision="float8")
 
 
 def test_checkpoints_round_trip_and_refuse_another_preset(tmp_path: Path, links: Links) -> None:
@@ -173,21 +193,6 @@ def test_torchrun_trains_on_several_processes(links: Links, other_links: Links, 
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(losses(tmp_path / "out")) == 4
     load_model(tmp_path / "out")
-
-
-def test_torchrun_trains_the_variants_one_after_the_other(tmp_path: Path) -> None:
-    for name in ("train", "held"):
-        shards.write_shard(tmp_path / name / "links-00000.safetensors", geometric_links(1, 9, 6, place=name))
-        shards.write_manifest(tmp_path / name, {}, "test")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-        "-m", "uniair.cli", "bench", "pretraining", "--train", str(tmp_path / "train"), "--preset", "tiny",
-        "--validation", str(tmp_path / "held"), "--out", str(tmp_path / "out"), "--steps", "3",
-        "--variants", '["full","fixed_temperature"]',
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert set(json.loads((tmp_path / "out/ablation.json").read_text())["figures"]) == {"full", "fixed_temperature"}
 
 
 def test_links_without_a_map_are_refused(links: Links, other_links: Links, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from torch.nn import functional
 
 from uniair.environment import Environment
 from uniair.models.presets import Preset
+from uniair.models.ray_launching import FEATURES, SUBCARRIER_PERIOD, candidates
 from uniair.models.transformer import ResidualAttentionBlock, sinusoidal, sinusoidal_grid
 
 UNKNOWN = ("map", "bs", "ue", "los")
-SUBCARRIER_PERIOD = 299_792_458.0 / 720e3  # metres of path after which the phase between two subcarriers repeats
 OCTAVES = 8
+CHUNK = 512  # hypotheses of a map that go through the blocks together: they fit the cache
 
 
 class EPNN(nn.Module):
@@ -30,7 +31,9 @@ class EPNN(nn.Module):
         side = preset.raster // preset.map_patch
         self.patches = nn.Conv2d(1, preset.width, preset.map_patch, preset.map_patch, bias=False)
         inputs = 8 if preset.positions == "vector" else POSITION_FEATURES
-        self.vector = nn.Linear(inputs + math.prod(preset.corridor), preset.position_tokens * preset.width)
+        inputs += math.prod(preset.corridor) + preset.rays
+        self.vector = nn.Linear(inputs, preset.position_tokens * preset.width)
+        self.paths = CandidatePaths(preset.rays) if preset.rays else None
         self.class_token = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width))
         self.unknown = nn.Parameter(preset.width**-0.5 * torch.randn(len(UNKNOWN), preset.width))
         self.register_buffer("grid", sinusoidal_grid(side, side, preset.width), persistent=False)
@@ -82,10 +85,17 @@ class EPNN(nn.Module):
         ground, x = self.ln_pre(ground), self.ln_pre(x)
         blocks = (*self.blocks, *self.shared)
         if self.preset.attention == "prefix":
-            for i, block in enumerate(blocks):
-                ground, seen = block.prefix(ground) if i + 1 < len(blocks) else (ground, block.keys_values(ground))
-                x = block.after(x, seen)
-            return self._pool(x)
+            seen = []
+            for block in blocks[:-1]:
+                ground, keys_values = block.prefix(ground)
+                seen.append(keys_values)
+            seen.append(blocks[-1].keys_values(ground))
+            parts = []
+            for part in torch.split(x, CHUNK, dim=1):
+                for block, keys_values in zip(blocks, seen, strict=True):
+                    part = block.after(part, keys_values)
+                parts.append(self._pool(part))
+            return torch.cat(parts, dim=1)
         a, length, t, width = x.shape
         m = ground.shape[1]
         joint = torch.cat([x, ground[:, None].expand(a, length, m, width)], dim=2).reshape(a * length, t + m, width)
@@ -114,10 +124,35 @@ class EPNN(nn.Module):
         columns = inputs(environment, known, self.preset.raster)
         if math.prod(self.preset.corridor):
             columns = torch.cat([columns, corridor(environment, known, *self.preset.corridor)], dim=1)
+        if self.paths is not None:
+            columns = torch.cat([columns, self.paths(environment, known)], dim=1)
         tokens = self.vector(columns).view(n, self.preset.position_tokens, -1)
         missing = torch.stack([~known[name] for name in UNKNOWN[1:]], dim=1).to(tokens.dtype)
         tokens = tokens + (missing @ self.unknown[1:])[:, None]
         return torch.cat([self.class_token.expand(n, 1, -1), tokens], dim=1) + self.sequence
+
+
+class CandidatePaths(nn.Module):
+    """The paths that rays find on the map, as a set: each becomes `width` numbers, a hypothesis has their sum."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(FEATURES, width)
+        self.down = nn.Linear(width, width)
+        self.ln = nn.LayerNorm(width)
+
+    def forward(self, environment: Environment, known: dict[str, Tensor]) -> Tensor:
+        """N hypotheses → [N, width]; what no path reaches, or is not known well enough, is one learned vector."""
+        usable = known["map"] & known["bs"] & known["ue"]
+        if environment.map is None or environment.bs is None or environment.ue is None:
+            usable = torch.zeros_like(usable)
+        total = self.up.weight.new_zeros(len(usable), len(self.down.weight))
+        if usable.any():
+            found = candidates(environment, usable)
+            each = self.down(functional.gelu(self.up(found.features())))
+            total = each.new_zeros(found.distinct + 1, each.shape[1]).index_add(0, found.owner, each)[found.of]
+        out: Tensor = self.ln(total)
+        return out
 
 
 def edges(maps: Tensor, raster: int) -> Tensor:

@@ -26,6 +26,7 @@ class Preset:
         positions: `vector` feeds paper 1's 8 numbers; `features` adds Fourier features of the coordinates and the delay
             and direction of the straight line from BS to UE.
         corridor: points along and across the corridor from BS to UE whose occupancy joins the features; (0, 0): none.
+        rays: numbers that the candidate paths of rays launched over the map join the features with; 0: none.
         position_tokens: tokens that positions and corridor become.
         pool: what becomes the representation: the `class` token (paper 1), or the `mean` of all tokens but the map's,
             which leaves the start of training several times sooner.
@@ -49,6 +50,7 @@ class Preset:
     map_patch: int = 32
     positions: str = "vector"
     corridor: tuple[int, int] = (0, 0)
+    rays: int = 0
     position_tokens: int = 64
     pool: str = "class"
     attention: str = "joint"
@@ -80,14 +82,14 @@ PRESETS = {
     # trains on two CPU cores in an hour or two
     "small": Preset(
         "small", width=128, heads=4, blocks=4, shared=2, crnn_blocks=3, csi_domain="angle_delay", csi_patch=(8, 8),
-        crnn_patch=(8, 16), raster=96, map_patch=8, positions="features", corridor=(32, 16), position_tokens=4,
-        pool="mean", attention="prefix",
+        crnn_patch=(8, 16), raster=96, map_patch=12, positions="features", corridor=(32, 16), rays=256,
+        position_tokens=4, pool="mean", attention="prefix",
     ),
     # for tests
     "tiny": Preset(
         "tiny", width=32, heads=2, blocks=2, shared=1, crnn_blocks=1, embedding=32, csi_domain="angle_delay",
         csi_patch=(8, 8), crnn_patch=(8, 8), raster=32, map_patch=8, positions="features", corridor=(16, 8),
-        position_tokens=2, pool="mean", attention="prefix",
+        rays=64, position_tokens=2, pool="mean", attention="prefix",
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.cfenn import CFENN, Normalisation
-from uniair.models.crnn import CRNN
+from uniair.models.crnn import CELL, CRNN
 from uniair.models.epnn import EPNN
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, initialise
@@ -52,11 +52,11 @@ class UniversalModel(nn.Module):
 
         Returns:
             channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature;
-            in the angle-delay domain where (log-probability) and power (its target) [N, antennas · subcarriers].
+            in the angle-delay domain where (log-probability) and power (its target) [N, cells].
         """
         csi = self.normalisation(csi)
         channel = self.channel_embedding(csi)
-        reconstruction, where = self.crnn(channel, self.normalisation)
+        reconstruction, where = self.crnn(channel)
         out = {
             "channel": channel,
             "environment": self.environment_embedding(environment, known),
@@ -65,17 +65,17 @@ class UniversalModel(nn.Module):
             "temperature": self.log_temperature.exp(),
         }
         if where is not None:
-            power = self.normalisation.angle_delay(csi).abs().square().flatten(1)
+            power = functional.avg_pool2d(self.normalisation.angle_delay(csi).abs().square(), CELL).flatten(1)
             out |= {"where": where, "power": power / power.sum(1, keepdim=True)}
         return out
 
     def channel_embedding(self, csi: Tensor) -> Tensor:
         """Normalised CSI → unit-norm [N, E]."""
-        return functional.normalize(self.project_channel(self.cfenn(csi, self.normalisation)), dim=-1)
+        return functional.normalize(self.project_channel(self.cfenn(csi, self.normalisation)).float(), dim=-1)
 
     def environment_embedding(self, environment: Environment, known: dict[str, Tensor] | None = None) -> Tensor:
         """Checked tensors → unit-norm [N, E]."""
-        return functional.normalize(self.project_environment(self.epnn(environment, known)), dim=-1)
+        return functional.normalize(self.project_environment(self.epnn(environment, known)).float(), dim=-1)
 
     @property
     def device(self) -> torch.device:
@@ -131,7 +131,7 @@ class UniversalModel(nn.Module):
         checked = environment.tensors()
         order = torch.argsort(checked.area, stable=True)  # the hypotheses of one map go through together
         parts = []
-        for index in torch.split(order, 8 * BATCH if self.preset.attention == "prefix" else BATCH // 4):
+        for index in torch.split(order, 64 * BATCH if self.preset.attention == "prefix" else BATCH // 4):
             part = checked.select(index)
             used, area = torch.unique(part.area, return_inverse=True)
             maps = None if part.map is None else part.map[used].to(self.device)
@@ -154,7 +154,7 @@ class UniversalModel(nn.Module):
             raise InputError(
                 f"embedding has shape {tuple(z.shape)} or NaN, expected finite [N, {self.preset.embedding}]"
             )
-        return torch.cat([self.crnn(part, self.normalisation)[0] for part in torch.split(z, BATCH)])
+        return torch.cat([self.crnn(part)[0] for part in torch.split(z, BATCH)])
 
     @torch.inference_mode()
     def normalise_channel(self, csi: Any) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from uniair import losses
 from uniair.environment import Batch, Environment
@@ -22,6 +23,7 @@ class Alignment:
 
     Attributes:
         hypotheses: add explicit wrong hypotheses (LOS flipped, scale changed, map shifted) to the loss.
+        bare_los: weight of telling LOS from NLOS by the map alone, without positions; 0: not asked.
         same_area_negatives: let links of the same area be each other's negatives.
         learned_temperature: else it stays at its start, 0.07.
         reconstruction_weight: of eq. 11 in eq. 12.
@@ -34,6 +36,7 @@ class Alignment:
     """
 
     hypotheses: bool = True
+    bare_los: float = 1.0
     same_area_negatives: bool = True
     learned_temperature: bool = True
     reconstruction_weight: float = 1.0
@@ -56,8 +59,11 @@ class Alignment:
         if true.map is None:
             raise InputError("pretraining needs areas with a map, and these have none; give data with buildings")
         known = self.draw_known(true, rng)
-        environment, wrong_known, valid = with_wrong(true, known, rng) if self.hypotheses else (true, known, None)
-        out = model(batch.csi, environment, wrong_known)
+        environment, told, valid = with_wrong(true, known, rng) if self.hypotheses else (true, known, None)
+        asked = len(environment)
+        if self.bare_los:
+            environment, told = with_bare(environment, told, true)
+        out = model(batch.csi, environment, told)
         n = len(batch.csi)
         temperature = out["temperature"] if self.learned_temperature else out["temperature"].detach()
         similarity = out["channel"] @ out["environment"][:n].mT
@@ -73,9 +79,14 @@ class Alignment:
             terms["profile"] = losses.power_profile(out["where"], out["power"])
             terms["total"] = terms["total"] + self.profile_weight * terms["profile"]
         if valid is not None:
-            wrong = (out["channel"].repeat(len(WRONG), 1) * out["environment"][n:]).sum(-1).view(len(WRONG), n)
+            wrong = (out["channel"].repeat(len(WRONG), 1) * out["environment"][n:asked]).sum(-1).view(len(WRONG), n)
             terms["hypotheses"] = losses.wrong_hypotheses(similarity.diagonal(), wrong, temperature, valid)
             terms["total"] = terms["total"] + terms["hypotheses"]
+        if self.bare_los:
+            either = out["environment"][asked:].view(-1, 2, out["channel"].shape[1])[true.area]
+            both = (either @ out["channel"][..., None])[..., 0]
+            terms["bare_los"] = functional.cross_entropy(both / temperature, true.los.long())
+            terms["total"] = terms["total"] + self.bare_los * terms["bare_los"]
         terms["temperature"] = temperature.detach()
         terms["top1"] = (similarity.argmax(1) == torch.arange(n, device=similarity.device)).float().mean()
         return terms
@@ -122,6 +133,33 @@ def with_wrong(
     )
     valid = torch.stack([known["los"], torch.ones_like(known["los"]), known["map"]])
     return environment, {name: flag.repeat(4) for name, flag in known.items()}, valid
+
+
+def with_bare(
+    environment: Environment, known: dict[str, Tensor], true: Environment
+) -> tuple[Environment, dict[str, Tensor]]:
+    """Adds NLOS and LOS of each true map with no position told: 2 · areas hypotheses more.
+
+    An area's links share these two, so they cost next to nothing.
+
+    Args:
+        environment, known: hypotheses of which the first are the true ones.
+    """
+    device, areas = environment.area.device, len(true.map)
+    area = torch.arange(areas, device=device).repeat_interleave(2)
+    nowhere = torch.zeros(len(area), 3, device=device)
+    size = true.size.new_zeros(areas).scatter(0, true.area, true.size)
+    seen = torch.zeros(areas, dtype=torch.bool, device=device).scatter(0, true.area, known["map"][: len(true)])[area]
+    extra = Environment(
+        map=environment.map, bs=nowhere, ue=nowhere, los=torch.tensor([0.0, 1.0], device=device).repeat(areas),
+        size=size[area], area=area,
+    )  # fmt: skip
+    told = {"map": seen, "bs": torch.zeros_like(seen), "ue": torch.zeros_like(seen), "los": torch.ones_like(seen)}
+    joined = {
+        name: torch.cat([getattr(environment, name), getattr(extra, name)])
+        for name in ("bs", "ue", "los", "size", "area")
+    }
+    return Environment(map=environment.map, **joined), {name: torch.cat([known[name], told[name]]) for name in told}
 
 
 def indistinguishable(environment: Environment, known: dict[str, Tensor]) -> Tensor:

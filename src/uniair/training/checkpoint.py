@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: truncated or not a safetensors file ({error}); copy or train it again") from error
 
 
-def save_state(model: UniversalModel, optimizer: torch.optim.Optimizer, step: int, settings: Any, out: Path) -> None:
+def save_state(
+    model: UniversalModel, optimisers: Sequence[torch.optim.Optimizer], step: int, settings: Any, out: Path
+) -> None:
     """Everything that resuming needs, as folder `out/step-N`; older ones go once it is whole."""
     final, part = out / f"step-{step:07d}", out / ".step.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -103,7 +106,8 @@ def save_state(model: UniversalModel, optimizer: torch.optim.Optimizer, step: in
     names = {p: name for name, p in unique(model).items()}
     moments = {
         f"{names[p]}/{key}": value.detach().cpu().contiguous()
-        for p, state in optimizer.state.items()
+        for optimiser in optimisers
+        for p, state in optimiser.state.items()
         for key, value in state.items()
     }
     save_file(moments, part / "optimizer.safetensors")
@@ -114,7 +118,7 @@ def save_state(model: UniversalModel, optimizer: torch.optim.Optimizer, step: in
         shutil.rmtree(old)
 
 
-def load_state(model: UniversalModel, optimizer: torch.optim.Optimizer, settings: Any, out: Path) -> int:
+def load_state(model: UniversalModel, optimisers: Sequence[torch.optim.Optimizer], settings: Any, out: Path) -> int:
     """Restores the newest state in `out`; returns its step, or 0 where there is none.
 
     Raises:
@@ -130,10 +134,16 @@ def load_state(model: UniversalModel, optimizer: torch.optim.Optimizer, settings
         raise InputError(f"{out}: holds a run with other settings ({', '.join(changed)}); give another --out")
     load_weights(model, folder / WEIGHTS)
     moments = read_tensors(folder / "optimizer.safetensors")
-    for name, parameter in unique(model).items():
-        optimizer.state[parameter] = {
-            key.rsplit("/", 1)[1]: value if key.endswith("/step") else value.to(parameter.device)
-            for key, value in moments.items()
-            if key.rsplit("/", 1)[0] == name
-        }
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        name, part = key.rsplit("/", 1)
+        found.setdefault(name, {})[part] = value
+    names = {p: name for name, p in unique(model).items()}
+    for optimiser in optimisers:
+        for parameter in (p for group in optimiser.param_groups for p in group["params"]):
+            if parameter in names and names[parameter] in found:
+                optimiser.state[parameter] = {
+                    part: value if part == "step" else value.to(parameter.device)
+                    for part, value in found[names[parameter]].items()
+                }
     return int(state["step"])

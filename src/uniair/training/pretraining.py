@@ -38,7 +38,7 @@ class Batches:
         augment: turn and mirror each area at random (8 symmetries).
     """
 
-    areas: int = 8
+    areas: int = 6
     links_per_area: int = 32
     augment: bool = True
 

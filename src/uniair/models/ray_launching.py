@@ -1,0 +1,277 @@
+"""Rays launched over the map: which paths may join a base station and a user, before anything is learned.
+
+A two-dimensional shooting-and-bouncing-rays pass on the occupancy raster. It is coarse: walls are pixels, heights enter
+the path length alone, and nothing has an amplitude. EPNN learns what each candidate is worth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from uniair.environment import Environment
+
+GRID = 256  # pixels a side that rays are launched on
+RAYS = 256
+DEPTH = 3  # interactions, of which one may be a diffraction
+CORNERS = 16  # of each kind: seen by the base station, and seen in a wall
+FAN = 24  # rays that leave a corner
+FAN_ANGLES = (-0.35, 2.1)  # rad from the ray that passes the corner, towards its shadow
+LEAST_JUMP = 4.0  # pixels between the ends of two neighbouring rays with a corner between them
+MARCH = 40  # steps of a ray; one that has not met a wall by then ends there
+CHUNK = 1024  # users that are looked at together
+LEVELS = 5  # a step is up to 2^(LEVELS − 1) pixels
+SUBCARRIER_PERIOD = 299_792_458.0 / 720e3  # metres of path after which the phase between two subcarriers repeats
+SINE_OCTAVES, LENGTH_OCTAVES = 5, 7
+KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")  # reflections and a diffraction, in order
+FEATURES = 2 * SINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
+
+
+class Segments(NamedTuple):
+    """Straight pieces of the rays of B base stations, S each; lengths in pixels.
+
+    Attributes:
+        direction: [B, S, 2] unit vectors.
+        along, aside: [B, S] scalar and cross product of start and direction, from which a point's place is found.
+        length: [B, S]; −1 where there is no such piece.
+        before: [B, S] length of the path up to its start.
+        behind: [B, S] of that, what lies since the rays left one point.
+        sine: [B, S] cosine between the departure and the array's axis.
+        turn: [B, S] angle of a diffraction, rad; 0 where there is none.
+        kind: [S] which of `KINDS`.
+        width: [S] rad between neighbouring rays.
+    """
+
+    direction: Tensor
+    along: Tensor
+    aside: Tensor
+    length: Tensor
+    before: Tensor
+    behind: Tensor
+    sine: Tensor
+    turn: Tensor
+    kind: Tensor
+    width: Tensor
+
+
+class Terrain:
+    """Maps as rays see them: how far one may step from a pixel, and which way a wall faces."""
+
+    def __init__(self, maps: Tensor) -> None:
+        built = (functional.interpolate(maps[:, None].float(), size=(GRID, GRID), mode="area") >= 0.5).float()
+        step = torch.where(built > 0, 0.0, 0.7)
+        for level in range(LEVELS):
+            cell = 2**level
+            near = functional.max_pool2d(functional.max_pool2d(built, cell), 3, stride=1, padding=1)
+            free = functional.interpolate(near, scale_factor=float(cell), mode="nearest") == 0
+            step = torch.where(free, float(cell), step)
+        self.side = GRID + 2
+        self.step = functional.pad(step[:, 0], (1, 1, 1, 1), value=-1.0).flatten()
+        blurred = built
+        for _ in range(2):
+            blurred = functional.avg_pool2d(blurred, 5, stride=1, padding=2, count_include_pad=False)
+        around = functional.pad(blurred, (2, 2, 2, 2), mode="replicate")[:, 0]
+        slope = torch.stack(
+            [around[:, 1:-1, :-2] - around[:, 1:-1, 2:], around[:, :-2, 1:-1] - around[:, 2:, 1:-1]], -1
+        )
+        self.normal = functional.normalize(slope.reshape(-1, 2), dim=-1)
+
+    def pixel(self, base: Tensor, place: Tensor) -> Tensor:
+        """Flat index of the pixel of `place` [..., 2]; what lies beyond the map is on its rim."""
+        column, row = (place + 1).clamp(0, self.side - 1).int().unbind(-1)
+        return base + row * self.side + column
+
+    def march(self, base: Tensor, start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rays [B, N, 2] until they meet a wall: length [B, N], whether they did, and the wall's normal [B, N, 2]."""
+        place, length = start, start.new_zeros(start.shape[:-1])
+        for _ in range(MARCH):
+            step = self.step[self.pixel(base, place)].clamp_min(0)
+            length = length + step
+            place = start + length[..., None] * direction
+        at = self.pixel(base, place)
+        return length, self.step[at] == 0, self.normal[at]
+
+
+class Rays(NamedTuple):
+    """B × N rays between two walls: start and direction [B, N, 2], the rest [B, N], as in `Segments`."""
+
+    start: Tensor
+    direction: Tensor
+    before: Tensor
+    behind: Tensor
+    sine: Tensor
+    turn: Tensor
+    alive: Tensor
+
+    def flown(self, length: Tensor, kind: str, width: float) -> Segments:
+        """The pieces that the rays draw until they meet a wall after `length`."""
+        along = (self.start * self.direction).sum(-1)
+        aside = self.start[..., 0] * self.direction[..., 1] - self.start[..., 1] * self.direction[..., 0]
+        every = torch.ones_like(length[0])
+        return Segments(
+            self.direction, along, aside, torch.where(self.alive, length, -1.0), self.before, self.behind, self.sine,
+            self.turn, (KINDS.index(kind) * every).long(), width * every,
+        )  # fmt: skip
+
+    def reflected(self, length: Tensor, hit: Tensor, normal: Tensor) -> Rays:
+        """The rays after the walls that they met."""
+        along = (self.direction * normal).sum(-1, keepdim=True)
+        return self._replace(
+            start=self.start + (length - 0.7)[..., None] * self.direction + 0.5 * normal,
+            direction=torch.where(along < 0, self.direction - 2 * along * normal, -self.direction),
+            before=self.before + length, behind=self.behind + length, alive=self.alive & hit,
+        )  # fmt: skip
+
+    def diffracted(self, length: Tensor, hit: Tensor) -> Rays:
+        """Fans [B, CORNERS · FAN] from the corners that the rays [B, RAYS], met walls after `length`, pass.
+
+        A corner is where neighbouring rays that left the same wall the same way end at very different distances.
+        """
+        beside = Rays(*(values.roll(-1, 1) for values in self))
+        beyond = length.roll(-1, 1)
+        together = self.alive & beside.alive & ((self.start - beside.start).norm(dim=-1) < 6)
+        together &= (self.direction * beside.direction).sum(-1) > 0.98
+        stopped = torch.where(length < beyond, hit, hit.roll(-1, 1))
+        jump = torch.where(together & stopped, (length - beyond).abs(), 0.0)
+        jump, first = torch.where(jump > LEAST_JUMP, jump, 0.0).topk(CORNERS, dim=1)
+        second = (first + 1) % RAYS
+        swap = (length < beyond).gather(1, first)
+        near, far = torch.where(swap, first, second), torch.where(swap, second, first)
+
+        def at(values: Tensor, ray: Tensor) -> Tensor:
+            return values.gather(1, ray[..., None].expand(-1, -1, 2) if values.ndim == 3 else ray)
+
+        def fanned(values: Tensor) -> Tensor:
+            return values.repeat_interleave(FAN, dim=1)
+
+        passing, stopping, reach = at(self.direction, far), at(self.direction, near), at(length, near)
+        corner = at(self.start, far) + (reach + 1)[..., None] * passing
+        shadow = torch.sign(passing[..., 0] * stopping[..., 1] - passing[..., 1] * stopping[..., 0])
+        turn = torch.linspace(*FAN_ANGLES, FAN, device=length.device).repeat(CORNERS).expand(len(length), -1)
+        angle = fanned(torch.atan2(passing[..., 1], passing[..., 0])) + fanned(shadow) * turn
+        return Rays(
+            fanned(corner), torch.stack([angle.cos(), angle.sin()], -1), fanned(at(self.before, far) + reach),
+            torch.zeros_like(turn), fanned(at(self.sine, far)), turn, fanned(jump > 0),
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def launch(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
+    """Rays of B base stations, reflected and diffracted in each of the `KINDS` of ways.
+
+    Args:
+        maps: occupancy [A, H, W].
+        area: int64 [B] the map of each.
+        bs: [B, 2] position in pixels of a `GRID` × `GRID` map.
+    """
+    terrain = Terrain(maps)
+    count = len(area)
+    base = (area * terrain.side**2)[:, None]
+    azimuth = (torch.arange(RAYS, device=bs.device) + 0.5) * (2 * math.pi / RAYS)
+    direction = torch.stack([azimuth.cos(), azimuth.sin()], -1).expand(count, -1, -1)
+    none = bs.new_zeros(count, RAYS)
+    # a base station on a wall's pixel gets off it
+    rays = Rays(bs[:, None] + direction, direction, none + 1, none + 1, direction[..., 0], none, none == 0)
+    pieces = []
+    for reflections in range(DEPTH + 1):
+        length, hit, normal = terrain.march(base, rays.start, rays.direction)
+        pieces.append(rays.flown(length, "R" * reflections, 2 * math.pi / RAYS))
+        if reflections == DEPTH:
+            break
+        fan = rays.diffracted(length, hit)
+        for after in range(DEPTH - reflections):
+            reach, met, facing = terrain.march(base, fan.start, fan.direction)
+            kind = "R" * reflections + "D" + "R" * after
+            pieces.append(fan.flown(reach, kind, (FAN_ANGLES[1] - FAN_ANGLES[0]) / FAN))
+            fan = fan.reflected(reach, met, facing)
+        rays = rays.reflected(length, hit, normal)
+    joined = [torch.cat(part, dim=int(part[0].ndim > 1)) for part in zip(*pieces, strict=True)]
+    drawn = (joined[Segments._fields.index("length")] > 0).any(0)
+    return Segments(*(part[:, drawn] if part.ndim > 1 else part[drawn] for part in joined))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate paths of distinct hypotheses: those that differ in LOS alone share theirs.
+
+    Attributes:
+        length: [P] m.
+        sine: [P] cosine between the departure and the array's axis.
+        kind: int64 [P] which of `KINDS`.
+        turn: [P] angle of the diffraction, rad; 0 where there is none.
+        closeness: [P] 1 where the ray meets the user, towards 0 where it is as far off as its neighbour.
+        owner: int64 [P] which of the U distinct hypotheses it belongs to.
+        of: int64 [N] the distinct hypothesis of each; U, which owns none, where the map or a position is unknown.
+        distinct: U.
+    """
+
+    length: Tensor
+    sine: Tensor
+    kind: Tensor
+    turn: Tensor
+    closeness: Tensor
+    owner: Tensor
+    of: Tensor
+    distinct: int
+
+    def features(self) -> Tensor:
+        """What EPNN reads of each path, its delay and direction as the phases that they turn: [P, FEATURES]."""
+        sine_octaves = 2.0 ** torch.arange(SINE_OCTAVES, device=self.sine.device)
+        length_octaves = 2.0 ** torch.arange(LENGTH_OCTAVES, device=self.sine.device)
+        phases = torch.cat([
+            math.pi * self.sine[:, None] * sine_octaves,
+            2 * math.pi / SUBCARRIER_PERIOD * self.length[:, None] * length_octaves,
+        ], dim=1)  # fmt: skip
+        plain = [self.closeness, self.length.log() / 5, self.sine, self.turn, (self.turn / 2).sin()]
+        kinds = functional.one_hot(self.kind, len(KINDS))
+        return torch.cat([phases.sin(), phases.cos(), kinds, torch.stack(plain, dim=1)], dim=1)
+
+
+@torch.no_grad()
+def candidates(environment: Environment, usable: Tensor) -> Candidates:
+    """Paths that may join BS and UE of N hypotheses, found by rays over the map.
+
+    Args:
+        usable: bool [N] where map and both positions are known.
+    """
+    index = usable.nonzero()[:, 0]
+    area, size, bs, ue = (getattr(environment, name)[index] for name in ("area", "size", "bs", "ue"))
+    rows = torch.cat([area[:, None].float(), size[:, None], bs, ue], dim=1)
+    rows, where = torch.unique(rows, dim=0, return_inverse=True)
+    of = torch.full_like(environment.area, len(rows))
+    of[index] = where
+    area, size, bs, ue = rows[:, 0].long(), rows[:, 1], rows[:, 2:5], rows[:, 5:]
+    pixel = (size / GRID)[:, None]
+    rise = bs[:, 2] - ue[:, 2]
+    bs, ue = bs[:, :2] / pixel, ue[:, :2] / pixel
+    stations = torch.cat([area[:, None].float(), (bs * 16).round()], dim=1)
+    stations, which = torch.unique(stations, dim=0, return_inverse=True)
+    used, local = torch.unique(stations[:, 0].long(), return_inverse=True)
+    rays = launch(environment.map[used], local, stations[:, 1:] / 16)
+    parts = [_meet(rays, which[i : i + CHUNK], ue[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+    n = torch.cat([part[0] + i * CHUNK for i, part in enumerate(parts)])
+    s, t, q, spread = (torch.cat([part[k] for part in parts]) for k in range(1, 5))
+    which, kind = which[n], rays.kind[s]
+    straight = torch.tensor([name.endswith("D") for name in KINDS], device=kind.device)
+    # a corner sends to every point behind it: the straight line from it counts, not the ray that came near
+    reach = torch.where(straight[kind], torch.hypot(t, q), t)
+    flat = (rays.before[which, s] + reach) * pixel[n, 0]
+    length = torch.hypot(flat, rise[n]).clamp_min(0.1)
+    sine = rays.sine[which, s] * flat / length
+    return Candidates(length, sine, kind, rays.turn[which, s], 1 - q.abs() / spread, n, of, len(rows))
+
+
+def _meet(rays: Segments, which: Tensor, ue: Tensor) -> tuple[Tensor, ...]:
+    """Pieces that come near users [N, 2] of base stations [N]: user, piece, way along it, way off it, their spread."""
+    forward_x, forward_y = rays.direction[..., 0][which], rays.direction[..., 1][which]
+    t = ue[:, :1] * forward_x + ue[:, 1:] * forward_y - rays.along[which]
+    q = ue[:, :1] * forward_y - ue[:, 1:] * forward_x - rays.aside[which]
+    # rays of one source drift apart from where they left it: the base station, or the corner
+    spread = (t + rays.behind[which]) * rays.width + 0.7
+    n, s = ((q.abs() < spread) & (t > 0) & (t <= rays.length[which] + 0.5)).nonzero(as_tuple=True)
+    return n, s, t[n, s], q[n, s], spread[n, s]
