@@ -97,6 +97,13 @@ def test_the_command_trains_an_area_and_keeps_its_head(
     assert len(list((tmp_path / "heads").glob("*.safetensors"))) == 2
     kept = json.loads((tmp_path / "heads/figures-los-channel.json").read_text())
     assert kept == result
+    head = sorted((tmp_path / "heads").glob("*.safetensors"))[0]
+    again = ["adapt", str(tmp_path / "links"), "--task", "los", "--head", str(head), "--json"]
+    assert main(again) == 0  # loaded onto the model and measured on every link
+    measured = next(iter(json.loads(capsys.readouterr().out.splitlines()[-1])["areas"].values()))
+    assert measured["accuracy"] > measured["majority"] - 0.05
+    assert main(["adapt", str(tmp_path / "links"), "--task", "beam", "--head", str(head)]) == 2
+    assert "a head for los" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -108,6 +115,7 @@ def test_the_command_trains_an_area_and_keeps_its_head(
         (["--task", "los", "--labels", "1"], "of one class"),
         (["--split", "time"], "random or blocks"),
         (["--seeds", "0"], "at least 1"),
+        (["--head", "no.safetensors"], "no.safetensors"),
     ],
 )
 def test_bad_input_is_one_line(

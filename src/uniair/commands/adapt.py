@@ -1,10 +1,12 @@
 """Train a light head on the frozen model: position, LOS, beam, path loss or precoder, in seconds an area (TOFT).
 
 LINKS is a folder of links, best a dense one (recipes/trace-dense.yaml). Each area gets a head of its own, learned from
-a part of its links and measured on the rest. A head is a file of some kB, kept in --out.
+a part of its links and measured on the rest. A head is a file of some kB, kept in --out. With --head, that head is
+loaded onto the model and measured on every link instead; nothing is trained.
 
 Example:
   uniair adapt runs/dense --task beam --out runs/heads
+  uniair adapt runs/other --task beam --head runs/heads/PLACE-0-beam-channel-0.safetensors
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 import uniair
+from uniair.data.loader import batch_of
 from uniair.data.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
+from uniair.models.universal import UniversalModel
 from uniair.tasks.adaptation import TASKS, HeadTraining
-from uniair.training.heads import Adaptation, adapt, save_head
+from uniair.training.heads import Adaptation, adapt, embed, load_head, measure, save_head
 
 LEAST_LINKS = 20
 
@@ -31,7 +35,8 @@ LEAST_LINKS = 20
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("links", type=str, help="links folder")
-    parser.add_argument("--out", type=str, required=True, help="folder for the heads and figures-TASK-INPUTS.json")
+    parser.add_argument("--out", type=str | None, default=None, help="folder for heads and figures-TASK-INPUTS.json")
+    parser.add_argument("--head", type=str | None, default=None, help="measure this head instead of training any")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
     parser.add_argument("--seeds", type=int, default=1, help="runs an area; the spread of the figures is over them")
@@ -42,9 +47,14 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Trains, measures and prints the table."""
     chosen = Adaptation(**{name: options[name] for name in Adaptation.__dataclass_fields__})
-    model, store, out = uniair.load(options.model), Store(options.links).first(options.areas), Path(options.out)
+    model, store = uniair.load(options.model), Store(options.links).first(options.areas)
+    if options.head is not None:
+        return _measure(model, store, chosen.task, Path(options.head))
+    if options.out is None:
+        raise InputError("give --out, a folder for the heads, or --head, a head to measure")
     if options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}: give at least 1")
+    out = Path(options.out)
     areas = np.flatnonzero(store.counts >= LEAST_LINKS).tolist()
     if not areas:
         raise InputError(f"{options.links}: no area has {LEAST_LINKS} links; heads are learned area by area")
@@ -75,3 +85,18 @@ def run(options: Any) -> dict[str, Any]:
     }  # fmt: skip
     write_text(out / f"figures-{chosen.task}-{chosen.reads}.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _measure(model: UniversalModel, store: Store, task: str, path: Path) -> dict[str, Any]:
+    head, inputs = load_head(path, model, task)
+    rows = {}
+    for name, links in tqdm(zip(store.areas, store, strict=True), total=len(store), unit="area", disable=None):
+        if len(links):
+            batch = batch_of(links)
+            rows[name] = measure(TASKS[task], head, embed(model, batch, inputs), batch)
+    keys = list(next(iter(rows.values()), {}))
+    print(f"{TASKS[task].about}, from {inputs}, {path.name}: every link")
+    print(f"{'area':28}" + "".join(f"{key:>14}" for key in keys))
+    for name, figures in rows.items():
+        print(f"{name:28}" + "".join(f"{figures[key]:14.3f}" for key in keys))
+    return {"task": task, "inputs": inputs, "head": str(path), "areas": rows}
