@@ -76,3 +76,42 @@ def test_position_likelihood_is_a_distribution_over_open_ground(model: Universal
         zero_shot.position_likelihood(model, batch.csi[:1], links.maps[0], links.bs[0], size, step=-1.0)
     with pytest.raises(InputError, match="built over"):
         zero_shot.position_likelihood(model, batch.csi[:1], np.ones((64, 64)), links.bs[0], size)
+
+
+def test_log_likelihoods_of_two_stations_add_up_and_candidates_are_shared(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    place = (links.maps[0], links.bs[0], float(links.sizes[0]), 6.0)
+    grid, log = zero_shot.position_log_likelihood(model, batch.csi[:2], *place)
+    _, p = zero_shot.position_likelihood(model, batch.csi[:2], *place)
+    torch.testing.assert_close(torch.softmax(log.flatten(1), 1).view_as(p), p)
+    assert torch.isneginf(log[:, p[0] == 0]).all()
+    # one CSI at one cell by hand
+    row, column = np.argwhere(np.isfinite(log[1].numpy()))[7]
+    at = np.array([[grid[column], grid[row], 1.5]] * 2, dtype=np.float32)
+    size = np.full(2, links.sizes[0])
+    env = Environment(map=links.maps[:1], bs=links.bs[[0, 0]], ue=at, los=np.array([0, 1]), size=size)
+    cosine = zero_shot.similarity(model, batch.csi[1:2], env)
+    torch.testing.assert_close(
+        torch.logsumexp(cosine / model.temperature, 1)[0], log[1, row, column], atol=1e-4, rtol=1e-5
+    )
+
+
+def test_a_coarse_first_pass_changes_little_and_asks_everything_where_all_is_likely(
+    model: UniversalModel, links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of(links)
+    place = (links.maps[0], links.bs[0], float(links.sizes[0]), 3.0)
+    z = model.encode_channel(batch.csi[:1])
+    _, exact = zero_shot.position_log_likelihood(model, z, *place)
+    monkeypatch.setattr(zero_shot, "MARGIN", 1e9)
+    _, all_asked = zero_shot.position_log_likelihood(model, z, *place, coarse=12.0)
+    torch.testing.assert_close(all_asked, exact, atol=1e-4, rtol=1e-5)
+    monkeypatch.setattr(zero_shot, "MARGIN", 1e-3)
+    asked = []
+    encode = model.encode_environment
+    monkeypatch.setattr(model, "encode_environment", lambda env: asked.append(len(env)) or encode(env))
+    _, quick = zero_shot.position_log_likelihood(model, z, *place, coarse=12.0)
+    assert sum(asked) < 0.5 * 2 * torch.isfinite(exact).sum()
+    assert (torch.isfinite(quick) == torch.isfinite(exact)).all()
+    with pytest.raises(InputError, match="coarse"):
+        zero_shot.position_log_likelihood(model, z, *place, coarse=1.0)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
-from scipy import ndimage
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
+from uniair.benchmark.embedding_space import draw_pairs, flattened
+from uniair.benchmark.map_shift import move_building, near_building
+from uniair.benchmark.matching import draw_similarity, histogram
 from uniair.benchmark.page import BS, CHANNEL, GROUND, UE, draw_map, png, table, write_page
 from uniair.benchmark.suites import ZeroShotResult
 from uniair.data.links import Links
@@ -89,19 +89,13 @@ def _similarity(model: UniversalModel, area: Links) -> Drawing:
     left.scatter(*area.bs[:, :2].T, s=90, color=BS, marker="^", label="BS")
     left.legend(loc="upper right")
     left.set_title(area.areas[0])
-    image = right.imshow(similarity.cpu().numpy(), cmap="magma", interpolation="nearest")
-    drawing.colorbar(image, ax=right, label="cosine similarity")
-    right.set(xlabel="environment", ylabel="channel")
+    draw_similarity(drawing, right, similarity.cpu().numpy())
     return drawing
 
 
 def _histogram(result: ZeroShotResult) -> Drawing:
     drawing = Drawing(figsize=(7, 3))
-    axes = drawing.subplots()
-    axes.hist(result.area_accuracy, bins=np.linspace(0, 1, 11).tolist(), color=UE, edgecolor="white")
-    axes.set(xlabel="matching accuracy in an area", ylabel="areas", xlim=(0, 1))
-    axes.axvline(result.figures["top1"].reference or 0, color=BS, linestyle="--", label="chance")
-    axes.legend()
+    histogram(drawing.subplots(), {"all": result.area_accuracy.tolist()}, result.figures["top1"].reference or 0)
     return drawing
 
 
@@ -132,25 +126,15 @@ def _multi_user(model: UniversalModel, area: Links, rng: np.random.Generator) ->
     return drawing
 
 
-def move_building(
-    occupancy: NDArray[np.uint8], building: NDArray[np.bool_], shift: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """The map with one building moved by (rows, columns) pixels; what leaves the map is lost."""
-    out = occupancy.copy()
-    out[building] = 0
-    rows, columns = np.nonzero(building)
-    rows, columns = rows + shift[0], columns + shift[1]
-    inside = (rows >= 0) & (rows < len(out)) & (columns >= 0) & (columns < len(out))
-    out[rows[inside], columns[inside]] = 1
-    return out
-
-
 def _shifted_building(model: UniversalModel, links: Links, rng: np.random.Generator, count: int = 240) -> Drawing:
     """Left and middle: one link, its map and the wrong one. Right: links of all areas, against the shift in metres."""
     some = links.select(np.sort(rng.permutation(len(links))[:count]))
     batch, pixels = batch_of(some), some.maps.shape[-1]
     pixel = some.sizes[some.area] / pixels
-    buildings = np.stack([_near_building(some, i) for i in range(len(some))])
+    buildings = np.stack([
+        near_building(some.maps[a], float(some.sizes[a]), bs, ue, rng)
+        for a, bs, ue in zip(some.area, some.bs, some.ue, strict=True)
+    ])  # fmt: skip
     direction = rng.uniform(0, 2 * np.pi, len(some))
     preferred = np.zeros((len(SHIFTS), len(some)))
     wrong_maps = []
@@ -186,21 +170,6 @@ def _shifted_building(model: UniversalModel, links: Links, rng: np.random.Genera
     return drawing
 
 
-def _near_building(links: Links, link: int) -> NDArray[np.bool_]:
-    """The building, of at least median size, nearest to the middle of a link: bool [R, R]."""
-    occupancy = links.maps[links.area[link]]
-    labels, count = ndimage.label(occupancy)
-    if not count:
-        return np.zeros(occupancy.shape, dtype=bool)
-    index = np.arange(1, count + 1)
-    area = ndimage.sum(occupancy, labels, index)
-    large = index[area >= np.median(area)]
-    centres = np.array(ndimage.center_of_mass(occupancy, labels, large))
-    middle = (links.bs[link, 1::-1] + links.ue[link, 1::-1]) / 2 / links.sizes[links.area[link]] * len(occupancy)
-    nearest = large[np.linalg.norm(centres - middle, axis=1).argmin()]
-    return np.asarray(labels == nearest)
-
-
 def _likelihood(model: UniversalModel, area: Links, rng: np.random.Generator) -> Drawing:
     drawing = Drawing(figsize=(12, 5))
     for axes, los in zip(drawing.subplots(1, 2), (True, False), strict=True):
@@ -229,18 +198,10 @@ def _likelihood(model: UniversalModel, area: Links, rng: np.random.Generator) ->
 def _embedding(model: UniversalModel, links: Links, rng: np.random.Generator, count: int = 250) -> Drawing:
     batch = batch_of(links.select(np.sort(rng.permutation(len(links))[:count])))
     channel, environment = model.encode_channel(batch.csi).cpu(), model.encode_environment(batch.environment).cpu()
-    both = torch.cat([channel, environment]).numpy()
-    n = len(channel)
+    flat = flattened(channel.numpy(), environment.numpy())
     drawing = Drawing(figsize=(12, 5))
-    flat = (("PCA", PCA(2).fit_transform(both)), ("t-SNE", TSNE(2, random_state=0, init="pca").fit_transform(both)))
-    for axes, (name, points) in zip(drawing.subplots(1, 2), flat, strict=True):
-        axes.plot(
-            [points[:n, 0], points[n:, 0]], [points[:n, 1], points[n:, 1]], color="#cccccc", linewidth=0.5, zorder=1
-        )
-        axes.scatter(*points[:n].T, s=9, color=CHANNEL, label="channel")
-        axes.scatter(*points[n:].T, s=9, color=UE, label="environment")
-        axes.set(title=name, xticks=[], yticks=[])
-        axes.legend()
+    for axes, (name, points) in zip(drawing.subplots(1, 2), flat.items(), strict=True):
+        draw_pairs(axes, name, *points)
     return drawing
 
 

@@ -1,0 +1,298 @@
+"""What noise, wrong timing, missing inputs, an old map and wrong positions cost the zero-shot answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from uniair import metrics
+from uniair.benchmark.matching import percent, some_areas
+from uniair.benchmark.page import BS, CHANNEL, GROUND, UE
+from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.data.links import Links
+from uniair.data.loader import batch_of
+from uniair.environment import Environment
+from uniair.models.universal import UniversalModel
+from uniair.propagation.ofdm import OFDM
+from uniair.tasks import zero_shot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SNR_DB = (-10, -5, 0, 5, 10, 15, 20, 30)
+TIMING_NS = (-100, -50, -20, -10, -5, -2, -1, 1, 2, 5, 10, 20, 50, 100)
+OFF_M = (1, 2, 5, 10)
+SHARES = (0.1, 0.3, 1.0)  # of an area's buildings
+ADDED = (0.1, 0.3)  # boxes a building of the area
+BOX_M = (8.0, 20.0)  # sides of an added box
+TIE = 1e-6  # of cosines: the same candidate encoded twice may differ by rounding
+AS_IT_IS = "as it is"
+MISSING = {"map": ("map",), "BS": ("bs",), "UE": ("ue",), "BS and UE": ("bs", "ue")}
+TASKS = {"los": "LOS", "scale": "scale", "top1": "match, top-1", "top5": "match, top-5"}
+FAMILIES = {
+    AS_IT_IS: "nothing changed",
+    "snr": "SNR, dB",
+    "timing": "timing offset, ns",
+    "missing": "not told",
+    "removed": "buildings gone from the map, %",
+    "added": "buildings too many in the map, %",
+    "bs_off": "BS position off, m",
+    "ue_off": "UE position off, m",
+}
+Sums = dict[str, dict[str, dict[str, float]]]  # family → level → sums over links
+
+
+def run(study: Study) -> dict[str, Any]:
+    """Every answer under every condition; noise, directions and buildings are drawn anew for each seed."""
+    store = study.store("links")
+    areas = 100 if study.full else 6
+    study.settle(data=store.manifest["recipe"], areas=areas)
+    units: list[list[Sums]] = []  # [areas][seeds]
+    for number, (name, links) in enumerate(some_areas(store, areas)):
+        exact = study.once(name, partial(_exact, study.model, links))
+        drawn = [study.once(f"{name}-{seed}", partial(_drawn, study.model, links, [seed, number]))
+                 for seed in range(study.seeds)]  # fmt: skip
+        units.append([exact | one for one in drawn])
+    rows: dict[str, Any] = {}
+    for family in FAMILIES:
+        for level in units[0][0][family]:
+            total = [_added([unit[seed][family][level] for unit in units]) for seed in range(study.seeds)]
+            rows.setdefault(family, {})[level] = {key: spread([[values[key] for values in total]]) for key in total[0]}
+    return {"areas": len(units), "links": int(sum(unit[0][AS_IT_IS][""]["links"] for unit in units)), "rows": rows}
+
+
+def _added(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Sums of areas → shares, and NMSE in dB."""
+    links = sum(part["links"] for part in parts)
+    out = {key: sum(part[key] for part in parts) / links for key in TASKS}
+    if "error" in parts[0]:
+        out["nmse_db"] = float(10 * np.log10(sum(part["error"] for part in parts) / links))
+    return out
+
+
+@dataclass(frozen=True)
+class Places:
+    """Hypotheses about N links, encoded once for any number of channels.
+
+    Attributes:
+        los: [2, N, E] embeddings of NLOS and LOS.
+        scale: [3, N, E] of `zero_shot.SCALES`; the middle one is the place as it is told.
+        truth: bool [N] LOS.
+    """
+
+    los: Tensor
+    scale: Tensor
+    truth: Tensor
+
+    @classmethod
+    def encode(cls, model: UniversalModel, env: Environment) -> Places:
+        """All hypotheses of links whose own LOS is known."""
+        return cls(
+            torch.stack([model.encode_environment(replace(env, los=torch.full_like(env.los, v))) for v in (0, 1)]),
+            torch.stack([model.encode_environment(zero_shot.scaled(env, factor)) for factor in zero_shot.SCALES]),
+            env.los > 0,
+        )
+
+    def answers(self, channel: Tensor) -> dict[str, float]:
+        """Sums over the links of right answers to their channels' embeddings [N, E].
+
+        Links compete with all others for the match; among candidates that nothing tells apart, one is drawn.
+        """
+        nlos, los = (self.los * channel).sum(-1)
+        match = channel @ self.scale[1].mT
+        true = match.diagonal()[:, None]
+        better, tied = (match > true + TIE).sum(1), ((match - true).abs() <= TIE).sum(1)
+        return {
+            "links": float(len(channel)),
+            "los": float(((los > nlos).cpu() == self.truth).sum()),
+            "scale": float(((self.scale * channel).sum(-1).argmax(0) == 1).sum()),
+            **{f"top{k}": float(((k - better) / tied).clamp(0, 1).sum()) for k in (1, 5)},
+        }
+
+
+def feedback(model: UniversalModel, channel: Tensor, truth: Tensor) -> dict[str, float]:
+    """Sum over links of the relative error of the CSI restored from `channel`, against the CSI without noise."""
+    restored = model.reconstruct_channel(channel)
+    return {"error": float(metrics.relative_error(restored, model.normalise_channel(truth)).sum())}
+
+
+def _exact(model: UniversalModel, links: Links) -> Sums:
+    """Conditions that nothing is drawn for."""
+    batch = batch_of(links)
+    env, csi = batch.environment, batch.csi
+    places, channel = Places.encode(model, env), model.encode_channel(csi)
+
+    def late(ns: float) -> dict[str, float]:
+        seen = off_time(csi, ns * 1e-9)
+        z = model.encode_channel(seen)
+        return places.answers(z) | feedback(model, z, seen)
+
+    return {
+        AS_IT_IS: {"": places.answers(channel) | feedback(model, channel, csi)},
+        "timing": {str(ns): late(ns) for ns in TIMING_NS},
+        "missing": {name: Places.encode(model, replace(env, **dict.fromkeys(hidden))).answers(channel)
+                    for name, hidden in MISSING.items()},
+    }  # fmt: skip
+
+
+def _drawn(model: UniversalModel, links: Links, seed: list[int]) -> Sums:
+    """Conditions with something random."""
+    rng = np.random.default_rng(seed)
+    batch = batch_of(links)
+    env, csi = batch.environment, batch.csi
+    places, channel = Places.encode(model, env), model.encode_channel(csi)
+
+    def heard(db: float) -> dict[str, float]:
+        z = model.encode_channel(noisy(csi, db, rng))
+        return places.answers(z) | feedback(model, z, csi)
+
+    def told(**changed: Any) -> dict[str, float]:
+        return Places.encode(model, replace(env, **changed)).answers(channel)
+
+    def maps(change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]) -> Tensor:
+        return torch.from_numpy(np.stack([change(one, area) for area, one in enumerate(env.map.numpy())]))
+
+    def fewer(occupancy: NDArray[np.uint8], area: int, share: float) -> NDArray[np.uint8]:
+        return without_buildings(occupancy, share, rng)
+
+    def boxes(occupancy: NDArray[np.uint8], area: int, share: float) -> NDArray[np.uint8]:
+        here = env.area == area
+        stand = torch.cat([env.bs[here, :2], env.ue[here, :2]]).numpy()
+        return with_boxes(occupancy, float(env.size[here][0]), stand, share, rng)
+
+    return {
+        "snr": {str(db): heard(db) for db in SNR_DB},
+        "removed": {f"{100 * share:.0f}": told(map=maps(partial(fewer, share=share)))
+                    for share in SHARES},
+        "added": {f"{100 * share:.0f}": told(map=maps(partial(boxes, share=share))) for share in ADDED},
+        "bs_off": {str(metres): told(bs=moved(env.bs, env.size, metres, rng)) for metres in OFF_M},
+        "ue_off": {str(metres): told(ue=moved(env.ue, env.size, metres, rng)) for metres in OFF_M},
+    }  # fmt: skip
+
+
+def noisy(csi: Tensor, snr_db: float, rng: np.random.Generator) -> Tensor:
+    """Complex white Gaussian noise added to each CSI [N, antennas, subcarriers]; the SNR is over its mean power."""
+    power = csi.abs().square().mean((1, 2), keepdim=True) / 10 ** (snr_db / 10)
+    noise = rng.standard_normal((*csi.shape, 2)) / np.sqrt(2)
+    return csi + power.sqrt() * torch.view_as_complex(torch.from_numpy(noise)).to(csi.dtype)
+
+
+def off_time(csi: Tensor, offset: float) -> Tensor:
+    """The CSI of a receiver whose clock runs `offset` seconds ahead: every path seems that much longer."""
+    ofdm = OFDM(subcarriers=csi.shape[-1])
+    return csi * ofdm.response(torch.tensor(offset, dtype=torch.float64))
+
+
+def without_buildings(occupancy: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The map with a share of its buildings (connected parts; at least one) gone."""
+    labels, count = ndimage.label(occupancy)
+    gone = rng.permutation(count)[: max(1, round(share * count))] + 1
+    return np.where(np.isin(labels, gone), 0, occupancy).astype(np.uint8)
+
+
+def with_boxes(
+    occupancy: NDArray[np.uint8], size: float, stand: NDArray[np.floating], share: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """The map with boxes of `BOX_M` more, `share` of the number of its buildings and at least one.
+
+    Args:
+        size: side of the area, m.
+        stand: [M, 2] m, where BSs and UEs stand; no box is put over them.
+    """
+    out, pixels = occupancy.copy(), len(occupancy)
+    cells = np.minimum(stand / size * pixels, pixels - 1).astype(int)
+    wanted = max(1, round(share * ndimage.label(occupancy)[1]))
+    for _ in range(100 * wanted):  # a crowded map may have no room
+        low = rng.uniform(0, size, 2)
+        x, y = np.minimum(np.stack([low, low + rng.uniform(*BOX_M, 2)]) / size * pixels, pixels).astype(int).T
+        inside = (cells[:, 0] >= x[0]) & (cells[:, 0] < x[1]) & (cells[:, 1] >= y[0]) & (cells[:, 1] < y[1])
+        if not inside.any():
+            out[y[0] : y[1], x[0] : x[1]] = 1
+            wanted -= 1
+        if not wanted:
+            break
+    return out
+
+
+def moved(position: Tensor, size: Tensor, metres: float, rng: np.random.Generator) -> Tensor:
+    """Positions [N, 3] told `metres` off in a random direction, one for each place; kept within the area."""
+    _, place = np.unique(position.numpy(), axis=0, return_inverse=True)
+    angle = rng.uniform(0, 2 * np.pi, int(place.max()) + 1)[place]
+    out = position.clone()
+    out[:, :2] += metres * torch.from_numpy(np.column_stack([np.cos(angle), np.sin(angle)])).float()
+    out[:, :2] = out[:, :2].clamp_min(0).minimum(size[:, None])
+    return out
+
+
+def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
+    """A table a family of conditions, what is unchanged above it."""
+    usual = result["rows"][AS_IT_IS][""]
+    found = []
+    for family, about in FAMILIES.items():
+        if family == AS_IT_IS:
+            continue
+        rows = []
+        for level, row in {AS_IT_IS: usual, **result["rows"][family]}.items():
+            nmse = row.get("nmse_db") if "nmse_db" in next(iter(result["rows"][family].values())) else None
+            cells = [percent(row[task]) for task in TASKS]
+            rows.append((level, *cells, f"{nmse['mean']:.2f} ± {nmse['spread']:.2f} dB" if nmse else ""))
+        found.append((f"{about} ({result['links']:,} links in {result['areas']} areas; ± over seeds)",
+                      Table(("", *TASKS.values(), "feedback, NMSE"), rows)))  # fmt: skip
+    return found
+
+
+STYLES = {"los": (CHANNEL, "o"), "scale": (BS, "^"), "top1": (UE, "s"), "top5": (GROUND, "D")}
+
+
+def draw(result: dict[str, Any], figure: Figure) -> None:
+    """Accuracies against SNR, timing, missing inputs and old maps, wrong positions; NMSE against SNR."""
+    figure.set_size_inches(12, 7)
+    grid = figure.subplots(2, 3)
+    rows, usual = result["rows"], result["rows"][AS_IT_IS][""]
+    for axes, family in ((grid[0, 0], "snr"), (grid[0, 1], "timing"), (grid[1, 0], "bs_off"), (grid[1, 1], "ue_off")):
+        levels = dict(rows[family])
+        if family != "snr":  # as it is belongs among them, at zero
+            levels["0"] = usual
+        levels = dict(sorted(levels.items(), key=lambda item: float(item[0])))
+        _curves(axes, levels, [float(level) for level in levels], FAMILIES[family])
+    grid[0, 1].set_xscale("symlog", linthresh=1)
+    grid[0, 0].legend(loc="lower right")
+    nmse = {float(level): row["nmse_db"] for level, row in rows["snr"].items()}
+    mean, error = ([row[key] for row in nmse.values()] for key in ("mean", "spread"))
+    grid[0, 2].errorbar(list(nmse), mean, error, fmt="o-", color=UE, capsize=2, label="noisy")
+    grid[0, 2].axhline(usual["nmse_db"]["mean"], color=GROUND, linestyle=":", label="without noise")
+    grid[0, 2].axhline(0, color=BS, linestyle="--", label="all-zero answer")
+    grid[0, 2].set(xlabel=FAMILIES["snr"], ylabel="feedback, NMSE, dB")
+    grid[0, 2].legend()
+    worse = {AS_IT_IS: usual, **{f"no {name}": row for name, row in rows["missing"].items()}}
+    worse |= {f"{level} % gone": row for level, row in rows["removed"].items()}
+    worse |= {f"{level} % too many": row for level, row in rows["added"].items()}
+    for task, (colour, marker) in STYLES.items():
+        values = [100 * row[task]["mean"] for row in worse.values()]
+        grid[1, 2].plot(values, list(worse), marker, color=colour, label=TASKS[task])
+    grid[1, 2].invert_yaxis()
+    grid[1, 2].set(xlabel="right, %", xlim=(0, 100), title="missing inputs, old maps")
+    grid[1, 2].grid(alpha=0.3)
+
+
+def _curves(axes: Axes, levels: dict[str, Any], x: list[float], label: str) -> None:
+    for task, (colour, marker) in STYLES.items():
+        mean, error = ([100 * row[task][key] for row in levels.values()] for key in ("mean", "spread"))
+        axes.errorbar(x, mean, error, fmt=f"{marker}-", color=colour, capsize=2, label=TASKS[task], markersize=4)
+    axes.set(xlabel=label, ylabel="right, %", ylim=(0, 100))
+
+
+ROBUSTNESS = Benchmark(
+    "what noise, wrong timing, missing inputs, old maps and wrong positions cost",
+    "",
+    ("links",), run, tables, draw,
+)  # fmt: skip

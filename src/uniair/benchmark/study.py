@@ -1,0 +1,164 @@
+"""What every benchmark is made of: runs that resume, one JSON, one table, one figure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from uniair.data.store import Store
+from uniair.errors import InputError
+from uniair.files import atomic_path, write_text
+from uniair.models.universal import UniversalModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DATA = {
+    "links": "uniair trace --config recipes/trace-test.yaml --root FOOTPRINTS --out runs/test",
+    "dense": "uniair trace --config recipes/trace-dense.yaml --root FOOTPRINTS --out runs/dense",
+    "deepmimo": "uniair import deepmimo SCENARIOS --out runs/deepmimo",
+    "train": "uniair trace --config recipes/trace-train.yaml --root FOOTPRINTS --out runs/train",
+    "validation": "uniair trace --config recipes/trace-validation.yaml --root FOOTPRINTS --out runs/validation",
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a benchmark runs on, and where its runs are kept.
+
+    Attributes:
+        model: frozen, in eval mode.
+        out: the benchmark's own folder.
+        folders: links folders by their name in `DATA`; those that were not given are absent.
+        budget: `quick` shows the shape in minutes; `full` is what is reported.
+        seeds: repetitions of whatever is drawn at random.
+        embeddings: files with another model's embeddings, by its name.
+    """
+
+    model: UniversalModel
+    out: Path
+    folders: Mapping[str, Path]
+    budget: str = "quick"
+    seeds: int = 3
+    embeddings: Mapping[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.budget not in ("quick", "full"):
+            raise InputError(f"--budget {self.budget!r}: choose quick or full")
+        if self.seeds < 1:
+            raise InputError(f"--seeds {self.seeds}: give at least 1")
+
+    @property
+    def full(self) -> bool:
+        """Whether the full budget was asked for."""
+        return self.budget == "full"
+
+    def store(self, name: str) -> Store:
+        """The links folder of that name.
+
+        Raises:
+            InputError: it was not given, or is no links folder.
+        """
+        if name not in self.folders:
+            raise InputError(f"{self.out.name} needs --{name}, a links folder: {DATA[name]}")
+        return Store(self.folders[name])
+
+    def settle(self, **settings: Any) -> None:
+        """Notes what the runs in `out` were made with; call it before the first `once`.
+
+        Raises:
+            InputError: `out` holds runs that were made with something else.
+        """
+        settings = {"weights": digest(self.model), "budget": self.budget} | settings
+        settings = json.loads(json.dumps(settings))
+        note = self.out / "settings.json"
+        if note.exists() and json.loads(note.read_text(encoding="utf-8")) != settings:
+            raise InputError(f"{self.out}: holds runs with another model, data or budget; give another --out")
+        write_text(note, json.dumps(settings, indent=1) + "\n")
+
+    def once(self, key: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` returns, as JSON; kept in `out`, so that a run that was stopped goes on after the last one."""
+        path = self.out / "runs" / f"{key.replace('/', '-')}.json"
+        if not path.exists():
+            write_text(path, json.dumps(compute()) + "\n")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as people read it; cells are text, the first column is a name."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = [self.head, *self.rows]
+        width = [max(len(line[i]) for line in lines) for i in range(len(self.head))]
+        return "\n".join(
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, width, strict=True))
+            )
+            for line in lines
+        )
+
+    def markdown(self) -> str:
+        """For the results page."""
+        rule = ["---", *["---:"] * (len(self.head) - 1)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in (self.head, rule, *self.rows))
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One command: `uniair bench NAME`.
+
+    Attributes:
+        title: a line for people.
+        paper: what the paper shows there, in words and figures; empty where it has nothing of the kind.
+        needs: names of the links folders in `DATA` that it reads.
+        run: makes the result, which is plain JSON.
+        tables: of a result: heading and table.
+        draw: a result onto a figure of matplotlib.
+    """
+
+    title: str
+    paper: str
+    needs: tuple[str, ...]
+    run: Callable[[Study], dict[str, Any]]
+    tables: Callable[[dict[str, Any]], Sequence[tuple[str, Table]]]
+    draw: Callable[[dict[str, Any], Figure], None]
+
+
+def perform(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
+    """Runs a benchmark and writes `result.json` and `figure.svg` into the study's folder."""
+    from matplotlib.figure import Figure
+
+    about = {"benchmark": name, "preset": study.model.preset.name, "weights": digest(study.model),
+             "budget": study.budget, "seeds": study.seeds}  # fmt: skip
+    result = about | benchmark.run(study)
+    write_text(study.out / "result.json", json.dumps(result, indent=1) + "\n")
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    benchmark.draw(result, figure)
+    with atomic_path(study.out / "figure.svg") as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    return result
+
+
+def digest(model: UniversalModel) -> str:
+    """Tells the weights of one training run from another's: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for values in model.parameters():
+        found.update(values.detach().cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def spread(values: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Figures [units, seeds] → mean over both, spread of the seeds' means (standard deviation), mean of each unit."""
+    grid = np.asarray(values, dtype=np.float64)
+    return {"mean": float(grid.mean()), "spread": float(grid.mean(0).std()), "by_unit": grid.mean(1).tolist()}

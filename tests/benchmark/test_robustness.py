@@ -1,0 +1,100 @@
+"""Robustness: each disturbance against its closed form, ties, and a run that goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import geometric_links
+
+import uniair
+from uniair.benchmark import robustness
+from uniair.benchmark.robustness import ROBUSTNESS, Places
+from uniair.benchmark.study import Study, perform
+from uniair.data import shards
+from uniair.data.loader import batch_of
+
+LINKS = geometric_links(seed=3, areas=2, per_area=12)
+RNG = np.random.default_rng
+
+
+def test_noise_has_the_power_that_the_snr_says() -> None:
+    csi = batch_of(LINKS).csi
+    for db in (-10, 0, 20):
+        noise = robustness.noisy(csi, db, RNG(0)) - csi
+        ratio = csi.abs().square().mean((1, 2)) / noise.abs().square().mean((1, 2))
+        torch.testing.assert_close(10 * ratio.log10(), torch.full((len(csi),), float(db)), atol=0.5, rtol=0)
+    assert torch.equal(robustness.noisy(csi, 0, RNG(1)), robustness.noisy(csi, 0, RNG(1)))
+
+
+def test_a_clock_that_runs_ahead_adds_to_every_delay() -> None:
+    one = LINKS.select(np.arange(4))
+    one.paths.delay[:] += np.float32(30e-9)
+    later = batch_of(one).csi
+    one.paths.delay[:] -= np.float32(30e-9)
+    found = robustness.off_time(batch_of(one).csi, 30e-9)
+    torch.testing.assert_close(found, later, rtol=1e-3, atol=1e-3 * float(later.abs().max()))
+
+
+def test_buildings_go_and_come() -> None:
+    occupancy = np.zeros((100, 100), dtype=np.uint8)
+    for i in range(10):
+        occupancy[10 * i : 10 * i + 5, 10:20] = 1
+    assert robustness.without_buildings(occupancy, 0.3, RNG(0)).sum() == 7 * 50
+    assert robustness.without_buildings(occupancy, 0.01, RNG(0)).sum() == 9 * 50
+    assert robustness.without_buildings(occupancy, 1.0, RNG(0)).sum() == 0
+    assert robustness.without_buildings(occupancy * 0, 0.3, RNG(0)).sum() == 0
+    stand = RNG(1).uniform(0, 200, (30, 2))
+    more = robustness.with_boxes(occupancy * 0, 200.0, stand, 0.3, RNG(0))
+    assert 4**2 <= more.sum() <= 11**2  # one box of 8 to 20 m in pixels of 2 m
+    cell = (stand / 2).astype(int)
+    assert (more[cell[:, 1], cell[:, 0]] == 0).all()
+    more = robustness.with_boxes(occupancy, 200.0, stand, 0.3, RNG(0))
+    assert (more >= occupancy).all()
+    assert more.sum() > occupancy.sum()
+
+
+def test_positions_are_off_by_the_metres_said_and_one_bs_stays_one() -> None:
+    bs = torch.tensor([[50.0, 50.0, 6.0]] * 3 + [[60.0, 20.0, 6.0], [1.0, 1.0, 6.0]])
+    found = robustness.moved(bs, torch.full((5,), 100.0), 5.0, RNG(0))
+    torch.testing.assert_close((found - bs)[:4].norm(dim=1), torch.full((4,), 5.0))
+    assert len(found[:3].unique(dim=0)) == 1
+    assert (found[:, 2] == 6).all()
+    assert ((found[:, :2] >= 0) & (found[:, :2] <= 100)).all()
+
+
+def test_answers_against_hand_worked_embeddings() -> None:
+    z = torch.eye(4)
+    los = torch.stack([z[[1, 1, 2, 3]], z[[0, 0, 3, 2]]])  # LOS fits link 0, NLOS link 1 and so on
+    scale = torch.stack([0.5 * z, z, 0 * z])
+    found = Places(los, scale, torch.tensor([True, False, True, True])).answers(z)
+    assert found == {"links": 4, "los": 2, "scale": 4, "top1": 4, "top5": 4}
+    blind = Places(los, torch.ones(3, 4, 4), torch.tensor([True, False, True, True])).answers(z)
+    assert blind["top1"] == pytest.approx(1)  # one of four, four times
+    assert blind["top5"] == 4
+
+
+def test_every_condition_is_there_and_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, few in (("SNR_DB", (-10, 30)), ("TIMING_NS", (-5, 20)), ("OFF_M", (1, 10)), ("SHARES", (0.3, 1.0))):
+        monkeypatch.setattr(robustness, name, few)
+    shards.write_shard(tmp_path / "links/links-00000.safetensors", LINKS)
+    shards.write_manifest(tmp_path / "links", {}, "")
+    torch.manual_seed(0)
+    study = Study(uniair.build("tiny"), tmp_path / "robustness", {"links": tmp_path / "links"}, seeds=2)
+    found = perform("robustness", ROBUSTNESS, study)
+    assert set(found["rows"]) == set(robustness.FAMILIES)
+    assert found["links"] == len(LINKS)
+    unknown = found["rows"]["missing"]["BS and UE"]
+    told_apart = found["rows"][robustness.AS_IT_IS][""]
+    assert unknown["top1"]["mean"] < told_apart["top1"]["mean"] + 0.5
+    assert unknown["top1"]["mean"] <= 2 * 2 / 12  # map and LOS alone: at best one of each LOS class
+    assert "nmse_db" in found["rows"]["snr"]["30"]
+    assert len(ROBUSTNESS.tables(found)) == len(robustness.FAMILIES) - 1
+    assert json.loads((study.out / "result.json").read_text()) == found
+    runs = sorted((study.out / "runs").glob("*.json"))
+    assert len(runs) == 2 * (1 + 2)
+    runs[1].unlink()
+    assert perform("robustness", ROBUSTNESS, study) == found
