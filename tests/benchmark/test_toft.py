@@ -1,45 +1,109 @@
-"""The suite of light heads: every row, and that a run goes on where it stopped."""
+"""Dense areas: every method of every task, runs that go on where they stopped and are shared."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tests.conftest import geometric_links
 
 import uniair
-from uniair.benchmark.toft import toft_suite
+from uniair.benchmark import toft
+from uniair.benchmark.study import Study
+from uniair.benchmark.toft import Budget, best_beam, compare, log_distance
 from uniair.data import shards
-from uniair.data.store import Store
+from uniair.data.loader import batch_of
+from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.tasks.adaptation import TASKS, HeadTraining
 
-QUICK = HeadTraining(epochs=1, steps=30, batch=32)
+QUICK = HeadTraining(epochs=1, steps=20, batch=32)
 
 
-def test_the_suite_has_every_task_and_resumes(tmp_path: Path) -> None:
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setitem(toft.BUDGETS, "quick", Budget(None, 40, 1, QUICK))
     shards.write_shard(tmp_path / "links/links-00000.safetensors", geometric_links(seed=3, areas=2, per_area=80))
     shards.write_manifest(tmp_path / "links", {}, "")
-    store, model, out = Store(tmp_path / "links"), uniair.build("tiny"), tmp_path / "out"
-    found = toft_suite(model, store, out, seeds=2, training=QUICK)
-    assert set(found["rows"]) == set(TASKS)
-    assert found["rows"]["los"]["TOFT from CSI"]["tuned_parameters"] == 2 * (model.preset.embedding + 1)
-    assert found["rows"]["beam"]["MLP from position"]["tuned_parameters"] == 10_720
-    for methods in found["rows"].values():
+    return Study(uniair.build("tiny"), tmp_path / "bench/one", {"dense": tmp_path / "links"}, seeds=2)
+
+
+def written(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
+
+
+def test_every_method_of_every_task_and_resuming(study: Study) -> None:
+    found = compare(study, tuple(TASKS))
+    rows, embedding = found["rows"], study.model.preset.embedding
+    assert set(rows) == set(TASKS)
+    assert rows["los"]["TOFT from CSI"]["tuned_parameters"] == 2 * (embedding + 1)
+    assert rows["beam"]["MLP from position"]["tuned_parameters"] == 10_720
+    for source in ("CSI", "map and positions"):
+        shared = rows["beam"][f"one head for both, from {source}"]["tuned_parameters"]
+        assert shared == rows["beam"]["TOFT from CSI"]["tuned_parameters"]
+    for methods in rows.values():
         for row in methods.values():
-            assert len(next(iter(row["by_area"].values()))) == 2
-    runs = sorted(out.glob("*-[01].json"))
-    assert len(runs) == 4
-    written = [path.stat().st_mtime_ns for path in runs]
-    runs[0].unlink()
-    again = toft_suite(model, store, out, seeds=2, training=QUICK)
-    assert again == found
-    assert [path.stat().st_mtime_ns for path in runs[1:]] == written[1:]
-    assert json.loads((out / "toft.json").read_text()) == found
-    with pytest.raises(InputError, match="other settings"):
-        toft_suite(model, store, out, seeds=2, split="blocks", training=QUICK)
-    with pytest.raises(InputError, match="other settings"):
-        toft_suite(uniair.build("tiny"), store, out, seeds=2, training=QUICK)  # other weights
-    with pytest.raises(InputError, match="at least 1"):
-        toft_suite(model, store, out, seeds=0, training=QUICK)
+            assert all(len(values) == 2 for values in row["by_area"].values())
+            for key, mean in row["mean"].items():
+                assert mean == pytest.approx(np.mean(row["by_area"][key]))
+    runs = study.out.parent / "toft/runs"
+    before = written(runs.parent)
+    assert len(before) == 2 * 2 * len(TASKS)
+    lost = next(iter(before))
+    (runs / lost).unlink()
+    assert compare(study, tuple(TASKS)) == found
+    again = written(runs.parent)
+    assert {name for name in again if again[name] != before[name]} == {lost}
+
+
+def test_networks_from_scratch_are_trained_once_whatever_the_weights(study: Study, tmp_path: Path) -> None:
+    beams = compare(study, ("beam",))["rows"]["beam"]
+    assert beams["Task-General ViT"]["tuned_parameters"] > beams["Task-Specific ViT"]["tuned_parameters"]
+    before = written(study.out.parent / "supervised")
+    assert len(before) == 2 * 2 * 2  # areas, seeds, networks
+    los = compare(replace(study, out=study.out.parent / "two"), ("los",))["rows"]["los"]
+    after = written(study.out.parent / "supervised")
+    assert len(after) == 2 * 2 * 3
+    assert {name: after[name] for name in before} == before
+    assert los["Task-General ViT"]["tuned_parameters"] == beams["Task-General ViT"]["tuned_parameters"]
+
+    other = replace(study, model=uniair.build("tiny"))
+    with pytest.raises(InputError, match="another model"):
+        compare(other, ("beam",))
+    (study.out.parent / "supervised").rename(tmp_path / "supervised")
+    moved = replace(other, out=tmp_path / "one")
+    assert compare(moved, ("beam",))["rows"]["beam"]["Task-General ViT"] == beams["Task-General ViT"]
+    assert written(tmp_path / "supervised") == after
+
+
+def test_settings_that_differ_are_refused(study: Study) -> None:
+    compare(study, ("path_loss",))
+    with pytest.raises(InputError, match="another --out"):
+        compare(study, ("path_loss",), split="blocks")
+    with pytest.raises(InputError, match="another --out"):
+        compare(study, ("path_loss",), labels=30)
+    with pytest.raises(InputError, match="lower --labels"):
+        compare(replace(study, out=study.out.parent / "b/c"), ("los",), labels=500)
+    with pytest.raises(InputError, match="lower --labels"):
+        compare(replace(study, out=study.out.parent / "d/e"), ("los",), labels=0)
+
+
+def test_the_log_distance_law_is_found_again(links_batch: Batch) -> None:
+    env = links_batch.environment
+    truth = 61.4 + 20 * torch.log10((env.ue - env.bs).norm(dim=1, keepdim=True))
+    torch.testing.assert_close(log_distance(links_batch, truth, links_batch), truth, atol=1e-3, rtol=0)
+
+
+def test_the_best_beam_is_the_best_precoder_of_a_plane_wave_on_the_grid(links_batch: Batch) -> None:
+    n, k = torch.arange(32)[:, None], torch.arange(64)
+    wave = torch.exp(-2j * torch.pi * (5 * n / 32 + 3 * k / 64))[None].to(torch.complex64)
+    one = Batch(wave, links_batch.environment.select([0]))
+    assert TASKS["precoding"].measure(best_beam(one), one)["sgcs"] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def links_batch() -> Batch:
+    return batch_of(geometric_links(seed=4, areas=1, per_area=24))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import uniair
-from uniair.models.baselines import task_general_vit, task_specific_vit
+from uniair.models.baselines import ChannelViT
 from uniair.models.presets import PRESETS
 
 
@@ -34,5 +34,5 @@ def test_the_whole_does_not_depend_on_how_many_blocks_are_shared() -> None:
 
 
 def test_baseline_vision_transformers() -> None:
-    assert sum(p.numel() for p in task_specific_vit(beams=32).parameters()) == 7_125_024
-    assert sum(p.numel() for p in task_general_vit(beams=32).parameters()) == 7_126_052
+    assert sum(p.numel() for p in ChannelViT(PRESETS["base"], (32,)).parameters()) == 7_125_024
+    assert sum(p.numel() for p in ChannelViT(PRESETS["base"], (2, 2, 32)).parameters()) == 7_126_052

@@ -1,12 +1,13 @@
-"""Light heads beside what they replace, area by area: paper 1's Table III, Figs. 10 and 13, and classical methods."""
+"""Dense areas one by one: light heads on the frozen model beside networks from scratch and classical methods.
+
+The runs that paper 1's Table III and Figs. 10 and 13 share. An area, seed and task is run once, whoever asks first.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,122 +16,221 @@ from torch import Tensor
 from tqdm import tqdm
 
 from uniair.benchmark import classical
+from uniair.benchmark.study import Study, spread
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.data.store import Store
 from uniair.environment import Batch
-from uniair.errors import InputError
-from uniair.files import write_text
+from uniair.models.baselines import channel_side
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import TASKS, HeadTraining, beam_gains, fit
+from uniair.training import supervised
 from uniair.training.heads import Adaptation, divide, embed
 
 POSITION_MLP = (2, 128, 64, 32)  # paper 1, IV-C: 10,720 parameters
+VIT_TASKS = ("position", "los", "beam")  # what has a Task-Specific ViT, and what the Task-General ViT does at once
 Row = tuple[str, str, int, dict[str, float]]  # task, method, tuned parameters, figures
 
 
-def toft_suite(
-    model: UniversalModel,
-    store: Store,
-    out: Path,
-    seeds: int = 3,
-    labels: int | None = None,
+@dataclass(frozen=True)
+class Budget:
+    """What a comparison in dense areas may cost.
+
+    Attributes:
+        areas: how many of them; all where None.
+        labels: links of an area to learn from; 80 % where None.
+        epochs: passes over them of each network from scratch; the paper takes 1,000.
+        heads: how the heads are trained.
+    """
+
+    areas: int | None
+    labels: int | None
+    epochs: int
+    heads: HeadTraining = HeadTraining()
+
+
+# full: of `small` on two cores a network takes some 5 minutes, and Table III, Figs. 10 and 13 train 40 a seed
+BUDGETS = {"quick": Budget(2, 512, 20), "full": Budget(None, None, 20)}
+
+
+@dataclass(frozen=True)
+class DenseArea:
+    """One area of a store; what its runs share is made when it is first asked for.
+
+    Attributes:
+        store: where it is, as number `number`.
+        model: frozen.
+    """
+
+    store: Store
+    number: int
+    model: UniversalModel
+
+    @cached_property
+    def links(self) -> Links:
+        """All its links."""
+        return self.store[self.number]
+
+    @cached_property
+    def batch(self) -> Batch:
+        """Their CSI and environments."""
+        return batch_of(self.links)
+
+    @cached_property
+    def channel(self) -> Tensor:
+        """Embeddings of their CSI: [N, E]."""
+        return embed(self.model, self.batch, "channel")
+
+    @cached_property
+    def environment(self) -> Tensor:
+        """Embeddings of map and positions, LOS unknown: [N, E]."""
+        return embed(self.model, self.batch, "environment")
+
+    def part(self, index: Any) -> Batch:
+        """Some of its links."""
+        return Batch(self.batch.csi[index], self.batch.environment.select(index))
+
+
+def compare(
+    study: Study,
+    tasks: Sequence[str],
     split: str = "random",
-    training: HeadTraining = HeadTraining(),
+    labels: int | None = None,
 ) -> dict[str, Any]:
-    """Every task and method in every area, `seeds` times; an area and seed that are in `out` are not run again.
+    """Every method of the tasks in every dense area, `study.seeds` times.
+
+    Runs with the frozen model are kept in `toft` beside the study's own folder, the paper's networks from
+    scratch, which do not depend on the model's weights, in `supervised`.
+
+    Args:
+        split: `random` links to test on, as in paper 1, or whole `blocks`.
+        labels: links to learn from; as the budget says where None.
 
     Returns:
-        `rows`: task → method → tuned parameters and, of each figure, its mean over areas and seeds, the spread over
-        seeds and the values by area. Also in `out/toft.json`.
+        `areas` and their `size_m`; `rows`: task → method → tuned parameters and, of each figure, its mean over areas
+        and seeds, its spread over seeds and its values by area; and what it was run with.
 
     Raises:
-        InputError: `out` holds runs with other settings, or an area has too few links.
+        InputError: no dense areas, folders with other runs, or an area with too few links.
     """
-    if seeds < 1:
-        raise InputError(f"toft: {seeds} seeds; give at least 1")
-    settings = {"model": model.preset.name, "weights": _digest(model), "folder": store.manifest["recipe"],
-                "split": split, "labels": labels, "training": vars(training)}  # fmt: skip
-    settings = json.loads(json.dumps(settings))
-    note = out / "settings.json"
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != settings:
-        raise InputError(f"{out}: holds runs with other settings; give another --out")
-    write_text(note, json.dumps(settings, indent=1) + "\n")
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, links in tqdm(zip(store.areas, store, strict=True), total=len(store), unit="area", disable=None):
-        paths = [out / f"{name.replace('/', '-')}-{seed}.json" for seed in range(seeds)]
-        if not all(path.exists() for path in paths):
-            batch = batch_of(links)
-            embedded = {inputs: embed(model, batch, inputs) for inputs in ("channel", "environment")}
-        for seed, path in enumerate(paths):
-            if not path.exists():
-                wanted = Adaptation(labels=labels, split=split, seed=seed)
-                ran = list(_area(model, links, batch, embedded, wanted, replace(training, seed=seed)))
-                write_text(path, json.dumps(ran) + "\n")
-            for task, method, parameters, figures in json.loads(path.read_text(encoding="utf-8")):
-                entry = found.setdefault(task, {}).setdefault(method, {"tuned_parameters": parameters, "runs": {}})
+    budget = BUDGETS[study.budget]
+    store = study.store("dense").first(budget.areas)
+    labels = budget.labels if labels is None else labels
+    data = {"data": store.manifest["recipe"], "split": split, "labels": labels}
+    frozen, scratch = (replace(study, out=study.out.parent / name) for name in ("toft", "supervised"))
+    frozen.settle(**data, heads=asdict(budget.heads))
+    trained = [task for task in tasks if task in VIT_TASKS]
+    if trained:
+        scratch.settle(**data, weights="from scratch", preset=channel_side(study.model.preset), epochs=budget.epochs,
+                       batch=supervised.BATCH, recipe=asdict(supervised.RECIPE))  # fmt: skip
+    sizes: list[float] = []
+    found: dict[str, dict[str, dict[str, Any]]] = {task: {} for task in tasks}
+    for number, name in enumerate(tqdm(store.areas, unit="area", disable=None)):
+        area = DenseArea(store, number, study.model)
+        sizes.append(float(area.links.sizes[0]))
+        for seed in range(study.seeds):
+            wanted = Adaptation(labels=labels, split=split, seed=seed)
+            rows: list[Row] = []
+            for task in trained:
+                alone = partial(_vit, area, (task,), wanted, budget.epochs)
+                rows += scratch.once(f"{name}-{task}-{seed}", alone)
+            if trained:
+                together = partial(_vit, area, VIT_TASKS, wanted, budget.epochs)
+                rows += [row for row in scratch.once(f"{name}-general-{seed}", together) if row[0] in trained]
+            for task in tasks:
+                others = partial(_light, area, task, wanted, replace(budget.heads, seed=seed))
+                rows += frozen.once(f"{name}-{task}-{seed}", others)
+            for task, method, parameters, figures in rows:
+                entry = found[task].setdefault(method, {"tuned_parameters": parameters, "runs": {}})
                 entry["runs"].setdefault(name, []).append(figures)
-    rows = {task: {m: entry | _sum_up(entry.pop("runs")) for m, entry in methods.items()}
-            for task, methods in found.items()}  # fmt: skip
-    result = {"areas": list(store.areas), "seeds": seeds, "split": split, "labels": labels, "rows": rows}
-    write_text(out / "toft.json", json.dumps(result, indent=1) + "\n")
-    return result
+    rows_by_task = {task: {method: entry | sum_up(entry.pop("runs")) for method, entry in methods.items()}
+                    for task, methods in found.items()}  # fmt: skip
+    return {"areas": list(store.areas), "size_m": sizes, "split": split, "labels": labels,
+            "epochs": budget.epochs if trained else None, "rows": rows_by_task}  # fmt: skip
 
 
-def _digest(model: UniversalModel) -> str:
-    """Tells the weights of one training run from another's."""
-    digest = hashlib.sha256()
-    for values in model.parameters():
-        digest.update(values.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _sum_up(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+def sum_up(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Area → figures of each seed; becomes the `mean`, `spread` and `by_area` of each figure."""
     keys = next(iter(runs.values()))[0]
-    values = {key: np.array([[run[key] for run in area] for area in runs.values()]) for key in keys}  # [areas, seeds]
-    return {
-        "mean": {key: float(v.mean()) for key, v in values.items()},
-        "spread": {key: float(v.mean(0).std()) for key, v in values.items()},
-        "by_area": {key: v.mean(1).tolist() for key, v in values.items()},
-    }
+    spreads = {key: spread([[run[key] for run in area] for area in runs.values()]) for key in keys}
+    return {new: {key: found[old] for key, found in spreads.items()}
+            for new, old in (("mean", "mean"), ("spread", "spread"), ("by_area", "by_unit"))}  # fmt: skip
 
 
-def _area(
-    model: UniversalModel,
-    links: Links,
-    batch: Batch,
-    embedded: dict[str, Tensor],
-    wanted: Adaptation,
-    training: HeadTraining,
-) -> Iterator[Row]:
-    """All rows of one area and seed."""
-    learn, test = divide(links, wanted)
-    seen, held = batch_of(links.select(learn)), batch_of(links.select(test))
+def _vit(area: DenseArea, tasks: Sequence[str], wanted: Adaptation, epochs: int) -> list[Row]:
+    """A network from scratch: the Task-Specific ViT of one task, or the Task-General one of several."""
+    learn, test = divide(area.links, wanted)
+    device, chosen = area.model.device, [TASKS[task] for task in tasks]
+    targets = [task.target(area.batch)[learn] for task in chosen]
+    network = supervised.train_vit(
+        chosen, area.batch.csi[learn].to(device), targets, area.model.preset, epochs, wanted.seed
+    )
+    outputs, held = network.predict(area.batch.csi[test].to(device)), area.part(test)
+    method = "Task-General ViT" if len(tasks) > 1 else "Task-Specific ViT"
+    parameters = sum(p.numel() for p in network.parameters())
+    return [
+        (task, method, parameters, TASKS[task].measure(out, held)) for task, out in zip(tasks, outputs, strict=True)
+    ]
 
-    def head(task: str, z: Tensor, method: str, widths: tuple[int, ...] | None = None) -> Row:
-        made = fit(TASKS[task], z[learn], TASKS[task].target(batch)[learn], training, widths)
+
+def _light(area: DenseArea, name: str, wanted: Adaptation, training: HeadTraining) -> list[Row]:
+    """A task's light heads, zero-shot answers and classical methods."""
+    task = TASKS[name]
+    learn, test = divide(area.links, wanted)
+    seen, held = area.part(learn), area.part(test)
+    target, plan = task.target(seen), area.batch.environment.ue[:, :2]
+    rows: list[Row] = []
+
+    def add(method: str, outputs: Tensor, tuned: int = 0) -> None:
+        rows.append((name, method, tuned, task.measure(outputs, held)))
+
+    def head(method: str, z: Tensor, widths: tuple[int, ...] | None = None) -> None:
+        made = fit(task, z[learn], target, training, widths)
         with torch.inference_mode():
-            return task, method, made.parameter_count(), TASKS[task].measure(made(z[test]), held)
+            add(method, made(z[test]), made.parameter_count())
 
-    def other(task: str, method: str, outputs: Tensor) -> Row:
-        return task, method, 0, TASKS[task].measure(outputs, held)
+    if "channel" in task.inputs:
+        head("TOFT from CSI", area.channel)
+    if "environment" in task.inputs:
+        head("TOFT from map and positions", area.environment)
+    if {"channel", "environment"} <= set(task.inputs):
+        both = torch.cat([area.channel[learn], area.environment[learn]])
+        shared = fit(task, both, torch.cat([target, target]), training)
+        with torch.inference_mode():
+            for source, z in (("CSI", area.channel), ("map and positions", area.environment)):
+                add(f"one head for both, from {source}", shared(z[test]), shared.parameter_count())
+    if name == "position":
+        add("fingerprints, 5 nearest", torch.from_numpy(classical.fingerprint(seen, held)))
+        add("geometry: first path and beam", torch.from_numpy(classical.geometry(held)))
+    elif name == "los":
+        env = held.environment
+        for method, known in (
+            ("ZSL from CSI and map", replace(env, bs=None, ue=None)), ("ZSL from CSI, map and positions", env)
+        ):  # fmt: skip
+            p = zero_shot.los(area.model, area.channel[test].to(area.model.device), known).cpu()
+            add(method, torch.stack([1 - p, p], 1).clamp_min(1e-9).log())
+        add("threshold on delay spread and K", classical.los_threshold(seen, held))
+    elif name == "beam":
+        head("MLP from position", plan, POSITION_MLP)
+        add("look-up of the 5 nearest positions", classical.lookup_beams(seen, target, held))
+    elif name == "path_loss":
+        head("MLP from position", plan, (*POSITION_MLP[:3], 1))
+        add("line over log-distance", log_distance(seen, target, held), tuned=2)
+    elif name == "precoding":
+        add("the best DFT beam", best_beam(held))
+    return rows
 
-    plan = batch.environment.ue[:, :2]
-    for task in ("position", "los", "beam", "precoding"):
-        yield head(task, embedded["channel"], "TOFT from CSI")
-    for task in ("los", "beam", "path_loss"):
-        yield head(task, embedded["environment"], "TOFT from map and positions")
-    yield head("beam", plan, "MLP from position", POSITION_MLP)
-    yield head("path_loss", plan, "MLP from position", (2, 128, 64, 1))
-    yield other("position", "fingerprints, 5 nearest", torch.from_numpy(classical.fingerprint(seen, held)))
-    yield other("position", "geometry: first path and beam", torch.from_numpy(classical.geometry(held)))
-    beams = TASKS["beam"].target(seen)
-    yield other("beam", "look-up of the 5 nearest positions", classical.lookup_beams(seen, beams, held))
-    yield other("los", "threshold on delay spread and K", classical.los_threshold(seen, held))
-    env = held.environment
-    for method, known in (
-        ("ZSL from CSI and map", replace(env, bs=None, ue=None)), ("ZSL from CSI, map and positions", env)
-    ):  # fmt: skip
-        p = zero_shot.los(model, embedded["channel"][test], known).cpu()
-        yield other("los", method, torch.stack([1 - p, p], 1).clamp_min(1e-9).log())
+
+def log_distance(learn: Batch, target: Tensor, test: Batch) -> Tensor:
+    """Path loss by the log-distance law, a line fitted to the labels: [N, 1] dB."""
+    decades = [torch.log10((b.environment.ue - b.environment.bs).norm(dim=1)).numpy() for b in (learn, test)]
+    line = np.polynomial.Polynomial.fit(decades[0], target[:, 0].numpy(), 1)
+    return torch.from_numpy(line(decades[1]))[:, None].float()
+
+
+def best_beam(test: Batch) -> Tensor:
+    """The DFT beam that takes in most, which a full sweep would find, as a precoder: [N, 2·antennas]."""
+    antennas = test.csi.shape[1]
+    beams = torch.fft.fft(torch.eye(antennas), norm="ortho")[beam_gains(test).argmax(1)]
+    return torch.cat([beams.real, beams.imag], dim=1)

@@ -1,34 +1,95 @@
-"""Paper 1's supervised baselines: a vision transformer of CFENN's size that ends in a task's outputs."""
+"""Paper 1's supervised baselines: networks of CFENN's and CRNN's size that are trained from scratch (IV-C)."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from uniair.models.cfenn import CFENN, Normalisation
-from uniair.models.presets import Preset, preset
+from uniair.models.crnn import CELL, CRNN
+from uniair.models.presets import Preset
+from uniair.models.transformer import initialise
+
+BATCH = 512
+CHANNEL_SIDE = ("width", "heads", "blocks", "crnn_blocks", "embedding", "antennas", "subcarriers", "csi_domain",
+                "csi_patch", "crnn_patch", "pool")  # fmt: skip
+
+
+def channel_side(shape: Preset) -> dict[str, Any]:
+    """What of a preset fixes the networks here; the rest is the environment's."""
+    return {name: getattr(shape, name) for name in CHANNEL_SIDE}
 
 
 class ChannelViT(nn.Module):
-    """CFENN without its last LayerNorm, and a linear layer to `outputs` numbers (paper 1, IV-C)."""
+    """CFENN without its last LayerNorm, and a linear layer to the outputs of one or several tasks.
 
-    def __init__(self, shape: Preset, outputs: int) -> None:
+    At `base` the Task-Specific ViT for 32 beams has 7,125,024 parameters, the Task-General ViT for position (2), LOS
+    (2) and beam 7,126,052 (paper 1, Table III).
+
+    Args:
+        outputs: numbers that each task asks for.
+    """
+
+    offset: Tensor
+    unit: Tensor
+
+    def __init__(self, shape: Preset, outputs: tuple[int, ...]) -> None:
         super().__init__()
+        self.sizes = outputs
         self.normalisation = Normalisation(shape.antennas, shape.subcarriers)
         self.cfenn = CFENN(shape, nn.ModuleList())
         self.cfenn.ln_post = nn.Identity()
-        self.outputs = nn.Linear(shape.width, outputs)
+        self.outputs = nn.Linear(shape.width, sum(outputs))
+        # the fixed scaling of a regression's outputs, as in `Head`
+        self.register_buffer("offset", torch.zeros(sum(outputs)))
+        self.register_buffer("unit", torch.ones(sum(outputs)))
+        initialise(self, shape.width, shape.blocks)
 
-    def forward(self, csi: Tensor) -> Tensor:
-        """CSI complex64 [N, antennas, subcarriers] → [N, outputs]."""
-        out: Tensor = self.outputs(self.cfenn(self.normalisation(csi), self.normalisation))
+    def forward(self, csi: Tensor) -> tuple[Tensor, ...]:
+        """CSI complex64 [N, antennas, subcarriers] → [N, outputs] of each task."""
+        out = self.outputs(self.cfenn(self.normalisation(csi), self.normalisation))
+        return torch.split(out * self.unit + self.offset, list(self.sizes), dim=1)
+
+    @torch.inference_mode()
+    def predict(self, csi: Tensor) -> tuple[Tensor, ...]:
+        """As `forward`, for any N; the outputs are on the CPU."""
+        parts = [self(part) for part in torch.split(csi, BATCH)]
+        return tuple(torch.cat(task).cpu() for task in zip(*parts, strict=True))
+
+
+class ChannelAutoencoder(nn.Module):
+    """CFENN, a code of the universal model's length, CRNN: the universal model without its environment's side.
+
+    Trained on one area it is the Area-Specific ViT, on the pretraining areas the Area-General one.
+    """
+
+    def __init__(self, shape: Preset) -> None:
+        super().__init__()
+        self.normalisation = Normalisation(shape.antennas, shape.subcarriers)
+        self.cfenn = CFENN(shape, nn.ModuleList())
+        self.project = nn.Linear(shape.width, shape.embedding, bias=False)
+        self.crnn = CRNN(shape)
+        initialise(self, shape.width, shape.blocks)
+
+    def forward(self, csi: Tensor) -> dict[str, Tensor]:
+        """CSI complex64 [N, antennas, subcarriers] → what `UniversalModel.forward` says of the channel.
+
+        That is csi (normalised) and reconstruction [N, antennas, subcarriers]; in the angle-delay domain also where
+        (log-probability) and power (its target) [N, cells].
+        """
+        csi = self.normalisation(csi)
+        code = functional.normalize(self.project(self.cfenn(csi, self.normalisation)), dim=-1)
+        reconstruction, where = self.crnn(code)
+        out = {"csi": csi, "reconstruction": reconstruction}
+        if where is not None:
+            power = functional.avg_pool2d(self.normalisation.angle_delay(csi).abs().square(), CELL).flatten(1)
+            out |= {"where": where, "power": power / power.sum(1, keepdim=True)}
         return out
 
-
-def task_specific_vit(beams: int, shape: str = "base") -> ChannelViT:
-    """One network for beam selection; 7,125,024 parameters at `base` and 32 beams."""
-    return ChannelViT(preset(shape), beams)
-
-
-def task_general_vit(beams: int, shape: str = "base") -> ChannelViT:
-    """One network for position (2), LOS (2) and beam; 7,126,052 parameters at `base` and 32 beams."""
-    return ChannelViT(preset(shape), 4 + beams)
+    @torch.inference_mode()
+    def restore(self, csi: Tensor) -> Tensor:
+        """CSI → the normalised CSI after coding and decoding: complex64 [N, antennas, subcarriers], on the CPU."""
+        return torch.cat([self(part)["reconstruction"].cpu() for part in torch.split(csi, BATCH)])

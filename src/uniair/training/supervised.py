@@ -1,0 +1,133 @@
+"""Paper 1's supervised baselines, trained from scratch by one loop (paper 1, IV-C)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from uniair import losses
+from uniair.errors import InputError
+from uniair.models.baselines import ChannelAutoencoder, ChannelViT
+from uniair.models.presets import Preset
+from uniair.tasks.adaptation import HeadTask
+from uniair.tasks.alignment import Alignment
+from uniair.training.trainer import Optimisation
+
+BATCH = 64  # paper 1, IV-B
+RECIPE = Optimisation(learning_rate=1e-3, warmup=0.05)
+Network = TypeVar("Network", bound=nn.Module)
+Sample = TypeVar("Sample")
+
+
+def minimise(
+    network: Network, loss: Callable[[Sample], Tensor], batches: Iterator[Sample], config: Optimisation
+) -> Network:
+    """Takes `config.steps` steps down the loss and returns the network in eval mode.
+
+    Args:
+        loss: of the network on one batch: scalar.
+        batches: endless.
+    """
+    network.train()
+    optimisers = config.optimisers(network)
+    peaks = [(group, group["lr"]) for optimiser in optimisers for group in optimiser.param_groups]
+    steps = tqdm(islice(batches, config.steps), total=config.steps, unit="step", leave=False, disable=None)
+    for step, batch in enumerate(steps):
+        for group, peak in peaks:
+            group["lr"] = peak * config.share(step)
+        network.zero_grad()
+        loss(batch).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        for optimiser in optimisers:
+            optimiser.step()
+    return network.eval()
+
+
+def minibatches(count: int, seed: int) -> Iterator[Tensor]:
+    """Indices of `BATCH` of `count` samples (all where there are fewer), shuffled anew each epoch, without end."""
+    size, order = min(BATCH, count), torch.Generator().manual_seed(seed)
+    while True:
+        yield from torch.split(torch.randperm(count, generator=order)[: count - count % size], size)
+
+
+def steps(epochs: int, count: int) -> int:
+    """Steps that so many passes over `count` samples take."""
+    return epochs * max(1, count // BATCH)
+
+
+def train_vit(
+    tasks: Sequence[HeadTask], csi: Tensor, targets: Sequence[Tensor], shape: Preset, epochs: int, seed: int
+) -> ChannelViT:
+    """One network for all the tasks: of one a Task-Specific ViT, of several a Task-General ViT (sum of their losses).
+
+    Args:
+        csi: complex64 [N, antennas, subcarriers], on the device to train on.
+        targets: [N] or [N, outputs] labels of each task.
+
+    Raises:
+        InputError: CSI and labels of different lengths, NaN, or none.
+    """
+    if not len(csi) or any(len(target) != len(csi) for target in targets):
+        lengths = ", ".join(str(len(target)) for target in targets)
+        raise InputError(f"{len(csi)} CSI and {lengths} labels: give one label a CSI, at least one")
+    if not all(torch.isfinite(values).all() for values in (torch.view_as_real(csi), *targets)):
+        raise InputError("CSI or labels hold NaN or infinite values; leave those samples out")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ChannelViT(shape, tuple(task.widths[-1] for task in tasks)).to(csi.device)
+    targets = [target.to(csi.device) for target in targets]
+    scales = []  # in the targets' own units a regression's loss would be of any size
+    offsets, units = (torch.split(fixed, list(network.sizes)) for fixed in (network.offset, network.unit))
+    for task, target, offset, unit in zip(tasks, targets, offsets, units, strict=True):
+        if task.regression:
+            offset.copy_(target.mean(0))
+            unit.copy_(target.std(0, correction=0).clamp_min(1e-6))
+        scales.append(float(unit.square().mean()))
+
+    def loss(index: Tensor) -> Tensor:
+        found = network(csi[index])
+        parts = [
+            task.loss(out, target[index]) / scale
+            for task, out, target, scale in zip(tasks, found, targets, scales, strict=True)
+        ]
+        return torch.stack(parts).sum()
+
+    return minimise(
+        network, loss, minibatches(len(csi), seed), replace(RECIPE, steps=steps(epochs, len(csi)), seed=seed)
+    )
+
+
+def train_autoencoder(
+    shape: Preset,
+    batches: Iterator[Tensor],
+    count: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    task: Alignment = Alignment(),
+) -> ChannelAutoencoder:
+    """An autoencoder trained by pretraining's reconstruction terms alone.
+
+    Args:
+        batches: CSI complex64 [N, antennas, subcarriers], without end.
+        count: steps.
+        device: to train on.
+        task: weights of the terms.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ChannelAutoencoder(shape).to(device)
+
+    def loss(csi: Tensor) -> Tensor:
+        out = network(csi.to(device))
+        total = task.reconstruction_weight * losses.reconstruction(out["reconstruction"], out["csi"])
+        if "where" in out:
+            total = total + task.profile_weight * losses.power_profile(out["where"], out["power"])
+        return total
+
+    return minimise(network, loss, batches, replace(RECIPE, steps=count, seed=seed))
