@@ -1,85 +1,107 @@
-"""What each departure from paper 1 is worth: variants of `small`, same data, same steps, same seed."""
+"""What each part of the recipe is worth: variants of it, same data, same steps, same seeds."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from uniair.benchmark.suites import sample, zero_shot_suite
-from uniair.data.links import Links
-from uniair.errors import InputError
-from uniair.files import write_text
-from uniair.models.presets import Preset
+import numpy as np
+
+from uniair.benchmark.study import Benchmark, Study, Table
+from uniair.benchmark.trained import COLUMNS, cells, trained
+from uniair.models.presets import preset
 from uniair.tasks.alignment import Alignment
-from uniair.training.checkpoint import load_model
-from uniair.training.distributed import World
-from uniair.training.pretraining import Batches, pretrain
+from uniair.training.pretraining import Batches
 from uniair.training.trainer import Optimisation
 
-MEASURED_LINKS = 3000
-COLUMNS = ("los", "los_map", "scale", "top1", "top5", "nmse_db")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STEPS = {"quick": 150, "full": 1000}
+SHOWN = ("scale", "top1", "top5")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row: what differs from the full recipe, as changes to the preset and the task."""
+    """What differs from the full recipe, as changes to the preset, the task and the optimisation."""
 
     what: str
-    preset: dict[str, Any]
-    task: dict[str, Any]
+    preset: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    optimisation: dict[str, Any] = field(default_factory=dict)
 
 
 VARIANTS = {
-    "full": Variant("the packaged recipe", {}, {}),
-    "other_areas": Variant("negatives from other areas alone", {}, {"same_area_negatives": False}),
-    "no_hypotheses": Variant("no explicit wrong hypotheses", {}, {"hypotheses": False}),
-    "fixed_temperature": Variant("temperature fixed at 0.07", {}, {"learned_temperature": False}),
-    "class_token": Variant("class token instead of the mean", {"pool": "class"}, {}),
-    "no_corridor": Variant("no corridor from BS to UE", {"corridor": (0, 0)}, {}),
-    "vector": Variant("positions as 8 plain numbers", {"positions": "vector"}, {}),
-    "frequency": Variant("CSI by antenna and subcarrier", {"csi_domain": "frequency"}, {}),
-    "joint": Variant("joint attention over map and positions", {"attention": "joint"}, {}),
-}
+    "full": Variant("the recipe"),
+    "no_rays": Variant("no rays over the map", {"rays": 0}),
+    "no_corridor": Variant("no corridor from BS to UE", {"corridor": (0, 0)}),
+    "vector": Variant("positions as 8 plain numbers, no rays, no corridor",
+                      {"positions": "vector", "rays": 0, "corridor": (0, 0)}),
+    "frequency": Variant("CSI by antenna and subcarrier", {"csi_domain": "frequency"}),
+    "class_token": Variant("class token instead of the mean", {"pool": "class"}),
+    "joint": Variant("joint attention over map and positions", {"attention": "joint"}),
+    "no_hypotheses": Variant("no explicit wrong hypotheses", task={"hypotheses": False}),
+    "no_bare_los": Variant("LOS without positions not asked for itself", task={"bare_los": 0.0}),
+    "other_areas": Variant("negatives from other areas alone", task={"same_area_negatives": False}),
+    "fixed_temperature": Variant("temperature fixed at 0.07", task={"learned_temperature": False}),
+    "adamw": Variant("AdamW for the matrices too", optimisation={"matrix_rate": 0.0}),
+}  # fmt: skip
+QUICK = ("full", "no_rays", "vector", "frequency", "no_hypotheses", "no_bare_los", "adamw")
 
 
-def ablate(
-    names: list[str],
-    preset: Preset,
-    data: Sequence[Links],
-    held_out: Links,
-    optimisation: Optimisation,
-    out: Path,
-    world: World,
-) -> dict[str, dict[str, float]]:
-    """Trains each variant into `out/NAME` (finished ones are kept) and measures it on a seeded sample of the
-    held-out links, whole areas, at least `MEASURED_LINKS`.
-
-    Returns:
-        Zero-shot figures by variant, also in `out/ablation.json`.
-
-    Raises:
-        InputError: no such variant, or a place on both sides.
-    """
-    if unknown := sorted(set(names) - set(VARIANTS)):
-        raise InputError(f"--variants: {', '.join(unknown)} unknown; choose among {', '.join(VARIANTS)}")
-    measured = sample(held_out, MEASURED_LINKS, seed=0)
-    figures: dict[str, dict[str, float]] = {}
+def run(study: Study) -> dict[str, Any]:
+    """Every variant with every seed; `quick` trains `tiny` and fewer variants, `full` the model's own preset."""
+    data = study.store("train")
+    shape = study.model.preset if study.full else preset("tiny")
+    names = VARIANTS if study.full else QUICK
+    steps = STEPS[study.budget]
+    study.settle(steps=steps, preset=shape.name, train=data.manifest["recipe"], links=data.links,
+                 validation=study.store("validation").manifest["recipe"])  # fmt: skip
+    rows = {}
     for name in names:
-        variant, folder = VARIANTS[name], out / name
-        result = folder / "figures.json"
-        budget = {"preset": preset.name, "steps": optimisation.steps, "seed": optimisation.seed, "links": len(measured)}
-        if not result.exists():
-            shape, task = replace(preset, **variant.preset), replace(Alignment(), **variant.task)
-            batches = Batches(areas=8, links_per_area=24)
-            pretrain(shape, data, held_out, task, batches, optimisation, folder, world)
-            values = zero_shot_suite(load_model(folder), measured).values()
-            write_text(result, json.dumps({"budget": budget, "figures": values}))
-        entry = json.loads(result.read_text(encoding="utf-8"))
-        if entry["budget"] != budget:
-            raise InputError(f"{result}: from a run with another budget {entry['budget']}; give another --out")
-        figures[name] = entry["figures"]
-    write_text(out / "ablation.json", json.dumps({"budget": budget, "figures": figures}, indent=1) + "\n")
-    return figures
+        variant = VARIANTS[name]
+        found = [
+            trained(
+                study, f"{name}-{seed}", replace(shape, **variant.preset), data,
+                replace(Alignment(), **variant.task), Batches(),
+                replace(Optimisation(steps=steps, save_every=steps, seed=seed), **variant.optimisation),
+            )
+            for seed in range(study.seeds)
+        ]  # fmt: skip
+        rows[name] = {
+            "what": variant.what,
+            "mean": {c: float(np.mean([one[c] for one in found])) for c in COLUMNS},
+            "spread": {c: float(np.std([one[c] for one in found])) for c in COLUMNS},
+        }
+    return {"steps": steps, "trained_preset": shape.name, "training_links": data.links, "rows": rows}
+
+
+def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
+    """One row a variant."""
+    heading = (f"`{result['trained_preset']}`, {result['steps']} steps on {result['training_links']:,} links, held-out "
+               f"validation places; %, mean ± spread over {result['seeds']} seeds")  # fmt: skip
+    rows = [[row["what"], *cells(row["mean"], row["spread"])] for row in result["rows"].values()]
+    return [(heading, Table(["", *COLUMNS.values()], rows))]
+
+
+def draw(result: dict[str, Any], figure: Figure) -> None:
+    """Bars: how much is lost without each part."""
+    axes = figure.subplots()
+    full = result["rows"]["full"]["mean"]
+    others = {name: row for name, row in result["rows"].items() if name != "full"}
+    at = np.arange(len(others))
+    for i, column in enumerate(SHOWN):
+        change = [100 * (row["mean"][column] - full[column]) for row in others.values()]
+        axes.barh(at + (i - 1) * 0.27, change, 0.25, label=COLUMNS[column])
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(at, [row["what"] for row in others.values()])
+    axes.invert_yaxis()
+    axes.set_xlabel("change against the full recipe, percentage points")
+    axes.legend()
+
+
+ABLATION = Benchmark(
+    "What each part of the recipe is worth", "trains its own recipe alone (III-A-2 argues for CRNN, III-A-3 for MSNN).",
+    ("train", "validation"), run, tables, draw,
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -54,70 +54,113 @@ class ZeroShotResult:
         return {key: figure.value for key, figure in self.figures.items()}
 
 
-def zero_shot_suite(model: UniversalModel, links: Links, progress: bool = False) -> ZeroShotResult:
-    """Runs every zero-shot task on every link.
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered about each of N links, in the order of their areas; every field is [N].
+
+    Attributes:
+        area: index of its area.
+        is_los: the truth.
+        rank: how many links of its area describe the channel at least as well as its own; of `candidates` in all.
+        los, los_map, los_positions: P(LOS) from everything, without positions, and without the map.
+        scale: whether the true scale was the likeliest.
+        error: relative error of the restored CSI.
+        sgcs: of the restored CSI.
+    """
+
+    area: NDArray[np.int64]
+    is_los: NDArray[np.bool_]
+    rank: NDArray[np.int64]
+    candidates: NDArray[np.int64]
+    los: NDArray[np.float32]
+    los_map: NDArray[np.float32]
+    los_positions: NDArray[np.float32]
+    scale: NDArray[np.bool_]
+    error: NDArray[np.float32]
+    sgcs: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+    def select(self, links: NDArray[np.bool_]) -> Answers:
+        """The answers about some of the links."""
+        return Answers(*(getattr(self, field.name)[links] for field in fields(self)))
+
+
+def answer(model: UniversalModel, links: Links, progress: bool = False) -> Answers:
+    """Asks every zero-shot question about every link.
 
     An area's links compete with each other for the matching accuracy (all BSs and UEs together, as in the paper's 150
     pairs); the other tasks take each link by itself.
     """
-    ranks, names, counts = [], [], []
-    truth, los_full, los_map, los_positions = [], [], [], []
-    scale_hits, error_power, cosine = [], [], []
     order = np.argsort(links.area, kind="stable")
     bounds = np.searchsorted(links.area[order], np.arange(len(links.areas) + 1))
-    members = [order[a:b] for a, b in pairwise(bounds)]
-    for index in tqdm(members, unit="area", disable=None if progress else True):
-        if not len(index):
-            continue
+    members = [(area, order[a:b]) for area, (a, b) in enumerate(pairwise(bounds)) if b > a]
+    parts = []
+    for area, index in tqdm(members, unit="area", disable=None if progress else True):
         batch = batch_of(links.select(index))
         csi, env = batch.csi, batch.environment
         channel = model.encode_channel(csi)
-        ranks.append(metrics.true_ranks(channel @ model.encode_environment(env).mT).cpu().numpy())
-        counts.append(len(index))
-        truth.append(links.los[index])
-        los_full.append(zero_shot.los(model, channel, env).cpu().numpy())
-        los_map.append(zero_shot.los(model, channel, replace(env, bs=None, ue=None)).cpu().numpy())
-        los_positions.append(zero_shot.los(model, channel, replace(env, map=None, area=None)).cpu().numpy())
-        scale_hits.append((zero_shot.scale(model, channel, env).argmax(1) == 1).cpu().numpy())
         restored, normalised = model.reconstruct_channel(channel), model.normalise_channel(csi)
-        error_power.append(metrics.relative_error(restored, normalised).cpu().numpy())
-        cosine.append((metrics.sgcs(restored, normalised), len(index)))
-        names.append(links.areas[links.area[index[0]]])
-    rank, sizes = np.concatenate(ranks), np.asarray(counts)
-    is_los = np.concatenate(truth)
-    full, by_map, by_position = (np.concatenate(p) for p in (los_full, los_map, los_positions))
+        answers = (
+            metrics.true_ranks(channel @ model.encode_environment(env).mT),
+            torch.full((len(index),), len(index)),
+            zero_shot.los(model, channel, env),
+            zero_shot.los(model, channel, replace(env, bs=None, ue=None)),
+            zero_shot.los(model, channel, replace(env, map=None, area=None)),
+            zero_shot.scale(model, channel, env).argmax(1) == 1,
+            metrics.relative_error(restored, normalised),
+            metrics.cosine_squared(restored, normalised).mean(1),
+        )
+        parts.append((np.full(len(index), area), links.los[index], *(part.cpu().numpy() for part in answers)))
+    return Answers(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
+def zero_shot_suite(model: UniversalModel, links: Links, progress: bool = False) -> ZeroShotResult:
+    """Runs every zero-shot task on every link."""
+    answers = answer(model, links, progress)
+    areas = np.unique(answers.area)
+    accuracy = np.array([(answers.rank[answers.area == area] == 0).mean() for area in areas])
+    return ZeroShotResult(figures_of(answers), tuple(links.areas[a] for a in areas), accuracy, len(answers))
+
+
+def figures_of(answers: Answers) -> dict[str, Figure]:
+    """The suite's figures; those of NLOS links are absent where there are none."""
+    is_los, nlos = answers.is_los, ~answers.is_los
     most = metrics.majority(is_los)
-    chance = len(sizes) / sizes.sum()
-    chance5 = np.minimum(5, sizes).sum() / sizes.sum()
-    nmse = float(10 * np.log10(np.concatenate(error_power).mean()))
-    sgcs = float(np.average([c for c, _ in cosine], weights=[n for _, n in cosine]))
+    chance = float((1 / answers.candidates).mean())
+    chance5 = float(np.minimum(1, 5 / answers.candidates).mean())
 
     def accuracy(probability: NDArray[np.floating]) -> float:
         return float(((probability > 0.5) == is_los).mean())
 
-    scaled, nlos = np.concatenate(scale_hits), ~is_los
+    def calibration(probability: NDArray[np.floating]) -> Figure:
+        return Figure("  calibration error (ECE)", metrics.calibration_error(probability, is_los), None, "")
 
     def of_nlos(hits: NDArray[np.bool_]) -> float:
-        return float(hits[nlos].mean()) if nlos.any() else float("nan")  # not in the table then
+        return float(hits[nlos].mean()) if nlos.any() else float("nan")
 
+    top1, top5 = answers.rank == 0, answers.rank < 5
     figures = {
-        "los": Figure("LOS from CSI, map and positions", accuracy(full), most, "majority"),
-        "los_f1": Figure("  macro-F1", metrics.macro_f1(full > 0.5, is_los), None, ""),
-        "los_ece": Figure("  calibration error (ECE)", metrics.calibration_error(full, is_los), None, ""),
-        "los_map": Figure("LOS from CSI and map, no positions", accuracy(by_map), most, "majority"),
-        "los_positions": Figure("LOS from CSI and positions, no map", accuracy(by_position), most, "majority"),
-        "scale": Figure("scale of [0.8, 1, 1.2]", float(scaled.mean()), 1 / 3, "chance"),
-        "scale_nlos": Figure("  NLOS links alone", of_nlos(scaled), 1 / 3, "chance"),
-        "top1": Figure("the right link among its area's, top-1", float((rank == 0).mean()), chance, "chance"),
-        "top1_nlos": Figure("  NLOS links alone", of_nlos(rank == 0), chance, "chance"),
-        "top5": Figure("the right link among its area's, top-5", float((rank < 5).mean()), chance5, "chance"),
-        "top5_nlos": Figure("  NLOS links alone", of_nlos(rank < 5), chance5, "chance"),
-        "nmse_db": Figure("CSI feedback, NMSE", nmse, 0.0, "for all-zero", "dB"),
-        "sgcs": Figure("CSI feedback, SGCS", sgcs, None, "", ""),
-    }  # fmt: skip
-    figures = {key: figure for key, figure in figures.items() if not np.isnan(figure.value)}
-    area_accuracy = np.array([(r == 0).mean() for r in ranks])
-    return ZeroShotResult(figures, tuple(names), area_accuracy, len(rank))
+        "los": Figure("LOS from CSI, map and positions", accuracy(answers.los), most, "majority"),
+        "los_f1": Figure("  macro-F1", metrics.macro_f1(answers.los > 0.5, is_los), None, ""),
+        "los_ece": calibration(answers.los),
+        "los_map": Figure("LOS from CSI and map, no positions", accuracy(answers.los_map), most, "majority"),
+        "los_map_ece": calibration(answers.los_map),
+        "los_positions": Figure(
+            "LOS from CSI and positions, no map", accuracy(answers.los_positions), most, "majority"
+        ),
+        "los_positions_ece": calibration(answers.los_positions),
+        "scale": Figure("scale of [0.8, 1, 1.2]", float(answers.scale.mean()), 1 / 3, "chance"),
+        "scale_nlos": Figure("  NLOS links alone", of_nlos(answers.scale), 1 / 3, "chance"),
+        "top1": Figure("the right link among its area's, top-1", float(top1.mean()), chance, "chance"),
+        "top1_nlos": Figure("  NLOS links alone", of_nlos(top1), chance, "chance"),
+        "top5": Figure("the right link among its area's, top-5", float(top5.mean()), chance5, "chance"),
+        "top5_nlos": Figure("  NLOS links alone", of_nlos(top5), chance5, "chance"),
+        "nmse_db": Figure("CSI feedback, NMSE", float(10 * np.log10(answers.error.mean())), 0.0, "for all-zero", "dB"),
+        "sgcs": Figure("CSI feedback, SGCS", float(answers.sgcs.mean()), None, "", ""),
+    }
+    return {key: figure for key, figure in figures.items() if not np.isnan(figure.value)}
 
 
 def sample(links: Links, count: int, seed: int) -> Links:

@@ -1,63 +1,101 @@
-"""Measure. SUITE is one of
-  pretraining   what each part of the recipe is worth: variants trained on the same budget, measured on held-out places;
-                needs --train, --validation and --out, and a variant that has finished is not trained again
+"""Measure. WHAT is one of the paper's figures, each a JSON, a table and a picture in OUT/WHAT:
+
+{benchmarks}
+  all           every one of them
+  results       the results page made from what was run so far (--page)
+
+or how fast a part is:
+
   synthesis     CSI from paths, links a second
+  training      pretraining, samples a second and share of the machine's matrix rate (--train)
   loading       how a million links open and read, and how long a training step waits for its batch (--train)
-  toft          light heads on dense areas beside classical methods and zero-shot answers (--links, --out, --seeds)
   tracing       links a second, and what is lost against 50 times the rays (--places, --root, --areas)
 
+A run that was stopped goes on where it was. --budget quick shows the shape in minutes; full is what is reported.
+
 Example:
-  uniair bench pretraining --train runs/train --validation runs/validation --out runs/ablation --steps 300
+  uniair bench fig6 --links runs/test
+  uniair bench table3 fig10 fig13 --dense runs/dense --budget full
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.benchmark.ablation import COLUMNS, VARIANTS, ablate
+from uniair.benchmark.catalogue import BENCHMARKS
 from uniair.benchmark.loading import loading_speed
+from uniair.benchmark.results import write_results
+from uniair.benchmark.study import DATA, Benchmark, Study, perform
 from uniair.benchmark.synthesis import synthesis_speed
-from uniair.benchmark.toft import toft_suite
 from uniair.benchmark.tracing import HEARD, tracing_speed
-from uniair.data import shards
+from uniair.benchmark.training_speed import training_speed
 from uniair.data.campaign import Campaign
-from uniair.data.store import SAMPLE, Store
+from uniair.data.store import SAMPLE
 from uniair.errors import InputError
-from uniair.models.presets import PRESETS, preset
+from uniair.models.presets import PRESETS
 from uniair.propagation.ray_tracing import require_sionna
-from uniair.training.distributed import world
-from uniair.training.trainer import Optimisation
+
+__doc__ = (__doc__ or "").format(benchmarks="\n".join(f"  {name:13} {b.title}" for name, b in BENCHMARKS.items()))
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("suite", choices=list(SUITES), help="what to measure")
-    parser.add_argument("--train", type=str | None, default=None, help="links folder to train on (loading: or sample)")
-    parser.add_argument("--validation", type=str | None, default=None, help="links folder of other places")
-    parser.add_argument("--out", type=str | None, default=None, help="folder for the runs and ablation.json")
-    parser.add_argument("--preset", type=str, default="small", help=f"one of {', '.join(PRESETS)}")
-    parser.add_argument("--variants", type=list[str], default=list(VARIANTS), help=f"which of {', '.join(VARIANTS)}")
-    parser.add_argument("--steps", type=int, default=300, help="training steps of each variant")
-    parser.add_argument("--learning_rate", type=float, default=7e-4, help="peak learning rate")
-    parser.add_argument("--links", type=str | None, default=None, help="toft: links folder of dense areas")
-    parser.add_argument("--model", type=str, default="small", help="toft: packaged model or checkpoint folder")
-    parser.add_argument("--seeds", type=int, default=3, help="toft: runs an area")
-    parser.add_argument("--labels", type=int | None, default=None, help="toft: links to learn from (default 80 %%)")
-    parser.add_argument("--split", type=str, default="random", help="toft: random (paper 1) or blocks of 20 m")
+    parser.add_argument("what", nargs="+", choices=[*BENCHMARKS, "all", "results", *SPEED], help="what to measure")
+    parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--out", type=str, default="runs/bench", help="folder for the runs")
+    parser.add_argument("--budget", type=str, default="quick", help="quick or full")
+    parser.add_argument("--seeds", type=int, default=3, help="repetitions of what is drawn at random")
+    for name, made in DATA.items():
+        parser.add_argument(f"--{name}", type=str | None, default=None, help=f"links folder: {made}")
+    parser.add_argument("--embeddings", type=str, nargs="*", default=[],
+                        help="fewshot: .npy files, other models' embeddings of the --deepmimo links")  # fmt: skip
+    parser.add_argument("--page", type=str, default="docs/results.md", help="results: the page to write")
+    parser.add_argument("--preset", type=str, default="small", help=f"training, loading: one of {', '.join(PRESETS)}")
     parser.add_argument("--places", type=tuple[str, ...], default=("sionna:munich", "sionna:etoile", "procedural:7"),
                         help="tracing: where")  # fmt: skip
     parser.add_argument("--root", type=str, default=".", help="tracing: folder that file names in places start from")
     parser.add_argument("--areas", type=int, default=6, help="tracing: how many")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches, areas and test signals")
+    parser.add_argument("--seed", type=int, default=0, help="speed: of weights, batches, areas and test signals")
 
 
 def run(options: Any) -> dict[str, Any]:
-    """Measures and prints the table."""
-    return SUITES[options.suite](options)
+    """Measures and prints the tables."""
+    asked = [one for name in options.what for one in (BENCHMARKS if name == "all" else [name])]
+    chosen = {name: BENCHMARKS[name] for name in asked if name in BENCHMARKS}
+    folders = {name: Path(options[name]) for name in DATA if options[name] is not None}
+    if lacking := {need: name for name, b in chosen.items() for need in b.needs if need not in folders}:
+        need, name = next(iter(lacking.items()))
+        raise InputError(f"{name} needs --{need}, a links folder; make one: {DATA[need]}")
+    found: dict[str, Any] = {}
+    model = uniair.load(options.model) if chosen else None
+    embeddings = {Path(file).stem: Path(file) for file in options.embeddings}
+    for name in asked:
+        if name in SPEED:
+            found[name] = SPEED[name](options)
+        elif name == "results":
+            pages = write_results(BENCHMARKS, Path(options.out), Path(options.page))
+            print(f"{options.page}: {', '.join(pages)}")
+            found[name] = pages
+        else:
+            assert model is not None
+            study = Study(model, Path(options.out) / name, folders, options.budget, options.seeds, embeddings)
+            found[name] = _perform(name, chosen[name], study)
+    return found
+
+
+def _perform(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
+    began = time.perf_counter()
+    result = perform(name, benchmark, study)
+    print(f"\n{benchmark.title}" + (f"\nThe paper: {benchmark.paper}" if benchmark.paper else ""))
+    for heading, table in benchmark.tables(result):
+        print(f"\n{heading}\n{table.text()}")
+    print(f"\n{study.out}/figure.svg and result.json, {time.perf_counter() - began:.0f} s")
+    return result
 
 
 def synthesis(options: Any) -> dict[str, Any]:
@@ -79,6 +117,15 @@ def loading(options: Any) -> dict[str, Any]:
     return dict(speed)
 
 
+def training(options: Any) -> dict[str, Any]:
+    """Whole training steps in both precisions."""
+    found = training_speed(Path(options.train) if options.train else SAMPLE, options.preset, seed=options.seed)
+    for precision, speed in found["precisions"].items():
+        rate = f"{speed['share']:.0%} of the {speed['matrix_rate'] / 1e9:,.0f} GFLOP/s of one large product"
+        print(f"{found['preset']} in {precision} ({found['device']}): {speed['samples_per_s']:,.0f} samples/s, {rate}")
+    return found
+
+
 def tracing(options: Any) -> dict[str, Any]:
     """Links a second and the loss against many more rays."""
     require_sionna()
@@ -94,42 +141,4 @@ def tracing(options: Any) -> dict[str, Any]:
     return found
 
 
-def toft(options: Any) -> dict[str, Any]:
-    """Heads beside what they replace."""
-    for name in ("links", "out"):
-        if options[name] is None:
-            raise InputError(f"toft needs --{name}; see uniair bench --help")
-    found = toft_suite(uniair.load(options.model), Store(options.links), Path(options.out), options.seeds,
-                       options.labels, options.split)  # fmt: skip
-    print(f"{len(found['areas'])} areas, {options.seeds} seeds, {options.split} split; mean over areas (± over seeds)")
-    for task, methods in found["rows"].items():
-        print(f"\n{task:38}{'tuned':>9}  " + "".join(f"{key:>20}" for key in next(iter(methods.values()))["mean"]))
-        for method, row in methods.items():
-            figures = "".join(f"{row['mean'][k]:12.3f} ± {row['spread'][k]:.3f}" for k in row["mean"])
-            print(f"  {method:36}{row['tuned_parameters']:9,}  {figures}")
-    return found
-
-
-def pretraining(options: Any) -> dict[str, Any]:
-    """Variants of the recipe."""
-    for name in ("train", "validation", "out"):
-        if options[name] is None:
-            raise InputError(f"pretraining needs --{name}; see uniair bench --help")
-    optimisation = Optimisation(
-        steps=options.steps, learning_rate=options.learning_rate, warmup=0.1, save_every=500, seed=options.seed
-    )
-    data, held_out = Store(options.train), shards.read(options.validation)
-    with world() as here:
-        figures = ablate(
-            options.variants, preset(options.preset), data, held_out, optimisation, Path(options.out), here
-        )
-    places = ", ".join(sorted(set(held_out.places)))
-    print(f"a sample of the {len(held_out):,} links of {places}; {options.steps} steps, seed {options.seed}")
-    print(f"{'':42}" + "".join(f"{column:>9}" for column in COLUMNS))
-    for name, values in figures.items():
-        cells = [values[c] if c.endswith("_db") else 100 * values[c] for c in COLUMNS]
-        print(f"{VARIANTS[name].what:42}" + "".join(f"{cell:9.1f}" for cell in cells))
-    return {"steps": options.steps, "seed": options.seed, "figures": figures}
-
-
-SUITES = {"pretraining": pretraining, "synthesis": synthesis, "loading": loading, "toft": toft, "tracing": tracing}
+SPEED = {"synthesis": synthesis, "training": training, "loading": loading, "tracing": tracing}

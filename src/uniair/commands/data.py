@@ -1,32 +1,50 @@
-"""Check a data set, file by file, and write its data card.
+"""Check a data set and write its data card; or write its CSI as one array, for other models to embed.
 
-DIR is a folder of links (uniair trace, uniair import), a folder of measured drives (uniair import deepsense), or one
-file of drives. A damaged data set, or one that breaks the sample contract, is refused. What the contract allows but
+check: DIR is a folder of links (uniair trace, uniair import), a folder of measured drives (uniair import deepsense), or
+one file of drives. A damaged data set, or one that breaks the sample contract, is refused. What the contract allows but
 physics does not is counted and listed. card.html (to look at) and card.json are written beside the data.
+
+csi: DIR is a folder of links. --out becomes complex64 [links, 32, 64]; a model's embeddings of its rows, in their
+order, are what uniair bench fewshot --embeddings reads.
 
 Example:
   uniair data check runs/links
+  uniair data csi runs/deepmimo --out csi.npy --bearing -135
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from uniair.benchmark.data_card import write_data_card
+from uniair.benchmark.embeddings import export_csi
+from uniair.data.store import Store
+from uniair.errors import InputError
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("action", choices=["check"], help="what to do")
+    parser.add_argument("action", choices=["check", "csi"], help="what to do")
     parser.add_argument("folder", metavar="DIR", type=str, help="folder of links or drives, or a file of drives")
+    parser.add_argument("--out", type=str | None, default=None, help="csi: the .npy file to write")
+    parser.add_argument("--bearing", type=float | None, default=None,
+                        help="csi: azimuth of every BS's array, degrees from +x, instead of its own")  # fmt: skip
 
 
 def run(options: Any) -> dict[str, Any]:
-    """Checks and prints the counts."""
+    """Checks and prints the counts, or writes the CSI."""
     folder = Path(options.folder)
+    if options.action == "csi":
+        if options.out is None:
+            raise InputError("csi needs --out, the .npy file to write")
+        bearing = None if options.bearing is None else math.radians(options.bearing)
+        shape = export_csi(Store(folder), Path(options.out), bearing)
+        print(f"{options.out}: complex64 {list(shape)}")
+        return {"out": options.out, "shape": list(shape)}
     card = write_data_card(folder)
     for line in table(card["statistics"]):
         print(line)

@@ -1,0 +1,54 @@
+"""The results page: every benchmark's JSON as one page of tables and figures, never typed by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from uniair.benchmark.study import Benchmark
+from uniair.errors import InputError
+from uniair.files import atomic_path, write_text
+
+HEAD = """# Results
+
+Made by `uniair bench results` from the JSON files in [results/](results/); nothing here is typed by hand. Each section
+says on what data, with how many seeds and with which budget it was run; "paper" is paper 1, on its own data set WAIR-D.
+"""
+
+
+def write_results(benchmarks: Mapping[str, Benchmark], runs: Path, page: Path) -> list[str]:
+    """Copies the results under `runs` beside `page` (`results/NAME.json`, `.svg`) and writes the page from all there.
+
+    Returns:
+        The names of the benchmarks on the page.
+
+    Raises:
+        InputError: there is no result yet, or one that is not a result.
+    """
+    folder = page.parent / page.stem
+    for name in benchmarks:
+        if (runs / name / "result.json").exists():
+            for found, kept in (("result.json", f"{name}.json"), ("figure.svg", f"{name}.svg")):
+                with atomic_path(folder / kept) as temporary:
+                    shutil.copyfile(runs / name / found, temporary)
+    there = [name for name in benchmarks if (folder / f"{name}.json").exists()]
+    if not there:
+        raise InputError(f"{runs}: no result.json of any benchmark; run uniair bench all --out {runs} first")
+    write_text(page, HEAD + "".join(_section(benchmarks[name], name, folder) for name in there))
+    return there
+
+
+def _section(benchmark: Benchmark, name: str, folder: Path) -> str:
+    path = folder / f"{name}.json"
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        made = (f"`uniair bench {name} --budget {result['budget']} --seeds {result['seeds']}`, preset "
+                f"`{result['preset']}`, weights {result['weights']}.")  # fmt: skip
+        tables = "".join(f"**{heading}**\n\n{table.markdown()}\n\n" for heading, table in benchmark.tables(result))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a result of uniair bench {name} ({error!r}); run it again") from error
+    paper = f"The paper: {benchmark.paper}\n\n" if benchmark.paper else ""
+    return f"\n## {benchmark.title}\n\n{made}\n\n{paper}{tables}![{benchmark.title}]({folder.name}/{name}.svg)\n"

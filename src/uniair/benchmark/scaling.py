@@ -1,0 +1,111 @@
+"""Held-out accuracy against the number of areas, of links an area, and of training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from uniair.benchmark.study import Benchmark, Study, Table
+from uniair.benchmark.trained import COLUMNS, cells, trained
+from uniair.data.links import Links
+from uniair.data.store import Store
+from uniair.models.presets import preset
+from uniair.tasks.alignment import Alignment
+from uniair.training.pretraining import Batches
+from uniair.training.trainer import Optimisation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STEPS = {"quick": 240, "full": 2000}
+SHARES = (1 / 64, 1 / 16, 1 / 4, 1)  # of the areas and of the steps; links an area are in `LINKS`
+LINKS = (2, 8, 32, 128)
+FEWEST = Batches().areas
+SHOWN = ("los", "scale", "top1", "top5")
+
+
+class FewerLinks(Sequence[Links]):
+    """A store whose areas have at most `most` links each, the first ones."""
+
+    def __init__(self, store: Store, most: int) -> None:
+        self.store, self.most = store, most
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @overload
+    def __getitem__(self, index: int) -> Links: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Links]: ...
+
+    def __getitem__(self, index: int | slice) -> Links | Sequence[Links]:
+        """One area, or several."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        area = self.store[index]
+        return area.select(np.arange(min(self.most, len(area))))
+
+
+def run(study: Study) -> dict[str, Any]:
+    """Three curves with four points each; every run has its own whole learning-rate schedule."""
+    store = study.store("train")
+    shape = study.model.preset if study.full else preset("tiny")
+    steps = STEPS[study.budget]
+    study.settle(steps=steps, preset=shape.name, train=store.manifest["recipe"], links=store.links,
+                 validation=study.store("validation").manifest["recipe"])  # fmt: skip
+    curves: dict[str, list[dict[str, Any]]] = {"areas": [], "links an area": [], "steps": []}
+
+    def point(curve: str, value: int, data: Sequence[Links], steps: int) -> None:
+        found = [
+            trained(study, f"{curve.split()[0]}-{value}-{seed}", shape, data, Alignment(), Batches(),
+                    Optimisation(steps=steps, save_every=steps, seed=seed))
+            for seed in range(study.seeds)
+        ]  # fmt: skip
+        curves[curve].append({
+            "value": value,
+            "mean": {c: float(np.mean([one[c] for one in found])) for c in COLUMNS},
+            "spread": {c: float(np.std([one[c] for one in found])) for c in COLUMNS},
+        })  # fmt: skip
+
+    for share in SHARES:
+        areas = max(FEWEST, round(share * len(store)))
+        point("areas", areas, store.first(areas), steps)
+    for most in LINKS:
+        point("links an area", most, FewerLinks(store, most), steps)
+    for share in SHARES:
+        point("steps", round(share * steps), store, round(share * steps))
+    return {"steps": steps, "trained_preset": shape.name, "areas": len(store), "links": store.links, "curves": curves}
+
+
+def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
+    """One table a curve."""
+    rest = (f"`{result['trained_preset']}`, {result['areas']:,} areas, {result['links']:,} links and {result['steps']} "
+            f"steps where not said otherwise; held-out places; %, ± over {result['seeds']} seeds")  # fmt: skip
+    return [
+        (f"Number of {curve}: {rest}",
+         Table([curve, *COLUMNS.values()], [[f"{p['value']:,}", *cells(p["mean"], p["spread"])] for p in points]))
+        for curve, points in result["curves"].items()
+    ]  # fmt: skip
+
+
+def draw(result: dict[str, Any], figure: Figure) -> None:
+    """One panel a curve, one line a figure."""
+    panels = figure.subplots(1, len(result["curves"]), sharey=True)
+    for axes, (curve, points) in zip(panels, result["curves"].items(), strict=True):
+        for column in SHOWN:
+            axes.errorbar([p["value"] for p in points], [100 * p["mean"][column] for p in points],
+                          [100 * p["spread"][column] for p in points], marker="o", label=COLUMNS[column])  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel(f"number of {curve}")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("held-out accuracy, %")
+    panels[0].legend()
+
+
+SCALING = Benchmark(
+    "Accuracy against areas, links and training", "none; it trains once, on 2.25 million links for 100 epochs.",
+    ("train", "validation"), run, tables, draw,
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""Short pretraining runs that are compared with each other: same held-out links, one thing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from uniair.benchmark.study import Study
+from uniair.benchmark.suites import sample, zero_shot_suite
+from uniair.data import shards
+from uniair.data.links import Links
+from uniair.models.presets import Preset
+from uniair.tasks.alignment import Alignment
+from uniair.training.distributed import World
+from uniair.training.pretraining import Batches, pretrain
+from uniair.training.trainer import Optimisation
+
+MEASURED_LINKS = 3000
+COLUMNS = {
+    "los": "LOS", "los_map": "LOS, no positions", "scale": "scale", "top1": "top-1", "top1_nlos": "top-1 NLOS",
+    "top5": "top-5", "nmse_db": "NMSE dB",
+}  # fmt: skip
+
+
+def trained(
+    study: Study,
+    key: str,
+    shape: Preset,
+    data: Sequence[Links],
+    task: Alignment,
+    batches: Batches,
+    optimisation: Optimisation,
+) -> dict[str, float]:
+    """Trains into the study's `runs/KEY` and measures on whole areas of `--validation`, at least `MEASURED_LINKS`.
+
+    A run that has finished is not made again; one that was stopped goes on from its last checkpoint.
+    """
+
+    def figures() -> dict[str, float]:
+        held_out = shards.read(study.folders["validation"])
+        folder = study.out / "runs" / key
+        model = pretrain(shape, data, held_out, task, batches, optimisation, folder, World.alone())
+        return zero_shot_suite(model, sample(held_out, MEASURED_LINKS, seed=0)).values()
+
+    found: dict[str, float] = study.once(key, figures)
+    return found
+
+
+def cells(mean: dict[str, Any], spread: dict[str, Any]) -> list[str]:
+    """One row of a table with the `COLUMNS`."""
+    return [
+        f"{mean[c]:.2f} ± {spread[c]:.2f}" if c.endswith("_db") else f"{100 * mean[c]:.1f} ± {100 * spread[c]:.1f}"
+        for c in COLUMNS
+    ]

@@ -1,0 +1,80 @@
+"""LOS, scale, matching and feedback over every held-out link, by place, and how well calibrated the answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from uniair.benchmark.study import Benchmark, Study, Table
+from uniair.benchmark.suites import Figure, answer, figures_of, untrained
+from uniair.data import shards
+from uniair.models.universal import UniversalModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+PAPER = {"los_map": "92.31 %", "scale": "90.11 %"}
+SHOWN = {"los": "LOS", "los_map": "LOS, no positions", "scale": "scale", "top1": "top-1", "top5": "top-5"}
+
+
+def run(study: Study) -> dict[str, Any]:
+    """The suite on every link of `--links`; nothing is drawn, so the spread is that of the places."""
+    store = study.store("links")
+    study.settle(links=store.manifest["recipe"])
+
+    def figures(model: UniversalModel) -> dict[str, Any]:
+        links = shards.read(study.folders["links"])
+        answers = answer(model, links, progress=True)
+        place = links.places[answers.area]
+        by_place = {name: figures_of(answers.select(place == name)) for name in sorted(set(links.places))}
+        return {
+            "figures": {key: vars(figure) for key, figure in figures_of(answers).items()},
+            "by_place": {name: {key: f.value for key, f in found.items()} for name, found in by_place.items()},
+        }
+
+    asked = {"model": study.model, "untrained": untrained(study.model)}
+    found = {name: study.once(name, partial(figures, model)) for name, model in asked.items()}
+    return {"links": store.links, "areas": len(store)} | found
+
+
+def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
+    """All links, and place by place."""
+    places = result["model"]["by_place"]
+    rows = []
+    for key, entry in result["model"]["figures"].items():
+        name, value, reference = Figure(**entry).text()
+        values = [found[key] for found in places.values() if key in found]
+        spread = f"{100 * np.std(values):.1f}" if entry["unit"] == "%" else f"{np.std(values):.2f}"
+        plain = Figure(**result["untrained"]["figures"][key]).text()[1]
+        rows.append([name, value, spread, plain, reference, PAPER.get(key, "")])
+    head = ["", result["preset"], "± over places", "untrained", "reference", "paper"]
+    by_place = [
+        [name, *(f"{100 * found[key]:.1f}" for key in SHOWN), f"{found['nmse_db']:.2f}"]
+        for name, found in places.items()
+    ]
+    return [
+        (f"{result['links']:,} links in {result['areas']} areas of {len(places)} places", Table(head, rows)),
+        ("Place by place, %, and NMSE in dB", Table(["place", *SHOWN.values(), "NMSE"], by_place)),
+    ]
+
+
+def draw(result: dict[str, Any], figure: Drawing) -> None:
+    """Each place's figures as points, the mean over all links as a bar."""
+    axes = figure.subplots()
+    for i, key in enumerate(SHOWN):
+        axes.bar(i, 100 * result["model"]["figures"][key]["value"], color="#9ecae1")
+        values = [100 * found[key] for found in result["model"]["by_place"].values()]
+        axes.plot(np.full(len(values), i), values, "o", color="#08519c", markersize=4)
+        axes.plot(i, 100 * result["untrained"]["figures"][key]["value"], "x", color="black")
+    axes.set_xticks(range(len(SHOWN)), list(SHOWN.values()))
+    axes.set_ylabel("accuracy, % (points: places, crosses: untrained)")
+    axes.set_ylim(0, 100)
+
+
+ZERO_SHOT = Benchmark(
+    "Zero-shot answers over every held-out link",
+    "LOS 92.31 % and scale 90.11 % over 250,000 links of WAIR-D (IV-B, IV-D-4).", ("links",), run, tables, draw,
+)  # fmt: skip
