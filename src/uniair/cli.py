@@ -16,11 +16,11 @@ COMMANDS = {
     "areas": "list and draw the areas in building footprints, OpenStreetMap extracts or generated towns",
     "trace": "ray-trace links in areas: a campaign that can be stopped and resumed",
     "import": "bring WAIR-D, DeepMIMO, DeepSense 6G or your own Sionna RT scene into the same form",
-    "data": "check a data set shard by shard, and write its data card with pictures",
+    "data": "check a data set and write its data card with pictures, or write its CSI for other models",
     "pretrain": "train the universal model on traced links",
     "adapt": "train a light head on the frozen model: position, LOS, beam, path loss, precoder",
     "zeroshot": "measure a model's zero-shot answers on traced links",
-    "bench": "measure what each part of the recipe is worth, and how fast CSI is made",
+    "bench": "make the paper's figures and tables, and measure how fast each part is",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MODULES = {"import": "importing"}  # a keyword can't name a module

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,12 @@ import pytest
 import torch
 from tests.conftest import geometric_links
 
-from uniair.benchmark import embeddings
+from uniair.benchmark import embeddings, fewshot
 from uniair.benchmark.embeddings import export_csi, read_embeddings
+from uniair.cli import main
 from uniair.data import shards
 from uniair.data.loader import batch_of
-from uniair.data.store import Store
+from uniair.data.store import SAMPLE, Store
 from uniair.errors import InputError
 
 
@@ -79,3 +82,14 @@ def test_a_truncated_file_is_refused(store: Store, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(InputError, match="plain numbers"):
         read_embeddings(path, store)
+
+
+def test_the_command_writes_the_csi_at_the_bearing_that_the_protocol_asks_for(tmp_path: Path) -> None:
+    out = tmp_path / "csi.npy"
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (degrees,) = re.findall(r"--bearing (-?\d+)", readme)
+    assert math.radians(float(degrees)) == pytest.approx(fewshot.BEARING)
+    assert main(["data", "csi", str(SAMPLE), "--out", str(out), "--bearing", degrees]) == 0
+    export_csi(Store(SAMPLE), tmp_path / "same.npy", fewshot.BEARING)
+    assert np.array_equal(np.load(out), np.load(tmp_path / "same.npy"))
+    assert main(["data", "csi", str(SAMPLE)]) == 2

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.conftest import geometric_links
 
 import uniair
-from uniair.benchmark import ablation, results, scaling, zero_shot
+from uniair.benchmark import ablation, results, scaling, trained, zero_shot
 from uniair.benchmark.catalogue import BENCHMARKS
 from uniair.benchmark.study import DATA, Benchmark, Study, Table, perform, spread
+from uniair.benchmark.training_speed import training_speed
 from uniair.cli import main
 from uniair.data import shards
+from uniair.data.store import SAMPLE
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 
@@ -129,6 +132,21 @@ def test_the_ablation_changes_what_it_says(
     assert settings["no_rays"]["preset"]["rays"] == 0 < settings["full"]["preset"]["rays"]
     assert settings["adamw"]["optimisation"]["matrix_rate"] == 0 < settings["full"]["optimisation"]["matrix_rate"]
     assert not settings["no_hypotheses"]["task"]["hypotheses"]
+
+
+def test_what_is_ablated_is_the_packaged_recipe() -> None:
+    recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes/pretrain-small.yaml").read_text())
+    assert {name: getattr(trained.BATCHES, name) for name in recipe["batches"]} == recipe["batches"]
+    assert {name: getattr(trained.TASK, name) for name in recipe["task"]} == recipe["task"]
+    for name in ("learning_rate", "matrix_rate", "warmup"):
+        assert getattr(trained.OPTIMISATION, name) == recipe[name]
+
+
+def test_training_speed_is_a_share_of_the_matrix_rate() -> None:
+    found = training_speed(SAMPLE, "tiny", steps=1)
+    for speed in found["precisions"].values():
+        assert speed["samples_per_s"] > 0
+        assert 0 < speed["share"] < 1
 
 
 def test_zero_shot_figures_are_by_place_too(model: UniversalModel, folders: dict[str, Path], tmp_path: Path) -> None:

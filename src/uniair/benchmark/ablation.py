@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from uniair.benchmark.study import Benchmark, Study, Table
-from uniair.benchmark.trained import COLUMNS, cells, trained
+from uniair.benchmark.trained import COLUMNS, OPTIMISATION, TASK, cells, trained
 from uniair.models.presets import preset
-from uniair.tasks.alignment import Alignment
-from uniair.training.pretraining import Batches
-from uniair.training.trainer import Optimisation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,8 +61,8 @@ def run(study: Study) -> dict[str, Any]:
         found = [
             trained(
                 study, f"{name}-{seed}", replace(shape, **variant.preset), data,
-                replace(Alignment(), **variant.task), Batches(),
-                replace(Optimisation(steps=steps, save_every=steps, seed=seed), **variant.optimisation),
+                replace(TASK, **variant.task),
+                replace(OPTIMISATION, steps=steps, save_every=steps, seed=seed, **variant.optimisation),
             )
             for seed in range(study.seeds)
         ]  # fmt: skip

@@ -145,7 +145,7 @@ def draw_pairs(axes: Axes, title: str, channel: NDArray[Any], environment: NDArr
 
 
 FIG3 = Benchmark(
-    "the common space of channels and environments",
+    "The common space of channels and environments",
     "Fig. 3: PCA shows parallel lines between partners once CRNN is trained too, and disorder without it",
     ("links",), run, tables, draw,
 )  # fmt: skip

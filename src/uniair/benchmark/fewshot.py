@@ -162,8 +162,8 @@ def by_row(model: UniversalModel, tokens: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class City:
-    """One city of the store; what its runs share is made when it is first asked for.
+class TurnedCity:
+    """One city of the store with its arrays turned by the protocol.
 
     Attributes:
         store: where it is, as number `number`.
@@ -180,6 +180,10 @@ class City:
     def batch(self) -> Batch:
         """CSI by the protocol, and what is known of the place."""
         return batch_of(turned(self.store[self.number]))
+
+
+class City(TurnedCity):
+    """What the few-shot runs of a city share, made when it is first asked for."""
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
@@ -395,7 +399,7 @@ def _curve(axes: Axes, cells: dict[str, Any], name: str, number: int) -> None:
 
 
 FEWSHOT = Benchmark(
-    title="light heads from 16 labels on: frozen features in DeepMIMO cities, TOFT in dense areas",
+    title="Light heads from 16 labels on: frozen features in DeepMIMO cities, TOFT in dense areas",
     paper="",
     needs=("deepmimo", "dense"),
     run=run,

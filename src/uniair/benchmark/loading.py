@@ -21,6 +21,7 @@ from uniair.models.presets import preset
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
+from uniair.training.pretraining import Batches
 from uniair.training.trainer import Optimisation, train
 
 MILLION = 1_000_000
@@ -58,7 +59,9 @@ def loading_speed(folder: Path, size: str = "small", steps: int = 20, seed: int 
         links, open_s, read_s, peak_bytes; waiting (share of the time that training waited for its batch) and
         samples_per_s.
     """
-    data = AreaBatches(Store(folder), 8, 24)  # first, so that a folder that can't do is refused at once
+    data = AreaBatches(
+        Store(folder), Batches.areas, Batches.links_per_area
+    )  # first, so that a folder that can't do is refused at once
     with tempfile.TemporaryDirectory() as scratch:
         links = repeated(folder, MILLION, Path(scratch) / "links")
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:

@@ -306,7 +306,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 POSITIONING = Benchmark(
-    "where the UE stands, nothing tuned, with one to three BSs",
+    "Where the UE stands, nothing tuned, with one to three BSs",
     "",
     ("links",), run, tables, draw,
 )  # fmt: skip

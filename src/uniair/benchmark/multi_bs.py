@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import combinations
@@ -18,15 +18,11 @@ from tqdm import tqdm
 
 from uniair.benchmark.classical import angle_delay
 from uniair.benchmark.embeddings import read_embeddings
-from uniair.benchmark.fewshot import turned
+from uniair.benchmark.fewshot import TurnedCity
 from uniair.benchmark.study import Benchmark, Study, Table, spread
-from uniair.data.loader import batch_of
-from uniair.data.store import Store
-from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.models.fusion import Attention, Concatenation, MultiStationViT
-from uniair.models.universal import UniversalModel
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
 from uniair.training.heads import embed
 from uniair.training.multi_station import Users, fit_fusion, locate
@@ -62,28 +58,13 @@ class Budget:
 BUDGETS = {"quick": Budget(1, 60, None), "full": Budget(None, 300, 40)}
 
 
-@dataclass(frozen=True)
-class City:
-    """One city; what its runs share is made when it is first asked for.
-
-    Attributes:
-        given: other models' embeddings of its links, by their name.
-    """
-
-    store: Store
-    number: int
-    model: UniversalModel
-    given: Mapping[str, Tensor]
+class City(TurnedCity):
+    """What the runs of a city share, made when it is first asked for."""
 
     @cached_property
     def users(self) -> Users:
         """Its UEs."""
         return Users.of(self.store[self.number])
-
-    @cached_property
-    def batch(self) -> Batch:
-        """CSI of its links, arrays turned as in the few-shot protocol, so that one file of embeddings serves both."""
-        return batch_of(turned(self.store[self.number]))
 
     @cached_property
     def channel(self) -> Tensor:
@@ -328,7 +309,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 FIG12 = Benchmark(
-    title="positioning from one, two and three BSs in DeepMIMO cities",
+    title="Positioning from one, two and three BSs in DeepMIMO cities",
     paper="CDF90 with 3 BSs of DeepMIMO's O1: TOFT 1.095 m (pretrained on DeepMIMO) and 1.758 m (on WAIR-D), "
     "ViT from scratch 1.016 m, MLP 3.817 m",
     needs=("deepmimo",),

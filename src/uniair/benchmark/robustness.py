@@ -292,7 +292,7 @@ def _curves(axes: Axes, levels: dict[str, Any], x: list[float], label: str) -> N
 
 
 ROBUSTNESS = Benchmark(
-    "what noise, wrong timing, missing inputs, old maps and wrong positions cost",
+    "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
     "",
     ("links",), run, tables, draw,
 )  # fmt: skip

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from uniair.benchmark.study import Benchmark, Study, Table
-from uniair.benchmark.trained import COLUMNS, cells, trained
+from uniair.benchmark.trained import BATCHES, COLUMNS, OPTIMISATION, TASK, cells, trained
 from uniair.data.links import Links
 from uniair.data.store import Store
 from uniair.models.presets import preset
-from uniair.tasks.alignment import Alignment
-from uniair.training.pretraining import Batches
-from uniair.training.trainer import Optimisation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 STEPS = {"quick": 240, "full": 2000}
 SHARES = (1 / 64, 1 / 16, 1 / 4, 1)  # of the areas and of the steps; links an area are in `LINKS`
 LINKS = (2, 8, 32, 128)
-FEWEST = Batches().areas
+FEWEST = BATCHES.areas
 SHOWN = ("los", "scale", "top1", "top5")
 
 
@@ -60,8 +58,8 @@ def run(study: Study) -> dict[str, Any]:
 
     def point(curve: str, value: int, data: Sequence[Links], steps: int) -> None:
         found = [
-            trained(study, f"{curve.split()[0]}-{value}-{seed}", shape, data, Alignment(), Batches(),
-                    Optimisation(steps=steps, save_every=steps, seed=seed))
+            trained(study, f"{curve.split()[0]}-{value}-{seed}", shape, data, TASK,
+                    replace(OPTIMISATION, steps=steps, save_every=steps, seed=seed))
             for seed in range(study.seeds)
         ]  # fmt: skip
         curves[curve].append({

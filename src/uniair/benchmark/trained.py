@@ -16,6 +16,10 @@ from uniair.training.pretraining import Batches, pretrain
 from uniair.training.trainer import Optimisation
 
 MEASURED_LINKS = 3000
+# recipes/pretrain-small.yaml, but for the number of steps
+TASK = Alignment(reconstruction_weight=2.0, profile_weight=0.5)
+OPTIMISATION = Optimisation(learning_rate=7e-4, matrix_rate=2e-3, warmup=0.05)
+BATCHES = Batches(areas=6, links_per_area=32)
 COLUMNS = {
     "los": "LOS", "los_map": "LOS, no positions", "scale": "scale", "top1": "top-1", "top1_nlos": "top-1 NLOS",
     "top5": "top-5", "nmse_db": "NMSE dB",
@@ -28,7 +32,6 @@ def trained(
     shape: Preset,
     data: Sequence[Links],
     task: Alignment,
-    batches: Batches,
     optimisation: Optimisation,
 ) -> dict[str, float]:
     """Trains into the study's `runs/KEY` and measures on whole areas of `--validation`, at least `MEASURED_LINKS`.
@@ -39,7 +42,7 @@ def trained(
     def figures() -> dict[str, float]:
         held_out = shards.read(study.folders["validation"])
         folder = study.out / "runs" / key
-        model = pretrain(shape, data, held_out, task, batches, optimisation, folder, World.alone())
+        model = pretrain(shape, data, held_out, task, BATCHES, optimisation, folder, World.alone())
         return zero_shot_suite(model, sample(held_out, MEASURED_LINKS, seed=0)).values()
 
     found: dict[str, float] = study.once(key, figures)

@@ -42,8 +42,7 @@ def training_speed(folder: Path, size: str = "small", steps: int = 10, seed: int
         For each precision samples_per_s, flops (of a step's matrix products), matrix_rate and share of it.
     """
     device = World.alone().device
-    cut = Batches()
-    batch = AreaBatches(Store(folder), cut.areas, cut.links_per_area)(np.random.default_rng(seed)).to(device)
+    batch = AreaBatches(Store(folder), Batches.areas, Batches.links_per_area)(np.random.default_rng(seed)).to(device)
     task, out = Alignment(), {}
     for precision, kind in PRECISIONS.items():
         torch.manual_seed(seed)

@@ -9,7 +9,7 @@ order, are what uniair bench fewshot --embeddings reads.
 
 Example:
   uniair data check runs/links
-  uniair data csi runs/deepmimo --out csi.npy --bearing -135
+  uniair data csi runs/deepmimo --out csi.npy --bearing -225    # −90° − 135°: the few-shot protocol's
 """
 
 from __future__ import annotations
