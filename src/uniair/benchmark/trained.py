@@ -17,7 +17,7 @@ from uniair.training.trainer import Optimisation
 
 MEASURED_LINKS = 3000
 # recipes/pretrain-small.yaml, but for the number of steps
-TASK = Alignment(reconstruction_weight=2.0, profile_weight=0.5)
+TASK = Alignment(reconstruction_weight=2.0, profile_weight=0.5, noisy=0.2)
 OPTIMISATION = Optimisation(learning_rate=7e-4, matrix_rate=2e-3, warmup=0.05)
 BATCHES = Batches(areas=6, links_per_area=32)
 COLUMNS = {

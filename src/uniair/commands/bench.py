@@ -54,6 +54,7 @@ def arguments(parser: ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=str | None, default=None, help=f"links folder: {made}")
     parser.add_argument("--embeddings", type=str, nargs="*", default=[],
                         help="fewshot: .npy files, other models' embeddings of the --deepmimo links")  # fmt: skip
+    parser.add_argument("--backbone", type=str, default="smollm2-135m", help="instruct: language model, name or folder")
     parser.add_argument("--page", type=str, default="docs/results.md", help="results: the page to write")
     parser.add_argument("--preset", type=str, default="small", help=f"training, loading: one of {', '.join(PRESETS)}")
     parser.add_argument("--places", type=tuple[str, ...], default=("sionna:munich", "sionna:etoile", "procedural:7"),
@@ -73,7 +74,8 @@ def run(options: Any) -> dict[str, Any]:
         raise InputError(f"{name} needs --{need}, a links folder; make one: {DATA[need]}")
     found: dict[str, Any] = {}
     model = uniair.load(options.model) if chosen else None
-    embeddings = {Path(file).stem: Path(file) for file in options.embeddings}
+    others = {"embeddings": {Path(file).stem: Path(file) for file in options.embeddings},
+              "backbone": options.backbone}  # fmt: skip
     for name in asked:
         if name in SPEED:
             found[name] = SPEED[name](options)
@@ -83,12 +85,13 @@ def run(options: Any) -> dict[str, Any]:
             found[name] = pages
         else:
             assert model is not None
-            study = Study(model, Path(options.out) / name, folders, options.budget, options.seeds, embeddings)
-            found[name] = _perform(name, chosen[name], study)
+            study = Study(model, Path(options.out) / name, folders, options.budget, options.seeds, **others)
+            found[name] = show(name, chosen[name], study)
     return found
 
 
-def _perform(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
+def show(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
+    """Performs a benchmark and prints its tables."""
     began = time.perf_counter()
     result = perform(name, benchmark, study)
     print(f"\n{benchmark.title}" + (f"\nThe paper: {benchmark.paper}" if benchmark.paper else ""))

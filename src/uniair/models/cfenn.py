@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from uniair.models.presets import Preset
-from uniair.models.transformer import ResidualAttentionBlock, sinusoidal_grid
+from uniair.models.transformer import Pool, ResidualAttentionBlock, sinusoidal_grid
 
 
 class Normalisation(nn.Module):
@@ -59,7 +59,7 @@ def centred_dft(count: int, centre: bool) -> Tensor:
 
 
 class CFENN(nn.Module):
-    """Vision transformer on CSI patches (paper 1, Section III-A-1); the class token or the mean represents it.
+    """Vision transformer on CSI patches (paper 1, Section III-A-1).
 
     `base`: 7,117,312 parameters with the shared blocks, before the projection.
     """
@@ -67,7 +67,6 @@ class CFENN(nn.Module):
     def __init__(self, preset: Preset, shared: nn.ModuleList) -> None:
         super().__init__()
         self.angle_delay = preset.csi_domain == "angle_delay"
-        self.mean = preset.pool == "mean"
         rows, columns = preset.antennas // preset.csi_patch[0], preset.subcarriers // preset.csi_patch[1]
         channels = 3 if self.angle_delay else 2
         self.patches = nn.Conv2d(channels, preset.width, preset.csi_patch, preset.csi_patch, bias=False)
@@ -78,6 +77,7 @@ class CFENN(nn.Module):
         self.blocks = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(own))
         self.shared = shared
         self.ln_post: nn.Module = nn.LayerNorm(preset.width)
+        self.pool = Pool(preset.pool, 1 + rows * columns, preset.width)
 
     positions: Tensor
 
@@ -94,5 +94,5 @@ class CFENN(nn.Module):
         x = self.ln_pre(torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1))
         for block in (*self.blocks, *self.shared):
             x = block(x)
-        out: Tensor = self.ln_post(x).mean(1) if self.mean else self.ln_post(x[:, 0])
+        out: Tensor = self.pool(self.ln_post(x))
         return out

@@ -11,7 +11,7 @@ from torch.nn import functional
 from uniair.environment import Environment
 from uniair.models.presets import Preset
 from uniair.models.ray_launching import FEATURES, SUBCARRIER_PERIOD, candidates
-from uniair.models.transformer import ResidualAttentionBlock, sinusoidal, sinusoidal_grid
+from uniair.models.transformer import Pool, ResidualAttentionBlock, sinusoidal, sinusoidal_grid
 
 UNKNOWN = ("map", "bs", "ue", "los")
 OCTAVES = 8
@@ -43,6 +43,7 @@ class EPNN(nn.Module):
         self.blocks = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(own))
         self.shared = shared
         self.ln_post = nn.LayerNorm(preset.width)
+        self.pool = Pool(preset.pool, 1 + preset.position_tokens, preset.width)
 
     grid: Tensor
     sequence: Tensor
@@ -94,19 +95,15 @@ class EPNN(nn.Module):
             for part in torch.split(x, CHUNK, dim=1):
                 for block, keys_values in zip(blocks, seen, strict=True):
                     part = block.after(part, keys_values)
-                parts.append(self._pool(part))
+                parts.append(self.pool(self.ln_post(part)))
             return torch.cat(parts, dim=1)
         a, length, t, width = x.shape
         m = ground.shape[1]
         joint = torch.cat([x, ground[:, None].expand(a, length, m, width)], dim=2).reshape(a * length, t + m, width)
         for block in blocks:
             joint = block(joint)
-        return self._pool(joint[:, :t]).view(a, length, width)
-
-    def _pool(self, x: Tensor) -> Tensor:
-        """Class and position tokens [..., T, width] → [..., width]."""
-        out: Tensor = self.ln_post(x).mean(-2) if self.preset.pool == "mean" else self.ln_post(x[..., 0, :])
-        return out
+        out: Tensor = self.pool(self.ln_post(joint[:, :t]))
+        return out.view(a, length, width)
 
     def _map_tokens(self, environment: Environment, known: Tensor) -> Tensor:
         unknown = self.unknown[0] + self.grid

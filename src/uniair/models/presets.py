@@ -28,8 +28,9 @@ class Preset:
         corridor: points along and across the corridor from BS to UE whose occupancy joins the features; (0, 0): none.
         rays: numbers that the candidate paths of rays launched over the map join the features with; 0: none.
         position_tokens: tokens that positions and corridor become.
-        pool: what becomes the representation: the `class` token (paper 1), or the `mean` of all tokens but the map's,
-            which leaves the start of training several times sooner.
+        pool: what becomes the representation: the `class` token (paper 1), or of all tokens but the map's the `mean`,
+            which leaves the start of training several times sooner, or a linear layer of them side by side, `flat`,
+            which also keeps which token said what: the code then fills four to five times as many dimensions.
         attention: `joint` lets all tokens of EPNN see each other (paper 1); `prefix` hides the positions from the map,
             so that a map is encoded once for any number of positions.
     """
@@ -59,7 +60,7 @@ class Preset:
         choices = {
             "csi_domain": ("frequency", "angle_delay"),
             "positions": ("vector", "features"),
-            "pool": ("class", "mean"),
+            "pool": ("class", "mean", "flat"),
             "attention": ("joint", "prefix"),
         }
         for name, allowed in choices.items():
@@ -83,13 +84,13 @@ PRESETS = {
     "small": Preset(
         "small", width=128, heads=4, blocks=4, shared=2, crnn_blocks=3, csi_domain="angle_delay", csi_patch=(8, 8),
         crnn_patch=(8, 16), raster=96, map_patch=12, positions="features", corridor=(32, 16), rays=256,
-        position_tokens=4, pool="mean", attention="prefix",
+        position_tokens=4, pool="flat", attention="prefix",
     ),
     # for tests
     "tiny": Preset(
         "tiny", width=32, heads=2, blocks=2, shared=1, crnn_blocks=1, embedding=32, csi_domain="angle_delay",
         csi_patch=(8, 8), crnn_patch=(8, 8), raster=32, map_patch=8, positions="features", corridor=(16, 8),
-        rays=64, position_tokens=2, pool="mean", attention="prefix",
+        rays=64, position_tokens=2, pool="flat", attention="prefix",
     ),
 }  # fmt: skip
 

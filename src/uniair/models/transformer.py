@@ -78,6 +78,25 @@ class ResidualAttentionBlock(nn.Module):
         return x + self.down(functional.silu(1.702 * self.up(self.ln_2(x))) / 1.702)
 
 
+class Pool(nn.Module):
+    """Tokens of a sequence → one representation: the `class` token, the `mean`, or `flat`, a linear layer of them all.
+
+    A mean has no room for where a token stood; what must be restored from the representation needs it.
+    """
+
+    def __init__(self, kind: str, tokens: int, width: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.mix = nn.Linear(tokens * width, width) if kind == "flat" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., tokens, width], the class token first → [..., width]."""
+        if self.mix is not None:
+            out: Tensor = self.mix(x.flatten(-2))
+            return out
+        return x.mean(-2) if self.kind == "mean" else x[..., 0, :]
+
+
 def initialise(module: nn.Module, width: int, blocks: int) -> None:
     """CLIP's initialisation: residual outputs shrink with depth."""
     deviation = width**-0.5

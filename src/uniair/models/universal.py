@@ -41,7 +41,7 @@ class UniversalModel(nn.Module):
         initialise(self, preset.width, preset.blocks)
 
     def forward(
-        self, csi: Tensor, environment: Environment, known: dict[str, Tensor] | None = None
+        self, csi: Tensor, environment: Environment, known: dict[str, Tensor] | None = None, clean: Tensor | None = None
     ) -> dict[str, Tensor]:
         """One training step's tensors.
 
@@ -49,13 +49,15 @@ class UniversalModel(nn.Module):
             csi: complex64 [N, antennas, subcarriers].
             environment: checked tensors of M ≥ N hypotheses; the first N are the true ones, in the CSI's order.
             known: see `EPNN.forward`.
+            clean: the CSI without noise, which the reconstruction is judged by; None: `csi` itself.
 
         Returns:
             channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature;
             in the angle-delay domain where (log-probability) and power (its target) [N, cells].
         """
-        csi = self.normalisation(csi)
-        channel = self.channel_embedding(csi)
+        seen = self.normalisation(csi)
+        csi = seen if clean is None else self.normalisation(clean)
+        channel = self.channel_embedding(seen)
         reconstruction, where = self.crnn(channel)
         out = {
             "channel": channel,

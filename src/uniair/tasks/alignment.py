@@ -15,6 +15,7 @@ from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 
 WRONG = ("los", "scale", "map")
+SNR = (0.0, 30.0)  # dB
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Alignment:
         unknown_ue: share of areas whose UE positions are hidden.
         unknown_both: share of areas whose BS and UE positions are both hidden.
         unknown_los: share of links whose LOS status is hidden.
+        noisy: share of links whose CSI is seen in white noise, of an SNR drawn evenly from `SNR`.
     """
 
     hypotheses: bool = True
@@ -46,6 +48,7 @@ class Alignment:
     unknown_ue: float = 0.03
     unknown_both: float = 0.06
     unknown_los: float = 0.15
+    noisy: float = 0.0
 
     def loss(self, model: UniversalModel, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """The terms of the loss for one batch; `total` is to be minimised, the rest is for the log.
@@ -63,7 +66,10 @@ class Alignment:
         asked = len(environment)
         if self.bare_los:
             environment, told = with_bare(environment, told, true)
-        out = model(batch.csi, environment, told)
+        if self.noisy:
+            out = model(with_noise(batch.csi, self.noisy, rng), environment, told, batch.csi)
+        else:
+            out = model(batch.csi, environment, told)
         n = len(batch.csi)
         temperature = out["temperature"] if self.learned_temperature else out["temperature"].detach()
         similarity = out["channel"] @ out["environment"][:n].mT
@@ -103,6 +109,17 @@ class Alignment:
         no_los = rng.random(len(area)) < self.unknown_los
         masks = {"map": ~hidden[area], "bs": ~no_bs[area], "ue": ~no_ue[area], "los": ~no_los}
         return {name: torch.from_numpy(mask).to(environment.area.device) for name, mask in masks.items()}
+
+
+def with_noise(csi: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """White Gaussian noise of a random SNR on a share of the CSIs [N, antennas, subcarriers], the others as they are."""
+    chosen = rng.random(len(csi)) < share
+    index = torch.from_numpy(np.flatnonzero(chosen)).to(csi.device)
+    snr = torch.from_numpy(10 ** (rng.uniform(*SNR, len(csi))[chosen] / 10).astype(np.float32)).to(csi.device)
+    drawn = rng.standard_normal((len(index), *csi.shape[1:], 2), dtype=np.float32)
+    noise = torch.view_as_complex(torch.from_numpy(drawn).to(csi.device))
+    power = csi[index].abs().square().mean((1, 2))
+    return csi.index_add(0, index, noise * (power / (2 * snr)).sqrt()[:, None, None])
 
 
 def with_wrong(

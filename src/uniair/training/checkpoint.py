@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -68,19 +68,30 @@ def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
 
 def load_weights(model: UniversalModel, path: Path) -> None:
     """Fills the model from a safetensors file whose names and shapes must fit exactly."""
+    fill(unique(model), path, f"another preset than {model.preset.name!r}")
+
+
+def fill(named: Mapping[str, Tensor], path: Path, other: str) -> None:
+    """Fills tensors from a safetensors file whose names and shapes must fit exactly.
+
+    Args:
+        other: what the file's weights are of if they don't fit, for the message.
+
+    Raises:
+        InputError: missing, broken, of something else, or not finite.
+    """
     tensors = read_tensors(path)
-    own = unique(model)
-    if own.keys() != tensors.keys() or any(own[k].shape != v.shape for k, v in tensors.items()):
-        odd = sorted(own.keys() ^ tensors.keys()) or [k for k, v in tensors.items() if own[k].shape != v.shape]
+    if named.keys() != tensors.keys() or any(named[k].shape != v.shape for k, v in tensors.items()):
+        odd = sorted(named.keys() ^ tensors.keys()) or [k for k, v in tensors.items() if named[k].shape != v.shape]
         raise InputError(
-            f"{path}: weights of another preset than {model.preset.name!r} (first difference: {odd[0]}); "
+            f"{path}: weights of {other} (first difference: {odd[0]}); "
             "give the checkpoint that its config.json came with"
         )
     with torch.no_grad():
         for name, values in tensors.items():
             if not torch.isfinite(values).all():
                 raise InputError(f"{path}: {name} holds NaN or infinite values; the checkpoint is damaged")
-            own[name].copy_(values)
+            named[name].copy_(values)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -96,14 +107,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def save_state(
-    model: UniversalModel, optimisers: Sequence[torch.optim.Optimizer], step: int, settings: Any, out: Path
+    named: Mapping[str, Tensor],
+    optimisers: Sequence[torch.optim.Optimizer],
+    step: int,
+    settings: Any,
+    out: Path,
+    config: Any = None,
 ) -> None:
-    """Everything that resuming needs, as folder `out/step-N`; older ones go once it is whole."""
+    """Everything that resuming needs, as folder `out/step-N`; older ones go once it is whole.
+
+    Args:
+        named: what is trained.
+        config: written as `config.json` beside it, so that the folder is a checkpoint too.
+    """
     final, part = out / f"step-{step:07d}", out / ".step.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_model(model, part)
-    names = {p: name for name, p in unique(model).items()}
+    if config is not None:
+        write_text(part / CONFIG, json.dumps(config, indent=1) + "\n")
+    save_file({k: v.detach().cpu().contiguous() for k, v in named.items()}, part / WEIGHTS)
+    names = {p: name for name, p in named.items()}
     moments = {
         f"{names[p]}/{key}": value.detach().cpu().contiguous()
         for optimiser in optimisers
@@ -118,7 +141,9 @@ def save_state(
         shutil.rmtree(old)
 
 
-def load_state(model: UniversalModel, optimisers: Sequence[torch.optim.Optimizer], settings: Any, out: Path) -> int:
+def load_state(
+    named: Mapping[str, Tensor], optimisers: Sequence[torch.optim.Optimizer], settings: Any, out: Path
+) -> int:
     """Restores the newest state in `out`; returns its step, or 0 where there is none.
 
     Raises:
@@ -132,13 +157,13 @@ def load_state(model: UniversalModel, optimisers: Sequence[torch.optim.Optimizer
     if state["settings"] != settings:
         changed = [k for k in settings if state["settings"].get(k) != settings[k]]
         raise InputError(f"{out}: holds a run with other settings ({', '.join(changed)}); give another --out")
-    load_weights(model, folder / WEIGHTS)
+    fill(named, folder / WEIGHTS, "another run")
     moments = read_tensors(folder / "optimizer.safetensors")
     found: dict[str, dict[str, Tensor]] = {}
     for key, value in moments.items():
         name, part = key.rsplit("/", 1)
         found.setdefault(name, {})[part] = value
-    names = {p: name for name, p in unique(model).items()}
+    names = {p: name for name, p in named.items()}
     for optimiser in optimisers:
         for parameter in (p for group in optimiser.param_groups for p in group["params"]):
             if parameter in names and names[parameter] in found:

@@ -21,7 +21,7 @@ from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
-from uniair.training.checkpoint import load_state, save_model, save_state
+from uniair.training.checkpoint import load_state, save_model, save_state, unique
 from uniair.training.distributed import World
 from uniair.training.log import Log
 
@@ -114,7 +114,7 @@ def train(
     settings = json.loads(json.dumps(settings | {"processes": world.size} | (also or {})))
     optimisers = config.optimisers(model)
     peaks = [(group, group["lr"]) for optimiser in optimisers for group in optimiser.param_groups]
-    start = load_state(model, optimisers, settings, out)
+    start = load_state(unique(model), optimisers, settings, out)
     log = Log(out / "metrics.jsonl", start) if world.main else None
     model.log_temperature.requires_grad_(task.learned_temperature)  # DDP waits for the gradient of what is trained
     wrapped: Any = DistributedDataParallel(model) if world.size > 1 else model
@@ -162,7 +162,7 @@ def train(
             )
             clock, seen, waited = time.perf_counter(), 0, 0.0
         if log and (done % config.save_every == 0 or done == config.steps):
-            save_state(model, optimisers, done, settings, out)
+            save_state(unique(model), optimisers, done, settings, out, settings["preset"])
             if validate:
                 log.write(done, **{f"validation/{k}": v for k, v in validate(model.eval()).items()})
                 model.train()

@@ -1,0 +1,41 @@
+"""AI²MMUM against its ablations on the same data, seeds and budget (paper 2, Figs. 4 and 5); uniair bench instruct.
+
+FP keywords without a learned prefix, SP one prompt for all tasks, TE/TC towers from scratch, WL without LoRA, RL a
+random language model, WM none; and what the paper lacks: ST a small transformer of as many tuned parameters, RF the
+radio token before the instruction. The channel's tasks in the first dense areas (and a DeepMIMO city), the
+environment's in the next.
+
+Example:
+  uniair instruct ablate --dense runs/dense --deepmimo runs/deepmimo --budget full
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+import uniair
+from uniair.benchmark.instruction import INSTRUCT
+from uniair.benchmark.study import DATA, Study
+from uniair.commands.bench import show
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--dense", type=str, required=True, help=f"links folder: {DATA['dense']}")
+    parser.add_argument("--deepmimo", type=str | None, default=None, help=f"links folder: {DATA['deepmimo']}")
+    parser.add_argument("--model", type=str, default="small", help="the frozen towers: packaged model or folder")
+    parser.add_argument("--backbone", type=str, default="smollm2-135m", help="language model, name or folder")
+    parser.add_argument("--out", type=str, default="runs/bench", help="folder for the runs")
+    parser.add_argument("--budget", type=str, default="quick", help="quick or full")
+    parser.add_argument("--seeds", type=int, default=3, help="repetitions")
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Runs every method and prints the tables."""
+    folders = {name: Path(options[name]) for name in ("dense", "deepmimo") if options[name] is not None}
+    study = Study(uniair.load(options.model), Path(options.out) / "instruct", folders, options.budget, options.seeds,
+                  backbone=options.backbone)  # fmt: skip
+    return show("instruct", INSTRUCT, study)

@@ -1,0 +1,56 @@
+"""Measure a trained AI²MMUM: on the links of its own area that it did not learn from, or on every link of another.
+
+A position is learned for the streets of one area and BS, and can't be expected to hold in another.
+
+Example:
+  uniair instruct evaluate runs/instruct runs/dense
+  uniair instruct evaluate runs/instruct runs/dense --area frohnau/00000
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+
+import uniair
+from uniair.benchmark.study import digest
+from uniair.commands.instruct_train import area_number, lines
+from uniair.data.store import Store
+from uniair.errors import InputError
+from uniair.training.heads import Adaptation
+from uniair.training.instruction import load_instruct, measure, questions
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("run", type=str, help="folder that uniair instruct train wrote")
+    parser.add_argument("links", type=str, help="links folder")
+    parser.add_argument("--area", type=str | None, default=None, help="name or number; its own where not given")
+    parser.add_argument("--model", type=str, default="small", help="the frozen towers: packaged model or folder")
+    parser.add_argument("--backbone", type=str | None, default=None, help="where the same backbone lies here")
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Measures and prints the table."""
+    towers, store = uniair.load(options.model), Store(options.links)
+    model, config = load_instruct(Path(options.run), options.backbone)
+    about = config["about"]
+    if about["towers"] != digest(towers):
+        raise InputError(f"{options.run}: learned on the embeddings of another model than --model {options.model}; "
+                         "give that one, or train again")  # fmt: skip
+    number = area_number(store, about["area"] if options.area is None else options.area)
+    wanted = Adaptation(**about["wanted"])
+    modalities = tuple({i.modality: None for i in model.instructions.values()})
+    own = store.areas[number] == about["area"]
+    asked = questions(towers, store.areas[number], store[number], modalities, wanted if own else Adaptation())
+    if not own:
+        asked = replace(asked, test=torch.arange(len(asked.batch.csi)))
+    figures = measure(model, asked, config["temperatures"])
+    print(f"{asked.name}: {len(asked.test):,} links" + (" that were not learned from" if own else ", another area"))
+    for line in lines(figures):
+        print(line)
+    return {"area": asked.name, "own": own, "tested": len(asked.test), "figures": figures}

@@ -1,0 +1,87 @@
+"""Train AI²MMUM on an area of dense links: adapters, prefixes, LoRAs and heads around a frozen language model.
+
+Position, LOS and precoding are asked of the channel, beam and path loss of map and positions. OUT gets config.json and
+model.safetensors, a few MB; figures are of the links that were not learned from. A killed run goes on where it was.
+
+Example:
+  uniair instruct train runs/dense --area sionna_etoile/00000 --out runs/instruct
+  uniair instruct train runs/dense --area 0 --backbone ~/models/Qwen3-0.6B --out runs/instruct-qwen
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import ArgumentParser
+
+import uniair
+from uniair.benchmark.study import digest
+from uniair.data.store import Store
+from uniair.errors import InputError
+from uniair.models.instruct import Design
+from uniair.tasks.instruction import INSTRUCTIONS
+from uniair.training.heads import Adaptation
+from uniair.training.instruction import InstructTraining, build, calibrate, measure, questions, save_instruct, train
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("links", type=str, help="links folder")
+    parser.add_argument("--out", type=str, required=True, help="folder for the trained model")
+    parser.add_argument("--area", type=str, default="0", help="name or number of the area")
+    parser.add_argument("--model", type=str, default="small", help="the frozen towers: packaged model or folder")
+    parser.add_argument("--modalities", type=tuple[str, ...], default=("channel", "environment"), help="what to ask of")
+    parser.add_argument("--labels", type=int | None, default=None, help="links to learn from; 80 %% where not given")
+    parser.add_argument("--split", type=str, default="random", help="random links to test on (paper), or whole blocks")
+    parser.add_class_arguments(Design, skip={"embedding"})
+    parser.add_class_arguments(InstructTraining, "training", skip={"seed"})
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Trains, measures, saves and prints the table."""
+    towers, store = uniair.load(options.model), Store(options.links)
+    number = area_number(store, options.area)
+    given = {name: options[name] for name in Design.__dataclass_fields__ if name in options}
+    design = Design(**given, embedding=towers.preset.embedding)
+    wanted = Adaptation(labels=options.labels, split=options.split, seed=design.seed)
+    asked = questions(towers, store.areas[number], store[number], tuple(options.modalities), wanted)
+    model = build(design, {task: INSTRUCTIONS[task] for task in asked.targets})
+    out = Path(options.out)
+    train(model, asked, replace(options.training, seed=design.seed), out)
+    temperatures = calibrate(model, asked)
+    figures = measure(model, asked, temperatures)
+    about = {"area": asked.name, "wanted": asdict(wanted), "towers": digest(towers), "model": towers.preset.name,
+             "learned": len(asked.learn), "tested": len(asked.test), "figures": figures,
+             "data": store.manifest["recipe"]}  # fmt: skip
+    save_instruct(out, model, temperatures, about)
+    counts = model.parameter_counts()
+    print(f"{asked.name}: learned from {len(asked.learn):,} links, {counts['total']:,} tuned parameters")
+    for line in lines(figures):
+        print(line)
+    print(f"→ {out}")
+    return about | {"parameters": counts}
+
+
+def area_number(store: Store, asked: str) -> int:
+    """Number of an area that is given by name or number.
+
+    Raises:
+        InputError: no such area, or one with too few links.
+    """
+    number = int(asked) if asked.isdecimal() else store.areas.index(asked) if asked in store.areas else -1
+    if not 0 <= number < len(store.areas):
+        some = ", ".join(store.areas[:5])
+        raise InputError(f"--area {asked}: none of the {len(store.areas)} areas there, such as {some}")
+    if np.asarray(store.counts)[number] < 20:
+        raise InputError(
+            f"--area {asked}: {store.counts[number]} links; give a dense area, such as of trace-dense.yaml"
+        )
+    return number
+
+
+def lines(figures: dict[str, dict[str, float]]) -> list[str]:
+    """A line a task."""
+    return [f"{task:10} " + "  ".join(f"{k} {v:.3f}" for k, v in found.items()) for task, found in figures.items()]

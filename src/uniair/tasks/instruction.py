@@ -1,0 +1,58 @@
+"""The five tasks of AI²MMUM (paper 2, Table I): their instructions, beside the losses and metrics of `adaptation`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from uniair.models.instruct import Instruction, InstructModel
+from uniair.tasks.adaptation import TASKS
+
+INSTRUCTIONS = {
+    "position": Instruction("channel", "position", 2),
+    "los": Instruction("channel", "LOS status", 2),
+    "precoding": Instruction("channel", "precoding", 64),
+    "beam": Instruction("environment", "beam selection", 32),
+    "path_loss": Instruction("environment", "path loss", 1),
+}
+
+
+def loss(model: InstructModel, task: str, z: Tensor, truth: Tensor) -> Tensor:
+    """A task's loss, in units of its targets' variance where it is a regression: scalar."""
+    out = TASKS[task].loss(model(task, z), truth)
+    return out / model.head(task).unit.square().mean() if TASKS[task].regression else out
+
+
+def standardise(model: InstructModel, embeddings: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+    """Sets the fixed scalings of adapters and of regressions' heads from training data.
+
+    Args:
+        embeddings: modality → [N, E].
+        targets: task → labels.
+    """
+    for modality, z in embeddings.items():
+        model.adapter(modality).standardise(z)
+    for task, truth in targets.items():
+        if TASKS[task].regression:
+            head = model.head(task)
+            head.offset.copy_(truth.mean(0))
+            head.unit.copy_(truth.std(0, correction=0).clamp_min(1e-6))
+
+
+@torch.no_grad()
+def temperature(logits: Tensor, truth: Tensor) -> float:
+    """The temperature by which logits [N, classes] are best calibrated on labels that they were not trained on."""
+    with torch.enable_grad():
+        log_t = torch.zeros((), requires_grad=True)
+        optimiser = torch.optim.LBFGS([log_t], lr=0.5, max_iter=50, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            value = torch.nn.functional.cross_entropy(logits / log_t.exp(), truth)
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return float(log_t.detach().exp())

@@ -1,0 +1,271 @@
+"""AI²MMUM trained on an area's links: all tasks of a modality in one run (paper 2, IV)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from uniair.data.links import Links
+from uniair.data.loader import batch_of
+from uniair.environment import Batch, Environment
+from uniair.errors import InputError
+from uniair.files import atomic_path, write_text
+from uniair.models.backbone import load_backbone
+from uniair.models.instruct import Design, InstructModel
+from uniair.models.universal import UniversalModel
+from uniair.tasks import instruction
+from uniair.tasks.adaptation import TASKS
+from uniair.tasks.instruction import INSTRUCTIONS
+from uniair.training.checkpoint import CONFIG, WEIGHTS, fill, load_state, save_state
+from uniair.training.heads import Adaptation, divide, embed
+from uniair.training.log import Log
+
+FORMAT = "uniair-instruct/1"
+WATCHED = 0.1  # share of the links to learn from that only calibrate
+
+
+@dataclass(frozen=True)
+class InstructTraining:
+    """How adapters, prefixes, LoRAs and heads are trained: AdamW under a cosine with warm-up.
+
+    Attributes:
+        epochs: passes over the links; in each, every task of a modality is asked about each link once.
+        batch: links a step.
+        learning_rate: peak.
+        weight_decay: of AdamW.
+        warmup: share of the steps.
+        clip: largest gradient norm.
+        save_every: steps between states that a killed run goes on from.
+        seed: of the order.
+    """
+
+    epochs: int = 10
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup: float = 0.05
+    clip: float = 1.0
+    save_every: int = 100
+    seed: int = 0
+
+    def share(self, step: int, steps: int) -> float:
+        """Learning rate of a step as a share of its peak."""
+        rise = max(1, round(self.warmup * steps))
+        return min((step + 1) / rise, 0.5 * (1 + np.cos(np.pi * step / steps)))
+
+
+@dataclass(frozen=True)
+class Questions:
+    """An area's links as questions: inputs and labels, computed once.
+
+    Attributes:
+        name: of the area.
+        batch: CSI and environments of its N links.
+        embeddings: modality → [N, E] of the frozen towers.
+        targets: task → labels of the N links.
+        learn, watch, test: indices to train on, to calibrate on, to measure on.
+    """
+
+    name: str
+    batch: Batch
+    embeddings: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor]
+    learn: Tensor
+    watch: Tensor
+    test: Tensor
+
+    def tasks(self, modality: str) -> list[str]:
+        """The tasks that are asked of a modality."""
+        return [task for task in self.targets if INSTRUCTIONS[task].modality == modality]
+
+
+def questions(
+    towers: UniversalModel, name: str, links: Links, modalities: tuple[str, ...], wanted: Adaptation
+) -> Questions:
+    """An area's questions about the given modalities.
+
+    Args:
+        wanted: split, labels and seed; a tenth of the labels is kept for calibration.
+
+    Raises:
+        InputError: too few links, or an unknown modality.
+    """
+    known = {i.modality for i in INSTRUCTIONS.values()}
+    if unknown := set(modalities) - known:
+        raise InputError(f"modality {unknown.pop()!r}: choose of {', '.join(sorted(known))}")
+    learn, test = divide(links, wanted)
+    batch = batch_of(links)
+    cut = len(learn) - int(WATCHED * len(learn))
+    if cut == len(learn):
+        raise InputError(f"{name}: {len(learn)} links to learn from; give at least {round(1 / WATCHED)}")
+    learn = np.random.default_rng(wanted.seed).permutation(learn)
+    return Questions(
+        name, batch, {m: embed(towers, batch, m) for m in modalities},
+        {task: TASKS[task].target(batch) for task, i in INSTRUCTIONS.items() if i.modality in modalities},
+        torch.from_numpy(learn[:cut]), torch.from_numpy(learn[cut:]), torch.from_numpy(test),
+    )  # fmt: skip
+
+
+def train(
+    model: InstructModel,
+    asked: Questions,
+    config: InstructTraining,
+    out: Path,
+    tower: UniversalModel | None = None,
+) -> InstructModel:
+    """Trains into `out`; a run that was killed goes on from its last state to the same weights.
+
+    Modalities take turns, step by step; a step asks every task of its modality about the same links.
+
+    Args:
+        tower: trained along with the model instead of reading the frozen embeddings (the ablations TE and TC).
+
+    Raises:
+        InputError: the loss is no longer finite, or `out` holds a run with other settings.
+    """
+    instruction.standardise(
+        model,
+        {m: z[asked.learn] for m, z in asked.embeddings.items()},
+        {task: truth[asked.learn] for task, truth in asked.targets.items()},
+    )
+    named: dict[str, nn.Parameter] = model.tuned()
+    if tower is not None:
+        named = named | {f"tower.{name}": parameter for name, parameter in tower.train().named_parameters()}
+    modalities = list(asked.embeddings)
+    size = min(config.batch, len(asked.learn))
+    per_epoch = max(1, len(asked.learn) // size)
+    steps = config.epochs * per_epoch * len(modalities)
+    settings = {"design": asdict(model.design), "training": asdict(config), "area": asked.name,
+                "links": len(asked.learn), "modalities": modalities, "tower": tower is not None}  # fmt: skip
+    optimiser = torch.optim.AdamW(named.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    start = load_state(named, [optimiser], settings, out)
+    log = Log(out / "metrics.jsonl", start)
+    device = next(iter(named.values())).device
+    model.train()
+    clock, answered = time.perf_counter(), 0
+    for step in tqdm(range(start, steps), initial=start, total=steps, unit="step", disable=None, leave=False):
+        turn, modality = step // len(modalities), modalities[step % len(modalities)]
+        order = np.random.default_rng([config.seed, turn // per_epoch]).permutation(len(asked.learn))
+        index = asked.learn[order[turn % per_epoch * size :][:size]]
+        z = asked.embeddings[modality][index].to(device) if tower is None else _tower(tower, asked, modality, index)
+        terms = {
+            task: instruction.loss(model, task, z, asked.targets[task][index].to(device))
+            for task in asked.tasks(modality)
+        }
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            raise InputError(f"step {step}: the loss is not finite; lower --training.learning_rate or check the data")
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * config.share(step, steps)
+        optimiser.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(named.values(), config.clip)
+        optimiser.step()
+        answered += size * len(terms)
+        done = step + 1
+        if done % 10 == 0 or done == steps:
+            rate = answered / (time.perf_counter() - clock)
+            log.write(done, questions_per_s=rate, **{task: float(value.detach()) for task, value in terms.items()})
+            clock, answered = time.perf_counter(), 0
+        if done % config.save_every == 0 or done == steps:
+            save_state(named, [optimiser], done, settings, out)
+    return model.eval()
+
+
+def _tower(tower: UniversalModel, asked: Questions, modality: str, index: Tensor) -> Tensor:
+    """Embeddings with a gradient into the tower: [n, E]."""
+    if modality == "channel":
+        return tower.channel_embedding(tower.normalisation(asked.batch.csi[index].to(tower.device)))
+    env = asked.batch.environment.select(index)
+    env = Environment(map=env.map, bs=env.bs, ue=env.ue, size=env.size, area=env.area)
+    return tower.environment_embedding(Batch(asked.batch.csi[:0], env).to(tower.device).environment)
+
+
+@torch.no_grad()
+def answers(model: InstructModel, task: str, z: Tensor, batch: int = 256) -> Tensor:
+    """A task's outputs for embeddings [N, E], on the CPU: [N, outputs]."""
+    device = next(model.parameters()).device
+    return torch.cat([model(task, part.to(device)).cpu() for part in torch.split(z, batch)])
+
+
+def calibrate(model: InstructModel, asked: Questions, tower: UniversalModel | None = None) -> dict[str, float]:
+    """The temperatures that calibrate the classifications, fitted on `asked.watch`: task → temperature."""
+    return {
+        task: instruction.temperature(answers(model, task, _embedded(tower, asked, task, asked.watch)), truth)
+        for task, truth in ((task, truth[asked.watch]) for task, truth in asked.targets.items() if truth.ndim == 1)
+    }
+
+
+@torch.no_grad()
+def measure(
+    model: InstructModel, asked: Questions, temperatures: Mapping[str, float], tower: UniversalModel | None = None
+) -> dict[str, dict[str, float]]:
+    """Each task's figures on `asked.test`, classifications calibrated."""
+    held = Batch(asked.batch.csi[asked.test], asked.batch.environment.select(asked.test))
+    figures = {}
+    for task in asked.targets:
+        out = answers(model, task, _embedded(tower, asked, task, asked.test)) / temperatures.get(task, 1.0)
+        figures[task] = TASKS[task].measure(out, held)
+    return figures
+
+
+@torch.no_grad()
+def _embedded(tower: UniversalModel | None, asked: Questions, task: str, index: Tensor) -> Tensor:
+    modality = INSTRUCTIONS[task].modality
+    if tower is None:
+        return asked.embeddings[modality][index]
+    return torch.cat([_tower(tower.eval(), asked, modality, part).cpu() for part in torch.split(index, 256)])
+
+
+def save_instruct(folder: Path, model: InstructModel, temperatures: dict[str, float], about: dict[str, Any]) -> None:
+    """Writes what was trained, a few MB: `config.json` and `model.safetensors`; the backbone is not copied.
+
+    Args:
+        about: towers' preset and weights, data, figures: for people, but for `towers`, the digest that a model is
+            only used with.
+    """
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file({name: v.detach().cpu().contiguous() for name, v in model.kept().items()}, temporary)
+    config = {"format": FORMAT, "design": asdict(model.design), "tasks": list(model.instructions),
+              "temperatures": temperatures, "about": about}  # fmt: skip
+    write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+
+
+def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructModel, dict[str, Any]]:
+    """A trained model in eval mode and its `config.json`.
+
+    Args:
+        backbone: another name or folder of the same backbone.
+
+    Raises:
+        InputError: not such a folder, a broken one, or a backbone of another size.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder / CONFIG}: no such file; give a folder that uniair instruct train wrote")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if config["format"] != FORMAT:
+            raise InputError(f"{folder / CONFIG}: of format {config['format']!r}, this version reads {FORMAT!r}")
+        design = Design(**{f.name: config["design"][f.name] for f in fields(Design)})
+        tasks = {task: INSTRUCTIONS[task] for task in config["tasks"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{folder / CONFIG}: not an instruct model's config ({error!r})") from error
+    model = build(design, tasks, backbone)
+    fill(model.kept(), folder / WEIGHTS, f"another backbone than {design.backbone!r}")
+    return model.eval(), config
+
+
+def build(design: Design, tasks: Mapping[str, Any] = INSTRUCTIONS, backbone: str | None = None) -> InstructModel:
+    """An untrained model of a design, with its backbone loaded."""
+    name = backbone or design.backbone
+    return InstructModel(design, tasks, None if name == "none" else load_backbone(name, design.seed))

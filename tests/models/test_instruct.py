@@ -1,0 +1,122 @@
+"""AI²MMUM's mechanics: what trains, what it counts, that cached instructions change nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from uniair.errors import InputError
+from uniair.models.backbone import Backbone, load_backbone
+from uniair.models.instruct import ORDERS, Design, Instruction, InstructModel
+from uniair.tasks.instruction import INSTRUCTIONS
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+TINY = "tiny"
+
+
+def made(**design: object) -> InstructModel:
+    chosen = Design(backbone=TINY, **design)  # type: ignore[arg-type]
+    return InstructModel(chosen, INSTRUCTIONS, load_backbone(TINY, seed=5)).eval()
+
+
+def test_lora_of_llama2_7b_has_the_papers_size() -> None:
+    config = transformers.LlamaConfig(
+        vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
+    )
+    with torch.device("meta"):
+        causal = transformers.AutoModelForCausalLM.from_config(config)
+        tokenizer = load_backbone(TINY).tokenizer
+        model = InstructModel(Design(), INSTRUCTIONS, Backbone("llama2-7b", causal.requires_grad_(False), tokenizer))
+    counts = model.parameter_counts()
+    assert counts["lora"] == 2 * 4_194_304
+    assert counts["adapters"] == 2 * (128 * 4096 + 4096)
+
+
+def test_only_adapters_prefixes_loras_and_heads_move() -> None:
+    model = made().train()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser = torch.optim.SGD(model.tuned().values(), lr=1.0)
+    z = torch.randn(6, 128, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):  # LoRA's second matrix starts at 0, so its first has no slope in the first step
+        optimiser.zero_grad()
+        for task in INSTRUCTIONS:
+            model(task, z).square().mean().backward()
+        optimiser.step()
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == set(model.tuned())
+    assert {name.split(".")[0] for name in moved if ".lora_" not in name} == {"adapters", "prefixes", "heads"}
+    frozen = [name for name in before if name.startswith("llm.") and ".lora_" not in name]
+    assert frozen
+    assert not any(p.grad is not None for name, p in model.named_parameters() if name in frozen)
+
+
+@pytest.mark.parametrize("task", INSTRUCTIONS)
+def test_an_instructions_keys_and_values_stand_for_its_tokens(task: str) -> None:
+    model = made()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if ".lora_B" in name:
+                p.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(5, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model(task, z)
+        cached = model.feature(task, z)
+    token = model.adapters[INSTRUCTIONS[task].modality](z)[:, None]
+    prompt = model._prompt(task).expand(len(z), -1, -1)
+    whole = model.llm(inputs_embeds=torch.cat([prompt, token], dim=1)).last_hidden_state[:, -1]
+    torch.testing.assert_close(cached, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_each_modality_has_its_own_lora() -> None:
+    model = made()
+    z = torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = {task: model(task, z) for task in ("los", "beam")}
+        for name, p in model.named_parameters():
+            if ".lora_B.channel" in name:
+                p.fill_(0.1)
+        model.eval()  # forgets the cached instructions
+        changed = {task: model(task, z) for task in ("los", "beam")}
+    assert not torch.allclose(plain["los"], changed["los"])
+    assert torch.equal(plain["beam"], changed["beam"])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_one_answer_does_not_hang_on_the_others(order: str) -> None:
+    model = made(order=order)
+    z = torch.randn(4, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        together = model("beam", z)
+        alone = torch.cat([model("beam", one[None]) for one in z])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ablations_drop_what_they_say() -> None:
+    assert made(prefix=0).parameter_counts()["prefixes"] == 0
+    assert made(rank=0).parameter_counts()["lora"] == 0
+    assert len(made(same_prompt=True).prefixes) == 2
+    without = InstructModel(Design(backbone="none"), INSTRUCTIONS, None)
+    assert without.llm is None
+    assert without.parameter_counts()["total"] == sum(
+        p.numel() for part in (without.adapters, without.heads) for p in part.parameters()
+    )
+    whole = InstructModel(Design(backbone=TINY, whole=True), INSTRUCTIONS, load_backbone(TINY))
+    assert whole.parameter_counts()["backbone"] == sum(p.numel() for p in whole.llm.parameters())
+
+
+def test_gpt2_takes_lora_too() -> None:
+    config = transformers.GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=256)
+    gpt = transformers.AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
+    model = InstructModel(Design(), {"los": Instruction("channel", "LOS status", 2)},
+                          Backbone("gpt2", gpt, load_backbone(TINY).tokenizer))  # fmt: skip
+    assert model.eval()("los", torch.randn(3, 128)).shape == (3, 2)
+    assert model.parameter_counts()["lora"] == 2 * 8 * (32 + 96)
+
+
+def test_bad_design_is_one_line() -> None:
+    with pytest.raises(InputError, match="order"):
+        Design(order="last")
+    with pytest.raises(InputError, match="rank"):
+        Design(rank=-1)

@@ -1,0 +1,178 @@
+"""AI²MMUM on an area: it learns, a killed run goes on, its files, its commands, its ablations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import geometric_links
+
+import uniair
+from uniair.benchmark import instruction as benchmark
+from uniair.benchmark.study import Study, perform
+from uniair.cli import main
+from uniair.data import shards
+from uniair.errors import InputError
+from uniair.models.instruct import Design
+from uniair.models.universal import UniversalModel
+from uniair.tasks.instruction import temperature
+from uniair.training import instruction
+from uniair.training.checkpoint import save_model
+from uniair.training.heads import Adaptation
+from uniair.training.instruction import (
+    InstructTraining,
+    Questions,
+    answers,
+    build,
+    calibrate,
+    load_instruct,
+    measure,
+    questions,
+    save_instruct,
+    train,
+)
+
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+DESIGN = Design(backbone="tiny", embedding=32)
+SHORT = InstructTraining(epochs=2, batch=32, save_every=3)
+
+
+@pytest.fixture(scope="module")
+def towers() -> UniversalModel:
+    torch.manual_seed(0)
+    return uniair.build("tiny")
+
+
+@pytest.fixture(scope="module")
+def asked(towers: UniversalModel) -> Questions:
+    links = geometric_links(seed=3, areas=1, per_area=160)
+    return questions(towers, "town/00000", links, ("channel", "environment"), Adaptation())
+
+
+def stored(folder: Path) -> None:
+    """Two areas of 60 links."""
+    folder.mkdir()
+    shards.write_shard(folder / "links-00000.safetensors", geometric_links(seed=3, areas=2, per_area=60))
+    shards.write_manifest(folder, {"fixture": 3}, "none")
+
+
+def test_links_are_learned_from_or_calibrated_on_or_tested(asked: Questions) -> None:
+    parts = [set(part.tolist()) for part in (asked.learn, asked.watch, asked.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == len(asked.batch.csi)
+    assert all(parts)
+
+
+def test_it_learns_every_task(tmp_path: Path) -> None:
+    links = geometric_links(seed=3, areas=1, per_area=240)
+    asked = questions(uniair.load("small"), "town/00000", links, ("channel", "environment"), Adaptation())
+    design = replace(DESIGN, embedding=128)
+    before = measure(build(design).eval(), asked, {})
+    model = train(build(design), asked, replace(SHORT, epochs=20, learning_rate=3e-3, save_every=1000), tmp_path)
+    after = measure(model, asked, calibrate(model, asked))
+    assert after["position"]["median_m"] < 0.8 * before["position"]["median_m"]
+    assert after["precoding"]["sgcs"] > before["precoding"]["sgcs"] + 0.2
+    assert after["path_loss"]["rmse_db"] < before["path_loss"]["rmse_db"]
+    assert after["beam"]["power_share"] > before["beam"]["power_share"] + 0.1
+    assert after["los"]["accuracy"] > after["los"]["majority"] + 0.1
+
+
+def test_a_killed_run_ends_at_the_same_weights(
+    asked: Questions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(build(DESIGN), asked, SHORT, tmp_path / "whole")
+    loss, calls = instruction.instruction.loss, []
+
+    def killed(*arguments: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return loss(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(instruction.instruction, "loss", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(build(DESIGN), asked, SHORT, tmp_path / "killed")
+    resumed = train(build(DESIGN), asked, SHORT, tmp_path / "killed")
+    for name, value in whole.kept().items():
+        assert torch.equal(value, resumed.kept()[name]), name
+    with pytest.raises(InputError, match="other settings"):
+        train(build(DESIGN), asked, replace(SHORT, batch=16), tmp_path / "killed")
+
+
+def test_a_saved_model_answers_the_same(asked: Questions, tmp_path: Path) -> None:
+    model = train(build(DESIGN), asked, SHORT, tmp_path)
+    save_instruct(tmp_path, model, {"los": 1.5}, {"area": asked.name})
+    again, config = load_instruct(tmp_path)
+    assert config["temperatures"] == {"los": 1.5}
+    for task in asked.targets:
+        z = asked.embeddings[model.instructions[task].modality][:7]
+        assert torch.equal(answers(model, task, z), answers(again, task, z))
+    with pytest.raises(InputError, match="another backbone"):
+        load_instruct(tmp_path, "transformer")
+    (tmp_path / "config.json").write_text(json.dumps({"format": "uniair-instruct/0"}))
+    with pytest.raises(InputError, match="format"):
+        load_instruct(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        load_instruct(tmp_path / "nowhere")
+
+
+def test_the_fitted_temperature_calibrates() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(4000, 3, generator=generator)
+    truth = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    assert temperature(3 * logits, truth) == pytest.approx(3.0, rel=0.1)
+
+
+def test_every_ablation_runs_and_goes_on(
+    towers: UniversalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path / "dense")
+    budget = benchmark.Budget(1, 40, InstructTraining(epochs=1, batch=16))
+    monkeypatch.setitem(benchmark.BUDGETS, "quick", budget)
+    study = Study(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=2, backbone="tiny")
+    result = perform("instruct", benchmark.INSTRUCT, study)
+    assert set(result["rows"]) == set(benchmark.METHODS)
+    tuned = {name: row["tuned"]["channel"] for name, row in result["rows"].items()}
+    assert tuned["FP"] < tuned["AI²MMUM"] < tuned["TE/TC"]
+    assert tuned["WM"] < tuned["WL"] < tuned["AI²MMUM"]
+    assert tuned["RL"] == tuned["RF"] == tuned["AI²MMUM"]
+    for row in result["rows"].values():
+        assert {task for area in row["areas"].values() for task in area} == set(benchmark.HEADLINE)
+        assert row["cost"]["channel"]["latency_ms"] > 0
+    assert len(benchmark.INSTRUCT.tables(result)) == 3
+    monkeypatch.setattr(benchmark, "train", None)  # everything is there
+    again = perform("instruct", benchmark.INSTRUCT, study)
+    assert again == result
+    assert not list((tmp_path / "instruct/training").iterdir())
+
+
+def test_the_commands(towers: UniversalModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(towers, tmp_path / "towers")
+    stored(tmp_path / "links")
+    links, run, model = str(tmp_path / "links"), str(tmp_path / "run"), ["--model", str(tmp_path / "towers")]
+    options = ["--backbone", "tiny", "--training.epochs", "1", "--training.batch", "16"]
+    assert main(["instruct", "train", links, "--out", run, *model, *options]) == 0
+    assert main(["instruct", "evaluate", run, links, *model, "--json"]) == 0
+    own = json.loads(capsys.readouterr().out.splitlines()[-1])
+    about = json.loads((tmp_path / "run/config.json").read_text())["about"]
+    assert own["figures"] == about["figures"]
+    assert main(["instruct", "evaluate", run, links, *model, "--area", "1", "--json"]) == 0
+    other = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert not other["own"]
+    assert other["tested"] == 60
+    for wrong, says in (
+        (["instruct", "evaluate", run, links], "another model"),
+        (["instruct", "train", links, "--out", run, *model, "--area", "9"], "none of the 2 areas"),
+        (["instruct", "train", links, "--out", run, *model, "--backbone", "nowhere"], "no such folder"),
+        (["instruct", "train", links, "--out", run, *model, "--modalities", "[radar]"], "radar"),
+        (["instruct"], "instruct train"),
+    ):
+        assert main(wrong) == 2
+        assert says in capsys.readouterr().err
+    assert np.isfinite(own["figures"]["position"]["cdf90_m"])
