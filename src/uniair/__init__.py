@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from uniair.environment import Environment
     from uniair.models.universal import UniversalModel
     from uniair.tasks import zero_shot
+    from uniair.tasks.asking import Assistant
 
 __version__ = "0.1.0"
-__all__ = ["Environment", "InputError", "build", "import_data", "load", "zero_shot"]
+__all__ = ["Environment", "InputError", "build", "import_data", "load", "load_instruct", "zero_shot"]
 
 
 def load(name: str) -> UniversalModel:
@@ -32,15 +33,34 @@ def load(name: str) -> UniversalModel:
     """
     from pathlib import Path
 
+    from uniair.models.presets import PRESETS
     from uniair.training.checkpoint import load_model
 
     packaged = Path(__file__).parent / "weights" / name
-    if "/" not in name and packaged.is_dir():
+    if name in PRESETS and packaged.is_dir():
         return load_model(packaged, expect=name)
     if not Path(name).is_dir():
-        have = ", ".join(sorted(p.name for p in packaged.parent.iterdir() if p.is_dir()))
+        have = ", ".join(preset for preset in PRESETS if (packaged.parent / preset).is_dir())
         raise InputError(f"{name}: neither a packaged model ({have}) nor a checkpoint folder")
     return load_model(Path(name))
+
+
+def load_instruct(name: str = "instruct", model: str = "small", backbone: str | None = None) -> Assistant:
+    """AI²MMUM that is asked in plain English: `load_instruct().ask("Where is this user?", csi=csi)`.
+
+    Args:
+        name: `instruct`, the packaged one, or a folder that `uniair instruct train` wrote.
+        model: its towers, as for `load`.
+        backbone: where its language model lies here, if not where it lay in training.
+
+    Raises:
+        InputError: no such folder, a broken one, other towers, or the language model is missing.
+    """
+    from pathlib import Path
+
+    from uniair.training.instruction import PACKAGED, load_assistant
+
+    return load_assistant(PACKAGED if name == "instruct" else Path(name), load(model), backbone)
 
 
 def build(name: str) -> UniversalModel:

@@ -157,7 +157,8 @@ def test_the_commands(towers: UniversalModel, tmp_path: Path, capsys: pytest.Cap
     stored(tmp_path / "links")
     links, run, model = str(tmp_path / "links"), str(tmp_path / "run"), ["--model", str(tmp_path / "towers")]
     options = ["--backbone", "tiny", "--training.epochs", "1", "--training.batch", "16"]
-    assert main(["instruct", "train", links, "--out", run, *model, *options]) == 0
+    assert main(["instruct", "train", links, "--out", run, *model, *options, "--sample", "5"]) == 0
+    assert main(["instruct", "ask", "LOS?", "--run", run, *model, "--links", f"{run}/sample", "--link", "4"]) == 0
     assert main(["instruct", "evaluate", run, links, *model, "--json"]) == 0
     own = json.loads(capsys.readouterr().out.splitlines()[-1])
     about = json.loads((tmp_path / "run/config.json").read_text())["about"]
@@ -166,7 +167,20 @@ def test_the_commands(towers: UniversalModel, tmp_path: Path, capsys: pytest.Cap
     other = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert not other["own"]
     assert other["tested"] == 60
+    ask = ["instruct", "ask", "Where is this user?", "--run", run, "--links", links, *model]
+    assert main([*ask, "--link", "3", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])  # of an untrained router: any task, or none
+    assert ("declined" in answer) != ("truth" in answer)
+    assert main(["instruct", "ask", "--tools"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 5
+    np.save(tmp_path / "flat.npy", np.ones(64, dtype=np.complex64))
     for wrong, says in (
+        ([*ask, "--link", "60"], "links 0 to 59"),
+        ([*ask, "--area", "2"], "--area 2"),
+        ([*ask[:2], " ", *ask[3:]], "empty"),
+        ([*ask[:5], *model, "--csi", str(tmp_path / "flat.npy")], "CSI of one link"),
+        ([*ask[:5], *model, "--csi", "nowhere.npy"], "nowhere.npy"),
+        (["instruct", "ask"], "ask something"),
         (["instruct", "evaluate", run, links], "another model"),
         (["instruct", "train", links, "--out", run, *model, "--area", "9"], "none of the 2 areas"),
         (["instruct", "train", links, "--out", run, *model, "--backbone", "nowhere"], "no such folder"),

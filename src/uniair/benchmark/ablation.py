@@ -36,15 +36,17 @@ VARIANTS = {
     "vector": Variant("positions as 8 plain numbers, no rays, no corridor",
                       {"positions": "vector", "rays": 0, "corridor": (0, 0)}),
     "frequency": Variant("CSI by antenna and subcarrier", {"csi_domain": "frequency"}),
-    "class_token": Variant("class token instead of the mean", {"pool": "class"}),
+    "mean": Variant("mean of the tokens", {"pool": "mean"}),
+    "class_token": Variant("class token", {"pool": "class"}),
     "joint": Variant("joint attention over map and positions", {"attention": "joint"}),
     "no_hypotheses": Variant("no explicit wrong hypotheses", task={"hypotheses": False}),
     "no_bare_los": Variant("LOS without positions not asked for itself", task={"bare_los": 0.0}),
     "other_areas": Variant("negatives from other areas alone", task={"same_area_negatives": False}),
     "fixed_temperature": Variant("temperature fixed at 0.07", task={"learned_temperature": False}),
+    "clean": Variant("no noise on the CSI", task={"noisy": 0.0}),
     "adamw": Variant("AdamW for the matrices too", optimisation={"matrix_rate": 0.0}),
 }  # fmt: skip
-QUICK = ("full", "no_rays", "vector", "frequency", "no_hypotheses", "no_bare_los", "adamw")
+QUICK = ("full", "no_rays", "vector", "frequency", "mean", "no_hypotheses", "no_bare_los", "adamw")
 
 
 def run(study: Study) -> dict[str, Any]:

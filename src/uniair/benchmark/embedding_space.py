@@ -14,10 +14,11 @@ from sklearn.manifold import TSNE
 
 from uniair.benchmark.matching import some_areas
 from uniair.benchmark.page import CHANNEL, UE
-from uniair.benchmark.study import Benchmark, Study, Table, digest, spread
+from uniair.benchmark.study import Benchmark, Study, Table, spread
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.models.universal import UniversalModel
+from uniair.training.checkpoint import digest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

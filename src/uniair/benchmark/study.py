@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from uniair.data.store import Store
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.universal import UniversalModel
+from uniair.training.checkpoint import digest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,14 +150,6 @@ def perform(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
     with atomic_path(study.out / "figure.svg") as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     return result
-
-
-def digest(model: UniversalModel) -> str:
-    """Tells the weights of one training run from another's: 16 hexadecimal digits."""
-    found = hashlib.sha256()
-    for values in model.parameters():
-        found.update(values.detach().cpu().numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 def spread(values: Sequence[Sequence[float]]) -> dict[str, Any]:

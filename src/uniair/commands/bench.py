@@ -9,6 +9,7 @@ or how fast a part is:
   synthesis     CSI from paths, links a second
   training      pretraining, samples a second and share of the machine's matrix rate (--train)
   loading       how a million links open and read, and how long a training step waits for its batch (--train)
+  questions     answers and training questions a second of AI²MMUM, by batch and stage (--backbone)
   tracing       links a second, and what is lost against 50 times the rays (--places, --root, --areas)
 
 A run that was stopped goes on where it was. --budget quick shows the shape in minutes; full is what is reported.
@@ -29,6 +30,7 @@ from jsonargparse import ArgumentParser
 import uniair
 from uniair.benchmark.catalogue import BENCHMARKS
 from uniair.benchmark.loading import loading_speed
+from uniair.benchmark.question_speed import FORMS, question_speed
 from uniair.benchmark.results import write_results
 from uniair.benchmark.study import DATA, Benchmark, Study, perform
 from uniair.benchmark.synthesis import synthesis_speed
@@ -144,4 +146,20 @@ def tracing(options: Any) -> dict[str, Any]:
     return found
 
 
-SPEED = {"synthesis": synthesis, "training": training, "loading": loading, "tracing": tracing}
+def questions(options: Any) -> dict[str, Any]:
+    """Answers a second, and what each stage of an answer takes."""
+    found = question_speed(uniair.load(options.model), options.backbone, seed=options.seed)
+    batches = list(found["answer_ms"]["tower"])
+    print(f"{found['backbone']}, {found['threads']} threads; ms of a batch of {', '.join(batches)}, and answers/s")
+    for name, took in found["answer_ms"].items():
+        cells = "".join(f"{ms:10.1f}" for ms in took.values())
+        rate = "".join(f"{value:9,.0f}" for value in found["answers_per_s"].get(name, {}).values())
+        print(f"{name:11}{cells}  {rate:27}  {FORMS.get(name, 'stage: before or after the backbone')}")
+    for name, value in found["differs"].items():
+        print(f"largest difference of an output, {name}: {value:.2g}")
+    for name, value in found["training_per_s"].items():
+        print(f"training, {name}: {value:,.0f} questions/s")
+    return found
+
+
+SPEED = {"questions": questions, "synthesis": synthesis, "training": training, "loading": loading, "tracing": tracing}

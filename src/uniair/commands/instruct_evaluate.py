@@ -17,10 +17,10 @@ import torch
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.benchmark.study import digest
 from uniair.commands.instruct_train import area_number, lines
 from uniair.data.store import Store
 from uniair.errors import InputError
+from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import load_instruct, measure, questions
 

@@ -18,11 +18,12 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.benchmark.study import digest
+from uniair.data.shards import write_manifest, write_shard
 from uniair.data.store import Store
 from uniair.errors import InputError
 from uniair.models.instruct import Design
 from uniair.tasks.instruction import INSTRUCTIONS
+from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, build, calibrate, measure, questions, save_instruct, train
 
@@ -36,6 +37,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--modalities", type=tuple[str, ...], default=("channel", "environment"), help="what to ask of")
     parser.add_argument("--labels", type=int | None, default=None, help="links to learn from; 80 %% where not given")
     parser.add_argument("--split", type=str, default="random", help="random links to test on (paper), or whole blocks")
+    parser.add_argument("--sample", type=int, default=0, help="so many of the tested links go into OUT/sample")
     parser.add_class_arguments(Design, skip={"embedding"})
     parser.add_class_arguments(InstructTraining, "training", skip={"seed"})
 
@@ -57,6 +59,10 @@ def run(options: Any) -> dict[str, Any]:
              "learned": len(asked.learn), "tested": len(asked.test), "figures": figures,
              "data": store.manifest["recipe"]}  # fmt: skip
     save_instruct(out, model, temperatures, about)
+    if options.sample:
+        shown = store[number].select(asked.test[: options.sample].numpy())
+        write_shard(out / "sample" / "links-00000.safetensors", shown)
+        write_manifest(out / "sample", {"part_of": store.manifest["recipe"]}, store.manifest["attribution"])
     counts = model.parameter_counts()
     print(f"{asked.name}: learned from {len(asked.learn):,} links, {counts['total']:,} tuned parameters")
     for line in lines(figures):

@@ -79,7 +79,7 @@ class InstructModel(nn.Module):
 
     def __init__(self, design: Design, instructions: Mapping[str, Instruction], backbone: Backbone | None) -> None:
         super().__init__()
-        self.design, self.instructions = design, dict(instructions)
+        self.design, self.instructions, self.backbone = design, dict(instructions), backbone
         modalities = sorted({i.modality for i in instructions.values()})
         width = backbone.width if backbone else design.embedding
         with torch.random.fork_rng(devices=[]):

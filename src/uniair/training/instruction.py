@@ -22,15 +22,20 @@ from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.backbone import load_backbone
 from uniair.models.instruct import Design, InstructModel
+from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
 from uniair.tasks import instruction
 from uniair.tasks.adaptation import TASKS
+from uniair.tasks.asking import Assistant
 from uniair.tasks.instruction import INSTRUCTIONS
-from uniair.training.checkpoint import CONFIG, WEIGHTS, fill, load_state, save_state
+from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, fill, load_state, save_state
 from uniair.training.heads import Adaptation, divide, embed
 from uniair.training.log import Log
 
 FORMAT = "uniair-instruct/1"
+PACKAGED = Path(__file__).parents[1] / "weights" / "instruct"
+SAMPLE = PACKAGED / "sample"  # links of the packaged model's area that it did not learn from
+ROUTER = "router.safetensors"
 WATCHED = 0.1  # share of the links to learn from that only calibrate
 
 
@@ -228,7 +233,7 @@ def _embedded(tower: UniversalModel | None, asked: Questions, task: str, index: 
 
 
 def save_instruct(folder: Path, model: InstructModel, temperatures: dict[str, float], about: dict[str, Any]) -> None:
-    """Writes what was trained, a few MB: `config.json` and `model.safetensors`; the backbone is not copied.
+    """Writes what was trained, a few MB: `config.json`, `model.safetensors` and a router; the backbone is not copied.
 
     Args:
         about: towers' preset and weights, data, figures: for people, but for `towers`, the digest that a model is
@@ -236,6 +241,8 @@ def save_instruct(folder: Path, model: InstructModel, temperatures: dict[str, fl
     """
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file({name: v.detach().cpu().contiguous() for name, v in model.kept().items()}, temporary)
+    if model.backbone is not None:
+        fit_router(model.backbone).save(folder / ROUTER)
     config = {"format": FORMAT, "design": asdict(model.design), "tasks": list(model.instructions),
               "temperatures": temperatures, "about": about}  # fmt: skip
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
@@ -269,3 +276,23 @@ def build(design: Design, tasks: Mapping[str, Any] = INSTRUCTIONS, backbone: str
     """An untrained model of a design, with its backbone loaded."""
     name = backbone or design.backbone
     return InstructModel(design, tasks, None if name == "none" else load_backbone(name, design.seed))
+
+
+def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = None) -> Assistant:
+    """A trained model that is asked in plain English, routed by its own backbone.
+
+    Args:
+        towers: those that it was trained on.
+        backbone: another name or folder of the same backbone.
+
+    Raises:
+        InputError: as `load_instruct`, or other towers, or tasks missing.
+    """
+    model, config = load_instruct(folder, backbone)
+    if config["about"]["towers"] != digest(towers):
+        raise InputError(f"{folder}: learned on the embeddings of another model; give the towers it was trained with")
+    if missing := set(INSTRUCTIONS) - set(model.instructions):
+        raise InputError(f"{folder}: learned nothing about {', '.join(sorted(missing))}; train it on both modalities")
+    if model.backbone is None:
+        raise InputError(f"{folder}: has no language model that could read an instruction")
+    return Assistant(model, towers, load_router(model.backbone, folder / ROUTER), config["temperatures"])

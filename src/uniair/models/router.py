@@ -1,0 +1,222 @@
+"""Recognises the task of an instruction: a linear classifier on the backbone's own hidden states (paper 2, III-D)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from uniair.errors import InputError
+from uniair.files import atomic_path
+from uniair.models.backbone import Backbone
+
+FORMAT = "uniair-router/1"
+PACKAGED = Path(__file__).parents[1] / "weights" / "instruct" / "router.safetensors"
+OUT_OF_SCOPE = "out_of_scope"
+LONGEST = 512  # tokens of an instruction
+DEPTH = 0.27  # share of the backbone's blocks that are run: 8 of 30
+THRESHOLD = 0.4  # least probability of a task
+REGULARISATION = 0.03  # inverse strength C of the classifier's L2 penalty
+# the first token of a decoder's input collects attention and looks alike in all texts, so it is none of the user's
+OPENING = "Instruction:"
+PROBE = "Where is this user, and is the direct path blocked?"
+DRIFT = 0.1  # relative change of the probe's features that rounding to bfloat16 does not reach
+
+Phrases = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """What an instruction asks for.
+
+    Attributes:
+        task: one of the router's tasks; None: none of them, or too doubtful.
+        probabilities: of each task and of `out_of_scope`; they sum to 1.
+    """
+
+    task: str | None
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Router:
+    """A multinomial logistic regression over tasks and `out_of_scope`.
+
+    Attributes:
+        backbone: whose hidden states are read; LoRA layers in it are switched off meanwhile.
+        labels: L of them, in the order of the rows below.
+        weight: float32 [L, features].
+        bias: float32 [L].
+    """
+
+    backbone: Backbone
+    labels: tuple[str, ...]
+    weight: Tensor
+    bias: Tensor
+
+    def route(self, instruction: str) -> Route:
+        """The task of one instruction in free English.
+
+        Raises:
+            InputError: no text, an empty one, or more than 512 tokens.
+        """
+        return self.routes([instruction])[0]
+
+    def routes(self, instructions: Sequence[str]) -> list[Route]:
+        """As `route`, many at once."""
+        logits = self._features.of(instructions) @ self.weight.T + self.bias
+        return [self._decide(row) for row in logits.double().softmax(1).tolist()]
+
+    def _decide(self, row: list[float]) -> Route:
+        probabilities = dict(zip(self.labels, row, strict=True))
+        best = max(self.labels, key=probabilities.__getitem__)
+        return Route(best if best != OUT_OF_SCOPE and probabilities[best] >= THRESHOLD else None, probabilities)
+
+    @cached_property
+    def _features(self) -> _Features:
+        return _Features(self.backbone)
+
+    def save(self, path: Path) -> None:
+        """Writes a safetensors file of some ten kB, which `load_router` takes with the same backbone alone."""
+        tensors = {"weight": self.weight.contiguous(), "bias": self.bias, "probe": self._features.of([PROBE])[0]}
+        header = {"format": FORMAT, "backbone": self.backbone.name, "labels": self.labels}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"uniair": json.dumps(header)})
+
+
+def load_router(backbone: Backbone, path: Path = PACKAGED) -> Router:
+    """The router in a file; the packaged one belongs to the default backbone.
+
+    Raises:
+        InputError: missing or broken, or fitted on another backbone: then make one with `fit_router`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["uniair"])
+            weight, bias, probe = (file.get_tensor(name) for name in ("weight", "bias", "probe"))
+        router = Router(backbone, tuple(header["labels"]), weight, bias)
+        known, fitted_on = header["format"] == FORMAT, str(header["backbone"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: missing or not a router of uniair ({error}); make it with fit_router") from error
+    if not known or weight.shape != (len(router.labels), len(probe)) or bias.shape != weight.shape[:1]:
+        raise InputError(f"{path}: a router of another version; make it again with fit_router")
+    found = router._features.of([PROBE])[0]
+    # the same name may stand for other weights, and other names for the same, so what the backbone does decides
+    if found.shape != probe.shape or float((found - probe).norm()) > DRIFT * float(probe.norm()):
+        raise InputError(f"{path}: fitted on backbone {fitted_on}, which differs from {backbone.name}; use fit_router")
+    return router
+
+
+def fit_router(backbone: Backbone, phrases: Phrases | None = None) -> Router:
+    """Fits a router in seconds.
+
+    Args:
+        backbone: any.
+        phrases: label → style → instructions, with `out_of_scope` among the labels; the packaged ones where None.
+
+    Raises:
+        InputError: no out-of-scope phrases, or none of anything else.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    phrases = packaged_phrases("train") if phrases is None else phrases
+    labelled = [(text, label) for label, styles in phrases.items() for texts in styles.values() for text in texts]
+    if OUT_OF_SCOPE not in phrases or len(phrases) < 2:
+        raise InputError(f"phrases: labels {', '.join(phrases)}; give {OUT_OF_SCOPE} and at least one task")
+    features = _Features(backbone).of([text for text, _ in labelled]).double().numpy()
+    mean, spread = features.mean(0), features.std(0) + 1e-6
+    model = LogisticRegression(C=REGULARISATION, max_iter=1000)
+    model.fit((features - mean) / spread, [label for _, label in labelled])
+    weight, bias = model.coef_, model.intercept_
+    if len(weight) == 1:  # of two classes, scikit-learn gives the second one's logit
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    weight = weight / spread
+    return Router(
+        backbone, tuple(str(label) for label in model.classes_),
+        torch.from_numpy(weight).float(), torch.from_numpy(bias - weight @ mean).float(),
+    )  # fmt: skip
+
+
+def packaged_phrases(split: str) -> Phrases:
+    """Instructions by label and style: `train` fits the router, `dev` settled its constants."""
+    text = resources.files("uniair").joinpath("instructions", f"{split}.json").read_text(encoding="utf-8")
+    phrases: Phrases = json.loads(text)
+    return phrases
+
+
+class _Features:
+    """Token embeddings (which words) and hidden states of an early block (in what context), each averaged."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self.opening = backbone.tokens(OPENING)
+        self.decoder = _first_blocks(backbone.model.base_model)
+
+    @torch.no_grad()
+    def of(self, instructions: Sequence[str]) -> Tensor:
+        """float32 [N, features]."""
+        rows = [self._tokens(instruction) for instruction in instructions]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        out: list[Tensor] = [torch.empty(0)] * len(rows)
+        with _without_lora(self.decoder):
+            for start in range(0, len(order), 32):
+                part = order[start : start + 32]
+                for i, features in zip(part, self._average([rows[i] for i in part]), strict=True):
+                    out[i] = features
+        return torch.stack(out)
+
+    def _tokens(self, instruction: str) -> list[int]:
+        if not isinstance(instruction, str) or not instruction.strip():
+            raise InputError("instruction: empty; ask for something, such as: where is this user?")
+        tokens = self.backbone.tokens(" " + " ".join(instruction.lower().split()))
+        if len(tokens) > LONGEST:
+            raise InputError(f"instruction: {len(tokens)} tokens; ask in {LONGEST} or fewer")
+        return tokens
+
+    def _average(self, rows: list[list[int]]) -> Tensor:
+        start, width = len(self.opening), max(map(len, rows))
+        tokens = torch.tensor([self.opening + row + [0] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * (start + len(row)) + [0] * (width - len(row)) for row in rows])
+        tokens, mask = tokens.to(self.decoder.device), mask.to(self.decoder.device)
+        words = self.decoder.get_input_embeddings()(tokens)
+        context = self.decoder(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state
+        hidden, weight = torch.cat([words, context], dim=-1)[:, start:].float(), mask[:, start:, None]
+        average: Tensor = (hidden * weight).sum(1) / weight.sum(1)
+        return average.cpu()
+
+
+def _first_blocks(decoder: Any) -> Any:
+    """The decoder without its later blocks, which tell tasks apart less well; shares all weights."""
+    name = next(name for name in ("layers", "h") if hasattr(decoder, name))
+    blocks = getattr(decoder, name)
+    first = copy.copy(decoder)
+    first._modules = {**decoder._modules, name: blocks[: max(1, round(DEPTH * len(blocks)))]}
+    return first
+
+
+@contextmanager
+def _without_lora(decoder: Any) -> Iterator[None]:
+    """Switches LoRA off in the block: it was trained to read radio tokens, and changes with every training."""
+    layers = [m for m in decoder.modules() if hasattr(m, "lora_A") and not m.disable_adapters]
+    trained = {id(p) for layer in layers for p in layer.parameters() if p.requires_grad}
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+            for parameter in layer.parameters():  # peft's switch also sets what is trained
+                parameter.requires_grad_(id(parameter) in trained)
