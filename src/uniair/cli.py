@@ -24,6 +24,7 @@ COMMANDS = {
     "instruct evaluate": "measure a trained AI²MMUM on links that it did not learn from",
     "instruct ablate": "AI²MMUM against its ablations on the same data, seeds and budget",
     "instruct ask": "ask about a channel or a place in plain English",
+    "instruct retrain": "continue a backbone's pretraining on a folder of telecom text",
     "bench": "make the paper's figures and tables, and measure how fast each part is",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -73,7 +74,9 @@ def _model(form: str, backbone: str, towers: UniversalModel) -> InstructModel:
         model.llm.merge_adapter([model.instructions[TASK].modality])
     if form == "int8":
         model.llm = model.llm.merge_and_unload()
-        torch.ao.quantization.quantize_dynamic(model.llm, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch means to move its quantisation into a package of its own
+            torch.ao.quantization.quantize_dynamic(model.llm, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
     return model
 
 

@@ -157,7 +157,7 @@ def train(
     log = Log(out / "metrics.jsonl", start)
     device = next(iter(named.values())).device
     model.train()
-    clock, answered = time.perf_counter(), 0
+    clock, answered, latest = time.perf_counter(), 0, dict[str, float]()
     for step in tqdm(range(start, steps), initial=start, total=steps, unit="step", disable=None, leave=False):
         turn, modality = step // len(modalities), modalities[step % len(modalities)]
         order = np.random.default_rng([config.seed, turn // per_epoch]).permutation(len(asked.learn))
@@ -177,10 +177,11 @@ def train(
         torch.nn.utils.clip_grad_norm_(named.values(), config.clip)
         optimiser.step()
         answered += size * len(terms)
+        latest |= {task: float(value.detach()) for task, value in terms.items()}
         done = step + 1
         if done % 10 == 0 or done == steps:
             rate = answered / (time.perf_counter() - clock)
-            log.write(done, questions_per_s=rate, **{task: float(value.detach()) for task, value in terms.items()})
+            log.write(done, questions_per_s=rate, **latest)
             clock, answered = time.perf_counter(), 0
         if done % config.save_every == 0 or done == steps:
             save_state(named, [optimiser], done, settings, out)
