@@ -25,6 +25,7 @@ COMMANDS = {
     "instruct ablate": "AI²MMUM against its ablations on the same data, seeds and budget",
     "instruct ask": "ask about a channel or a place in plain English",
     "instruct retrain": "continue a backbone's pretraining on a folder of telecom text",
+    "forecast": "forecast beams on drives: train, evaluate, compare with baselines, stream",
     "bench": "make the paper's figures and tables, and measure how fast each part is",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)

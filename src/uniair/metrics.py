@@ -66,3 +66,33 @@ def calibration_error(probability: NDArray[np.floating], truth: NDArray[np.bool_
 def majority(truth: NDArray[np.bool_]) -> float:
     """Share of the more frequent class: what guessing it would score."""
     return float(max(truth.mean(), 1 - truth.mean()))
+
+
+def top_k(logits: Tensor, beam: Tensor, k: int) -> float:
+    """Share of the samples whose best beam is among the k likeliest.
+
+    Args:
+        logits: [N, B]; beam: int64 [N].
+    """
+    return float((logits.topk(k, 1).indices == beam[:, None]).any(1).float().mean())
+
+
+def dba(logits: Tensor, beam: Tensor, delta: float = 5.0) -> float:
+    """Distance-based accuracy: mean over K = 1 … 3 of 1 − mean(min(min over k ≤ K of |ŷ_k − y| / Δ, 1)).
+
+    Args:
+        logits: [N, B]; beam: int64 [N].
+        delta: Δ; scores of another one can't be compared.
+    """
+    distance = (logits.topk(3, 1).indices - beam[:, None]).abs() / delta
+    return float((1 - distance.cummin(1).values.clamp(max=1)).mean())
+
+
+def power_share(logits: Tensor, power: Tensor) -> float:
+    """Power of the likeliest beam as a share of the best beam's, mean over samples.
+
+    Args:
+        logits, power: [N, B]; the power is linear.
+    """
+    chosen = power.gather(1, logits.argmax(1, keepdim=True))[:, 0]
+    return float((chosen / power.max(1).values).mean())

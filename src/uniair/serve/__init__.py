@@ -1,0 +1,1 @@
+"""Models in use: streams, services, exports."""

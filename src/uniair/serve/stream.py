@@ -1,0 +1,105 @@
+"""A forecaster that answers step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uniair.errors import InputError
+from uniair.models.forecast import WMLM, State
+
+
+@dataclass(frozen=True)
+class NextBeams:
+    """The answer to one step.
+
+    Attributes:
+        beams: int64 [F] likeliest best beam of each of the next F steps.
+        probability: float32 [F, B] of every beam.
+        power: float32 [F, B] forecast power, linear, in the unit of what was measured.
+    """
+
+    beams: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    power: NDArray[np.float32]
+
+
+class Stream:
+    """Takes one step after another and says the next beams; a step costs the same however long the stream is.
+
+    Args:
+        model: in eval mode.
+    """
+
+    def __init__(self, model: WMLM) -> None:
+        self.model = model.eval()
+        self._state: State | None = None
+        self._place: NDArray[np.float64] | None = None
+
+    def push(self, step: Mapping[str, Any]) -> NextBeams:
+        """The next beams after one more step.
+
+        Args:
+            step: any of `power` [B], linear; `beam`; `position` [2], metres across and along the site's frame;
+                `camera` [3, H, W] from 0 to 1; `lidar` [P, 3]; `radar`; `csi` complex [32, 64]. What is absent, or NaN,
+                is missing. An empty step says that nothing was measured.
+
+        Raises:
+            InputError: a modality that the model does not have, or of another shape.
+        """
+        steps = self._checked(step)
+        with torch.inference_mode():
+            said, self._state = self.model.advance(steps, self._state)
+            logits, level = said.logits[0, -1, 1:], said.power[0, -1, 1:]
+            probability = torch.softmax(logits, dim=-1)
+        return NextBeams(
+            logits.argmax(-1).numpy(), probability.numpy(), (10 ** (level / 10)).numpy().astype(np.float32)
+        )
+
+    def reset(self) -> None:
+        """Forgets the steps so far: another vehicle."""
+        self._state, self._place = None, None
+
+    def _checked(self, step: Mapping[str, Any]) -> dict[str, Tensor]:
+        preset = self.model.preset
+        if odd := set(step) - set(preset.modalities) - {"power", "beam"}:
+            raise InputError(f"step with {min(odd)}: the model has {', '.join(preset.modalities)}")
+        power = np.full(preset.beams, np.nan) if step.get("power") is None else np.asarray(step["power"], np.float64)
+        if power.shape != (preset.beams,) or (power < 0).any():
+            raise InputError(f"power of shape {power.shape}: give {preset.beams} linear powers, not dB")
+        best = int(np.nanargmax(power)) if np.isfinite(power).any() else -1
+        beam = best if step.get("beam") is None else int(step["beam"])
+        if not -1 <= beam < preset.beams:
+            raise InputError(f"beam {beam}: give 0 to {preset.beams - 1}, or -1 where unknown")
+        steps: dict[str, Any] = {"power": power.astype(np.float32), "beam": np.int64(beam)}
+        for name in set(step) - {"power", "beam"}:
+            values = np.asarray(step[name])
+            steps[name] = self._moved(values) if name == "position" else values
+        shapes = {"camera": (3, *preset.image), "radar": preset.cube, "lidar": (None, 3), "csi": (None, None)}
+        for name, want in shapes.items():
+            if name in steps and (
+                len(steps[name].shape) != len(want)
+                or any(w is not None and w != s for w, s in zip(want, steps[name].shape, strict=True))
+            ):
+                raise InputError(f"{name} of shape {steps[name].shape}: give {want}")
+        kinds = {"beam": np.int64, "csi": np.complex64}
+        return {
+            name: torch.from_numpy(np.asarray(values, dtype=kinds.get(name, np.float32))[None, None])
+            for name, values in steps.items()
+        }
+
+    def _moved(self, place: NDArray[Any]) -> NDArray[np.float64]:
+        """Place and move since the last known one."""
+        if place.shape != (2,):
+            raise InputError(f"position of shape {place.shape}: give metres across and along, [2]")
+        here = place.astype(np.float64)
+        known = np.isfinite(here).all()
+        moved = here - self._place if known and self._place is not None else np.zeros(2)
+        self._place = here if known else None
+        return np.concatenate([here, moved])

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.data.moving import BEAMS, drive
+
+from uniair.data.windows import Sensing, frames, measured
+from uniair.errors import InputError
+from uniair.models.forecast import WMLM, ForecastPreset
+from uniair.serve.stream import Stream
+
+
+def stream(modalities: tuple[str, ...] = ("power", "beam", "position")) -> Stream:
+    torch.manual_seed(0)
+    model = WMLM(ForecastPreset(width=32, beams=BEAMS, context=5, modalities=modalities))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return Stream(model)
+
+
+def test_pushing_steps_gives_what_the_whole_drive_gives() -> None:
+    one, running = drive(steps=12), stream()
+    steps = measured(one, np.arange(12), frames([one])["scenario1"], Sensing())
+    whole = running.model({name: torch.from_numpy(values)[None] for name, values in steps.items()})
+    for _ in range(2):
+        for t in range(12):
+            said = running.push({"power": one.power[t], "position": steps["position"][t, :2]})
+            np.testing.assert_allclose(said.probability, torch.softmax(whole.logits[0, t, 1:], -1).detach(), atol=1e-4)
+            np.testing.assert_allclose(said.power, 10 ** (whole.power[0, t, 1:].detach() / 10), rtol=1e-3)
+            np.testing.assert_array_equal(said.beams, said.probability.argmax(1))
+        running.reset()
+
+
+def test_lost_steps_are_pushed_as_empty_ones() -> None:
+    one, running = drive(steps=8), stream()
+    for t in range(8):
+        said = running.push({} if t in (0, 4) else {"power": one.power[t]})
+        assert np.isfinite(said.probability).all()
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        ({"power": np.ones(8)}, r"power of shape \(8,\): give 16 linear powers"),
+        ({"power": -np.ones(16)}, "not dB"),
+        ({"camera": np.zeros((3, 64, 112))}, "step with camera: the model has power, beam, position"),
+        ({"position": np.zeros(3)}, r"position of shape \(3,\)"),
+        ({"beam": 16}, "beam 16: give 0 to 15"),
+    ],
+)
+def test_wrong_steps_are_one_clear_line(step: dict[str, object], line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        stream().push(step)
