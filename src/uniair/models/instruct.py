@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from uniair.errors import InputError
-from uniair.models.backbone import DEFAULT, Backbone, require
+from uniair.models.backbone import DEFAULT, DTYPES, Backbone, require
 from uniair.models.heads import Head
 
 ORDERS = ("instruction_first", "radio_first")
@@ -47,6 +47,7 @@ class Design:
         order: `instruction_first` computes the keys and values of an instruction once for any number of samples, and
             the backbone then reads one token a sample; `radio_first` reads all tokens of each.
         whole: train the backbone itself, without LoRA.
+        dtype: of the backbone: `float32`, `bfloat16`, or `4bit` where bitsandbytes and a GPU are there.
         embedding: length of the towers' representations.
         seed: of the weights that are trained, and of a random backbone's.
     """
@@ -57,12 +58,15 @@ class Design:
     rank: int = 8
     order: str = "instruction_first"
     whole: bool = False
+    dtype: str = "float32"
     embedding: int = 128
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
             raise InputError(f"order {self.order!r}: choose {' or '.join(ORDERS)}")
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
         if self.prefix < 0 or self.rank < 0:
             raise InputError(f"prefix {self.prefix}, rank {self.rank}: give 0 or more")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +264,7 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
             raise InputError(f"{folder / CONFIG}: of format {config['format']!r}, this version reads {FORMAT!r}")
-        design = Design(**{f.name: config["design"][f.name] for f in fields(Design)})
+        design = Design(**config["design"])
         tasks = {task: INSTRUCTIONS[task] for task in config["tasks"]}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / CONFIG}: not an instruct model's config ({error!r})") from error
@@ -276,7 +276,7 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
 def build(design: Design, tasks: Mapping[str, Any] = INSTRUCTIONS, backbone: str | None = None) -> InstructModel:
     """An untrained model of a design, with its backbone loaded."""
     name = backbone or design.backbone
-    return InstructModel(design, tasks, None if name == "none" else load_backbone(name, design.seed))
+    return InstructModel(design, tasks, None if name == "none" else load_backbone(name, design.seed, design.dtype))
 
 
 def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = None) -> Assistant:
