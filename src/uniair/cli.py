@@ -16,6 +16,7 @@ COMMANDS = {
     "areas": "list and draw the areas in building footprints, OpenStreetMap extracts or generated towns",
     "trace": "ray-trace links in areas: a campaign that can be stopped and resumed",
     "import": "bring WAIR-D, DeepMIMO, DeepSense 6G or your own Sionna RT scene into the same form",
+    "twin": "make a digital twin of DeepSense 6G: drives, beams, GPS and pictures by ray tracing",
     "data": "check a data set and write its data card with pictures, or write its CSI for other models",
     "pretrain": "train the universal model on traced links",
     "adapt": "train a light head on the frozen model: position, LOS, beam, path loss, precoder",

@@ -16,6 +16,6 @@ def test_every_form_answers_the_same() -> None:
     assert set(found["answer_ms"]) == {*FORMS, "tower", "head"}
     assert all(ms > 0 for took in found["answer_ms"].values() for ms in took.values())
     assert list(found["answer_ms"]["cached"]) == [str(n) for n in BATCHES]
-    assert found["differs"]["merged"] < 1e-5
+    assert found["differs"]["merged"] < 1e-4
     assert found["differs"]["int8"] < 0.2
     assert found["training_per_s"]["cached"] > 0

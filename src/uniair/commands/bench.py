@@ -156,7 +156,7 @@ def questions(options: Any) -> dict[str, Any]:
         rate = "".join(f"{value:9,.0f}" for value in found["answers_per_s"].get(name, {}).values())
         print(f"{name:11}{cells}  {rate:27}  {FORMS.get(name, 'stage: before or after the backbone')}")
     for name, value in found["differs"].items():
-        print(f"largest difference of an output, {name}: {value:.2g}")
+        print(f"largest difference of an output from cached, {name}: {value:.2g} of the largest")
     for name, value in found["training_per_s"].items():
         print(f"training, {name}: {value:,.0f} questions/s")
     return found

@@ -112,7 +112,7 @@ class Alignment:
 
 
 def with_noise(csi: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """White Gaussian noise of a random SNR on a share of the CSIs [N, antennas, subcarriers], the others as they are."""
+    """White noise of a random SNR on a share of the CSIs [N, antennas, subcarriers]; the others as they are."""
     chosen = rng.random(len(csi)) < share
     index = torch.from_numpy(np.flatnonzero(chosen)).to(csi.device)
     snr = torch.from_numpy(10 ** (rng.uniform(*SNR, len(csi))[chosen] / 10).astype(np.float32)).to(csi.device)
