@@ -44,7 +44,7 @@ def test_learns_its_phrases(router: Router) -> None:
 def test_a_doubtful_task_is_none(backbone: Backbone, odds: float, task: str | None) -> None:
     labels = ("beam", "position", OUT_OF_SCOPE)
     rest = (1 - odds) / 2  # the task leads in either case
-    router = Router(backbone, labels, torch.zeros(3, 2 * backbone.width), torch.tensor([odds, rest, rest]).log())
+    router = Router(backbone, labels, torch.zeros(3, 4 * backbone.width), torch.tensor([odds, rest, rest]).log())
     route = router.route("anything")
     assert route.task == task
     assert route.probabilities["beam"] == pytest.approx(odds, abs=1e-6)
@@ -142,7 +142,7 @@ def test_the_packaged_phrases_are_enough_and_unlike_the_dev_ones() -> None:
     train, dev = packaged_phrases("train"), packaged_phrases("dev")
     assert set(train) == set(dev) == {*TASKS, OUT_OF_SCOPE}
     flat = {label: [t.lower() for texts in styles.values() for t in texts] for label, styles in train.items()}
-    assert all(len(texts) >= (150 if label == OUT_OF_SCOPE else 60) for label, texts in flat.items())
+    assert all(len(texts) >= (600 if label == OUT_OF_SCOPE else 350) for label, texts in flat.items())
     everything = [text for texts in flat.values() for text in texts]
     assert len(set(everything)) == len(everything)
     assert not set(everything) & {t.lower() for styles in dev.values() for texts in styles.values() for t in texts}

