@@ -74,8 +74,8 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(1, 600, InstructTraining(epochs=6, batch=64)),
-    "full": Budget(2, None, InstructTraining(epochs=10)),
+    "quick": Budget(1, 600, InstructTraining(epochs=12, batch=32, learning_rate=2e-3)),
+    "full": Budget(2, None, InstructTraining(learning_rate=2e-3)),
 }
 
 
@@ -89,7 +89,7 @@ def run(study: Study) -> dict[str, Any]:
         places.append(("channel", study.store("deepmimo"), 0))
     study.settle(
         data=store.manifest["recipe"], deepmimo="deepmimo" in study.folders, labels=budget.labels,
-        training=asdict(budget.training), backbone=study.backbone,
+        training=asdict(budget.training), backbone=study.backbone, dtype=study.dtype,
     )  # fmt: skip
     rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {name: {} for name in METHODS}
     jobs = [(name, *place, seed) for seed in range(study.seeds) for place in places for name in METHODS]
@@ -100,7 +100,7 @@ def run(study: Study) -> dict[str, Any]:
         rows[name].setdefault(f"{modality}: {area}", {}).setdefault("runs", []).append(found)
     return {
         "areas": [f"{modality}: {data.areas[number]}" for modality, data, number in places],
-        "labels": budget.labels, "epochs": budget.training.epochs, "backbone": study.backbone,
+        "labels": budget.labels, "epochs": budget.training.epochs, "backbone": study.backbone, "dtype": study.dtype,
         "rows": {name: _sum_up(METHODS[name].what, areas) for name, areas in rows.items()},
     }  # fmt: skip
 
@@ -112,7 +112,7 @@ def _one(
     links, area = data[number], data.areas[number]
     wanted = Adaptation(labels=budget.labels, seed=seed)
     asked = questions(study.model, area, links, (modality,), wanted)
-    model = untrained(method, study.backbone, modality, study.model.preset.embedding, seed)
+    model = untrained(method, study, modality, seed)
     tower = None
     if method.towers:
         with torch.random.fork_rng(devices=[]):
@@ -130,12 +130,14 @@ def _one(
     return {"figures": figures, "tuned": tuned, "seconds": took} | cost(model, asked, modality)
 
 
-def untrained(method: Method, backbone: str, modality: str, embedding: int, seed: int) -> InstructModel:
+def untrained(method: Method, study: Study, modality: str, seed: int) -> InstructModel:
     """The model of a method before training, for the tasks of one modality."""
-    design: dict[str, Any] = {"backbone": backbone, "embedding": embedding, "seed": seed} | dict(method.design)
+    design: dict[str, Any] = {
+        "backbone": study.backbone, "embedding": study.model.preset.embedding, "seed": seed,
+        "dtype": "float32" if "whole" in method.design else study.dtype,  # small updates vanish in less
+    } | dict(method.design)  # fmt: skip
     if design["backbone"] == "random:":
-        design["backbone"] += backbone
-
+        design["backbone"] += study.backbone
     return build(Design(**design), {t: i for t, i in INSTRUCTIONS.items() if i.modality == modality})
 
 

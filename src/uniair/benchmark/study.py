@@ -39,7 +39,7 @@ class Study:
         budget: `quick` shows the shape in minutes; `full` is what is reported.
         seeds: repetitions of whatever is drawn at random.
         embeddings: files with another model's embeddings, by its name.
-        backbone: language model of `instruct`, see `load_backbone`.
+        backbone, dtype: language model of `instruct`, see `load_backbone`.
     """
 
     model: UniversalModel
@@ -49,6 +49,7 @@ class Study:
     seeds: int = 3
     embeddings: Mapping[str, Path] = field(default_factory=dict)
     backbone: str = "smollm2-135m"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.budget not in ("quick", "full"):

@@ -57,6 +57,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--embeddings", type=str, nargs="*", default=[],
                         help="fewshot: .npy files, other models' embeddings of the --deepmimo links")  # fmt: skip
     parser.add_argument("--backbone", type=str, default="smollm2-135m", help="instruct: language model, name or folder")
+    parser.add_argument("--dtype", type=str, default="float32", help="instruct: of its weights; bfloat16 where quicker")
     parser.add_argument("--page", type=str, default="docs/results.md", help="results: the page to write")
     parser.add_argument("--preset", type=str, default="small", help=f"training, loading: one of {', '.join(PRESETS)}")
     parser.add_argument("--places", type=tuple[str, ...], default=("sionna:munich", "sionna:etoile", "procedural:7"),
@@ -77,7 +78,7 @@ def run(options: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     model = uniair.load(options.model) if chosen else None
     others = {"embeddings": {Path(file).stem: Path(file) for file in options.embeddings},
-              "backbone": options.backbone}  # fmt: skip
+              "backbone": options.backbone, "dtype": options.dtype}  # fmt: skip
     for name in asked:
         if name in SPEED:
             found[name] = SPEED[name](options)

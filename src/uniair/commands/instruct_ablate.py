@@ -20,6 +20,7 @@ import uniair
 from uniair.benchmark.instruction import INSTRUCT
 from uniair.benchmark.study import DATA, Study
 from uniair.commands.bench import show
+from uniair.models.backbone import DTYPES
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -28,6 +29,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--deepmimo", type=str | None, default=None, help=f"links folder: {DATA['deepmimo']}")
     parser.add_argument("--model", type=str, default="small", help="the frozen towers: packaged model or folder")
     parser.add_argument("--backbone", type=str, default="smollm2-135m", help="language model, name or folder")
+    parser.add_argument("--dtype", type=str, default="float32", help=f"of its weights: {', '.join(DTYPES)}")
     parser.add_argument("--out", type=str, default="runs/bench", help="folder for the runs")
     parser.add_argument("--budget", type=str, default="quick", help="quick or full")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions")
@@ -37,5 +39,5 @@ def run(options: Any) -> dict[str, Any]:
     """Runs every method and prints the tables."""
     folders = {name: Path(options[name]) for name in ("dense", "deepmimo") if options[name] is not None}
     study = Study(uniair.load(options.model), Path(options.out) / "instruct", folders, options.budget, options.seeds,
-                  backbone=options.backbone)  # fmt: skip
+                  backbone=options.backbone, dtype=options.dtype)  # fmt: skip
     return show("instruct", INSTRUCT, study)
