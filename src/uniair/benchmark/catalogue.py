@@ -6,6 +6,7 @@ from uniair.benchmark.ablation import ABLATION
 from uniair.benchmark.embedding_space import FIG3
 from uniair.benchmark.feedback import CODE, FIG9
 from uniair.benchmark.fewshot import FEWSHOT
+from uniair.benchmark.forecasting import FORECAST
 from uniair.benchmark.instruction import INSTRUCT
 from uniair.benchmark.localisation import POSITIONING
 from uniair.benchmark.map_shift import FIG8
@@ -37,4 +38,5 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ablation": ABLATION,
     "scaling": SCALING,
     "instruct": INSTRUCT,
+    "forecast": FORECAST,
 }

@@ -45,10 +45,11 @@ def _section(benchmark: Benchmark, name: str, folder: Path) -> str:
     path = folder / f"{name}.json"
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        made = (f"`uniair bench {name} --budget {result['budget']} --seeds {result['seeds']}`, preset "
-                f"`{result['preset']}`, weights {result['weights']}.")  # fmt: skip
+        made = f"`uniair bench {name} --budget {result['budget']} --seeds {result['seeds']}`"
+        if "weights" in result:
+            made += f", preset `{result['preset']}`, weights {result['weights']}"
         tables = "".join(f"**{heading}**\n\n{table.markdown()}\n\n" for heading, table in benchmark.tables(result))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a result of uniair bench {name} ({error!r}); run it again") from error
     paper = f"The paper: {benchmark.paper}\n\n" if benchmark.paper else ""
-    return f"\n## {benchmark.title}\n\n{made}\n\n{paper}{tables}![{benchmark.title}]({folder.name}/{name}.svg)\n"
+    return f"\n## {benchmark.title}\n\n{made}.\n\n{paper}{tables}![{benchmark.title}]({folder.name}/{name}.svg)\n"

@@ -25,6 +25,7 @@ DATA = {
     "deepmimo": "uniair import deepmimo SCENARIOS --out runs/deepmimo",
     "train": "uniair trace --config recipes/trace-train.yaml --root FOOTPRINTS --out runs/train",
     "validation": "uniair trace --config recipes/trace-validation.yaml --root FOOTPRINTS --out runs/validation",
+    "drives": "uniair import deepsense DEEPSENSE --out runs/drives",
 }
 
 
@@ -35,7 +36,7 @@ class Study:
     Attributes:
         model: frozen, in eval mode.
         out: the benchmark's own folder.
-        folders: links folders by their name in `DATA`; those that were not given are absent.
+        folders: folders of links or drives by their name in `DATA`; those that were not given are absent.
         budget: `quick` shows the shape in minutes; `full` is what is reported.
         seeds: repetitions of whatever is drawn at random.
         embeddings: files with another model's embeddings, by its name.
@@ -69,7 +70,7 @@ class Study:
             InputError: it was not given, or is no links folder.
         """
         if name not in self.folders:
-            raise InputError(f"{self.out.name} needs --{name}, a links folder: {DATA[name]}")
+            raise InputError(f"{self.out.name} needs --{name}, a folder: {DATA[name]}")
         return Store(self.folders[name])
 
     def settle(self, **settings: Any) -> None:
@@ -124,7 +125,7 @@ class Benchmark:
     Attributes:
         title: a line for people.
         paper: what the paper shows there, in words and figures; empty where it has nothing of the kind.
-        needs: names of the links folders in `DATA` that it reads.
+        needs: names of the folders in `DATA` that it reads.
         run: makes the result, which is plain JSON.
         tables: of a result: heading and table.
         draw: a result onto a figure of matplotlib.
@@ -142,8 +143,9 @@ def perform(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
     """Runs a benchmark and writes `result.json` and `figure.svg` into the study's folder."""
     from matplotlib.figure import Figure
 
-    about = {"benchmark": name, "preset": study.model.preset.name, "weights": digest(study.model),
-             "budget": study.budget, "seeds": study.seeds}  # fmt: skip
+    about = {"benchmark": name, "budget": study.budget, "seeds": study.seeds}
+    if benchmark.needs != ("drives",):  # nothing is asked of the frozen model there
+        about |= {"preset": study.model.preset.name, "weights": digest(study.model)}
     result = about | benchmark.run(study)
     write_text(study.out / "result.json", json.dumps(result, indent=1) + "\n")
     figure = Figure(figsize=(8, 4), layout="constrained")

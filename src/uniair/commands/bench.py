@@ -53,7 +53,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--budget", type=str, default="quick", help="quick or full")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of what is drawn at random")
     for name, made in DATA.items():
-        parser.add_argument(f"--{name}", type=str | None, default=None, help=f"links folder: {made}")
+        parser.add_argument(f"--{name}", type=str | None, default=None, help=f"folder: {made}")
     parser.add_argument("--embeddings", type=str, nargs="*", default=[],
                         help="fewshot: .npy files, other models' embeddings of the --deepmimo links")  # fmt: skip
     parser.add_argument("--backbone", type=str, default="smollm2-135m", help="instruct: language model, name or folder")
@@ -74,7 +74,7 @@ def run(options: Any) -> dict[str, Any]:
     folders = {name: Path(options[name]) for name in DATA if options[name] is not None}
     if lacking := {need: name for name, b in chosen.items() for need in b.needs if need not in folders}:
         need, name = next(iter(lacking.items()))
-        raise InputError(f"{name} needs --{need}, a links folder; make one: {DATA[need]}")
+        raise InputError(f"{name} needs --{need}, a folder; make it: {DATA[need]}")
     found: dict[str, Any] = {}
     model = uniair.load(options.model) if chosen else None
     others = {"embeddings": {Path(file).stem: Path(file) for file in options.embeddings},
