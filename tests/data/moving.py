@@ -23,7 +23,8 @@ def drive(
     across = np.interp(centre, [0, beams - 1], [20.0, -20.0])
     bs = np.tile([33.42, -111.93], (steps, 1))
     ue = bs + np.column_stack([np.full(steps, 15.0), across / np.cos(np.deg2rad(33.42))]) / DEGREE
-    return Drive(name, np.arange(steps, dtype=float), False, power, power.argmax(1).astype(np.int32), bs, ue)
+    sees = np.full(steps, -1, dtype=np.int8)
+    return Drive(name, np.arange(steps, dtype=float), False, power, power.argmax(1).astype(np.int32), bs, ue, sees)
 
 
 def drives(count: int = 6, steps: int = 24, scenario: str = "scenario1", beams: int = BEAMS) -> list[Drive]:

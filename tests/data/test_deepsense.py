@@ -372,7 +372,7 @@ def test_round_trip(made: Path, tmp_path: Path, layout: str) -> None:
     assert one.read_bytes() == two.read_bytes()
     for have, want in zip(read_drives(one), drives, strict=True):
         assert (have.name, have.timed, have.files, have.root) == (want.name, want.timed, want.files, want.root)
-        for name in ("time", "power", "beam", "bs", "ue"):
+        for name in ("time", "power", "beam", "bs", "ue", "los"):
             assert getattr(have, name).dtype == getattr(want, name).dtype
             assert getattr(have, name).tobytes() == getattr(want, name).tobytes()
     if layout == "nine":

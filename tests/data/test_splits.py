@@ -90,7 +90,7 @@ def test_sides_of_drives() -> None:
     split = splits.load("drives-v1")
     one = np.ones((2, 2))
     drives = [
-        Drive(name, np.arange(2.0), False, one, np.zeros(2, dtype=np.int32), one, one)
+        Drive(name, np.arange(2.0), False, one, np.zeros(2, dtype=np.int32), one, one, np.zeros(2, dtype=np.int8))
         for side in split.sides.values()
         for name in side
     ]

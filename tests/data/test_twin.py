@@ -17,7 +17,7 @@ from uniair.data import deepsense, twin_campaign
 from uniair.data.account import Account
 from uniair.data.drives import Drive
 from uniair.data.twin import SITES, VIEW, Site, Twin, _gps, element_gain, geodetic, received_power, record
-from uniair.data.twin_campaign import line_of_sight, run
+from uniair.data.twin_campaign import run
 from uniair.errors import InputError
 from uniair.propagation.paths import SPEED_OF_LIGHT, Paths, free_space_gain
 from uniair.propagation.ray_tracing import RayTracing
@@ -105,8 +105,9 @@ def test_geodetic_undoes_the_readers_plane() -> None:
     ue = geodetic(xy, origin)
     n = len(ue)
     drive = Drive(
-        "a/b", np.linspace(0, 1, n), False, np.ones((n, 2)), np.zeros(n, np.int32), np.tile(origin, (n, 1)), ue
-    )
+        "a/b", np.linspace(0, 1, n), False, np.ones((n, 2)), np.zeros(n, np.int32), np.tile(origin, (n, 1)), ue,
+        np.zeros(n, np.int8),
+    )  # fmt: skip
     np.testing.assert_allclose(drive.position, xy, atol=1e-6)
 
 
@@ -119,7 +120,8 @@ def test_gps_errs_as_it_should() -> None:
     starts = lost & ~np.pad(lost, ((0, 0), (1, 0)))[:, :-1]
     assert 3 < lost.sum() / starts.sum() < 6  # runs of about five steps
     drive = Drive("a/b", np.linspace(0, 1, 100), False, np.ones((100, 2)), np.zeros(100, np.int32),
-                  np.tile(geodetic(site.antenna[:2], site.origin), (100, 1)), fixes[0])  # fmt: skip
+                  np.tile(geodetic(site.antenna[:2], site.origin), (100, 1)), fixes[0],
+                  np.zeros(100, np.int8))  # fmt: skip
     errors = np.stack([replace(drive, ue=fix).position + site.antenna[:2] for fix in fixes])
     errors = np.where(lost[..., None], np.nan, errors)
     assert np.nanstd(errors) == pytest.approx(1.2, rel=0.05)
@@ -168,8 +170,6 @@ def test_the_reader_of_measured_drives_reads_it(folder: Path) -> None:
     drives, account = everything(folder)
     assert [drive.name for drive in drives] == [f"scenario{s}/0000{d}" for s in (101, 102) for d in (1, 2)]
     assert set(account.left_out) <= {deepsense.NO_POSITION}
-    sight = line_of_sight(folder)
-    assert list(sight) == [drive.name for drive in drives]
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     for number, drive in enumerate(drives):
         assert drive.timed
@@ -178,7 +178,7 @@ def test_the_reader_of_measured_drives_reads_it(folder: Path) -> None:
             continue
         site, truth = SITES[number // 2], record(SMALL, SITES[number // 2], 0)
         np.testing.assert_allclose(drive.power, truth.power, rtol=1e-5)
-        np.testing.assert_array_equal(sight[drive.name], truth.los)
+        np.testing.assert_array_equal(drive.los, truth.los)
         away = drive.position - (truth.ue - site.antenna)[:, :2]
         assert np.nanmax(np.abs(away), initial=0) < 5
         assert drive.camera([0]).shape == (1, 32, 48, 3)
@@ -188,7 +188,7 @@ def test_the_reader_of_measured_drives_reads_it(folder: Path) -> None:
         beams = np.concatenate([drive.beam for drive in held])
         assert row["best_beam_histogram"] == np.bincount(beams, minlength=64).tolist()
         assert (row["drives"], row["steps"]) == (2, len(beams))
-        assert row["los_share"] == pytest.approx(np.concatenate([sight[drive.name] for drive in held]).mean())
+        assert row["los_share"] == pytest.approx(np.concatenate([drive.los for drive in held]).mean())
 
 
 @needs_tracer
@@ -243,11 +243,10 @@ def test_another_twins_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     (out / "recipe.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"recipe\.json: not valid JSON"):
         run(SMALL, out)
-    (out / "scenario102/unit1/label_data/label_1.txt").unlink()
+    damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
+    (damaged / "scenario102/unit1/label_data/label_1.txt").unlink()
     with pytest.raises(InputError, match=r"scenario102\.csv: a blockage label is missing"):
-        line_of_sight(out / "scenario102")
-    with pytest.raises(InputError, match="no scenario here"):
-        line_of_sight(tmp_path)
+        run(SMALL, damaged)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def test_pushing_steps_gives_what_the_whole_drive_gives() -> None:
             np.testing.assert_allclose(said.probability, torch.softmax(whole.logits[0, t, 1:], -1).detach(), atol=1e-4)
             np.testing.assert_allclose(said.power, 10 ** (whole.power[0, t, 1:].detach() / 10), rtol=1e-3)
             np.testing.assert_array_equal(said.beams, said.probability.argmax(1))
+            assert said.los == pytest.approx(float(torch.sigmoid(whole.los[0, t].detach())), abs=1e-5)
         running.reset()
 
 

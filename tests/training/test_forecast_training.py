@@ -17,7 +17,7 @@ from uniair.data.windows import Passages, cut
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import Persistence
-from uniair.tasks.forecasting import Forecasting, figures, forecasts
+from uniair.tasks.forecasting import Forecasting, figures, forecasts, los_figures
 from uniair.training.distributed import World, world
 from uniair.training.forecasting import (
     ForecastTraining,
@@ -157,3 +157,16 @@ def test_adapting_online_helps_where_training_never_was() -> None:
 if __name__ == "__main__":
     with world() as here:
         save_forecaster(run(Path(sys.argv[1]), here), Path(sys.argv[1]))
+
+
+def test_line_of_sight_is_learned_from_drives_that_say_it() -> None:
+    """A wall hides the lower half of the beams; the others know nothing of it."""
+    some = [replace(one, los=(one.beam >= BEAMS // 2).astype(np.int8)) for one in drives(10)]
+    config = replace(SHORT, optimisation=replace(SHORT.optimisation, steps=60, learning_rate=3e-3))
+    model = train(fresh(), Passages(tuple(some[:8]), 7), config, WORLD)
+    windows = cut(some[8:])
+    steps = tensors(windows.steps())
+    found = los_figures(forecasts(model, steps, windows.past), steps, windows.past)
+    assert found["accuracy"] > 0.9 > found["majority"]
+    unlabelled = tensors(cut(drives(10)[8:]).steps())
+    assert los_figures(forecasts(model, unlabelled, windows.past), unlabelled, windows.past) == {}

@@ -32,7 +32,7 @@ from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.serve.stream import Stream
-from uniair.tasks.forecasting import SensorAlignment, figures, forecasts
+from uniair.tasks.forecasting import SensorAlignment, figures, forecasts, los_figures
 from uniair.training.distributed import world
 from uniair.training.forecasting import (
     ForecastTraining,
@@ -116,14 +116,21 @@ def _evaluate(options: Any, drives: list[Drive]) -> dict[str, Any]:
     setting, account = settings(drives, _sensing(preset))[0], Account()
     setting.cut(setting.test, account)
     found: dict[str, Any] = {}
+    sight: dict[str, Any] = {}
     print(
         f"{'':14}{'windows':>8}" + "".join(f"{f'step {h}: top-1, top-3, DBA':>28}" for h in range(1, preset.future + 1))
     )
     for scenario, (windows, steps) in setting.parts["held out"].items():
-        found[scenario] = figures(forecasts(model, steps, preset.past), steps, preset.past)
+        said = forecasts(model, steps, preset.past)
+        found[scenario] = figures(said, steps, preset.past)
+        if seen := los_figures(said, steps, preset.past):
+            sight[scenario] = seen
         cells = [f"{f['top1']:.3f}  {f['top3']:.3f}  {f['dba']:.3f}" for f in found[scenario].values()]
         print(f"{scenario:14}{len(windows):8,}" + "".join(f"{cell:>28}" for cell in cells))
-    return {"model": options.model, "scenarios": found, "windows": account.as_json()}
+    for scenario, seen in sight.items():
+        print(f"{scenario:14}line of sight {seen['accuracy']:.1%}, macro-F1 {seen['macro_f1']:.3f} "
+              f"(more frequent class {seen['majority']:.1%})")  # fmt: skip
+    return {"model": options.model, "scenarios": found, "los": sight, "windows": account.as_json()}
 
 
 def _compare(options: Any, drives: list[Drive]) -> dict[str, Any]:

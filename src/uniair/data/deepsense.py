@@ -32,11 +32,12 @@ COLUMNS = {
     "label": ("unit1_beam_index", "unit1_beam"),
     "bs": ("unit1_loc",),
     "ue": ("unit2_loc_cal", "unit2_loc"),
+    "blockage": ("unit1_blockage",),
     "camera": ("unit1_rgb",),
     "lidar": ("unit1_lidar", "unit1_lidar_scr"),
     "radar": ("unit1_radar",),
 }
-CELLS = ("power", "label", "bs", "ue", *SENSORS)
+CELLS = ("power", "label", "bs", "ue", "blockage", *SENSORS)
 EMPTY = ("", "nan", "none")
 GATHERED = re.compile(r"scenario(\d+)_(seq_index|unit1_pwr_60ghz|unit1_loc|unit2_loc|unit2_loc_cal)_\d+-\d+\.npy")
 GAP = 1.0  # s; a CSV without sequences is split where the next sample, due after 0.1 s, took longer than this
@@ -270,6 +271,12 @@ def _assemble(
         positions[unit] = np.array([(np.nan, np.nan) if (v := known[cell]) is None else v[:2] for cell in column])
         due = np.array([bool(cell) for cell in column]) if window else np.ones(steps, dtype=bool)
         _mend_positions(positions[unit], due, f"{name} {unit.upper()}", account)
+    los = np.full(steps, -1, dtype=np.int8)
+    for step, cell in enumerate(cells.get("blockage", ())):
+        if (values := _values(root, cell)) is not None:
+            if values.size != 1 or values[0] not in (0, 1):
+                raise InputError(f"{root / cell}: not a blockage label, 0 or 1; download it again")
+            los[step] = 1 - values[0]
     files = {}
     for sensor in SENSORS:
         if listed := cells.get(sensor):
@@ -283,7 +290,8 @@ def _assemble(
             labels = np.array([np.nan if cell.lower() in EMPTY else float(cell) for cell in cells["label"]])
     except ValueError as error:
         raise InputError(f"{path}: beam label of {name}: {error}; download it again") from error
-    drive = Drive(name, time, timed, power, np.full(steps, -1, np.int32), positions["bs"], positions["ue"], files, root)
+    beam = np.full(steps, -1, dtype=np.int32)
+    drive = Drive(name, time, timed, power, beam, positions["bs"], positions["ue"], los, files, root)
     yield from _with_beams(drive, labels, path, account, window)
 
 
@@ -315,7 +323,8 @@ def _gathered(source: Path, name: str, paths: dict[str, list[Path]], account: Ac
         for unit, position in (("BS", bs), ("UE", ue)):
             _mend_positions(position, np.ones(len(rows), dtype=bool), f"{label} {unit}", account)
         time, beam = (rows - rows[0]).astype(np.float64), np.full(len(rows), -1, np.int32)
-        drive = Drive(label, time, False, np.array(power[rows], dtype=np.float64), beam, bs, ue)
+        los = np.full(len(rows), -1, dtype=np.int8)
+        drive = Drive(label, time, False, np.array(power[rows], dtype=np.float64), beam, bs, ue, los)
         yield from _with_beams(drive, None, path, account)
 
 
@@ -347,7 +356,7 @@ def _with_beams(
         report(LOST, lost)
         if not lost.all():
             files = {sensor: tuple(compress(names, ~lost)) for sensor, names in drive.files.items()}
-            kept = {field: getattr(drive, field)[~lost] for field in ("time", "power", "bs", "ue")}
+            kept = {field: getattr(drive, field)[~lost] for field in ("time", "power", "bs", "ue", "los")}
             yield replace(drive, beam=beam[~lost], files=files, **kept)
         return
     beam[lost] = -1

@@ -19,9 +19,10 @@ from uniair.data import sensors
 from uniair.errors import InputError
 from uniair.files import atomic_path
 
-FORMAT = "uniair-drives/1"
+FORMAT = "uniair-drives/2"
 SENSORS = ("camera", "lidar", "radar")
-TYPES = {"time": "float64", "power": "float64", "beam": "int32", "bs": "float64", "ue": "float64", "steps": "int32"}
+TYPES = {"time": "float64", "power": "float64", "beam": "int32", "bs": "float64", "ue": "float64", "los": "int8",
+         "steps": "int32"}  # fmt: skip
 SEMI_MAJOR_AXIS, ECCENTRICITY_SQUARED = 6378137.0, 0.00669437999014  # WGS 84, m
 
 
@@ -36,6 +37,7 @@ class Drive:
         power: float64 [T, B] received power of each beam, linear, in the receiver's own unit; NaN where it was lost.
         beam: int32 [T] the best beam, from 0; -1 where neither power nor label is known.
         bs, ue: float64 [T, 2] latitude and longitude, °; NaN where unknown.
+        los: int8 [T] 1 where BS and UE see each other, 0 where something blocks the view, -1 where unknown.
         files: sensor (`camera`, `lidar`, `radar`) → [T] file names below `root`, "" where one is missing; a sensor that
             the scenario lacks has no entry.
         root: folder of the files; None where there are none.
@@ -48,6 +50,7 @@ class Drive:
     beam: NDArray[np.int32]
     bs: NDArray[np.float64]
     ue: NDArray[np.float64]
+    los: NDArray[np.int8]
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     root: Path | None = None
 
@@ -115,7 +118,7 @@ class Drive:
         where = f"{where}: {self.name}"
         if not re.fullmatch(r"[^/\s]+/[^/\s]+", self.name):
             raise InputError(f"{where!r}: a drive's name is scenario/sequence")
-        shapes = {"time": (t,), "power": (t, b), "beam": (t,), "bs": (t, 2), "ue": (t, 2)}
+        shapes = {"time": (t,), "power": (t, b), "beam": (t,), "bs": (t, 2), "ue": (t, 2), "los": (t,)}
         for name, want in shapes.items():
             if (have := getattr(self, name).shape) != want:
                 raise InputError(f"{where}: {name} has shape {have}, expected {want}; make or download it again")
@@ -137,6 +140,8 @@ class Drive:
             raise InputError(
                 f"{where}: positions are not latitude and longitude in degrees; check their order and unit"
             )
+        if not np.isin(self.los, (-1, 0, 1)).all():
+            raise InputError(f"{where}: los holds other values than 1, 0 and -1 for unknown; make it again")
         for sensor, names in self.files.items():
             if sensor not in SENSORS or len(names) != t:
                 raise InputError(f"{where}: {len(names)} {sensor} files for {t} steps of {', '.join(SENSORS)}")
@@ -162,7 +167,7 @@ def write_drives(path: Path, drives: Iterable[Drive]) -> None:
     kept = list(drives)
     if not kept or len({drive.power.shape[1] for drive in kept}) > 1 or len({drive.root for drive in kept}) > 1:
         raise InputError(f"{path}: {len(kept)} drives; a file holds one or more, of one codebook and one folder")
-    tensors = {k: np.concatenate([getattr(d, k) for d in kept]) for k in ("time", "power", "beam", "bs", "ue")}
+    tensors = {k: np.concatenate([getattr(d, k) for d in kept]) for k in TYPES if k != "steps"}
     tensors["steps"] = np.array([len(drive) for drive in kept])
     tensors = {name: np.ascontiguousarray(values, dtype=TYPES[name]) for name, values in tensors.items()}
     # one key: safetensors writes several in an order that changes from run to run

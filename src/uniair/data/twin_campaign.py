@@ -163,28 +163,6 @@ def _card(twin: Twin, out: Path, recipe: dict[str, Any], rows: dict[int, list[di
     }
 
 
-def line_of_sight(folder: Path) -> dict[str, NDArray[np.bool_]]:
-    """Whether the BS sees the UE, by drive name: bool [T], the steps as `deepsense.read` gives them.
-
-    Args:
-        folder: of one scenario, or of several.
-
-    Raises:
-        InputError: nothing there says so; DeepSense scenarios without label files, for instance.
-    """
-    tables = sorted(folder.glob("scenario*.csv")) or sorted(folder.glob("scenario*/scenario*.csv"))
-    if not tables:
-        raise InputError(f"{folder}: no scenario here; give the --out of uniair twin, or a scenario's folder in it")
-    found: dict[str, NDArray[np.bool_]] = {}
-    for path in tables:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        sees = ~_blocked(path, rows)
-        sequence = np.array([int(row["seq_index"]) for row in rows])
-        found |= {f"{path.stem}/{number:05d}": sees[sequence == number] for number in np.unique(sequence).tolist()}
-    return found
-
-
 def _blocked(path: Path, rows: list[dict[str, str]]) -> NDArray[np.bool_]:
     """[rows] what the label files say."""
     try:

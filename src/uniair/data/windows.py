@@ -122,7 +122,8 @@ class Windows:
 def measured(drive: Drive, steps: NDArray[np.integer], frame: NDArray[np.float64], sensing: Sensing) -> Steps:
     """Arrays of a drive's steps, T of them. NaN, or a beam of −1, marks what is missing.
 
-    `power` float32 [T, B], linear; `beam` int64 [T]; `position` float32 [T, 4], metres across and along the scenario's
+    `power` float32 [T, B], linear; `beam` int64 [T]; `los` float32 [T], 1 in line of sight, 0 where it is blocked;
+    `position` float32 [T, 4], metres across and along the scenario's
     frame and metres a step in both directions, 0 at the first step; and of the sensors asked for `camera` float32
     [T, 3, H, W] from 0 to 1, `lidar` float32 [T, points, 3], m, `radar` float32 [T, angles, ranges, velocities], dB
     above the cube's median.
@@ -130,9 +131,15 @@ def measured(drive: Drive, steps: NDArray[np.integer], frame: NDArray[np.float64
     out: Steps = {
         "power": drive.power[steps].astype(np.float32),
         "beam": drive.beam[steps].astype(np.int64),
+        "los": sight(drive)[steps],
         "position": with_moves(drive.position[steps] @ frame.T),
     }
     return out | sensed(drive, steps, sensing)
+
+
+def sight(drive: Drive) -> NDArray[np.float32]:
+    """Line of sight as labels [T], NaN where unknown."""
+    return np.where(drive.los < 0, np.nan, drive.los).astype(np.float32)
 
 
 def sensed(drive: Drive, steps: NDArray[np.integer], sensing: Sensing) -> Steps:
@@ -326,6 +333,10 @@ class Passages:
         return [lobe_centre(drive.power) for drive in self.drives]
 
     @cached_property
+    def _sight(self) -> list[NDArray[np.float32]]:
+        return [sight(drive) for drive in self.drives]
+
+    @cached_property
     def _measured(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """Scenario → centres of all its measured steps, sorted, and the (drive, step) of each."""
         found: dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
@@ -372,6 +383,7 @@ class Passages:
         out: Steps = {
             "power": np.stack([self.drives[n].power[step] for n, step in chosen]).astype(np.float32),
             "beam": np.array([self.drives[n].beam[step] for n, step in chosen], dtype=np.int64),
+            "los": np.array([self._sight[n][step] for n, step in chosen], dtype=np.float32),
         }
         if self.sensing.sensors:
             parts = [sensed(self.drives[n], np.array([step]), self.sensing) for n, step in chosen]

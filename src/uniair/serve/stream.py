@@ -23,11 +23,13 @@ class NextBeams:
         beams: int64 [F] likeliest best beam of each of the next F steps.
         probability: float32 [F, B] of every beam.
         power: float32 [F, B] forecast power, linear, in the unit of what was measured.
+        los: probability that BS and UE see each other now; 0.5 of a model that was trained without such labels.
     """
 
     beams: NDArray[np.int64]
     probability: NDArray[np.float32]
     power: NDArray[np.float32]
+    los: float
 
 
 class Stream:
@@ -59,8 +61,9 @@ class Stream:
             logits, level = said.logits[0, -1, 1:], said.power[0, -1, 1:]
             probability = torch.softmax(logits, dim=-1)
         return NextBeams(
-            logits.argmax(-1).numpy(), probability.numpy(), (10 ** (level / 10)).numpy().astype(np.float32)
-        )
+            logits.argmax(-1).numpy(), probability.numpy(), (10 ** (level / 10)).numpy().astype(np.float32),
+            float(torch.sigmoid(said.los[0, -1])),
+        )  # fmt: skip
 
     def reset(self) -> None:
         """Forgets the steps so far: another vehicle."""

@@ -191,3 +191,23 @@ def figures(said: Forecast, steps: Mapping[str, Tensor], past: int) -> dict[str,
             found["nmse_db"] = metrics.nmse_db(10 ** (said.power[whole, horizon] / 10), power[whole])
         out[str(horizon)] = found
     return out
+
+
+def los_figures(said: Forecast, steps: Mapping[str, Tensor], past: int) -> dict[str, float]:
+    """Accuracy, macro-F1 and calibration of line of sight at the last heard step, beside the more frequent class; none
+    where no step is labelled.
+
+    Args:
+        said, steps: as for `figures`.
+    """
+    label = steps["los"][:, past - 1]
+    known = torch.isfinite(label)
+    if not known.any():
+        return {}
+    truth, probability = label[known].bool().numpy(), torch.sigmoid(said.los[known]).numpy()
+    return {
+        "accuracy": float(((probability > 0.5) == truth).mean()),
+        "macro_f1": metrics.macro_f1(probability > 0.5, truth),
+        "ece": metrics.calibration_error(probability, truth),
+        "majority": metrics.majority(truth),
+    }
