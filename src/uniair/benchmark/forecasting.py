@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -101,20 +102,20 @@ class Setting:
 def settings(drives: Sequence[Drive], sensing: Sensing = Sensing()) -> list[Setting]:
     """All scenarios, then all but one site, site after site.
 
-    DeepSense's sites and drives are divided as in the packaged splits. Of other drives a scenario is a site, and of
-    each ten two are tested on and two validate.
+    DeepSense's sites and drives are divided as in the packaged splits. Of other drives a scenario is a site, and those
+    whose number is a multiple of five are tested on; the next ones validate.
     """
     named = {drive: side for side, units in splits.load("drives-v1").sides.items() for drive in units}
     sides: dict[str, list[Drive]] = {"train": [], "validation": [], "test": []}
-    number: dict[str, int] = {}
     for drive in drives:
-        place = number[drive.scenario] = number.get(drive.scenario, -1) + 1
-        sides[named.get(drive.name) or ("test", "validation", "train", "train", "train")[place % 5]].append(drive)
-    scenarios, turned = list(number), frames(drives)
+        number = int(re.sub(r"\D", "", drive.name.split("/")[1]) or 0)
+        sides[named.get(drive.name) or ("test", "validation", "train", "train", "train")[number % 5]].append(drive)
+    scenarios, turned = list(dict.fromkeys(drive.scenario for drive in drives)), frames(drives)
     sites = [set(splits.load(name).sides["test"]) for name in SITES]
     if not set(scenarios) <= set().union(*sites):
         sites = [{scenario} for scenario in scenarios]
-    left_out = [set[str](), *(site & set(scenarios) for site in sites if 0 < len(site & set(scenarios)) < len(number))]
+    gone_at_once = [site & set(scenarios) for site in sites]
+    left_out = [set[str](), *(gone for gone in gone_at_once if 0 < len(gone) < len(scenarios))]
     out = []
     for gone in left_out:
         kept = {s: tuple(d for d in found if d.scenario not in gone) for s, found in sides.items()}

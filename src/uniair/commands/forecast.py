@@ -5,9 +5,11 @@
   compare     WMLM, persistence, nearest positions, a GRU and a reprogrammed language model: tables, Fig. 4d and 4e
   stream      answer step by step along the drives, and say how long a step takes
 
-The drives come from uniair import deepsense.
+The drives come from uniair import deepsense, or from uniair twin and then that. Without --drives and --model, evaluate
+and stream take the packaged ones: drives of the digital twin that the packaged WMLM did not learn from.
 
 Example:
+  uniair forecast stream
   uniair forecast train --drives runs/drives --out runs/wmlm
   uniair forecast evaluate --drives runs/drives --model runs/wmlm
 """
@@ -34,12 +36,7 @@ from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.serve.stream import Stream
 from uniair.tasks.forecasting import SensorAlignment, figures, forecasts, los_figures
 from uniair.training.distributed import world
-from uniair.training.forecasting import (
-    ForecastTraining,
-    load_forecaster,
-    save_forecaster,
-    train,
-)
+from uniair.training.forecasting import PACKAGED, SAMPLE, ForecastTraining, load_forecaster, save_forecaster, train
 
 SENSORS = ("camera", "lidar", "radar")
 
@@ -70,8 +67,10 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> dict[str, Any]:
     """Does what was asked."""
-    if options.drives is None:
+    if options.drives is None and options.what in ("train", "compare"):
         raise InputError("give --drives, a folder of drives; make one: uniair import deepsense DEEPSENSE --out FOLDER")
+    options.drives = options.drives or str(SAMPLE)
+    options.model = options.model or str(PACKAGED)
     drives = read_folder(Path(options.drives))
     if odd := set(options.scenarios + options.leave_out) - {drive.scenario for drive in drives}:
         raise InputError(f"{options.drives}: no {min(odd)}; it has {', '.join({d.scenario: 0 for d in drives})}")
@@ -107,13 +106,15 @@ def _train(options: Any, drives: list[Drive]) -> dict[str, Any]:
 
 
 def _evaluate(options: Any, drives: list[Drive]) -> dict[str, Any]:
-    model = load_forecaster(Path(_needed(options.model, "--model, a folder of uniair forecast train")))
+    model = load_forecaster(Path(options.model))
     preset = model.preset
     if codebook(drives) != preset.beams:
         raise InputError(
             f"{options.drives}: {codebook(drives)} beams for a model of {preset.beams}; train one for them"
         )
     setting, account = settings(drives, _sensing(preset))[0], Account()
+    if not setting.test:
+        raise InputError(f"{options.drives}: none of its drives is held out; those whose number is a multiple of 5 are")
     setting.cut(setting.test, account)
     found: dict[str, Any] = {}
     sight: dict[str, Any] = {}
@@ -152,7 +153,7 @@ def _compare(options: Any, drives: list[Drive]) -> dict[str, Any]:
 
 
 def _stream(options: Any, drives: list[Drive]) -> dict[str, Any]:
-    model = load_forecaster(Path(_needed(options.model, "--model, a folder of uniair forecast train")))
+    model = load_forecaster(Path(options.model))
     stream, found, sensing = Stream(model), frames(drives), _sensing(model.preset)
     took: list[float] = []
     hits: list[bool] = []

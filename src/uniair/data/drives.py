@@ -88,17 +88,18 @@ class Drive:
         Raises:
             InputError: a step without an image, a file that is missing or damaged.
         """
-        return sensors.images([self._file("camera", int(step)) for step in steps], size)
+        return sensors.images([self.file("camera", int(step)) for step in steps], size)
 
     def lidar(self, step: int) -> NDArray[np.float32]:
         """Points of a step, float32 [P, 3], m, in the sensor's frame; errors as `camera`."""
-        return sensors.points(self._file("lidar", step))
+        return sensors.points(self.file("lidar", step))
 
     def radar(self, step: int) -> NDArray[np.complex64]:
         """Baseband cube of a step, complex64 [4, 256, 250] antennas × samples × chirps; errors as `camera`."""
-        return sensors.radar_cube(self._file("radar", step))
+        return sensors.radar_cube(self.file("radar", step))
 
-    def _file(self, sensor: str, step: int) -> Path:
+    def file(self, sensor: str, step: int) -> Path:
+        """Where a step's file of a sensor lies; errors as `camera`."""
         names = self.files.get(sensor)
         if self.root is None or names is None or not names[step]:
             raise InputError(f"{self.name}: step {step} has no {sensor} file; ask has({sensor!r}) first")

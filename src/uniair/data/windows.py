@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uniair.data import sensors
 from uniair.data.account import Account
 from uniair.data.drives import Drive, read_drives
 from uniair.errors import InputError
@@ -152,7 +153,7 @@ def sensed(drive: Drive, steps: NDArray[np.integer], sensing: Sensing) -> Steps:
         for t in np.flatnonzero(present):
             step = int(steps[t])
             if sensor == "camera":
-                values[t] = drive.camera([step], sensing.image)[0].transpose(2, 0, 1) / 255
+                values[t] = _frame(drive.file("camera", step), sensing.image).transpose(2, 0, 1) / 255
             elif sensor == "lidar":
                 points = drive.lidar(step)
                 values[t] = points[np.linspace(0, len(points) - 1, sensing.points).astype(int)]
@@ -160,6 +161,11 @@ def sensed(drive: Drive, steps: NDArray[np.integer], sensing: Sensing) -> Steps:
                 values[t] = range_angle_velocity(drive.radar(step), sensing.cube)
         out[sensor] = values
     return out
+
+
+@lru_cache(maxsize=16_384)  # 350 MB at the default size: training draws every frame hundreds of times
+def _frame(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    return sensors.images([path], size)[0]
 
 
 def with_moves(position: NDArray[Any]) -> NDArray[np.float32]:

@@ -37,6 +37,8 @@ from uniair.training.log import Log
 from uniair.training.trainer import Optimisation
 
 STATE = "state.safetensors"
+PACKAGED = Path(__file__).parents[1] / "weights" / "forecast"  # learned from the digital twin alone
+SAMPLE = PACKAGED / "sample"  # drives of the twin that it did not learn from
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
