@@ -74,8 +74,8 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(1, 600, InstructTraining(epochs=12, batch=32, learning_rate=2e-3)),
-    "full": Budget(2, None, InstructTraining(learning_rate=2e-3)),
+    "quick": Budget(1, 600, InstructTraining(epochs=12, batch=32)),
+    "full": Budget(2, None, InstructTraining()),
 }
 
 

@@ -56,7 +56,7 @@ class InstructTraining:
 
     epochs: int = 10
     batch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     warmup: float = 0.05
     clip: float = 1.0
