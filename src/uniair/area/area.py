@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shapely import affinity
 from shapely.geometry import MultiPolygon, Polygon, box
 
+from uniair.area.georeference import Georeference
 from uniair.errors import InputError
 
 
@@ -42,6 +43,7 @@ class Area:
         heights: [len(footprints)] building heights above ground, m.
         bounds: (x0, y0, x1, y1), m.
         attribution: licence line of the source, carried into every file made from the area.
+        georeference: where on Earth the metres lie; None where the source does not say, or once an area is turned.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Area:
     heights: NDArray[np.float64]
     bounds: tuple[float, float, float, float]
     attribution: str = ""
+    georeference: Georeference | None = None
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.bounds
@@ -151,6 +154,7 @@ class Area:
             footprints=tuple(footprints),
             heights=np.asarray(heights),
             bounds=(0.0, 0.0, float(width), float(depth)),
+            georeference=self.georeference.moved(x, y) if self.georeference and not rotation else None,
         )
 
     def statistics(self) -> AreaStatistics:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon, shape
 
 from uniair.area.area import Area, polygons_of
+from uniair.area.georeference import Georeference
 from uniair.errors import InputError
 
 OPENSTREETMAP = "(c) OpenStreetMap contributors, ODbL 1.0"
@@ -56,7 +57,7 @@ def load(path: str | Path, seed: int = 0) -> Area:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if path.name.endswith((".osm", ".osm.gz", ".osm.bz2", ".osm.pbf")):
-        return _area(path, name, _project(path, _read_osm(path)), seed)
+        return _area(path, name, *_project(path, _read_osm(path)), seed=seed)
     if not path.name.endswith((".json", ".geojson")):
         raise InputError(f"{path}: not a footprint file; use buildings.json, .geojson, .osm.pbf or .osm.gz")
     try:
@@ -65,9 +66,9 @@ def load(path: str | Path, seed: int = 0) -> Area:
         raise InputError(f"{path}: not valid JSON ({error}); is the file whole?") from error
     try:
         if isinstance(document, dict) and "buildings" in document:
-            return _area(path, name, list(_read_buildings(document["buildings"])), seed)
+            return _area(path, name, list(_read_buildings(document["buildings"])), seed=seed)
         if isinstance(document, dict) and document.get("type") in ("FeatureCollection", "Feature"):
-            return _area(path, name, _project(path, list(_read_geojson(document))), seed)
+            return _area(path, name, *_project(path, list(_read_geojson(document))), seed=seed)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, shapely.errors.ShapelyError) as error:
         if isinstance(error, InputError):
             raise
@@ -80,7 +81,9 @@ def missing_heights(count: int, rng: np.random.Generator) -> NDArray[np.float64]
     return rng.lognormal(math.log(HEIGHT_MEDIAN), HEIGHT_SIGMA, count).clip(*HEIGHT_RANGE)
 
 
-def _area(path: Path, name: str, outlines: Iterable[Outline], seed: int) -> Area:
+def _area(
+    path: Path, name: str, outlines: Iterable[Outline], georeference: Georeference | None = None, *, seed: int
+) -> Area:
     footprints: list[Polygon] = []
     given: list[float] = []
     for geometry, height in outlines:
@@ -95,7 +98,8 @@ def _area(path: Path, name: str, outlines: Iterable[Outline], seed: int) -> Area
     drawn = missing_heights(len(heights), np.random.default_rng(seed))
     heights = np.where(np.isnan(heights), drawn, heights)
     x0, y0, x1, y1 = shapely.total_bounds(np.asarray(footprints))
-    return Area(name, tuple(footprints), heights, (float(x0), float(y0), float(x1), float(y1)), OPENSTREETMAP)
+    bounds = (float(x0), float(y0), float(x1), float(y1))
+    return Area(name, tuple(footprints), heights, bounds, OPENSTREETMAP, georeference)
 
 
 def _read_buildings(buildings: list[dict[str, Any]]) -> Iterable[Outline]:
@@ -143,24 +147,15 @@ def _tagged_height(tags: dict[str, Any]) -> float | None:
     return None
 
 
-def _project(path: Path, outlines: list[Outline]) -> list[Outline]:
-    """Longitude and latitude to local metres: transverse Mercator about the middle of the buildings."""
+def _project(path: Path, outlines: list[Outline]) -> tuple[list[Outline], Georeference | None]:
+    """Longitude and latitude to local metres about the middle of the buildings, and where that is."""
     if not outlines:
-        return []
+        return [], None
     west, south, east, north = shapely.total_bounds(np.asarray([g for g, _ in outlines], dtype=object))
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
         raise InputError(f"{path}: coordinates are not longitude and latitude in degrees (WGS 84)")
-    try:
-        import pyproj
-    except ImportError as error:
-        raise InputError(f"{path}: projecting to metres needs pyproj: pip install 'uniair[rt]'") from error
-    local = pyproj.CRS.from_proj4(f"+proj=tmerc +lat_0={(south + north) / 2} +lon_0={(west + east) / 2} +ellps=WGS84")
-    project = pyproj.Transformer.from_crs("EPSG:4326", local, always_xy=True)
-
-    def to_metres(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(project.transform(degrees[:, 0], degrees[:, 1]))
-
-    return [(shapely.transform(geometry, to_metres), height) for geometry, height in outlines]
+    georeference = Georeference(float(west + east) / 2, float(south + north) / 2)
+    return [(shapely.transform(outline, georeference.to_metres), height) for outline, height in outlines], georeference
 
 
 def sionna_scene(name: str) -> Area:

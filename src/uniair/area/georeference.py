@@ -45,8 +45,6 @@ def _projection(longitude: float, latitude: float) -> Any:
     try:
         import pyproj
     except ImportError as error:
-        raise InputError(
-            "longitude and latitude need pyproj: pip install 'uniair[rt]'"
-        ) from error
+        raise InputError("longitude and latitude need pyproj: pip install 'uniair[rt]'") from error
     local = pyproj.CRS.from_proj4(f"+proj=tmerc +lat_0={latitude} +lon_0={longitude} +ellps=WGS84")
     return pyproj.Transformer.from_crs("EPSG:4326", local, always_xy=True)

@@ -1,0 +1,81 @@
+"""Answers for your own streets: from footprints and base stations to a site folder and a report, on a laptop.
+
+FILE is a GeoJSON or OpenStreetMap extract (.osm, .osm.gz, .osm.pbf), a buildings.json, sionna:NAME, procedural:SEED, or
+`example`, a generated town with a base station. The square is cut out, links are ray-traced, the pretrained model is
+asked without tuning, and light heads (position, LOS, beam, path loss, precoder) learn from some of the streets and are
+tested on others, beside models trained from scratch. A killed run goes on where it stopped with the same command.
+
+--bs is lon,lat[,height[,bearing]] where FILE is geographic, else x,y[,height[,bearing]] in its metres: height in m
+above ground (6 where not given); bearing, in degrees, is the azimuth of the antenna array's line from east,
+anticlockwise (0: along x, 90: along y; the beams' broadside is at right angles to it). Several stations: several --bs.
+
+--measured is a table of your own measurements, one a row: .csv, .parquet, .npz, or a folder of .npy files. Columns:
+  x, y or lon, lat   position, as in --bs; z: height, m (1.5)
+  station            bs0, bs1, … in the order of --bs, or 0, 1, …; not needed with one
+  and any of los (1, 0), beam (0 to 31, DFT), path_loss_db, csi (complex [N, 32, 64]; beside NAME.csv as NAME.csi.npy)
+Heads learn from measured labels where a station has at least 40, and from traced ones otherwise.
+
+Example:
+  uniair site example --out runs/site
+  uniair site town.osm.pbf --bs 13.3501,52.5145 --bs 13.3512,52.5150,10,90 --out runs/site
+  uniair site town.geojson --bs 13.3501,52.5145 --measured drive.csv --trace false --out runs/site
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, Survey
+from uniair.tasks.adaptation import HeadTraining
+
+NEGATIVE = re.compile(r"^-\.?\d")
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("place", metavar="file", type=str, help="footprints, sionna:NAME, procedural:SEED or example")
+    parser.add_argument("--bs", type=str, action="append", help="lon,lat[,height[,bearing]] or x,y…; may be repeated")
+    parser.add_argument("--out", type=str, required=True, help="the site folder")
+    parser.add_argument("--side", type=float, default=200.0, help="side of the square, m")
+    parser.add_argument(
+        "--centre", type=str | None, default=None, help="its middle, as --bs; else that of the stations"
+    )
+    parser.add_argument("--ue", type=int, default=2000, help="users outdoors, traced from each station")
+    parser.add_argument("--least_height", type=float, default=0.0, help="raise lower buildings to it, m")
+    parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--measured", type=str | None, default=None, help="table of measured labels")
+    parser.add_argument("--trace", type=bool, default=True, help="false: learn from measured labels alone")
+    parser.add_argument("--epochs", type=int, default=20, help="of the networks from scratch; 0 leaves them out")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of all that learns, with other streets to test on")
+    parser.add_argument("--seed", type=int, default=0, help="of users, streets, heads and heights that are not given")
+    parser.add_class_arguments(HeadTraining, "training", skip={"seed"})
+    parser._negative_number_matcher = NEGATIVE  # so that --bs -73.57,45.50 is no option
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Makes the site and prints what its heads reach."""
+    from uniair.site.making import Request, make
+    from uniair.site.tables import head_table
+
+    example = options.place == "example"
+    survey = Survey(
+        EXAMPLE if example else options.place,
+        tuple(options.bs or (EXAMPLE_STATIONS if example else ())),
+        options.side, options.centre, options.ue, options.least_height, options.seed,
+    )  # fmt: skip
+    out = Path(options.out)
+    site = make(
+        Request(
+            survey, options.model, options.measured, options.trace, options.epochs, options.seeds, options.training
+        ),
+        out,
+    )
+    print(head_table(site).text())
+    print(f"{out / 'report.html'} written; {site.about['seconds']:.0f} s in all")
+    return {"out": str(out), "report": str(out / "report.html"), "seconds": site.about["seconds"],
+            "stations": [station.name for station in site.stations], "links": site.about["links"],
+            "measured": site.about["measured"], "figures": site.figures}  # fmt: skip

@@ -1,0 +1,263 @@
+"""From footprints and base stations to a site folder, step by step; a step whose result is there is not made again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import uniair
+from uniair import metrics
+from uniair.benchmark.suites import Figure
+from uniair.data.links import Links
+from uniair.errors import InputError
+from uniair.files import sha256, write_text
+from uniair.propagation.ray_tracing import require_sionna
+from uniair.site import confidence, learning, survey
+from uniair.site.learning import PAIRS, Samples
+from uniair.site.measured import read_measured
+from uniair.site.report import write_card, write_report
+from uniair.site.site import NOTE, Site
+from uniair.site.survey import Survey
+from uniair.tasks import zero_shot
+from uniair.tasks.adaptation import HeadTraining
+from uniair.training.checkpoint import digest
+
+REPORT = "report.html"
+POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
+STEP = 4.0  # m; of these maps
+# rough seconds on two cores: what the progress bar makes its time left of
+TRACED, ASKED, HEAD, OTHERS, EPOCH = 0.01, 0.006, 8.0, 4.0, 3.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a site is made of.
+
+    Attributes:
+        survey: place, base stations and users.
+        model: packaged model or checkpoint folder.
+        measured: file or folder of measured labels, see `site.measured`; None: there are none.
+        trace: trace links; without, heads learn from measured labels alone.
+        epochs: passes of each network from scratch over its labels; 0 leaves these networks out.
+        seeds: runs of everything that learns, each with its own streets to test on; the first one's heads are kept.
+        training: how heads are trained.
+    """
+
+    survey: Survey
+    model: str = "small"
+    measured: str | None = None
+    trace: bool = True
+    epochs: int = 20
+    seeds: int = 1
+    training: HeadTraining = field(default_factory=HeadTraining)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Results of steps in a folder, and the bar that shows how far they are."""
+
+    folder: Path
+    bar: Any
+
+    def once(self, key: str, about: str, weight: float, compute: Callable[[], Any]) -> Any:
+        """What `compute` returns, as JSON; kept in `runs/KEY.json` with the seconds that it took."""
+        path = self.folder / "runs" / f"{key}.json"
+        if not path.exists():
+            self.bar.set_description(about)
+            start = time.perf_counter()
+            result = compute()
+            write_text(path, json.dumps({"seconds": time.perf_counter() - start, "result": result}) + "\n")
+        self.bar.update(weight)
+        return json.loads(path.read_text(encoding="utf-8"))["result"]
+
+    def seconds(self) -> float:
+        """What all steps took, in this run and those before it."""
+        runs = (self.folder / "runs").glob("*.json")
+        return float(sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in runs))
+
+
+def make(request: Request, out: Path) -> Site:
+    """Makes a site in `out`, or goes on with one that was begun by the same request.
+
+    Raises:
+        InputError: see `survey.crop`, `survey.settle`, `survey.trace_links` and `read_measured`; nothing to learn from;
+            the tracer can't run here.
+    """
+    if request.seeds < 1 or request.epochs < 0:
+        raise InputError("--seeds must be at least 1, --epochs at least 0")
+    if not request.trace and request.measured is None:
+        raise InputError("--trace false leaves nothing to learn from; give --measured, a file of measured labels")
+    ground = survey.crop(request.survey)
+    names = [station.name for station in ground.stations]
+    labels, corner = None, ground.corner
+    if request.measured is not None:
+        labels = read_measured(Path(request.measured), ground.area, names, ground.area.georeference, corner)
+    counts = {} if labels is None else {name: len(labels.of(i)) for i, name in enumerate(names)}
+    if not request.trace and (few := [name for name, count in counts.items() if count < learning.LEAST]):
+        raise InputError(
+            f"{request.measured}: {counts[few[0]]} rows of station {few[0]}, fewer than {learning.LEAST}; add some, or "
+            "trace as well"
+        )
+    if request.trace:
+        require_sionna()
+    model = uniair.load(request.model)
+    settings = asdict(request)
+    made = survey.recipe(
+        request.survey, weights=digest(model), training=settings["training"],
+        measured=None if labels is None else _checksum(Path(str(request.measured))),
+        tracer=f"sionna-rt {version('sionna-rt')}" if request.trace else None,
+        **{name: settings[name] for name in ("trace", "epochs", "seeds")},
+    )  # fmt: skip
+    survey.settle(out, made)
+    if (out / NOTE).exists() and (out / REPORT).exists():
+        return Site.read(out)
+    site = Site(out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference)
+    pairs = [PAIRS if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
+    with tqdm(total=round(_work(request, pairs)), disable=None, bar_format=FORMAT) as bar:
+        steps = Steps(out, bar)
+        traced = _traced(site, ground, request, steps) if request.trace else {}
+        found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}}
+        taught = {}
+        for number, name in enumerate(names):
+            lessons = learning.samples(model, site, number, traced.get(name), labels)
+            taught[name] = lessons
+            found["rows"][name] = _learn(site, number, lessons, request, steps)
+            if heard := lessons.get(("position", "channel")):
+                knows = heard.source == "traced" or (labels is not None and "los" in labels.labels)
+                ask = partial(_zero_shot, heard, knows)
+                found["zero_shot"][name] = steps.once(f"{name}-zero_shot", f"{name}: zero-shot", _asked(request), ask)
+                place = partial(_positions, site, number, heard, request.survey.seed)
+                found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
+        bar.set_description("report")
+        site.figures.update(_figures(found["rows"], request.survey.seed))
+        site.about.update(
+            recipe=made, seconds=round(steps.seconds(), 1), corner=list(corner), measured=counts,
+            links={name: len(links) for name, links in traced.items()}, uniair=uniair.__version__,
+        )  # fmt: skip
+        if not (out / REPORT).exists():
+            write_report(out / REPORT, model, site, taught, traced, found, request.survey.seed)
+        write_card(out / "card.md", site, found)
+        site.write()
+        bar.update((bar.total or 0) - bar.n)
+    return site
+
+
+FORMAT = "{desc:28}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
+
+
+def _asked(request: Request) -> float:
+    return ASKED * request.survey.ue
+
+
+def _work(request: Request, pairs: list[Any]) -> float:
+    networks = EPOCH * request.epochs
+    each = [(HEAD + OTHERS + networks * (inputs == "channel")) * request.seeds for of in pairs for _, inputs in of]
+    station = (TRACED * request.survey.ue if request.trace else 0) + _asked(request) + 5.0
+    return sum(each) + station * len(pairs) + 10.0
+
+
+def _checksum(path: Path) -> str:
+    """Of a file and the CSI beside it, or of a folder's arrays."""
+    files = sorted(path.glob("*.npy")) if path.is_dir() else [path, path.with_suffix(".csi.npy")]
+    return " ".join(f"{file.name}:{sha256(file)[:16]}" for file in files if file.exists())
+
+
+def _traced(site: Site, ground: survey.Ground, request: Request, steps: Steps) -> dict[str, Links]:
+    """The links of each station, traced as far as they are not there.
+
+    Raises:
+        InputError: a station reaches too few users.
+    """
+    done = 0
+
+    def trace() -> None:
+        nonlocal done
+        for count in survey.trace_links(site.folder / "links", ground, request.survey):
+            steps.bar.update(TRACED * count)
+            done += count
+
+    steps.once("trace", "tracing", 0.0, trace)
+    steps.bar.update(TRACED * (request.survey.ue * len(ground.stations) - done))
+    links = dict(zip(site.links.areas, site.links, strict=True))
+    named = {station.name: links.get(f"{ground.area.name}/{station.name}") for station in ground.stations}
+    found = {name: of for name, of in named.items() if of is not None and len(of) >= survey.LEAST_LINKS}
+    if poor := [name for name in named if name not in found]:
+        have = named[poor[0]]
+        raise InputError(
+            f"{poor[0]}: reaches {0 if have is None else len(have)} of {request.survey.ue} users; move the base "
+            "station into the open, or give another --out and raise --ue"
+        )
+    return found
+
+
+def _learn(
+    site: Site, station: int, lessons: dict[tuple[str, str], Samples], request: Request, steps: Steps
+) -> list[dict[str, Any]]:
+    """Heads and what they are compared with: rows over all seeds."""
+    rows, name, first = [], site.stations[station].name, request.survey.seed
+    for pair, taught in lessons.items():
+        for seed in range(first, first + request.seeds):
+            key, about = f"{name}-{pair[0]}-{pair[1]}-{seed}", f"{name}: {pair[0]}"
+            keep = seed == first
+            head = partial(learning.head_rows, site, station, pair, taught, request.training, seed, keep)
+            rows += steps.once(key, about, HEAD, head)
+            others = partial(learning.other_rows, pair, taught, request.training, seed)
+            rows += steps.once(f"{key}-others", f"{about}, baselines", OTHERS, others)
+            if request.epochs and pair[1] == "channel":
+                network = partial(learning.network_rows, pair, taught, request.epochs, seed)
+                rows += steps.once(f"{key}-scratch", f"{about}, from scratch", EPOCH * request.epochs, network)
+    return rows
+
+
+def _zero_shot(heard: Samples, knows_los: bool) -> dict[str, Any]:
+    """Answers about every channel with nothing tuned: figures as the suite has them, and P(LOS) of each link."""
+    model, csi, env = heard.model, heard.batch.csi, heard.batch.environment
+    restored, normalised = (part.cpu() for part in zero_shot.feedback(model, csi))
+    nmse, sgcs = metrics.nmse_db(restored, normalised), metrics.sgcs(restored, normalised)
+    figures = [
+        Figure("CSI feedback, NMSE", nmse, 0.0, "for all-zero", "dB"),
+        Figure("CSI feedback, SGCS", sgcs, None, "", ""),
+    ]
+    out: dict[str, Any] = {}
+    if knows_los:
+        truth = heard.links.los if heard.source == "traced" else env.los.bool().numpy()
+        probability = zero_shot.los(model, heard.channel.to(model.device), env).cpu().numpy()
+        most = metrics.majority(truth)
+        figures = [
+            Figure("LOS from CSI, map and position", float(((probability > 0.5) == truth).mean()), most, "majority"),
+            Figure("  macro-F1", metrics.macro_f1(probability > 0.5, truth), None, ""),
+            Figure("  calibration error (ECE)", metrics.calibration_error(probability, truth), None, ""),
+            *figures,
+        ]
+        out["probability_of_los"] = probability.round(4).tolist()
+        out["los"] = truth.astype(int).tolist()
+    return {"figures": [vars(figure) for figure in figures], "links": len(csi), "source": heard.source} | out
+
+
+def _positions(site: Site, station: int, heard: Samples, seed: int) -> dict[str, Any]:
+    """Likelihood maps of channels from the tested streets."""
+    _, test = heard.divide(seed)
+    asked = np.sort(np.random.default_rng(seed).permutation(test)[:POSITIONED])
+    answers = confidence.position_answers(
+        heard.model, site, station, heard.channel[asked].to(heard.model.device), heard.links.ue[asked], STEP
+    )
+    return {"links": asked.tolist(), **answers, "figures": confidence.position_figures(answers)}
+
+
+def _figures(rows: dict[str, list[dict[str, Any]]], seed: int) -> dict[str, Any]:
+    """Station → task → inputs → figures of the head that is kept."""
+    out: dict[str, Any] = {}
+    for name, found in rows.items():
+        for row in found:  # more labels come later
+            if row["seed"] == seed and row["method"].startswith("head "):
+                out.setdefault(name, {}).setdefault(row["task"], {})[row["inputs"]] = row["figures"]
+    return out

@@ -1,0 +1,138 @@
+"""The site folder: what `uniair site` makes, and what `uniair serve` and `uniair export` read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import Polygon
+
+from uniair.area.area import Area
+from uniair.area.georeference import Georeference
+from uniair.area.raster import occupancy
+from uniair.data.store import Store
+from uniair.errors import InputError
+from uniair.files import write_text
+
+FORMAT = "uniair-site/1"
+NOTE = "site.json"
+
+
+@dataclass(frozen=True)
+class Station:
+    """A base station.
+
+    Attributes:
+        name: for people; unique in a site.
+        position: x, y, z, m from the site's south-west corner.
+        bearing: azimuth of its ULA, rad; 0 lies along +x.
+    """
+
+    name: str
+    position: tuple[float, float, float]
+    bearing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """A square of streets with base stations, the links traced in it, and heads that learned from them.
+
+    Attributes:
+        folder: where it is kept: `site.json`, `links/`, `heads/TASK-INPUTS-STATION.safetensors`, `report.html`.
+        area: buildings, south-west corner at the origin.
+        stations: in the order of their numbers.
+        model: name of the packaged model, or a checkpoint folder.
+        weights: digest of its weights; heads fit no other.
+        georeference: where it lies; None where its file was in metres.
+        figures: station → task → inputs → figures of the head on streets that it did not learn from.
+        about: how it was made, for people and for resuming.
+    """
+
+    folder: Path
+    area: Area
+    stations: tuple[Station, ...]
+    model: str
+    weights: str
+    georeference: Georeference | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def links(self) -> Store:
+        """The links, one area a station: `NAME/STATION`, in the order of `stations`."""
+        return Store(self.folder / "links")
+
+    @cached_property
+    def map(self) -> NDArray[np.uint8]:
+        """Building occupancy [256, 256], row 0 = y 0."""
+        return occupancy(self.area)
+
+    def head(self, task: str, inputs: str, station: int) -> Path:
+        """File of a head."""
+        return self.folder / "heads" / f"{task}-{inputs}-{self.stations[station].name}.safetensors"
+
+    def heads(self, station: int) -> dict[tuple[str, str], Path]:
+        """The heads of a station that are there: (task, inputs) → file."""
+        found = sorted((self.folder / "heads").glob(f"*-*-{self.stations[station].name}.safetensors"))
+        named = ((path, path.name.split("-", 2)) for path in found)
+        return {(task, inputs): path for path, (task, inputs, _) in named}
+
+    def write(self) -> None:
+        """Writes `site.json` in one step."""
+        buildings = [
+            {"p": _ring(f.exterior), "holes": [_ring(hole) for hole in f.interiors], "h": round(float(h), 3)}
+            for f, h in zip(self.area.footprints, self.area.heights, strict=True)
+        ]
+        document = {
+            "format": FORMAT, "name": self.area.name, "size": self.area.size, "attribution": self.area.attribution,
+            "georeference": None if self.georeference is None else asdict(self.georeference),
+            "stations": [asdict(station) for station in self.stations],
+            "model": self.model, "weights": self.weights, "figures": self.figures, "about": self.about,
+            "buildings": buildings,
+        }  # fmt: skip
+        write_text(self.folder / NOTE, json.dumps(document, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Site:
+        """The site in a folder.
+
+        Raises:
+            InputError: no site there, a broken one, or one of another version.
+        """
+        path = Path(folder) / NOTE
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; give a folder that uniair site made")
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document["format"] != FORMAT:
+                raise InputError(
+                    f"{path}: of format {document['format']!r}, this version reads {FORMAT!r}; run uniair site again"
+                )
+            size, place = float(document["size"]), document["georeference"]
+            outlines = tuple(Polygon(b["p"], b["holes"]) for b in document["buildings"])
+            heights = np.array([b["h"] for b in document["buildings"]], dtype=np.float64)
+            area = Area(document["name"], outlines, heights, (0.0, 0.0, size, size), document["attribution"])
+            stations = tuple(
+                Station(s["name"], (s["position"][0], s["position"][1], s["position"][2]), s["bearing"])
+                for s in document["stations"]
+            )
+            if place is not None:
+                place = Georeference(place["longitude"], place["latitude"], tuple(place["corner"]))
+            return cls(
+                path.parent, area, stations, document["model"], document["weights"], place, document["figures"],
+                document["about"],
+            )  # fmt: skip
+        except InputError:
+            raise
+        except (ValueError, TypeError, LookupError, shapely.errors.ShapelyError) as error:
+            raise InputError(f"{path}: not a site ({type(error).__name__}: {error}); run uniair site again") from error
+
+
+def _ring(ring: Any) -> list[list[float]]:
+    return [[round(x, 3), round(y, 3)] for x, y in ring.coords[:-1]]

@@ -1,0 +1,105 @@
+"""Writes a small complete site without ray tracing: a few buildings, two base stations, links, a head for every task.
+
+python tests/site/make.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from shapely.geometry import box
+
+import uniair
+from uniair.area.area import Area
+from uniair.area.raster import occupancy
+from uniair.data import shards
+from uniair.data.links import Links
+from uniair.data.loader import batch_of
+from uniair.propagation.paths import LOS, REFLECTION, SPEED_OF_LIGHT, Paths
+from uniair.site.site import Site, Station
+from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.training.checkpoint import digest
+from uniair.training.heads import Adaptation, divide, embed, measure, save_head
+
+SIDE, USERS, FREQUENCY = 150.0, 80, 28e9
+PLACES = ((30.0, 75.0), (120.0, 70.0), (75.0, 20.0))  # of the base stations, m
+
+
+def town(side: float = SIDE) -> Area:
+    """Eight rectangular buildings on a square with streets between them."""
+    corners = [(8, 8), (45, 30), (100, 12), (8, 95), (50, 110), (105, 95), (48, 62), (85, 50)]
+    footprints = tuple(box(x, y, x + 22 + i, y + 16 + i) for i, (x, y) in enumerate(corners))
+    heights = np.linspace(9.0, 20.0, len(footprints))
+    return Area("town", footprints, heights, (0.0, 0.0, side, side), "made by a test")
+
+
+def synthetic_paths(area: Area, bs: np.ndarray, ue: np.ndarray, seed: int = 0) -> Paths:
+    """A direct path, weak where a building stands in the way, a ground reflection and an echo: links to `ue` [N, 3]."""
+    n = len(ue)
+    station = np.repeat(np.asarray(bs, dtype=np.float64).reshape(1, 3), n, axis=0)
+    points = station[:, None, :2] + np.linspace(0.02, 0.98, 60)[None, :, None] * (ue - station)[:, None, :2]
+    blocked = area.inside_building(points.reshape(-1, 2)).reshape(n, -1).any(1)
+    mast = np.tile([area.size * 0.9, area.size * 0.5 + seed, 4.0], (n, 1))
+    parts = []
+    for target, loss in ((ue, np.where(blocked, 0.05, 1.0)), (ue * [1, 1, -1], 0.3), (mast, 0.2)):
+        line = target - station
+        distance = np.linalg.norm(line, axis=1)
+        if target is mast:
+            distance = distance + np.linalg.norm(ue - mast, axis=1)
+        gain = loss * SPEED_OF_LIGHT / (4 * np.pi * FREQUENCY * distance)
+        gain = gain * np.exp(-2j * np.pi * FREQUENCY * distance / SPEED_OF_LIGHT)
+        zenith = np.arccos(line[:, 2] / np.linalg.norm(line, axis=1))
+        kind = np.where(blocked, REFLECTION, LOS) if target is ue else np.full(n, REFLECTION)
+        parts.append((gain, distance / SPEED_OF_LIGHT, np.arctan2(line[:, 1], line[:, 0]), zenith, kind))
+    gain, delay, azimuth, zenith, kind = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Paths.from_rows(
+        n, np.tile(np.arange(n), 3), gain=gain, delay=delay, aod_azimuth=azimuth, aod_zenith=zenith,
+        aoa_azimuth=azimuth, aoa_zenith=zenith, interactions=kind,
+    )  # fmt: skip
+
+
+def station_links(area: Area, station: Station, users: int = USERS, seed: int = 0) -> Links:
+    """The links of one base station to users outdoors, in an area named `NAME/STATION`."""
+    ue = area.drop(users, 1.5, np.random.default_rng([seed, len(station.name), users]))
+    paths = synthetic_paths(area, np.asarray(station.position), ue, seed)
+    return Links(
+        areas=(f"{area.name}/{station.name}",), maps=occupancy(area)[None], mapped=np.ones(1, dtype=bool),
+        sizes=np.array([area.size], dtype=np.float32), area=np.zeros(users, dtype=np.int32),
+        bs=np.tile(station.position, (users, 1)).astype(np.float32), ue=ue.astype(np.float32),
+        bearing=np.full(users, station.bearing, dtype=np.float32), los=paths.los(), paths=paths,
+    ).validate("fixture")  # fmt: skip
+
+
+def make_site(folder: Path, stations: int = 2, seed: int = 0) -> Site:
+    """A site in `folder`: up to three base stations, the second with its array at 30°; the packaged `small` model."""
+    area, model = town(), uniair.load("small")
+    named = tuple(
+        Station(f"bs{i}", (*PLACES[i], 6.0), float(np.radians(30.0)) if i == 1 else 0.0) for i in range(stations)
+    )
+    site = Site(
+        folder, area, named, "small", digest(model),
+        figures={station.name: {} for station in named}, about={"made": "tests/site/make.py", "seed": seed},
+    )  # fmt: skip
+    training = HeadTraining(epochs=1, steps=60, batch=32, seed=seed)
+    for number, station in enumerate(named):
+        links = station_links(area, station, seed=seed)
+        shards.write_shard(folder / "links" / f"links-{number:05d}.safetensors", links)
+        batch = batch_of(links)
+        for name, task in TASKS.items():
+            for inputs in task.inputs:
+                wanted = Adaptation(task=name, inputs=inputs, split="blocks", seed=seed)
+                learn, test = divide(links, wanted)
+                z = embed(model, batch, inputs)
+                head = fit(task, z[learn], task.target(batch)[learn], training)
+                figures = measure(task, head, z[test], batch_of(links.select(test)))
+                site.figures[station.name].setdefault(name, {})[inputs] = figures
+                save_head(site.head(name, inputs, number), head, wanted, model, {"area": links.areas[0]})
+    shards.write_manifest(folder / "links", {"made": "tests/site/make.py"}, area.attribution)
+    site.write()
+    return site
+
+
+if __name__ == "__main__":
+    print(make_site(Path(sys.argv[1])).folder / "site.json")

@@ -1,0 +1,146 @@
+"""The square, its base stations and its links: what is refused, and what a killed run leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.area import make
+from tests.site.make import synthetic_paths
+from tests.tracer import needs_tracer
+from uniair.area.area import Area
+from uniair.data.campaign import load_place
+from uniair.data.store import Store
+from uniair.errors import InputError
+from uniair.propagation.ray_tracing import RayTracing
+from uniair.site import survey
+from uniair.site.survey import Survey
+
+TOWN = Survey("procedural:7", ("400,400", "420.5,400,10,90"), side=120.0, ue=120)
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tracer replaced by closed forms; UEs of each call."""
+    calls: list[int] = []
+
+    def scene(area: Area, config: Any) -> Area:
+        return area
+
+    def trace(area: Area, bs: Any, ue: Any, config: Any) -> Any:
+        calls.append(len(ue))
+        return synthetic_paths(area, bs[0], ue)
+
+    monkeypatch.setattr(survey, "build_scene", scene)
+    monkeypatch.setattr(survey, "trace_scene", trace)
+    monkeypatch.setattr(survey, "CHUNK", 50)
+    return calls
+
+
+def test_the_square_lies_about_its_stations() -> None:
+    ground = survey.crop(TOWN)
+    assert ground.area.size == 120
+    first, second = ground.stations
+    assert np.allclose(first.position, (49.75, 60.0, 6.0))
+    assert np.allclose(second.position, (70.25, 60.0, 10.0))
+    assert (first.bearing, second.bearing) == (0.0, pytest.approx(np.pi / 2))
+    assert np.allclose(ground.corner, (350.25, 340.0))
+    centred = survey.crop(replace(TOWN, centre="400,410"))
+    assert np.allclose(centred.stations[0].position[:2], (60.0, 50.0))
+    assert survey.crop(replace(TOWN, least_height=30.0)).area.heights.min() >= 30.0
+
+
+def test_a_geographic_place_is_asked_in_degrees(tmp_path: Path) -> None:
+    place = str(make.write(tmp_path, "town.geojson"))
+    lon, lat = make.degrees((20.0, 20.0))
+    ground = survey.crop(Survey(place, (f"{lon:.7f},{lat:.7f}",), side=150.0))
+    assert ground.area.georeference is not None
+    back = ground.area.georeference.to_degrees(np.array([ground.stations[0].position]))
+    assert np.allclose(back, [[lon, lat]], atol=1e-6)
+    with pytest.raises(InputError, match="not longitude, latitude in degrees"):
+        survey.crop(Survey(place, ("400,400",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"bs": ()}, "give a base station"),
+        ({"bs": ("400",)}, "--bs 400: not lon,lat"),
+        ({"bs": ("a,b",)}, "--bs a,b: not lon,lat"),
+        ({"bs": ("nan,400",)}, "not lon,lat"),
+        ({"bs": ("1,2,3,4,5",)}, "not lon,lat"),
+        ({"bs": ("400,9000",)}, "lies outside procedural:7, whose buildings cover x 0 to 800 m"),
+        ({"bs": ("400,400", "700,400")}, "lies outside the square of 120 m; raise --side"),
+        ({"bs": ("400,400", "400,400")}, "same point"),
+        ({"bs": ("400,400,-3",)}, "height -3 m"),
+        ({"side": 0.0}, "--side 0: must be above 0"),
+        ({"ue": 3}, "--ue 3: give at least"),
+        ({"centre": "1,2,3"}, "--centre 1,2,3: not lon,lat"),
+        ({"place": "nowhere.geojson"}, "no such file"),
+    ],
+)
+def test_bad_requests_are_one_line(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        survey.crop(replace(TOWN, **change))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_station_in_a_building_or_far_from_any() -> None:
+    town = load_place("procedural:7", 0)
+    x, y = town.footprints[40].representative_point().coords[0]
+    with pytest.raises(InputError, match="stands inside a building"):
+        survey.crop(replace(TOWN, bs=(f"{x},{y}",)))
+    with pytest.raises(InputError, match="no buildings within 1 m"):
+        survey.crop(replace(TOWN, bs=("400,400",), side=1.0))
+
+
+def test_a_killed_run_goes_on(traced: list[int], tmp_path: Path) -> None:
+    ground = survey.crop(TOWN)
+    whole = list(survey.trace_links(tmp_path / "whole", ground, TOWN))
+    assert whole == [0, 50, 50, 20, 50, 50, 20]
+    begun = survey.trace_links(tmp_path / "killed", ground, TOWN)
+    assert [next(begun) for _ in range(3)] == [0, 50, 50]
+    begun.close()
+    assert list(survey.trace_links(tmp_path / "killed", ground, TOWN)) == [100, 20, 50, 50, 20]
+    assert traced == [50, 50, 20] * 2 + [50, 50, 20] * 2
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "killed").iterdir())
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+    store = Store(tmp_path / "whole")
+    assert store.areas == ("procedural_7/bs0", "procedural_7/bs1")
+    assert store.counts.tolist() == [120, 120]
+    assert np.allclose(store[1].bearing, np.pi / 2)
+    assert np.array_equal(store[0].ue, store[1].ue)
+
+
+def test_a_folder_holds_one_site(tmp_path: Path) -> None:
+    made, out = survey.recipe(TOWN, epochs=3), tmp_path / "site"
+    survey.settle(out, made)
+    (out / ".site.json.host.1.part").write_text("half")
+    survey.settle(out, made)
+    assert not list(out.glob(".*.part"))
+    with pytest.raises(InputError, match=r"holds another site \(other epochs, ue\)"):
+        survey.settle(out, survey.recipe(replace(TOWN, ue=500), epochs=4))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.doc").write_text("")
+    with pytest.raises(InputError, match="holds something else"):
+        survey.settle(tmp_path / "other", made)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.doc"]
+
+
+@needs_tracer
+def test_real_links_are_those_of_the_chunks(tmp_path: Path) -> None:
+    wanted = replace(TOWN, bs=("400,400",), ray_tracing=RayTracing(samples=2000, depth=1))
+    ground = survey.crop(wanted)
+    assert sum(survey.trace_links(tmp_path, ground, wanted)) == 120
+    links = Store(tmp_path)[0]
+    assert 20 < len(links) <= 120
+    assert links.los.any()
+    straight = np.linalg.norm(links.ue - links.bs, axis=1)[links.los] / 299_792_458.0
+    first = np.minimum.reduceat(links.paths.delay, links.paths.offsets[:-1])[links.los]
+    assert np.allclose(first, straight, rtol=1e-3)
