@@ -1,0 +1,176 @@
+"""Serve a site: an HTTP API with JSON, .npy and msgpack, and a page to explore it, on this machine alone by default.
+
+SITE is a folder that `uniair site` made. The page is at the address that is printed, the API's description at
+/openapi.json, metrics at /metrics; the log, one JSON line a request without its payload, goes to standard error.
+Ctrl-C (or SIGTERM) ends it once it has answered what it took.
+
+To be reached from other machines it needs --host and a token: the first line of --token_file, or the variable
+UNIAIR_TOKEN. Clients then send Authorization: Bearer TOKEN. It speaks no TLS: put a proxy that does in front.
+
+Example:
+  uniair serve runs/site
+  uniair serve runs/site --port 9000 --forecaster runs/wmlm
+  UNIAIR_TOKEN=$(openssl rand -hex 24) uniair serve runs/site --host 0.0.0.0
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from uniair.errors import InputError
+
+NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "msgpack": "msgpack", "prometheus_client": "prometheus-client"}
+TOKEN = "UNIAIR_TOKEN"
+SHORTEST = 16  # characters of a token
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("site", type=str, help="folder that uniair site made")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--token_file", type=str | None, default=None, help="file whose first line is the bearer token")
+    parser.add_argument("--without_token", type=bool, default=False, help="listen to other machines without a token")
+    parser.add_argument("--assistant", type=bool, default=True, help="read the language model, to be asked in English")
+    parser.add_argument(
+        "--forecaster",
+        type=str | None,
+        default=None,
+        help="folder of uniair forecast train; the packaged one if not given",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of each of the two to four lanes within the model")
+    for name, default, what in LIMITS:
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=what)
+
+
+LIMITS = (
+    ("body", 20_000_000, "most bytes of a request"),
+    ("samples", 1024, "most CSI or positions a request"),
+    ("concurrency", 128, "requests at a time; more are told to come back (503)"),
+    ("queue", 256, "passes through the model that may wait"),
+    ("seconds", 30.0, "longest time for an answer, s (504)"),
+    ("sessions", 256, "forecasts of vehicles at a time"),
+)
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Serves until it is told to stop."""
+    require_serve()
+    token = token_of(options.token_file)
+    local = is_loopback(options.host)
+    if not local and token is None and not options.without_token:
+        raise InputError(
+            f"--host {options.host}: other machines could ask without a token; give --token_file or {TOKEN}, "
+            "or say --without_token true"
+        )
+    if options.threads < 1 or any(options[name] <= 0 for name, *_ in LIMITS):
+        raise InputError("--threads and the limits must be above 0")
+    import uvicorn
+
+    from uniair.serve.app import create_app
+    from uniair.serve.limits import Limits
+    from uniair.serve.predictor import Predictor
+    from uniair.serve.telemetry import log_to
+    from uniair.site.site import Site
+    from uniair.training.forecasting import PACKAGED, load_forecaster
+
+    site = Site.read(options.site)
+    with listen(options.host, options.port) as listener:
+        forecaster = None
+        if options.forecaster is not None or PACKAGED.is_dir():
+            forecaster = load_forecaster(Path(options.forecaster or PACKAGED))
+        predictor = Predictor(site, _router() if options.assistant else None, forecaster)
+        hosts = frozenset({"localhost", "127.0.0.1", "[::1]", options.host}) if local and token is None else None
+        limits = Limits(**{name: options[name] for name, *_ in LIMITS})
+        app = create_app(predictor, limits, token, hosts, options.threads)
+        log_to(sys.stderr)
+        name = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"http://{name}:{listener.getsockname()[1]}/"
+        tasks = ", ".join(predictor.tasks()) or "nothing"
+        print(f"{site.area.name}: {len(site.stations)} base stations; heads for {tasks}")
+        print(f"{address}  (Ctrl-C ends it)", flush=True)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: a full collection that went through it would stop the server for a while
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws="none",
+                           timeout_keep_alive=30, timeout_graceful_shutdown=int(options.seconds) + 1)
+        )  # fmt: skip
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # uvicorn raises it once more when it has shut down, which is no failure
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        server.run(sockets=[listener])
+    return {"address": address, "requests": server.server_state.total_requests}
+
+
+def require_serve() -> None:
+    """Raises `InputError` where a package of the `serve` extra is missing."""
+    if missing := [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]:
+        raise InputError(f"{', '.join(missing)} missing; run pip install 'uniair[serve]'")
+
+
+def token_of(file: str | None) -> str | None:
+    """The token in a file or in the environment; None where neither is given.
+
+    Raises:
+        InputError: no such file, or a token that is guessed soon or that a header can't carry.
+    """
+    if file is None:
+        token, source = os.environ.get(TOKEN, ""), TOKEN
+        if not token:
+            return None
+    else:
+        source = file
+        try:
+            token = (Path(file).read_text(encoding="utf-8").splitlines() or [""])[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--token_file {file}: not to be read ({error})") from error
+    if len(token) < SHORTEST or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(
+            f"{source}: a token needs at least {SHORTEST} letters and digits without a space; "
+            "make one: openssl rand -hex 24"
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        InputError: no such address here, or the port is taken.
+    """
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
+        )
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--host {host} --port {port}: can't listen there ({error}); give another --port") from error
+
+
+def _router() -> Any:
+    """What reads instructions; None, and a line that says why, where it is not installed."""
+    from uniair.models.backbone import load_backbone
+    from uniair.models.router import load_router
+
+    try:
+        return load_router(load_backbone())
+    except InputError as error:
+        print(f"no questions in English: {error}")
+        return None

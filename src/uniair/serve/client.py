@@ -1,0 +1,195 @@
+"""A small client of `uniair serve`.
+
+from uniair.serve.client import Client
+
+with Client("http://127.0.0.1:8000") as site:
+    z = site.encode(csi)                            # complex [N, 32, 64] → float32 [N, 128]
+    p = site.los(csi, station=0, ue=positions)      # [N]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from uniair.errors import InputError
+
+try:
+    import httpx2 as httpx
+    import msgpack
+except ImportError as error:
+    raise InputError("the client needs httpx2 and msgpack: pip install 'uniair[serve]'") from error
+
+MSGPACK = "application/msgpack"
+
+
+class ServiceError(Exception):
+    """The server answered with an error.
+
+    Attributes:
+        status: of HTTP.
+        retry_after: s after which to come back, where the server says so (it is busy).
+    """
+
+    def __init__(self, status: int, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status, self.detail, self.retry_after = status, detail, retry_after
+
+
+class Client:
+    """Asks one server; CSI travels as bytes.
+
+    A channel is given as `csi`, complex [N, 32, 64] or [32, 64], or as the number of one of the site's links (`link`).
+    Positions are m from the site's south-west corner, [N, 3] or [3]. `buildings` is another map to believe, in the
+    form of `buildings()`. Every method raises `ServiceError`.
+
+    Args:
+        url: of the server.
+        token: bearer token, if the server asks for one.
+        timeout: s.
+        http: a client of httpx2 to use instead of one of its own.
+    """
+
+    def __init__(
+        self, url: str = "http://127.0.0.1:8000", token: str | None = None, timeout: float = 60.0,
+        http: httpx.Client | None = None,
+    ) -> None:  # fmt: skip
+        self._http = httpx.Client(base_url=url, timeout=timeout) if http is None else http
+        self._headers = {"accept": MSGPACK} | ({} if token is None else {"authorization": f"Bearer {token}"})
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def site(self) -> dict[str, Any]:
+        """Stations, tasks and their figures."""
+        return self._get("/site")
+
+    def buildings(self) -> list[dict[str, Any]]:
+        """Outlines, holes and heights."""
+        return list(self._get("/site/buildings")["buildings"])
+
+    def links(self, station: int = 0) -> dict[str, NDArray[Any]]:
+        """`ue` [N, 3], `los`, `path_loss_db`, `beam` and `tested` [N] of a station's links."""
+        return self._get("/site/links", station=station)
+
+    def link(self, station: int, link: int) -> dict[str, Any]:
+        """One link, with `csi_db` [32, 64]."""
+        return self._get(f"/site/links/{station}/{link}")
+
+    def encode(self, csi: ArrayLike) -> NDArray[np.float32]:
+        """Embeddings, [N, 128] of unit norm."""
+        return self._array("/encode", "embedding", csi=csi)
+
+    def los(
+        self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None, ue: ArrayLike | None = None,
+        buildings: Sequence[dict[str, Any]] | None = None,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """Zero-shot probabilities of line of sight, [N]."""
+        return self._array("/los", "probability_of_los", csi=csi, station=station, link=link, ue=ue,
+                           buildings=buildings)  # fmt: skip
+
+    def rank(
+        self, ue: ArrayLike, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
+        buildings: Sequence[dict[str, Any]] | None = None,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """Zero-shot probabilities of the candidate positions, [N, candidates]."""
+        return self._array("/rank", "probability", csi=csi, station=station, link=link, ue=ue, buildings=buildings)
+
+    def position(self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None) -> NDArray[np.float64]:
+        """Positions, [N, 2] m."""
+        answers = self._answers("/position", csi=csi, station=station, link=link)
+        return np.array([[answer["x_m"], answer["y_m"]] for answer in answers])
+
+    def beam(
+        self, ue: ArrayLike | None = None, csi: ArrayLike | None = None, station: int = 0, link: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Best beams: `beam`, `direction_cosine`, `azimuths_rad`, `probability` and `probabilities` of each."""
+        return self._answers("/beam", csi=csi, station=station, link=link, ue=ue)
+
+    def path_loss(self, ue: ArrayLike | None = None, station: int = 0, link: int | None = None) -> NDArray[np.float64]:
+        """Path losses, [N] dB."""
+        answers = self._answers("/path_loss", station=station, link=link, ue=ue)
+        return np.array([answer["path_loss_db"] for answer in answers])
+
+    def precoding(
+        self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None
+    ) -> NDArray[np.complex128]:
+        """Precoders of unit norm, [N, 32]."""
+        answers = self._answers("/precoding", csi=csi, station=station, link=link)
+        return np.array([np.array(a["weights_real"]) + 1j * np.array(a["weights_imag"]) for a in answers])
+
+    def likelihood(
+        self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None, step: float = 4.0,
+        buildings: Sequence[dict[str, Any]] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Likelihood map of one channel's user: `x`, `y` [G] m, `log10` [G, G] (NaN inside buildings), `best` [2] m."""
+        return self._post("/likelihood", csi=csi, station=station, link=link, step=step, buildings=buildings)
+
+    def ask(
+        self, instruction: str, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
+        ue: ArrayLike | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Asks in plain English: `text`, and `answers`, or `declined` with what is `missing`."""
+        return self._post("/ask", instruction=instruction, csi=csi, station=station, link=link, ue=ue)
+
+    def forecast(self, session: str, **step: Any) -> dict[str, NDArray[Any]]:
+        """The next `beams` after one more step of a vehicle: any of `power` [beams], `beam`, `position` [2], `csi`."""
+        return self._post("/forecast", session=session, **step)
+
+    def _get(self, path: str, **query: Any) -> dict[str, Any]:
+        return self._document(self._http.get(path, params=query, headers=self._headers))
+
+    def _post(self, path: str, **fields: Any) -> dict[str, Any]:
+        given = {name: _plain(name, value) for name, value in fields.items() if value is not None}
+        headers = self._headers | {"content-type": MSGPACK}
+        return self._document(self._http.post(path, content=msgpack.packb(given), headers=headers))
+
+    def _array(self, path: str, name: str, **fields: Any) -> NDArray[np.float32]:
+        array: NDArray[np.float32] = self._post(path, **fields)[name]
+        return array
+
+    def _answers(self, path: str, **fields: Any) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = self._post(path, **fields)["answers"]
+        return answers
+
+    def _document(self, answer: httpx.Response) -> dict[str, Any]:
+        if answer.is_error:
+            try:
+                detail = str(answer.json()["detail"])
+            except (ValueError, KeyError, TypeError):
+                detail = answer.reason_phrase
+            wait = answer.headers.get("retry-after")
+            raise ServiceError(answer.status_code, detail, None if wait is None else float(wait))
+        document: dict[str, Any] = (
+            msgpack.unpackb(answer.content, object_hook=_arrays)
+            if answer.headers.get("content-type") == MSGPACK
+            else answer.json()
+        )
+        return document
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A field as msgpack carries it."""
+    if name == "csi":
+        csi = np.asarray(value)
+        csi = csi.astype("<c16" if csi.dtype == np.complex128 else "<c8", copy=False)
+        return {"shape": csi.shape, "dtype": csi.dtype.name, "data": np.ascontiguousarray(csi).tobytes()}
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _arrays(value: dict[str, Any]) -> Any:
+    """Packed arrays as such."""
+    if value.keys() == {"shape", "dtype", "data"}:
+        return np.frombuffer(value["data"], value["dtype"]).reshape(value["shape"])
+    return value

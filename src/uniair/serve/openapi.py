@@ -1,0 +1,72 @@
+"""What the API says of itself in /openapi.json: bodies that the service reads by itself, with examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from uniair.serve import schema
+from uniair.serve.bodies import JSON, MSGPACK, NPY
+
+ONE = {"station": 0, "link": 0}
+AT = {"station": 0, "ue": [[75.0, 40.0, 1.5]]}
+ASKED: dict[str, tuple[type[schema.Body], type[BaseModel], dict[str, Any], str]] = {
+    "/encode": (schema.Encode, schema.Embedding, {"csi": schema.small_csi()}, "encode"),
+    "/los": (schema.Hypothesis, schema.LineOfSight, ONE, "los"),
+    "/rank": (schema.Hypothesis, schema.Ranking, ONE | {"ue": [[75.0, 40.0, 1.5], [90.0, 40.0, 1.5]]}, "rank"),
+    "/position": (schema.Channel, schema.Where, ONE, "position"),
+    "/beam": (schema.Place, schema.BestBeams, AT, "beam"),
+    "/path_loss": (schema.Place, schema.Losses, AT, "path_loss"),
+    "/precoding": (schema.Channel, schema.Precoders, ONE, "precoding"),
+    "/likelihood": (schema.Likelihood, schema.Field2D, ONE | {"step": 10.0}, "likelihood"),
+    "/ask": (schema.Ask, schema.Said, ONE | {"instruction": "Where is this user?"}, "ask"),
+    "/forecast": (schema.Step, schema.Beams, {"session": "car-7", "beam": 12}, "forecast"),
+}
+ABOUT = """Answers of one site's model and heads. Metres from the site's south-west corner, x east, y north.
+
+CSI is complex [N, 32, 64] (antennas, subcarriers): as JSON, as a .npy body (other fields are then query parameters,
+each in JSON), or in msgpack as {"shape", "dtype", "data"}. Accept: application/msgpack, or application/x-npy where the
+answer is an array, gives answers in those forms."""
+WRONG = [
+    (400, "A value that makes no sense."), (401, "No token, or a wrong one."),
+    (404, "No such station, link or head."), (408, "The body did not come in time."), (413, "Too large."),
+    (415, "Another content type."), (422, "The body does not fit the schema."),
+    (503, "Busy: come back after Retry-After seconds."), (504, "It took too long."),
+]  # fmt: skip
+
+
+def request_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """The forms that a request's body may have."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    kinds: dict[str, Any] = {JSON: {"schema": _reference(model), "example": example}, MSGPACK: binary}
+    return {"required": True, "content": kinds | ({NPY: binary} if "csi" in model.model_fields else {})}
+
+
+def parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields beside a .npy body."""
+    plain = {"station", "link", "step", "instruction"} if "csi" in model.model_fields else set()
+    properties = model.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": properties[name],
+         "description": "Beside a .npy body, in JSON."}
+        for name in properties if name in plain
+    ]  # fmt: skip
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The schema, with the models of bodies that the routes read themselves."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document["components"]["schemas"]
+        for model, *_ in ASKED.values():
+            found = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= found.pop("$defs", {}) | {model.__name__: found}
+        app.openapi_schema = document
+    return app.openapi_schema

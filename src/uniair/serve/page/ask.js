@@ -1,0 +1,75 @@
+// The ask box: English in, one answer or one declined line out.
+
+import { post } from "./api.js";
+import { element } from "./layers.js";
+import { state } from "./state.js";
+
+const EXAMPLES = [
+  "Where is this user?",
+  "Does the base station see the user?",
+  "Which beam should serve it?",
+  "How strong is the path loss?",
+  "Which modulation should I use?", // not one of the tasks: shows how it declines
+];
+
+let running = new AbortController();
+
+/** `fail` shows what went wrong. */
+export function listenToAsk(fail) {
+  const form = document.querySelector("#ask");
+  const field = document.querySelector("#instruction");
+  const reply = document.querySelector("#reply");
+
+  const ask = async (instruction) => {
+    running.abort();
+    running = new AbortController();
+    const { signal } = running;
+    const { station, link } = state;
+    reply.replaceChildren(element("p", "hint", "asking …"));
+    try {
+      const found = await post("ask", { instruction, station, link }, signal);
+      reply.replaceChildren(...shown(instruction, link, found));
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      reply.replaceChildren();
+      fail(error);
+    }
+  };
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (field.value.trim()) ask(field.value);
+  });
+  for (const example of EXAMPLES) {
+    const button = element("button", "", example);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      field.value = example;
+      ask(example);
+    });
+    document.querySelector("#examples").append(button);
+  }
+}
+
+/** A server may be started without the language model. */
+export function allowAsking(assistant) {
+  document.querySelectorAll("#ask *, #examples button").forEach((one) => (one.disabled = !assistant));
+  const why = element("p", "hint", "This server was started without what reads English.");
+  document.querySelector("#reply").replaceChildren(...(assistant ? [] : [why]));
+}
+
+function shown(instruction, link, { declined, text }) {
+  const question = element("p", "hint", `${instruction} (user ${link})`);
+  const answer = element("p", declined ? "declined" : "answer", text);
+  if (declined) {
+    const why = declined === "missing_input" ? "Something is missing" : "Declined";
+    answer.prepend(element("strong", "", `${why}. `));
+  }
+  return [question, answer];
+}
+
+/** An earlier answer is not about the user that was chosen since: it says so by its question, and fades. */
+export function fadeReply(link) {
+  const reply = document.querySelector("#reply");
+  reply.classList.toggle("old", reply.childElementCount > 1 && !reply.textContent.includes(`(user ${link})`));
+}

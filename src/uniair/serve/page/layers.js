@@ -1,0 +1,126 @@
+// How traced users are coloured, and the legend that says so.
+
+const VIRIDIS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
+export const BEAMS = 32;
+export const DEEPEST = -3; // log10 of the likelihood relative to the best cell below which nothing is drawn
+
+/** Direction cosine of a beam of the DFT codebook along the array, from −1 to 1. */
+export const cosine = (beam) => (((2 * beam) / BEAMS + 1) % 2) - 1;
+
+/** A colour of the page's style sheet, which knows light from dark. */
+export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+/** Layer → label, colour of link i, legend. */
+export const layers = {
+  los: {
+    label: "LOS",
+    colours: ({ los }) => either(los, css("seen"), css("hidden")),
+    legend: ({ los }) => [
+      [css("seen"), `line of sight, ${percent(los, true)}`],
+      [css("hidden"), `none, ${percent(los, false)}`],
+    ],
+  },
+  path_loss: {
+    label: "Path loss",
+    colours({ path_loss_db: loss }) {
+      const [low, high] = range(loss);
+      return loss.map((value) => ramp((high - value) / (high - low || 1)));
+    },
+    legend({ path_loss_db: loss }) {
+      const [low, high] = range(loss);
+      return { ramp: VIRIDIS, low: `${high.toFixed(0)} dB`, high: `${low.toFixed(0)} dB` };
+    },
+  },
+  beam: {
+    label: "Best beam",
+    // beams −1 and 1 are one and the same at half a wavelength: a circle of hues
+    colours: ({ beam }) => beam.map((one) => hue(cosine(one))),
+    legend: () => ({
+      ramp: Array.from({ length: 13 }, (_, i) => hue(i / 6 - 1)),
+      low: "cos −1",
+      high: "1 along the array",
+    }),
+  },
+  tested: {
+    label: "Tested streets",
+    colours: ({ tested }) => either(tested, css("tested"), css("learned")),
+    legend: ({ tested }) => [
+      [css("tested"), `kept for testing the heads, ${percent(tested, true)}`],
+      [css("learned"), "learned from"],
+    ],
+  },
+  none: { label: "Hide", colours: () => [], legend: () => [] },
+};
+
+/** The legend of a layer and of the map's marks, as HTML elements. */
+export function legend(layer, links, overlay) {
+  const about = layers[layer].legend(links);
+  const parts = Array.isArray(about) ? about.map(([colour, text]) => swatch(colour, text)) : [bar(about)];
+  if (overlay) {
+    const stops = [css("likely-none"), css("likely-low"), css("likely-high")];
+    parts.push(bar({ ramp: stops, low: "likelihood 10⁻³", high: "1 (best cell)" }));
+  }
+  parts.push(mark("●", "user", "user"), mark("×", "position head", "user"));
+  if (overlay) parts.push(mark("◇", "likeliest cell", "likely-high"));
+  return parts;
+}
+
+function swatch(colour, text) {
+  const item = element("span", "swatch", text);
+  const dot = element("i");
+  dot.style.background = colour;
+  item.prepend(dot);
+  return item;
+}
+
+function mark(sign, text, colour) {
+  const item = element("span", "swatch", text);
+  const shown = element("b", "", sign);
+  shown.style.color = css(colour);
+  item.prepend(shown);
+  return item;
+}
+
+function bar({ ramp, low, high }) {
+  const item = element("span", "swatch", high);
+  const strip = element("i", "strip");
+  strip.style.background = `linear-gradient(to right, ${ramp.join()})`;
+  item.prepend(low, strip);
+  return item;
+}
+
+/** An HTML element with text in it, whose numbers stay beside their units. */
+export function element(tag, style = "", text = "") {
+  const made = document.createElement(tag);
+  if (style) made.className = style;
+  made.textContent = text.replace(/(\d) (?=%|dB|m(?![a-z]))/g, "$1\u00a0");
+  return made;
+}
+
+/** Viridis at t from 0 to 1. */
+export function ramp(t) {
+  const place = Math.min(Math.max(t, 0), 1) * (VIRIDIS.length - 1);
+  const i = Math.min(Math.floor(place), VIRIDIS.length - 2);
+  return mix(VIRIDIS[i], VIRIDIS[i + 1], place - i);
+}
+
+/** Between two colours of the form #rrggbb, as rgb(). */
+export function mix(from, to, t) {
+  const [a, b] = [from, to].map(channels);
+  return `rgb(${a.map((value, i) => Math.round(value + (b[i] - value) * t)).join()})`;
+}
+
+export const channels = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+
+const hue = (c) => `hsl(${Math.round(180 * (c + 1) + 200) % 360} 62% 48%)`;
+
+/** 2nd and 98th percentile: one deep shadow must not use up the colours. */
+function range(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return [0.02, 0.98].map((q) => sorted[Math.round(q * (sorted.length - 1))]);
+}
+
+const either = (flags, yes, no) => flags.map((flag) => (flag ? yes : no));
+
+const percent = (flags, value) =>
+  `${Math.round((100 * flags.filter((flag) => flag === value).length) / flags.length)} %`;

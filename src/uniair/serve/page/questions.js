@@ -1,0 +1,68 @@
+// What is asked of the model when a user is chosen, or the map that it believes changes.
+
+import { get, NotThere, pause, post } from "./api.js";
+import { edited, reads, state, update, user } from "./state.js";
+
+const SETTLE = 120; // ms without a move before anything is asked
+const REST = 300; // ms more before the fine likelihood map, which takes the server longest
+const COARSE = 16; // cells across the coarse map
+const FINE = 90; // most cells across the fine one,
+const LEAST = 4; // m, and how narrow they are at least
+
+let running = new AbortController();
+
+/**
+ * Asks everything about the chosen link; whatever an earlier call still waits for is aborted.
+ *
+ * `onlyMap`: the link is the same and the map changed, so only what depends on the believed map is asked again.
+ */
+export async function inquire(onlyMap = false) {
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
+  // an aborted round may have left gaps: those are asked again
+  const kept = onlyMap ? { ...state.answers, believed: undefined } : {};
+  update({ answers: kept, busy: true });
+  try {
+    await pause(SETTLE, signal);
+    const about = { station: state.station, link: state.link };
+    const believed = edited() ? { ...about, buildings: state.buildings.map(plain) } : about;
+    // a beam that is told before anything was received is worth more than one read off the channel
+    const of = (task) => (reads(task) === "environment" ? { station: state.station, ue: [user()] } : about);
+    const questions = {
+      detail: () => get(`site/links/${about.station}/${about.link}`, signal),
+      los: () => post("los", about, signal),
+      beam: () => post("beam", of("beam"), signal),
+      pathLoss: () => post("path_loss", of("path_loss"), signal),
+      position: () => post("position", about, signal),
+    };
+    const open = Object.entries(questions).filter(([name]) => state.answers[name] === undefined);
+    if (edited()) open.push(["believed", () => post("los", believed, signal)]);
+    await Promise.all(open.map(([name, question]) => answer(name, question, signal)));
+    const { size } = state.site;
+    const likelihood = (step) => () => post("likelihood", { ...believed, step }, signal);
+    await answer("likelihood", likelihood(size / COARSE), signal);
+    await pause(REST, signal);
+    await answer("likelihood", likelihood(Math.max(LEAST, size / FINE)), signal);
+    update({ busy: false });
+  } catch (error) {
+    if (error.name === "AbortError") return; // a later call shows its own state
+    running.abort(); // one question failed: the others of this round would say the same
+    update({ busy: false });
+    throw error;
+  }
+}
+
+async function answer(name, question, signal) {
+  let found;
+  try {
+    found = await question();
+  } catch (error) {
+    if (!(error instanceof NotThere)) throw error;
+    found = { none: error.message }; // the site has no such head
+  }
+  if (!signal.aborted) update({ answers: { ...state.answers, [name]: found } });
+}
+
+/** A building as the API takes it. */
+const plain = ({ id, outline, holes, height }) => ({ id, outline, holes, height });

