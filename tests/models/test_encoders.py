@@ -81,3 +81,13 @@ def test_an_unknown_vision_model_is_one_clear_line(tmp_path: object) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(InputError, match="vision model"):
         PretrainedCamera(WIDTH, f"{tmp_path}/nothing")
+
+
+def test_a_place_that_is_not_known_is_missing_whatever_its_move() -> None:
+    encoder = Position(16)
+    steps = torch.tensor([[[1.0, 20, 0, 0], [torch.nan, torch.nan, 0, 0], [2.0, torch.nan, 1, 0]]])
+    tokens = encoder(steps)
+    assert torch.isfinite(tokens).all()
+    assert torch.equal(tokens[0, 1], encoder.missing)
+    assert torch.equal(tokens[0, 2], encoder.missing)
+    assert not torch.equal(tokens[0, 0], encoder.missing)

@@ -11,6 +11,8 @@ or how fast a part is:
   loading       how a million links open and read, and how long a training step waits for its batch (--train)
   questions     answers and training questions a second of AI²MMUM, by batch and stage (--backbone)
   tracing       links a second, and what is lost against 50 times the rays (--places, --root, --areas)
+  edge          accuracy and speed of the models in torch, ONNX and int8 (--dense, --areas)
+  service       requests a second that a site's server bears, and mutated bodies (--site, --rate, --seconds, --bodies)
 
 A run that was stopped goes on where it was. --budget quick shows the shape in minutes; full is what is reported.
 
@@ -21,6 +23,7 @@ Example:
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -29,16 +32,20 @@ from jsonargparse import ArgumentParser
 
 import uniair
 from uniair.benchmark.catalogue import BENCHMARKS
+from uniair.benchmark.edge import edge_cost, faster
+from uniair.benchmark.edge import tables as edge_tables
 from uniair.benchmark.loading import loading_speed
 from uniair.benchmark.question_speed import FORMS, question_speed
 from uniair.benchmark.results import write_results
+from uniair.benchmark.service_load import service_load
 from uniair.benchmark.study import DATA, Benchmark, Study, perform
 from uniair.benchmark.synthesis import synthesis_speed
 from uniair.benchmark.tracing import HEARD, tracing_speed
 from uniair.benchmark.training_speed import training_speed
 from uniair.data.campaign import Campaign
-from uniair.data.store import SAMPLE
+from uniair.data.store import SAMPLE, Store
 from uniair.errors import InputError
+from uniair.files import write_text
 from uniair.models.presets import PRESETS
 from uniair.propagation.ray_tracing import require_sionna
 
@@ -63,7 +70,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--places", type=tuple[str, ...], default=("sionna:munich", "sionna:etoile", "procedural:7"),
                         help="tracing: where")  # fmt: skip
     parser.add_argument("--root", type=str, default=".", help="tracing: folder that file names in places start from")
-    parser.add_argument("--areas", type=int, default=6, help="tracing: how many")
+    parser.add_argument("--areas", type=int, default=6, help="tracing, edge: how many")
+    parser.add_argument("--site", type=str | None, default=None, help="service: folder that uniair site made")
+    parser.add_argument("--rate", type=float, default=200.0, help="service: requests a second, then twice that")
+    parser.add_argument("--seconds", type=float, default=30.0, help="service: at each rate")
+    parser.add_argument("--bodies", type=int, default=0, help="service: mutated bodies to send afterwards")
     parser.add_argument("--seed", type=int, default=0, help="speed: of weights, batches, areas and test signals")
 
 
@@ -163,4 +174,37 @@ def questions(options: Any) -> dict[str, Any]:
     return found
 
 
-SPEED = {"questions": questions, "synthesis": synthesis, "training": training, "loading": loading, "tracing": tracing}
+def edge(options: Any) -> dict[str, Any]:
+    """Accuracy and speed of the models in torch, ONNX and int8."""
+    store = Store(Path(options.dense) if options.dense else SAMPLE)
+    found = edge_cost(uniair.load(options.model), store, options.areas)
+    for heading, table in edge_tables(found):
+        print(f"\n{heading}\n{table.text()}")
+    print("\n" + "\n".join(faster(found)))
+    write_text(Path(options.out) / "edge" / "result.json", json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def service(options: Any) -> dict[str, Any]:
+    """Load on a site's server, and what broken requests do to it."""
+    if options.site is None:
+        raise InputError("service needs --site, a folder that uniair site made")
+    found = service_load(Path(options.site), options.rate, options.seconds, options.bodies, options.seed)
+    for r in found["rates"]:
+        print(f"{r['rate']:.0f}/s: {r['answered']:.1%} answered, {r['shed']:.1%} shed, {r['errors']} errors, "
+              f"p50 {r['p50_ms']:.0f} ms, p99 {r['p99_ms']:.0f} ms, {r['memory_start'] / 2**20:.0f} → "
+              f"{r['memory_end'] / 2**20:.0f} MB")  # fmt: skip
+    sent = found["bodies"]
+    print(f"{sent['sent']:,} mutated bodies, {sent['fault_count']} faults; alive: {found['alive']}")
+    return found
+
+
+SPEED = {
+    "edge": edge,
+    "service": service,
+    "questions": questions,
+    "synthesis": synthesis,
+    "training": training,
+    "loading": loading,
+    "tracing": tracing,
+}

@@ -29,6 +29,9 @@ PACKAGES = (
     ("pyproj", "geographic coordinates", "pip install 'uniair[rt]'"),
     ("plyfile", "packaged city scenes", "pip install 'uniair[rt]'"),
     ("ray", "campaigns on many machines", "pip install 'uniair[ray]'"),
+    ("transformers", "language-model backbones", "make llm"),
+    ("fastapi", "uniair serve", "pip install 'uniair[serve]'"),
+    ("onnxruntime", "uniair export", "pip install 'uniair[serve]'"),
 )
 
 

@@ -2,6 +2,7 @@
 
   train       train WMLM on a folder of drives (--drives), into --out; under torchrun on many processes
   evaluate    measure a trained model (--model) on the held-out drives
+  adapt       a trained model (--model) to the drives of a new site: head, LoRA or all of it, earlier sites replayed
   compare     WMLM, persistence, nearest positions, a GRU and a reprogrammed language model: tables, Fig. 4d and 4e
   stream      answer step by step along the drives, and say how long a step takes
 
@@ -12,6 +13,7 @@ Example:
   uniair forecast stream
   uniair forecast train --drives runs/drives --out runs/wmlm
   uniair forecast evaluate --drives runs/drives --model runs/wmlm
+  uniair forecast adapt --drives runs/new --earlier runs/drives --model runs/wmlm --out runs/adapted
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from uniair.serve.stream import Stream
 from uniair.tasks.forecasting import SensorAlignment, figures, forecasts, los_figures
 from uniair.training.distributed import world
 from uniair.training.forecasting import PACKAGED, SAMPLE, ForecastTraining, load_forecaster, save_forecaster, train
+from uniair.training.on_site import OnSite, adapt_on_site
 
 SENSORS = ("camera", "lidar", "radar")
 
@@ -56,6 +59,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--training", type=ForecastTraining, default=ForecastTraining(), help="batch, losses, optimiser"
     )
+    parser.add_argument("--adaptation", type=OnSite, default=OnSite(), help="adapt: what learns, how long, from what")
+    parser.add_argument("--earlier", type=str | None, default=None, help="adapt: drives of earlier sites, for replay")
     parser.add_argument("--budget", type=str, default="quick", help="compare: quick or full")
     parser.add_argument("--seeds", type=int, default=3, help="compare: of weights and batches")
     parser.add_argument("--ablations", action="store_true", help="compare: WMLM without each of its parts too")
@@ -67,7 +72,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> dict[str, Any]:
     """Does what was asked."""
-    if options.drives is None and options.what in ("train", "compare"):
+    if options.drives is None and options.what not in ("evaluate", "stream"):
         raise InputError("give --drives, a folder of drives; make one: uniair import deepsense DEEPSENSE --out FOLDER")
     options.drives = options.drives or str(SAMPLE)
     options.model = options.model or str(PACKAGED)
@@ -134,6 +139,35 @@ def _evaluate(options: Any, drives: list[Drive]) -> dict[str, Any]:
     return {"model": options.model, "scenarios": found, "los": sight, "windows": account.as_json()}
 
 
+def _adapt(options: Any, drives: list[Drive]) -> dict[str, Any]:
+    out, model, config = (
+        _needed(options.out, "--out, a folder"),
+        load_forecaster(Path(options.model)),
+        options.adaptation,
+    )
+    earlier = read_folder(Path(options.earlier)) if options.earlier else []
+    for where, found in ((options.drives, drives), (options.earlier, earlier)):
+        if found and codebook(found) != model.preset.beams:
+            raise InputError(
+                f"{where}: {codebook(found)} beams for a model of {model.preset.beams}; train one for them"
+            )
+    site = settings(drives, _sensing(model.preset))[0]
+    old = settings(earlier, _sensing(model.preset))[0].passages(config.length, config.augmentation) if earlier else None
+    began = time.perf_counter()
+    adapted, tuned = adapt_on_site(model, site.passages(config.length, config.augmentation), config, old)
+    seconds = time.perf_counter() - began
+    save_forecaster(adapted, out)
+    by_state = {name: {scenario: figures(forecasts(one, steps, one.preset.past), steps, one.preset.past)
+                       for scenario, (_, steps) in site.parts.get("held out", {}).items()}
+                for name, one in (("before", model), ("after", adapted))}  # fmt: skip
+    for scenario, horizons in by_state["before"].items():
+        after = by_state["after"][scenario]
+        gained = ", ".join(f"{f['top1']:.3f} → {after[h]['top1']:.3f}" for h, f in horizons.items())
+        print(f"{scenario:14}top-1 of held-out drives by step: {gained}")
+    print(f"{out}: {tuned:,} parameters of {config.part} tuned in {seconds:.0f} s")
+    return {"out": str(out), "part": config.part, "tuned": tuned, "seconds": seconds, **by_state}
+
+
 def _compare(options: Any, drives: list[Drive]) -> dict[str, Any]:
     language = None
     if options.language is not None:
@@ -197,4 +231,4 @@ def _needed(value: str | None, what: str) -> Path:
     return Path(value)
 
 
-ACTIONS = {"train": _train, "evaluate": _evaluate, "compare": _compare, "stream": _stream}
+ACTIONS = {"train": _train, "evaluate": _evaluate, "adapt": _adapt, "compare": _compare, "stream": _stream}

@@ -106,6 +106,10 @@ class Position(Encoder):
         inputs = 9 + 2 * self.WAVES
         self.layers = nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
 
+    def present(self, values: Tensor) -> Tensor:
+        """Where [N, T] the place is known; of a place that is not, the move is 0 and says nothing."""
+        return torch.isfinite(values[..., :2]).all(2)
+
     def encode(self, values: Tensor) -> Tensor:
         """[S, 4] → [S, width]."""
         x, y, vx, vy = values.unbind(1)

@@ -74,7 +74,7 @@ def adapt_online(
         if known:
             length = config.length + windows.future
             passages = Passages(tuple(known), length, config.augmentation, turned=windows.frames)
-            _learn(model, optimiser, passages, earlier, config, update)
+            learn(model, optimiser, passages, earlier, config, update)
         parts.append(forecasts(model.eval(), {k: v[index] for k, v in steps.items()}, windows.past))
     return Forecast(*(torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "power", "los")))
 
@@ -103,7 +103,7 @@ def first_steps(drive: Drive, count: int) -> Drive:
     return replace(drive, **kept, files={sensor: names[:count] for sensor, names in drive.files.items()})
 
 
-def _learn(
+def learn(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     passages: Passages,
@@ -111,6 +111,11 @@ def _learn(
     config: OnlineLearning,
     update: int,
 ) -> None:
+    """Takes `config.updates` gradient steps on passages of a site, and of earlier ones where there is replay.
+
+    Args:
+        update: its number, of which the passages are drawn.
+    """
     old = round(config.batch * config.replay) if replay else 0
     model.train()
     for number in range(config.updates):

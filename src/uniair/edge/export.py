@@ -1,0 +1,344 @@
+"""Edge packages: the models of a site as ONNX, with a runner and a card that says how well they agree with torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from uniair import __version__
+from uniair.data.loader import batch_of
+from uniair.data.store import SAMPLE, Store
+from uniair.edge.graphs import PIXELS, ChannelGraph, EnvironmentGraph, ForecastGraph, ReconstructionGraph
+from uniair.edge.quantisation import quantise
+from uniair.environment import Environment
+from uniair.errors import InputError
+from uniair.files import sha256, write_text
+from uniair.models.forecast import HEAD, WMLM
+from uniair.models.heads import Head
+from uniair.models.ray_launching import FEATURES
+from uniair.models.universal import UniversalModel
+from uniair.site.frame import environment
+from uniair.site.site import Site
+from uniair.training.checkpoint import digest
+from uniair.training.heads import load_head
+
+FORMAT = "uniair-edge/1"
+CARD = "card.json"
+TOLERANCE = 1e-4
+LINKS = 32  # a place that parity is measured on
+OPSET = 17
+STATE = ("time", "last_beam", "last_power", "cache")
+RUNNER = "uniair_edge"
+
+
+@dataclass(frozen=True)
+class Package:
+    """What goes into an edge package.
+
+    Attributes:
+        model: the towers.
+        name: of the model.
+        site: whose stations and heads go along; None: the models alone.
+        forecaster: None: none.
+        int8: whether the models are there in 8 bits too.
+    """
+
+    model: UniversalModel
+    name: str
+    site: Site | None = None
+    forecaster: WMLM | None = None
+    int8: bool = False
+
+    @classmethod
+    def of(cls, site: Site, forecaster: WMLM | None = None, int8: bool = False) -> Package:
+        """The package of a site.
+
+        Raises:
+            InputError: the weights are not those that its heads learned on.
+        """
+        import uniair
+
+        model = uniair.load(site.model)
+        if digest(model) != site.weights:
+            raise InputError(
+                f"{site.folder}: its heads learned on other weights of {site.model} than those here; "
+                "run uniair site again, or install the version of uniair that made it"
+            )
+        return cls(model, site.model, site, forecaster, int8)
+
+    def heads(self) -> dict[str, Head]:
+        """The site's heads by `TASK-INPUTS-STATION`."""
+        if self.site is None:
+            return {}
+        return {
+            path.stem: load_head(path, self.model, task)[0]
+            for number in range(len(self.site.stations))
+            for (task, _), path in self.site.heads(number).items()
+        }
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Writes the package in one step and returns its card; an older package there is replaced.
+
+        Raises:
+            InputError: onnx or onnxruntime is missing, the folder holds something else, or an answer differs from
+                torch's by more than `TOLERANCE`.
+        """
+        for needed in ("onnx", "onnxruntime"):
+            if importlib.util.find_spec(needed) is None:
+                raise InputError(f"export needs {needed}: pip install 'uniair[serve]'")
+        with _replaced(folder) as here:
+            card = self._fill(here)
+            write_text(here / CARD, json.dumps(card) + "\n")
+            from uniair.edge.runner import Runner
+
+            card["parity"] = self._parity(Runner(here, threads=torch.get_num_threads()))
+            if odd := {name: value for name, value in card["parity"]["largest"].items() if not value <= TOLERANCE}:
+                worst = max(odd, key=odd.__getitem__)
+                raise InputError(
+                    f"{folder}: {worst} differs from torch by {odd[worst]:.1e}, above {TOLERANCE:g}; nothing was "
+                    "written. Please report it with the versions of torch and onnxruntime"
+                )
+            card["sha256"] = {str(p.relative_to(here)): sha256(p) for p in sorted(here.rglob("*.onnx"))}
+            write_text(here / CARD, json.dumps(card, indent=1) + "\n")
+        return card
+
+    def _fill(self, here: Path) -> dict[str, Any]:
+        model, preset = self.model, self.model.preset
+        free = {"embedding": {0: "n"}}
+        csi = torch.randn(2, 2, preset.antennas, preset.subcarriers, generator=torch.Generator().manual_seed(0))
+        write_onnx(ChannelGraph(model), {"csi": csi}, free, here / "cfenn.onnx", {"csi": {0: "n"}})
+        z = torch.nn.functional.normalize(torch.ones(2, preset.embedding), dim=-1)
+        write_onnx(ReconstructionGraph(model), {"embedding": z}, {"csi": {0: "n"}}, here / "crnn.onnx", free)
+        place = {
+            "map": torch.zeros(PIXELS, PIXELS), "bs": torch.zeros(2, 3), "ue": torch.ones(2, 3), "los": torch.zeros(2),
+            "size": torch.full((2,), 100.0), "known": torch.ones(2, 4, dtype=torch.bool),
+            "features": torch.zeros(3, FEATURES), "owner": torch.tensor([0, 1, 1]),
+        }  # fmt: skip
+        axes = {name: {0: "n"} for name in ("bs", "ue", "los", "size", "known")}
+        axes |= {"features": {0: "paths"}, "owner": {0: "paths"}}
+        write_onnx(EnvironmentGraph(model), place, free, here / "epnn.onnx", axes)
+        heads = self.heads()
+        for name, head in heads.items():
+            write_onnx(head, {"embedding": z}, {"answer": {0: "n"}}, here / "heads" / f"{name}.onnx", free)
+        forecaster = None if self.forecaster is None else write_forecaster(self.forecaster, here / "forecaster.onnx")
+        names = ["cfenn", "epnn", "crnn", *(["forecaster"] if forecaster else [])]
+        if self.int8:
+            for name in names:
+                quantise(here / f"{name}.onnx", here / "int8" / f"{name}.onnx")
+        self._copy_runner(here / RUNNER)
+        if self.site is not None:
+            arrays: dict[str, Any] = _views(self.site)
+            np.savez_compressed(here / "site.npz", **arrays)
+        return {
+            "format": FORMAT, "uniair": __version__, "model": self.name, "weights": digest(model),
+            "csi": [preset.antennas, preset.subcarriers], "embedding": preset.embedding, "rays": bool(preset.rays),
+            "temperature": model.temperature, "site": None if self.site is None else self.site.area.name,
+            "attribution": "" if self.site is None else self.site.area.attribution,
+            "stations": [] if self.site is None else [station.name for station in self.site.stations],
+            "heads": list(heads), "forecaster": forecaster, "int8": names if self.int8 else [],
+            "megabytes": {str(p.relative_to(here)): round(p.stat().st_size / 1e6, 3)
+                          for p in sorted(here.rglob("*.onnx")) if p.parent.name != "heads"},
+        }  # fmt: skip
+
+    @staticmethod
+    def _copy_runner(folder: Path) -> None:
+        folder.mkdir()
+        for name in ("runner.py", "rays.py"):
+            shutil.copyfile(Path(__file__).parent / name, folder / name)
+        write_text(folder / "__init__.py", '"""Runs this package: needs NumPy and ONNX Runtime alone."""\n\n'
+                   'from .runner import NextBeams, Runner, Stream, View\n\n'
+                   '__all__ = ["NextBeams", "Runner", "Stream", "View"]\n')  # fmt: skip
+
+    @torch.inference_mode()
+    def _parity(self, runner: Any) -> dict[str, Any]:
+        """Largest differences from torch: absolute for embeddings, of the largest output for the rest."""
+        found: dict[str, float] = {}
+        links = 0
+
+        def note(name: str, here: NDArray[Any], there: Tensor, scale: float = 1.0) -> None:
+            gap = np.abs(here - there.numpy())
+            found[name] = max(
+                found.get(name, 0.0), float(gap.max(initial=0)) / scale if np.isfinite(gap).all() else np.inf
+            )
+
+        heads = self.heads()
+        for view, csi, ue, env, station in self._cases(runner):
+            links += len(csi)
+            channel, place = self.model.encode_channel(csi), self.model.encode_environment(env)
+            note("cfenn", runner.encode(csi.numpy()), channel)
+            note("epnn", runner.embed(view, len(ue), ue), place)
+            seen = np.arange(len(ue)) % 2
+            note("epnn", runner.embed(view, len(ue), ue, seen),
+                 self.model.encode_environment(Environment(**(vars(env) | {"los": seen}))))  # fmt: skip
+            note("epnn", runner.embed(view, len(ue), None, seen),
+                 self.model.encode_environment(Environment(**(vars(env) | {"ue": None, "los": seen}))))  # fmt: skip
+            again = self.model.reconstruct_channel(channel)
+            note("crnn", runner.reconstruct(channel.numpy()), again, float(again.abs().max()))
+            for name, head in heads.items():
+                if name.endswith(f"-{station}"):
+                    z = channel if "-channel-" in name else place
+                    said = head(z)
+                    note(name, runner.run(f"heads/{name}", {"embedding": z.numpy()})[0], said, float(said.abs().max()))
+        if self.forecaster is not None:
+            found |= self._forecaster_parity(runner)
+        return {"tolerance": TOLERANCE, "links": links, "largest": found}
+
+    def _cases(self, runner: Any) -> Iterator[tuple[Any, Tensor, NDArray[np.float32], Environment, str]]:
+        """Views with CSI, positions in the view's site and the same as an environment, and the station's name."""
+        if self.site is not None:
+            for number, station in enumerate(self.site.stations):
+                name, areas = f"{self.site.area.name}/{station.name}", self.site.links.areas
+                if name not in areas:
+                    raise InputError(
+                        f"{self.site.folder}: no links of {name} to compare answers on; run uniair site again"
+                    )
+                links = self.site.links[areas.index(name)]
+                links = links.select(np.arange(min(LINKS, len(links))))
+                env = environment(self.site, number, links.ue)
+                yield runner.views[number], batch_of(links).csi, links.ue, env, station.name
+            return
+        from uniair.edge.runner import View
+
+        for links in Store(SAMPLE)[:3]:
+            links = links.select(np.flatnonzero((links.bs == links.bs[0]).all(1))[:LINKS])
+            batch = batch_of(links)
+            env = Environment(**(vars(batch.environment) | {"los": None, "area": None}))
+            yield View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0])), batch.csi, env.ue.numpy(), env, ""
+
+    def _forecaster_parity(self, runner: Any) -> dict[str, float]:
+        """Of a stream of seeded steps, some of them lost, and of the same steps at once."""
+        assert self.forecaster is not None
+        steps = seeded_steps(self.forecaster, 2 * self.forecaster.preset.context)
+        said = self.forecaster(steps)
+        start = {name: values.numpy() for name, values in ForecastGraph(self.forecaster).start().items()}
+        feed = {name: values.numpy() for name, values in steps.items()}
+        logits, power, _, *_ = runner.run("forecaster", {**start, **feed})
+        gaps = [np.abs(logits - said.logits.numpy()).max() / float(said.logits.abs().max().clamp_min(1e-9)),
+                np.abs(power - said.power.numpy()).max() / float(said.power.abs().max())]  # fmt: skip
+        state, one = start, []
+        for t in range(len(steps["beam"][0])):
+            out = runner.run("forecaster", {**state, **{name: values[:, t : t + 1] for name, values in feed.items()}})
+            state = dict(zip(STATE, out[3:], strict=True))
+            one.append(np.abs(out[0][:, 0] - logits[:, t]).max() / max(float(np.abs(logits).max()), 1e-9))
+        return {"forecaster, window": float(np.max(gaps)), "forecaster, step by step": float(np.max(one))}
+
+
+def write_onnx(
+    graph: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Mapping[str, Mapping[int, str]],
+    path: Path,
+    axes: Mapping[str, Mapping[int, str]],
+) -> None:
+    """Traces a module on example inputs into an ONNX file.
+
+    Args:
+        outputs, axes: free axes of each output and input.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # TorchScript's exporter: torch.export's needs onnxscript and a minute, and its graphs can't be quantised
+        warnings.simplefilter("ignore")
+        exporter: Any = torch.onnx
+        exporter.register_custom_op_symbolic("aten::hypot", _hypot, OPSET)
+        torch.onnx.export(
+            graph.eval(), tuple(inputs.values()), str(path), dynamo=False, opset_version=OPSET,
+            input_names=list(inputs), output_names=list(outputs), dynamic_axes={**axes, **outputs},
+        )  # fmt: skip
+
+
+def _hypot(graph: Any, x: Any, y: Any) -> Any:
+    return graph.op("Sqrt", graph.op("Add", graph.op("Mul", x, x), graph.op("Mul", y, y)))
+
+
+def write_forecaster(model: WMLM, path: Path) -> dict[str, Any]:
+    """Writes the streaming forecaster; returns what a runner has to know of it.
+
+    Raises:
+        InputError: see `ForecastGraph`.
+    """
+    graph, preset = ForecastGraph(model), model.preset
+    heard = seeded_steps(model, 3)
+    inputs = {name: heard[name].repeat(2, *[1] * (heard[name].ndim - 1)) for name in preset.modalities}
+    outputs = {name: {0: "n", 1: "t"} for name in ("logits", "power", "los")} | {f"next_{s}": {0: "n"} for s in STATE}
+    axes: dict[str, dict[int, str]] = {name: {0: "n", 1: "t"} for name in inputs} | {name: {0: "n"} for name in STATE}
+    if "lidar" in axes:
+        axes["lidar"][2] = "points"
+    outputs = {("power_db" if name == "power" else name): free for name, free in outputs.items()}
+    write_onnx(graph, {**graph.start(2), **inputs}, outputs, path, axes)
+    shapes = {name: list(values.shape[2:]) for name, values in inputs.items()}
+    if "lidar" in shapes:
+        shapes["lidar"][0] = -1
+    return {
+        "beams": preset.beams, "past": preset.past, "future": preset.future, "inputs": shapes,
+        "cache": [preset.blocks, 2, preset.heads, preset.context - 1, HEAD],
+    }  # fmt: skip
+
+
+def seeded_steps(model: WMLM, count: int, seed: int = 0) -> dict[str, Tensor]:
+    """Steps [1, count, ...] of every modality of a model, a fifth of the powers lost."""
+    preset, draw = model.preset, torch.Generator().manual_seed(seed)
+    power = torch.rand(1, count, preset.beams, generator=draw) + 0.01
+    lost = torch.rand(1, count, generator=draw) < 0.2
+    every = {
+        "power": power.masked_fill(lost[..., None], torch.nan),
+        "beam": power.argmax(2).masked_fill(lost, -1),
+        "position": 20 * torch.randn(1, count, 4, generator=draw),
+        "camera": torch.rand(1, count, 3, *preset.image, generator=draw),
+        "lidar": 20 * torch.randn(1, count, 64, 3, generator=draw),
+        "radar": 5 * torch.randn(1, count, *preset.cube, generator=draw),
+    }
+    return {name: values for name, values in every.items() if name in (*preset.modalities, "power", "beam")}
+
+
+def _views(site: Site) -> dict[str, NDArray[Any]]:
+    """Of each station: the map, the position and the size of the square in which its array lies along +x."""
+    views = [environment(site, i, np.array([station.position])) for i, station in enumerate(site.stations)]
+    return {
+        "maps": np.stack([env.map[0].numpy() for env in views]),
+        "bs": np.stack([env.bs[0].numpy() for env in views]),
+        "sizes": np.array([float(env.size[0]) for env in views], dtype=np.float32),
+        "bearings": np.array([station.bearing for station in site.stations]),
+        "side": np.array(site.area.size),
+    }
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, moved onto it when the block ends well and removed when it does not.
+
+    Raises:
+        InputError: something other than a package is there.
+    """
+    if folder.exists() and not (folder.is_dir() and (_is_package(folder) or not any(folder.iterdir()))):
+        raise InputError(f"{folder}: holds something other than an edge package; give another --to")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_package(folder: Path) -> bool:
+    try:
+        return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["format"]).startswith("uniair-edge/")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,198 @@
+"""`uniair.models.ray_launching` in NumPy: which paths may join a base station and users, found by rays over the map.
+
+As an ONNX graph it would be some 30,000 nodes: 40 steps a ray with table look-ups, ten kinds of rays, and as many
+candidates as the map happens to give. The order of the operations is kept, in single precision, so that a ray ends on
+the same pixel here as there. This file is copied into edge packages: it imports NumPy alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+GRID, RAYS, DEPTH, CORNERS, FAN, MARCH, LEVELS = 256, 256, 3, 16, 24, 40, 5
+FAN_ANGLES, LEAST_JUMP = (-0.35, 2.1), 4.0
+SUBCARRIER_PERIOD = 299_792_458.0 / 720e3
+SINE_OCTAVES, LENGTH_OCTAVES = 5, 7
+KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")
+FEATURES = 2 * SINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
+HALF = np.float32(0.5)
+
+
+class Segments(NamedTuple):
+    """Straight pieces of a base station's rays, as in `uniair.models.ray_launching`: [S, 2] or [S], pixels."""
+
+    direction: Floats
+    along: Floats
+    aside: Floats
+    length: Floats
+    before: Floats
+    behind: Floats
+    sine: Floats
+    turn: Floats
+    kind: Integers
+    width: Floats
+
+
+class Rays(NamedTuple):
+    """Rays between two walls: start and direction [N, 2], the rest [N]."""
+
+    start: Floats
+    direction: Floats
+    before: Floats
+    behind: Floats
+    sine: Floats
+    turn: Floats
+    alive: NDArray[np.bool_]
+
+
+class Terrain:
+    """A map [256, 256] as rays see it: how far one may step from a pixel, and which way a wall faces."""
+
+    def __init__(self, occupancy: NDArray[Any]) -> None:
+        built = (np.asarray(occupancy) != 0).astype(np.float32)
+        step = np.where(built > 0, 0, 0.7).astype(np.float32)
+        for level in range(LEVELS):
+            cell = 2**level
+            near = built.reshape(GRID // cell, cell, GRID // cell, cell).max((1, 3))
+            near = sliding_window_view(np.pad(near, 1), (3, 3)).max((2, 3))
+            step = np.where(near.repeat(cell, 0).repeat(cell, 1) == 0, np.float32(cell), step)
+        self.side = GRID + 2
+        self.step = np.pad(step, 1, constant_values=-1.0).ravel()
+        blurred = built
+        for _ in range(2):
+            total, count = (sum(np.pad(x, 2)[i : i + GRID, j : j + GRID] for i in range(5) for j in range(5))
+                            for x in (blurred, np.ones_like(built)))  # fmt: skip
+            blurred = np.asarray(total / count, dtype=np.float32)
+        around = np.pad(blurred, 2, mode="edge")
+        slope = np.stack([around[1:-1, :-2] - around[1:-1, 2:], around[:-2, 1:-1] - around[2:, 1:-1]], -1).reshape(
+            -1, 2
+        )
+        size = np.sqrt(slope[:, :1] * slope[:, :1] + slope[:, 1:] * slope[:, 1:])
+        self.normal = slope / np.maximum(size, np.float32(1e-12))
+
+    def march(self, rays: Rays) -> tuple[Floats, NDArray[np.bool_], Floats]:
+        """Rays until they meet a wall: length [N], whether they did, and the wall's normal [N, 2]."""
+        place, length = rays.start, np.zeros(len(rays.start), np.float32)
+        for _ in range(MARCH):
+            length = length + np.maximum(self.step[self._pixel(place)], 0)
+            place = rays.start + length[:, None] * rays.direction
+        at = self._pixel(place)
+        return length, self.step[at] == 0, self.normal[at]
+
+    def _pixel(self, place: Floats) -> Integers:
+        column, row = np.clip(place + 1, 0, self.side - 1).astype(np.int64).T
+        return np.asarray(row * self.side + column)
+
+
+def launch(occupancy: NDArray[Any], bs: NDArray[Any]) -> Segments:
+    """Rays of a base station at `bs` [2], pixels, over a map [256, 256], reflected and diffracted in all `KINDS`."""
+    terrain = Terrain(occupancy)
+    azimuth = (np.arange(RAYS, dtype=np.float32) + HALF) * np.float32(2 * math.pi / RAYS)
+    direction = _direction(azimuth)
+    none = np.zeros(RAYS, np.float32)
+    start = np.asarray(bs, np.float32) + direction
+    rays = Rays(start, direction, none + 1, none + 1, direction[:, 0], none, none == 0)
+    pieces = []
+    for reflections in range(DEPTH + 1):
+        length, hit, normal = terrain.march(rays)
+        pieces.append(_flown(rays, length, "R" * reflections, 2 * math.pi / RAYS))
+        if reflections == DEPTH:
+            break
+        fan = _diffracted(rays, length, hit)
+        for after in range(DEPTH - reflections):
+            reach, met, facing = terrain.march(fan)
+            kind = "R" * reflections + "D" + "R" * after
+            pieces.append(_flown(fan, reach, kind, (FAN_ANGLES[1] - FAN_ANGLES[0]) / FAN))
+            fan = _reflected(fan, reach, met, facing)
+        rays = _reflected(rays, length, hit, normal)
+    joined: list[Any] = [np.concatenate(part) for part in zip(*pieces, strict=True)]
+    drawn = joined[Segments._fields.index("length")] > 0
+    return Segments(*(part[drawn] for part in joined))
+
+
+def meet(rays: Segments, bs: NDArray[Any], ue: NDArray[Any], size: float) -> tuple[Floats, Integers]:
+    """What EPNN reads of each path that may join the base station and users [N, 3], m, on a map `size` m wide.
+
+    Returns:
+        Features [P, FEATURES] and the user [P] that each path belongs to.
+    """
+    pixel = np.float32(size) / np.float32(GRID)
+    ue = np.asarray(ue, np.float32)
+    x, y = (ue[:, axis, None] / pixel for axis in (0, 1))
+    t = x * rays.direction[:, 0] + y * rays.direction[:, 1] - rays.along
+    q = x * rays.direction[:, 1] - y * rays.direction[:, 0] - rays.aside
+    # rays of one source drift apart from where they left it: the base station, or the corner
+    spread = (t + rays.behind) * rays.width + np.float32(0.7)
+    n, s = np.nonzero((np.abs(q) < spread) & (t > 0) & (t <= rays.length + HALF))
+    t, q, spread, kind = t[n, s], q[n, s], spread[n, s], rays.kind[s]
+    straight = np.array([name.endswith("D") for name in KINDS])
+    flat = (rays.before[s] + np.where(straight[kind], np.hypot(t, q), t)) * pixel
+    length = np.maximum(np.hypot(flat, np.float32(np.asarray(bs)[2]) - ue[n, 2]), np.float32(0.1))
+    sine, turn = rays.sine[s] * flat / length, rays.turn[s]
+    phases = np.concatenate([
+        np.float32(math.pi) * sine[:, None] * np.float32(2) ** np.arange(SINE_OCTAVES, dtype=np.float32),
+        np.float32(2 * math.pi / SUBCARRIER_PERIOD) * length[:, None]
+        * np.float32(2) ** np.arange(LENGTH_OCTAVES, dtype=np.float32),
+    ], axis=1)  # fmt: skip
+    plain = [1 - np.abs(q) / spread, np.log(length) / 5, sine, turn, np.sin(turn / 2)]
+    kinds = np.eye(len(KINDS), dtype=np.float32)[kind]
+    features = np.concatenate([np.sin(phases), np.cos(phases), kinds, np.stack(plain, axis=1)], axis=1)
+    return features.astype(np.float32), n
+
+
+def _direction(angle: Floats) -> Floats:
+    return np.stack([np.cos(angle), np.sin(angle)], -1)
+
+
+def _flown(rays: Rays, length: Floats, kind: str, width: float) -> Segments:
+    """The pieces that the rays draw until they meet a wall after `length`."""
+    along = rays.start[:, 0] * rays.direction[:, 0] + rays.start[:, 1] * rays.direction[:, 1]
+    aside = rays.start[:, 0] * rays.direction[:, 1] - rays.start[:, 1] * rays.direction[:, 0]
+    return Segments(
+        rays.direction, along, aside, np.where(rays.alive, length, np.float32(-1)), rays.before, rays.behind, rays.sine,
+        rays.turn, np.full(len(length), KINDS.index(kind)), np.full(len(length), width, np.float32),
+    )  # fmt: skip
+
+
+def _reflected(rays: Rays, length: Floats, hit: NDArray[np.bool_], normal: Floats) -> Rays:
+    """The rays after the walls that they met."""
+    along = (rays.direction * normal).sum(-1, keepdims=True)
+    return rays._replace(
+        start=rays.start + (length - np.float32(0.7))[:, None] * rays.direction + HALF * normal,
+        direction=np.where(along < 0, rays.direction - 2 * along * normal, -rays.direction),
+        before=rays.before + length, behind=rays.behind + length, alive=rays.alive & hit,
+    )  # fmt: skip
+
+
+def _diffracted(rays: Rays, length: Floats, hit: NDArray[np.bool_]) -> Rays:
+    """Fans [CORNERS · FAN] from the corners that the rays [RAYS], met walls after `length`, pass."""
+    rolled: list[Any] = [np.roll(values, -1, 0) for values in rays]
+    beside = Rays(*rolled)
+    beyond = np.roll(length, -1)
+    gap = rays.start - beside.start
+    together = rays.alive & beside.alive & (np.sqrt((gap * gap).sum(-1)) < 6)
+    together &= (rays.direction * beside.direction).sum(-1) > np.float32(0.98)
+    stopped = np.where(length < beyond, hit, np.roll(hit, -1))
+    jump = np.where(together & stopped, np.abs(length - beyond), np.float32(0))
+    jump = np.where(jump > LEAST_JUMP, jump, np.float32(0))
+    first = np.argsort(-jump, kind="stable")[:CORNERS]
+    jump, second = jump[first], (first + 1) % RAYS
+    swap = (length < beyond)[first]
+    near, far = np.where(swap, first, second), np.where(swap, second, first)
+    passing, stopping, reach = rays.direction[far], rays.direction[near], length[near]
+    corner = rays.start[far] + (reach + 1)[:, None] * passing
+    shadow = np.sign(passing[:, 0] * stopping[:, 1] - passing[:, 1] * stopping[:, 0])
+    turn = np.tile(np.linspace(*FAN_ANGLES, FAN, dtype=np.float32), CORNERS)
+    angle = np.arctan2(passing[:, 1], passing[:, 0]).repeat(FAN) + shadow.repeat(FAN) * turn
+    return Rays(
+        corner.repeat(FAN, 0), _direction(angle), (rays.before[far] + reach).repeat(FAN), np.zeros_like(turn),
+        rays.sine[far].repeat(FAN), turn, (jump > 0).repeat(FAN),
+    )  # fmt: skip

@@ -1,0 +1,317 @@
+"""Runs an edge package: the answers of `uniair serve`, from NumPy and ONNX Runtime alone.
+
+    from uniair_edge import Runner
+
+    site = Runner("my-site")            # the folder that uniair export wrote
+    site.position(csi, station=0)       # complex [N, 32, 64] → [N, 2] m
+    site.los(csi, 0, ue)                # nothing tuned: probability of line of sight, [N]
+    stream = site.stream()
+    stream.push({"power": power})       # the next beams of a moving vehicle
+
+Positions are metres from the site's south-west corner. This file is copied into edge packages as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from .rays import FEATURES, GRID, Floats, Integers, Segments, launch, meet
+
+FORMAT = "uniair-edge/1"
+BATCH = 512
+STATE = ("time", "last_beam", "last_power", "cache")
+
+
+class View:
+    """A place as a base station's array sees it: a square turned until the array lies along +x.
+
+    Args:
+        map: [256, 256] building occupancy, row 0 = y 0.
+        bs: [3] m; size: of the square, m.
+        side: of the site that was turned, m; bearing: of the array in it, rad.
+    """
+
+    def __init__(
+        self, map: NDArray[Any], bs: NDArray[Any], size: float, side: float | None = None, bearing: float = 0.0
+    ) -> None:
+        self.map = (np.asarray(map) != 0).astype(np.float32)
+        if self.map.shape != (GRID, GRID):
+            raise ValueError(f"map of shape {self.map.shape}: give [{GRID}, {GRID}] building occupancy")
+        self.bs, self.size = np.asarray(bs, np.float32), np.float32(size)
+        self.side, self.bearing = float(size if side is None else side), bearing
+
+    @cached_property
+    def rays(self) -> Segments:
+        """Of the base station, launched once."""
+        return launch(self.map, np.round(self.bs[:2] / (self.size / np.float32(GRID)) * 16) / 16)
+
+    def turned(self, ue: NDArray[Any]) -> Floats:
+        """[N, 3] m, from the site's frame into the array's."""
+        ue = np.asarray(ue, np.float64)
+        if ue.ndim != 2 or ue.shape[1] != 3 or not np.isfinite(ue).all():
+            raise ValueError(f"ue of shape {ue.shape} or with NaN: give finite [N, 3] metres")
+        if ((ue[:, :2] < -0.01) | (ue[:, :2] > self.side + 0.01)).any():
+            raise ValueError(f"ue outside the site: x and y go from 0 to {self.side:g} m")
+        c, s = math.cos(self.bearing), math.sin(self.bearing)
+        x, y = (ue[:, :2] - self.side / 2).T
+        middle = float(self.size) / 2
+        return np.column_stack([c * x + s * y + middle, c * y - s * x + middle, ue[:, 2]]).astype(np.float32)
+
+    def back(self, plan: NDArray[Any]) -> NDArray[np.float64]:
+        """[N, 2] m, from the array's frame into the site's."""
+        c, s = math.cos(self.bearing), math.sin(self.bearing)
+        x, y = (np.asarray(plan, np.float64) - float(self.size) / 2).T
+        return np.column_stack([c * x - s * y, s * x + c * y]) + self.side / 2
+
+
+class Runner:
+    """The models of an edge package.
+
+    Args:
+        folder: that `uniair export` wrote.
+        int8: models to take with weights in 8 bits, of those in `card["int8"]`: `cfenn`, `epnn`, `crnn`, `forecaster`.
+        threads: of ONNX Runtime; None: as many as it likes.
+
+    Attributes:
+        card: what the package holds and how well it agrees with the models that it was made from.
+        stations: names of the base stations.
+        views: of the stations.
+    """
+
+    def __init__(self, folder: str | Path, int8: Sequence[str] = (), threads: int | None = None) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "card.json").is_file():
+            raise ValueError(f"{folder}: no card.json; give a folder that uniair export wrote")
+        self.card: dict[str, Any] = json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
+        if self.card.get("format") != FORMAT:
+            raise ValueError(f"{folder}: of format {self.card.get('format')!r}, this runner reads {FORMAT!r}")
+        self._int8, self._threads = tuple(int8), threads
+        self._sessions: dict[str, Any] = {}
+        self.stations: list[str] = self.card["stations"]
+        self.views: list[View] = []
+        if self.stations:
+            with np.load(self.folder / "site.npz", allow_pickle=False) as site:
+                columns = [site[name] for name in ("maps", "bs", "sizes", "bearings")]
+                self.views = [
+                    View(m, bs, float(size), float(site["side"]), float(bearing))
+                    for m, bs, size, bearing in zip(*columns, strict=True)
+                ]
+
+    def run(self, name: str, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs of a model of the package; what it does not read is left out."""
+        if name not in self._sessions:
+            path = self.folder / ("int8" if name in self._int8 else "") / f"{name}.onnx"
+            if not path.is_file():
+                raise ValueError(f"{path}: the package has no such model; export it again with it")
+            options = onnxruntime.SessionOptions()
+            if self._threads is not None:
+                options.intra_op_num_threads = self._threads
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._sessions[name] = session, [put.name for put in session.get_inputs()]
+        session, names = self._sessions[name]
+        out: list[NDArray[Any]] = session.run(None, {key: feed[key] for key in names})
+        return out
+
+    # embeddings
+
+    def encode(self, csi: NDArray[Any]) -> Floats:
+        """CSI, complex [N, 32, 64], of any power and common phase → float32 [N, E] of unit norm."""
+        csi, want = np.asarray(csi), tuple(self.card["csi"])
+        if not np.iscomplexobj(csi) or csi.ndim != 3 or csi.shape[1:] != want:
+            raise ValueError(f"csi of type {csi.dtype} and shape {csi.shape}: give complex [N, {want[0]}, {want[1]}]")
+        if not np.isfinite(csi).all() or not (peak := np.abs(csi).max((1, 2), initial=0)).all():
+            raise ValueError("csi with NaN or infinite values, or all zero: leave those links out")
+        csi = csi / peak[:, None, None]
+        planes = np.stack([csi.real, csi.imag], axis=1).astype(np.float32)
+        return self._batches("cfenn", {"csi": planes}, len(planes))
+
+    def reconstruct(self, z: Floats) -> NDArray[np.complex64]:
+        """Embeddings [N, E] → the normalised CSI, complex64 [N, 32, 64]."""
+        planes = self._batches("crnn", {"embedding": np.asarray(z, np.float32)}, len(z))
+        return (planes[:, 0] + 1j * planes[:, 1]).astype(np.complex64)
+
+    def embed(self, view: View, count: int, ue: NDArray[Any] | None = None, los: NDArray[Any] | None = None) -> Floats:
+        """`count` hypotheses about a place → float32 [count, E] of unit norm.
+
+        Args:
+            ue: [count, 3] m in the site's frame, los: [count] 1 or 0; None: unknown.
+        """
+        known = np.tile([True, True, ue is not None, los is not None], (count, 1))
+        place = np.zeros((count, 3), np.float32) if ue is None else view.turned(ue)
+        sight = np.zeros(count, np.float32) if los is None else np.asarray(los, np.float32)
+        parts = [np.zeros((0, self.card["embedding"]), np.float32)]
+        for first in range(0, count, BATCH):
+            part = slice(first, min(first + BATCH, count))
+            n = part.stop - first
+            features, owner = np.zeros((0, FEATURES), np.float32), np.zeros(0, np.int64)
+            if ue is not None and self.card["rays"]:
+                features, owner = self._met(view, place[part])
+            feed = {
+                "map": view.map, "bs": np.tile(view.bs, (n, 1)), "ue": place[part], "los": sight[part],
+                "size": np.full(n, view.size), "known": known[part], "features": features, "owner": owner,
+            }  # fmt: skip
+            parts.append(self.run("epnn", feed)[0])
+        return np.concatenate(parts)
+
+    def _met(self, view: View, place: Floats) -> tuple[Floats, Integers]:
+        # hypotheses that differ in LOS alone share their paths
+        distinct, which = np.unique(place, axis=0, return_inverse=True)
+        features, owner = meet(view.rays, view.bs, distinct, float(view.size))
+        if len(distinct) == len(place):
+            return features, np.argsort(which)[owner]
+        rows = [np.flatnonzero(owner == i) for i in which]
+        return features[np.concatenate(rows)], np.repeat(np.arange(len(place)), [len(row) for row in rows])
+
+    # answers
+
+    def los(self, csi: NDArray[Any], station: int | View, ue: NDArray[Any] | None = None) -> Floats:
+        """Probability of line of sight of N channels, zero-shot; with the UEs' positions [N, 3] m or without: [N]."""
+        view, z = self._view(station), self.encode(csi)
+        likely = [(z * self.embed(view, len(z), ue, np.full(len(z), los))).sum(1) for los in (0, 1)]
+        return softmax(np.stack(likely, axis=1) / self.card["temperature"])[:, 1]
+
+    def rank(self, csi: NDArray[Any], station: int | View, ue: NDArray[Any]) -> Floats:
+        """Probabilities that each of N channels is of each of K positions [K, 3] m, zero-shot: [N, K]."""
+        candidates = self.embed(self._view(station), len(ue), ue)
+        return softmax(self.encode(csi) @ candidates.T / self.card["temperature"])
+
+    def head(self, task: str, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None) -> Floats:
+        """What a station's head says from CSI or, without, from positions [N, 3] m: [N, outputs]."""
+        view = self._view(station)
+        inputs = "channel" if csi is not None else "environment"
+        name = f"{task}-{inputs}-{self.stations[station]}"
+        if name not in self.card["heads"]:
+            have = ", ".join(self.card["heads"]) or "none"
+            raise ValueError(f"no head {name} in the package, which has {have}; give csi or ue, or train it")
+        if csi is not None:
+            z = self.encode(csi)
+        elif ue is not None:
+            z = self.embed(view, len(ue), ue)
+        else:
+            raise ValueError(f"{task}: give csi or ue")
+        return self._batches(f"heads/{name}", {"embedding": z}, len(z))
+
+    def position(self, csi: NDArray[Any], station: int) -> NDArray[np.float64]:
+        """Where the UE of each channel stands: [N, 2] m."""
+        return self._view(station).back(self.head("position", station, csi))
+
+    def beam(self, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None) -> Floats:
+        """Probability that a beam of the array's DFT codebook is the best, from CSI or position: [N, 32]."""
+        return softmax(self.head("beam", station, csi, ue))
+
+    def path_loss(self, ue: NDArray[Any], station: int) -> Floats:
+        """Path loss at positions [N, 3] m: [N] dB."""
+        return self.head("path_loss", station, ue=ue)[:, 0]
+
+    def precoding(self, csi: NDArray[Any], station: int) -> NDArray[np.complex64]:
+        """The best precoder of one layer, of unit norm: complex64 [N, 32]."""
+        real, imaginary = np.split(self.head("precoding", station, csi), 2, axis=1)
+        vector = real + 1j * imaginary
+        return (vector / np.linalg.norm(vector, axis=1, keepdims=True)).astype(np.complex64)
+
+    def stream(self) -> Stream:
+        """A new stream of steps, of one vehicle."""
+        return Stream(self)
+
+    def _view(self, station: int | View) -> View:
+        if isinstance(station, View):
+            return station
+        if not 0 <= station < len(self.views):
+            raise ValueError(f"station {station}: the package has {len(self.views)}, counted from 0")
+        return self.views[station]
+
+    def _batches(self, name: str, feed: Mapping[str, NDArray[Any]], count: int) -> Any:
+        parts = [self.run(name, {k: v[i : i + BATCH] for k, v in feed.items()})[0] for i in range(0, count, BATCH)]
+        return np.concatenate(parts) if parts else self.run(name, feed)[0]
+
+
+class NextBeams(NamedTuple):
+    """The answer to one step: beams int64 [F], their probability [F, B] and power [F, B], linear."""
+
+    beams: Integers
+    probability: Floats
+    power: Floats
+
+
+class Stream:
+    """Takes one step after another and says the next beams; a step costs the same however long the stream is."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._card: dict[str, Any] | None = runner.card["forecaster"]
+        if self._card is None:
+            raise ValueError("the package has no forecaster; export it with --forecaster FOLDER")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the steps so far: another vehicle."""
+        assert self._card is not None
+        beams = self._card["beams"]
+        start = (np.zeros(1, np.int64), np.full(1, -1), np.zeros((1, beams), np.float32),
+                 np.zeros((1, *self._card["cache"]), np.float32))  # fmt: skip
+        self._state: dict[str, NDArray[Any]] = dict(zip(STATE, start, strict=True))
+        self._place: NDArray[np.float64] | None = None
+
+    def push(self, step: Mapping[str, Any]) -> NextBeams:
+        """The next beams after one more step: any of `power` [B], linear, `beam`, `position` [2] m and the sensors'
+        arrays, as `uniair.serve.stream.Stream.push` takes them; what is absent or NaN is missing.
+        """
+        feed = {name: values[None, None] for name, values in self._checked(step).items()}
+        logits, level, _, *state = self._runner.run("forecaster", {**self._state, **feed})
+        self._state = dict(zip(STATE, state, strict=True))
+        said, level = logits[0, -1, 1:], level[0, -1, 1:]
+        return NextBeams(said.argmax(-1), softmax(said), (10 ** (level / 10)).astype(np.float32))
+
+    def _checked(self, step: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        assert self._card is not None
+        shapes: dict[str, list[int]] = self._card["inputs"]
+        if odd := set(step) - set(shapes) - {"power", "beam"}:
+            raise ValueError(f"step with {min(odd)}: the forecaster has {', '.join(shapes)}")
+        beams = self._card["beams"]
+        power = np.full(beams, np.nan) if step.get("power") is None else np.asarray(step["power"], np.float64)
+        if power.shape != (beams,) or (power < 0).any():
+            raise ValueError(f"power of shape {power.shape}: give {beams} linear powers, not dB")
+        best = int(np.nanargmax(power)) if np.isfinite(power).any() else -1
+        beam = best if step.get("beam") is None else int(step["beam"])
+        if not -1 <= beam < beams:
+            raise ValueError(f"beam {beam}: give 0 to {beams - 1}, or -1 where unknown")
+        out: dict[str, NDArray[Any]] = {"power": power.astype(np.float32), "beam": np.array(beam, np.int64)}
+        for name, shape in shapes.items():
+            if name in out:
+                continue
+            values = np.full([max(s, 1) for s in shape], np.nan) if step.get(name) is None else np.asarray(step[name])
+            if name == "position":
+                values = self._moved(values[:2] if step.get(name) is None else values)
+            if len(values.shape) != len(shape) or any(
+                w not in (-1, s) for w, s in zip(shape, values.shape, strict=True)
+            ):
+                raise ValueError(f"{name} of shape {values.shape}: give {shape}")
+            out[name] = values.astype(np.float32)
+        return out
+
+    def _moved(self, place: NDArray[Any]) -> NDArray[np.float64]:
+        """Place and move since the last known one: [4]."""
+        if place.shape != (2,):
+            raise ValueError(f"position of shape {place.shape}: give metres across and along, [2]")
+        here = place.astype(np.float64)
+        if not np.isfinite(here).all():
+            self._place = None
+            return np.full(4, np.nan)
+        moved = np.zeros(2) if self._place is None else here - self._place
+        self._place = here
+        return np.concatenate([here, moved])
+
+
+def softmax(scores: NDArray[Any]) -> Floats:
+    """Along the last axis."""
+    grown = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.asarray(grown / grown.sum(-1, keepdims=True), dtype=np.float32)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import uniair
+from tests.edge.test_graphs import forecaster, measured
+from tests.site.make import make_site
+from uniair.data.loader import batch_of
+from uniair.edge import export
+from uniair.edge.export import Package
+from uniair.edge.runner import Runner
+from uniair.environment import Environment
+from uniair.errors import InputError
+from uniair.serve.stream import Stream
+from uniair.site.frame import environment
+from uniair.site.site import Site
+from uniair.tasks import zero_shot
+from uniair.training.heads import load_head
+
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "uniair", "scipy", "onnx", "safetensors"):
+            raise ImportError(f"{name} is not on this device")
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+from uniair_edge import Runner
+runner, given = Runner("."), np.load(sys.argv[1])
+csi, ue = given["csi"], given["ue"]
+stream = runner.stream()
+beams = [stream.push({"power": power}).probability for power in given["power"]]
+np.savez(sys.argv[2], z=runner.encode(csi), los=runner.los(csi, 1, ue), rank=runner.rank(csi, 1, ue),
+         position=runner.position(csi, 1), beam=runner.beam(1, ue=ue), path_loss=runner.path_loss(ue, 1),
+         precoding=runner.precoding(csi, 1), again=runner.reconstruct(runner.encode(csi)), beams=np.stack(beams))
+assert not {"torch", "uniair"} & set(sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return make_site(tmp_path_factory.mktemp("made") / "site")
+
+
+@pytest.fixture(scope="module")
+def package(site: Site) -> Path:
+    folder = site.folder.parent / "edge"
+    card = Package.of(site, forecaster("power", "beam", "position"), int8=True).write(folder)
+    assert max(card["parity"]["largest"].values()) <= 1e-4
+    assert {"cfenn", "epnn", "crnn", "beam-channel-bs1", "forecaster, step by step"} <= set(card["parity"]["largest"])
+    return folder
+
+
+def test_answers_without_torch_are_those_of_the_site(site: Site, package: Path, tmp_path: Path) -> None:
+    links = site.links[site.links.areas.index("town/bs1")]
+    links = links.select(np.arange(12))
+    csi = batch_of(links).csi
+    power = measured(1, 8)["power"][0]
+    np.savez(tmp_path / "given.npz", csi=csi.numpy(), ue=links.ue, power=power.numpy())
+    script = [sys.executable, "-c", BLOCKED, str(tmp_path / "given.npz"), str(tmp_path / "said.npz")]
+    subprocess.run(script, cwd=package, check=True, timeout=60)
+    said = np.load(tmp_path / "said.npz")
+
+    model, env = uniair.load("small"), environment(site, 1, links.ue)  # an array at 30°
+    z = model.encode_channel(csi)
+    np.testing.assert_allclose(said["z"], z, atol=1e-5)
+    np.testing.assert_allclose(said["again"], model.reconstruct_channel(z), atol=1e-3)
+    np.testing.assert_allclose(said["los"], zero_shot.los(model, csi, env), atol=1e-3)
+    np.testing.assert_allclose(said["rank"], zero_shot.rank(model, csi, env), atol=1e-3)
+
+    def head(task: str, inputs: str) -> torch.Tensor:
+        embedding = z if inputs == "channel" else model.encode_environment(env)
+        with torch.no_grad():
+            return load_head(site.head(task, inputs, 1), model, task)[0](embedding.clone())
+
+    np.testing.assert_allclose(said["beam"], head("beam", "environment").softmax(1), atol=1e-4)
+    np.testing.assert_allclose(said["path_loss"], head("path_loss", "environment")[:, 0], rtol=1e-4)
+    real, imaginary = head("precoding", "channel").chunk(2, dim=1)
+    weights = torch.nn.functional.normalize(torch.complex(real, imaginary), dim=1)
+    np.testing.assert_allclose(said["precoding"], weights, atol=1e-4)
+    # the head speaks in the array's frame, the site's corner is another
+    turned = head("position", "channel").numpy().astype(float)
+    middle, c, s = float(env.size[0]) / 2, np.cos(np.pi / 6), np.sin(np.pi / 6)
+    x, y = (turned - middle).T
+    np.testing.assert_allclose(said["position"], np.column_stack([c * x - s * y, s * x + c * y]) + 75, atol=0.01)
+    stream = Stream(forecaster("power", "beam", "position"))
+    expected = [stream.push({"power": one}).probability for one in power.numpy()]
+    np.testing.assert_allclose(said["beams"], np.stack(expected), atol=1e-4)
+
+
+def test_int8_is_smaller_and_near(package: Path) -> None:
+    card = json.loads((package / "card.json").read_text(encoding="utf-8"))
+    assert all(card["megabytes"][f"int8/{n}.onnx"] < card["megabytes"][f"{n}.onnx"] for n in ("cfenn", "epnn", "crnn"))
+    csi = torch.randn(8, 32, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)).numpy()
+    exact, rough = (Runner(package, int8=models).encode(csi) for models in ((), ("cfenn",)))
+    assert np.abs(exact - rough).max() > 1e-4
+    assert (exact * rough).sum(1).min() > 0.7
+
+
+def test_another_map_is_believed(package: Path) -> None:
+    from uniair.edge.runner import View
+
+    runner = Runner(package)
+    own = runner.views[0]
+    ue = np.array([[40.0, 60.0, 1.5], [100.0, 40.0, 1.5]])
+    empty = View(np.zeros((256, 256)), own.bs, float(own.size), own.side, own.bearing)
+    expected = uniair.load("small").encode_environment(
+        Environment(map=np.zeros((1, 256, 256), np.uint8), bs=np.tile(own.bs, (2, 1)), ue=ue, size=np.full(2, 150.0))
+    )
+    np.testing.assert_allclose(runner.embed(empty, 2, ue), expected, atol=1e-5)
+    assert np.abs(runner.embed(own, 2, ue) - expected.numpy()).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("ask", "line"),
+    [
+        (lambda r: r.encode(np.zeros((1, 32, 64), np.complex64)), "all zero"),
+        (lambda r: r.encode(np.ones((1, 32, 64))), "complex"),
+        (lambda r: r.path_loss(np.array([[500.0, 10.0, 1.5]]), 0), "outside the site"),
+        (lambda r: r.position(np.ones((1, 32, 64), np.complex64), 7), "station 7"),
+        (lambda r: r.head("path_loss", 0, csi=np.ones((1, 32, 64), np.complex64)), "no head path_loss-channel-bs0"),
+        (lambda r: r.stream().push({"power": np.ones(3)}), "16 linear powers"),
+        (lambda r: r.stream().push({"camera": np.ones(3)}), "step with camera"),
+        (lambda r: Runner(r.folder / "heads"), "no card.json"),
+    ],
+)
+def test_runner_says_what_is_wrong(package: Path, ask: object, line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        ask(Runner(package))  # type: ignore[operator]
+
+
+def test_nothing_is_left_where_parity_fails(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "TOLERANCE", 0.0)
+    with pytest.raises(InputError, match="differs from torch"):
+        Package(uniair.build("tiny"), "tiny").write(tmp_path / "edge")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_package_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+    package = Package(uniair.build("tiny"), "tiny")
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "card.json").write_text('{"format": "uniair-edge/0"}', encoding="utf-8")
+    (tmp_path / "edge" / "stale.onnx").touch()
+    package.write(tmp_path / "edge")
+    assert (tmp_path / "edge" / "cfenn.onnx").exists()
+    assert not (tmp_path / "edge" / "stale.onnx").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="something other than an edge package"):
+        package.write(tmp_path / "other")
+    assert {path.name for path in tmp_path.iterdir()} == {"edge", "other"}
+
+
+def test_weights_that_the_heads_did_not_learn_on(site: Site) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="other weights"):
+        Package.of(replace(site, weights="0" * 16))
+
+
+def test_missing_onnx_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"pip install 'uniair\[serve\]'"):
+        Package(uniair.build("tiny"), "tiny").write(tmp_path / "edge")
