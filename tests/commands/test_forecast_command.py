@@ -48,7 +48,7 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
             ["train", "--drives", "{folder}", "--out", "{folder}/run", "--anchor", "beam"],
             "nothing to align among power",
         ),
-        (["evaluate", "--drives", "{folder}"], "give --model, a folder of uniair forecast train"),
+        (["evaluate", "--drives", "{folder}"], "16 beams for a model of 64; train one for them"),
         (["stream", "--drives", "{folder}", "--model", "{folder}"], "no such file; give the folder of uniair forecast"),
         (["compare", "--drives", "{folder}", "--out", "{folder}/run", "--budget", "long"], "choose quick or full"),
     ],

@@ -6,7 +6,7 @@
   compare     WMLM, persistence, nearest positions, a GRU and a reprogrammed language model: tables, Fig. 4d and 4e
   stream      answer step by step along the drives, and say how long a step takes
 
-The drives come from uniair import deepsense, or from uniair twin and then that. Without --drives and --model, evaluate
+The drives come from uniair import deepsense, or uniair import twin. Without --drives and --model, evaluate
 and stream take the packaged ones: drives of the digital twin that the packaged WMLM did not learn from.
 
 Example:

@@ -4,6 +4,7 @@ NAME is one of
   wair-d      WAIR-D scenarios 1 and 2          SOURCE: the folder of scenario_1 and scenario_2, one of them, or an area
   deepmimo    DeepMIMO v3 and v4 scenarios      SOURCE: a scenario's folder, or a folder of them
   deepsense   DeepSense 6G measured drives      SOURCE: a scenario's folder or CSV, a folder of them, or gathered arrays
+  twin        drives that uniair twin made      SOURCE: its folder
   sionna      a Sionna RT scene of your own     SOURCE: scene.xml or sionna:NAME, with --bs and --ue
 What can't be used is counted and said. The folder appears when all of it is there.
 

@@ -7,7 +7,7 @@ and ends with the same bytes; more --drives add to those that are there.
 
 Example:
   uniair twin --out runs/twin --drives 40
-  uniair import deepsense runs/twin --out runs/twin-drives
+  uniair import twin runs/twin --out runs/twin-drives
 """
 
 from __future__ import annotations

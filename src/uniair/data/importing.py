@@ -28,8 +28,10 @@ READERS = {
     "wair-d": ("wair_d", "WAIR-D, Huangfu et al., arXiv 2212.02159; see its licence before you share what you make"),
     "deepmimo": ("deepmimo", "DeepMIMO, A. Alkhateeb, ITA 2019; CC BY-NC-SA 4.0: non-commercial, share alike"),
     "deepsense": ("deepsense", "DeepSense 6G, Alkhateeb et al., 2023; CC BY-NC-SA 4.0: non-commercial, share alike"),
+    "twin": ("deepsense", "traced by uniair twin; Munich: map data (c) OpenStreetMap contributors, ODbL 1.0"),
     "sionna": ("sionna", "traced in a scene of the user's own"),
 }
+DRIVES = ("deepsense", "twin")  # those of drives; the others are of links
 LINKS_PER_SHARD = 20_000
 
 
@@ -51,7 +53,7 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
     which the next one clears.
 
     Args:
-        name: `wair-d`, `deepmimo`, `deepsense` or `sionna`.
+        name: `wair-d`, `deepmimo`, `deepsense`, `twin` or `sionna`.
         source: file or folder of the data set.
         options: the reader's own, see its `read`.
 
@@ -74,7 +76,7 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
     account = Account()
     found = read(source if name == "sionna" else Path(source), account, **options)
     try:
-        write = _write_drives if name == "deepsense" else _write_links
+        write = _write_drives if name in DRIVES else _write_links
         count = write(unfinished, tqdm(found, unit="chunk", disable=None))
         if not count:
             reasons = "; ".join(f"{n:,} × {reason}" for reason, n in account.left_out.items()) or "it holds no data"
@@ -84,7 +86,7 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
             json.dumps({"import": name, "source": Path(source).absolute().name, "options": plain}, default=str)
         )
         licence = READERS[name][1]
-        if name == "deepsense":
+        if name in DRIVES:
             manifest = _drives_manifest(unfinished, recipe, licence, account)
         else:
             manifest = shards.write_manifest(unfinished, recipe, licence, account.as_json())

@@ -277,7 +277,7 @@ def codebook(drives: Sequence[Drive]) -> int:
 
 
 def read_folder(folder: Path) -> list[Drive]:
-    """All drives of a folder that `uniair import deepsense` or `uniair twin` wrote.
+    """All drives of a folder that `uniair import deepsense` or `uniair import twin` wrote.
 
     Raises:
         InputError: there is none, or a file is broken.

@@ -95,7 +95,7 @@ class UniversalModel(nn.Module):
         Raises:
             InputError: not complex, another shape, NaN or infinite values, or a channel that is all zero.
         """
-        out = csi if isinstance(csi, Tensor) else torch.as_tensor(np.asarray(csi))
+        out = csi if isinstance(csi, Tensor) else torch.as_tensor(np.ascontiguousarray(csi))  # [:, ::-1] is fine too
         want = (self.preset.antennas, self.preset.subcarriers)
         if not out.is_complex():
             raise InputError(f"CSI of type {out.dtype} is not complex; give complex [N, {want[0]}, {want[1]}]")

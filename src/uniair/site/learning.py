@@ -23,6 +23,7 @@ from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.environment import Batch
 from uniair.models.universal import UniversalModel
+from uniair.site.fitting import fit_on_streets
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured
 from uniair.site.site import Site
@@ -121,7 +122,8 @@ def head_rows(
     task, z, target = TASKS[name], taught.embeddings(inputs), TASKS[name].target(taught.batch)
     for count in sizes(taught, seed):
         learn, test = taught.divide(seed, count)
-        head = fit(task, z[learn], target[learn], replace(training, seed=seed))
+        places = taught.links.ue[learn, :2]
+        head = fit_on_streets(task, z[learn], target[learn], places, replace(training, seed=seed))
         with torch.inference_mode():
             figures = taught.measure(name, head(z[test]), taught.part(test))
         rows.append(_row(pair, f"head on {_reads(inputs)}", taught, count, seed, head.parameter_count(), figures))
