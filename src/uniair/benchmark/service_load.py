@@ -24,6 +24,7 @@ from uniair.errors import InputError
 STARTS = 120.0  # s that the server may take to be ready
 LINKS = 256  # different channels that are sent
 GIVEN_UP = 10.0  # s after which an answer counts as an error
+OVERLOAD = 60.0  # s, at most, at twice the rate
 
 
 @dataclass
@@ -67,7 +68,7 @@ def service_load(
     Args:
         site: folder that uniair site made.
         rate: requests a second.
-        seconds: at that rate, and again at twice that rate.
+        seconds: at that rate, and then up to `OVERLOAD` of them at twice that rate.
         bodies: mutated bodies that are sent afterwards; see `service_fuzz.attack`.
         seed: of arrivals, channels and mutations.
 
@@ -87,7 +88,8 @@ def service_load(
         try:
             port = _port(server)
             _ready(port)
-            phases = [asyncio.run(drive(port, server.pid, requests, r, seconds, seed)) for r in (rate, 2 * rate)]
+            plan = ((rate, seconds), (2 * rate, min(seconds, OVERLOAD)))
+            phases = [asyncio.run(drive(port, server.pid, requests, r, s, seed)) for r, s in plan]
             found = attack(port, bodies, seed) if bodies else Found()
             alive = server.poll() is None and _get(port, "/ready") == 200
         finally:
