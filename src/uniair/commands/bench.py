@@ -73,7 +73,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--areas", type=int, default=6, help="tracing, edge: how many")
     parser.add_argument("--site", type=str | None, default=None, help="service: folder that uniair site made")
     parser.add_argument("--rate", type=float, default=200.0, help="service: requests a second, then twice that")
-    parser.add_argument("--seconds", type=float, default=30.0, help="service: at that rate; a minute at most at twice it")
+    parser.add_argument("--seconds", type=float, default=30.0, help="service: at that rate, up to 60 at twice it")
     parser.add_argument("--bodies", type=int, default=0, help="service: mutated bodies to send afterwards")
     parser.add_argument("--seed", type=int, default=0, help="speed: of weights, batches, areas and test signals")
 
