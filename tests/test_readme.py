@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import uniair
@@ -22,8 +23,9 @@ def test_the_python_in_the_readme_runs() -> None:
         "csi": one.paths.csi().numpy(), "occupancy": one.maps[0], "bs": one.bs, "ue": one.ue,
         "size": np.repeat(one.sizes, len(one)),
     }  # fmt: skip
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    exec(compile(block, "README.md", "exec"), names)
+    pytest.importorskip("httpx2", reason="httpx2 is missing: pip install 'uniair[serve]'")
+    for block in re.findall(r"```python\n(.*?)```", README, re.S):
+        exec(compile(block, "README.md", "exec"), names)
     assert names["z_channel"].shape == (len(one), 128)  # type: ignore[union-attr]
     p_user = names["p_user"]
     assert isinstance(p_user, torch.Tensor)

@@ -183,7 +183,7 @@ def test_the_command_checks_drives(tmp_path: Path, capsys: pytest.CaptureFixture
     import_data("deepsense", tmp_path / "raw", tmp_path / "drives")
     assert main(["data", "check", str(tmp_path / "drives"), "--json"]) == 0
     card = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert card["data"] == "uniair-drives/1"
+    assert card["data"] == "uniair-drives/2"
     assert card["statistics"]["samples"] == 11
     assert card["account"]["found"]
     assert card["command"] == "uniair import deepsense raw --out DIR"

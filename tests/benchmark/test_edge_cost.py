@@ -3,7 +3,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tests.data.moving import BEAMS, drives
@@ -69,7 +68,7 @@ def test_forecasts_are_the_same_in_onnx() -> None:
 
 
 def test_times_are_of_the_call_alone() -> None:
-    took = edge.timed({"sleeps": lambda: time.sleep(0.02), "works": lambda: np.linalg.svd(np.ones((60, 60)))}, 3)
+    took = edge.timed({"sleeps": lambda: time.sleep(0.02), "works": lambda: sum(range(1000))}, 3)
     assert 20 <= took["sleeps"]["least"] <= took["sleeps"]["median"]
     assert took["sleeps"]["cpu"] < 10
     assert took["works"]["least"] < took["sleeps"]["least"]
