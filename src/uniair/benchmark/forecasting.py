@@ -414,7 +414,8 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
                 ]  # fmt: skip
                 spread = max(found["top1"]["spread"] for found in horizons.values())
                 rows.append([name, *cells, f"{spread:.3f}"])
-            out.append((f"{setting}, {part} drives", Table(["", *METRICS.values(), "± top-1"], rows)))
+            named = part.replace("held out", "held-out drives").replace("unseen", "unseen drives")
+            out.append((f"{setting}, {named}", Table(["", *METRICS.values(), "± top-1"], rows)))
     return out
 
 
