@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -169,3 +170,10 @@ def test_missing_onnx_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"pip install 'uniair\[serve\]'"):
         Package(uniair.build("tiny"), "tiny").write(tmp_path / "edge")
+
+
+def test_a_site_of_measurements_alone_is_compared_on_packaged_channels(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site", stations=1)
+    shutil.rmtree(site.folder / "links")
+    card = Package.of(Site.read(site.folder)).write(tmp_path / "edge")
+    assert max(card["parity"]["largest"].values()) < card["parity"]["tolerance"]

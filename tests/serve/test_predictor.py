@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.serve.conftest import ByHeart
-from tests.site.make import town
+from tests.site.make import make_site, town
 
 from uniair.data.loader import batch_of
 from uniair.environment import Environment
@@ -210,3 +211,12 @@ def test_a_view_may_be_of_another_map(served_site: Site) -> None:
     empty = view(served_site, 1, np.zeros((256, 256), dtype=np.uint8))
     assert not empty.map.any()
     assert empty.size == pytest.approx(150 * (np.cos(np.pi / 6) + 0.5))
+
+
+def test_a_site_of_measurements_alone_has_no_links_but_answers(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site", stations=1)
+    shutil.rmtree(site.folder / "links")
+    bare = Predictor(Site.read(site.folder))
+    with pytest.raises(NotHereError, match="no links of it"):
+        bare.station_links(0)
+    assert bare.answer("path_loss", "environment", torch.zeros(1, 128), 0) is not None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uniair import __version__
+from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.data.store import SAMPLE, Store
 from uniair.edge.graphs import PIXELS, ChannelGraph, EnvironmentGraph, ForecastGraph, ReconstructionGraph
@@ -200,15 +201,12 @@ class Package:
         """Views with CSI, positions in the view's site and the same as an environment, and the station's name."""
         if self.site is not None:
             for number, station in enumerate(self.site.stations):
-                name, areas = f"{self.site.area.name}/{station.name}", self.site.links.areas
-                if name not in areas:
-                    raise InputError(
-                        f"{self.site.folder}: no links of {name} to compare answers on; run uniair site again"
-                    )
-                links = self.site.links[areas.index(name)]
+                links = self._links(station.name)
                 links = links.select(np.arange(min(LINKS, len(links))))
-                env = environment(self.site, number, links.ue)
-                yield runner.views[number], batch_of(links).csi, links.ue, env, station.name
+                ue = links.ue
+                if not self.site.traced:  # channels of elsewhere, and outdoor positions of this place
+                    ue = self.site.area.drop(len(links), 1.5, np.random.default_rng(number)).astype(np.float32)
+                yield runner.views[number], batch_of(links).csi, ue, environment(self.site, number, ue), station.name
             return
         from uniair.edge.runner import View
 
@@ -217,6 +215,16 @@ class Package:
             batch = batch_of(links)
             env = Environment(**(vars(batch.environment) | {"los": None, "area": None}))
             yield View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0])), batch.csi, env.ue.numpy(), env, ""
+
+    def _links(self, station: str) -> Links:
+        """A station's links, or packaged ones where the site was made of measurements alone."""
+        assert self.site is not None
+        if not self.site.traced:
+            return Store(SAMPLE)[0]
+        name, areas = f"{self.site.area.name}/{station}", self.site.links.areas
+        if name not in areas:
+            raise InputError(f"{self.site.folder}: no links of {name} to compare answers on; run uniair site again")
+        return self.site.links[areas.index(name)]
 
     def _forecaster_parity(self, runner: Any) -> dict[str, float]:
         """Of a stream of seeded steps, some of them lost, and of the same steps at once."""

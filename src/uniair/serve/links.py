@@ -41,6 +41,8 @@ class StationLinks:
 
 def read_links(site: Site, station: int) -> StationLinks | None:
     """A station's links; None where the site has none of it."""
+    if not site.traced:
+        return None
     wanted = f"/{site.stations[station].name}"
     numbers = [number for number, name in enumerate(site.links.areas) if name.endswith(wanted)]
     if not numbers:

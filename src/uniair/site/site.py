@@ -68,6 +68,11 @@ class Site:
         """The links, one area a station: `NAME/STATION`, in the order of `stations`."""
         return Store(self.folder / "links")
 
+    @property
+    def traced(self) -> bool:
+        """Whether it has links; one that was made of measurements alone has none."""
+        return (self.folder / "links").is_dir()
+
     @cached_property
     def map(self) -> NDArray[np.uint8]:
         """Building occupancy [256, 256], row 0 = y 0."""
