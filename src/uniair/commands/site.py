@@ -52,7 +52,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=20, help="of the networks from scratch; 0 leaves them out")
     parser.add_argument("--seeds", type=int, default=1, help="runs of all that learns, with other streets to test on")
     parser.add_argument("--seed", type=int, default=0, help="of users, streets, heads and heights that are not given")
-    parser.add_class_arguments(HeadTraining, "training", skip={"seed"})
+    parser.add_class_arguments(HeadTraining, "training", skip={"seed", "weight_decay"})
     parser._negative_number_matcher = NEGATIVE  # so that --bs -73.57,45.50 is no option
 
 

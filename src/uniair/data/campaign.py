@@ -23,8 +23,9 @@ from uniair.area.area import Area
 from uniair.area.raster import occupancy
 from uniair.data import engines, shards
 from uniair.data.links import Links
+from uniair.data.recipe import settle
 from uniair.errors import InputError
-from uniair.files import sha256, write_text
+from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace
 
 
@@ -251,18 +252,7 @@ def run(
         campaign, out = replace(campaign, root=str(Path(campaign.root).resolve())), out.resolve()
     made = recipe(campaign)
     out.mkdir(parents=True, exist_ok=True)
-    noted = out / "recipe.json"
-    if noted.exists():
-        try:
-            found = json.loads(noted.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{noted}: not valid JSON ({error}); give another --out, or delete this folder") from error
-        if found != made:
-            raise InputError(
-                f"{out}: holds another campaign (see recipe.json); give another --out, or the same settings"
-            )
-    else:
-        write_text(noted, json.dumps(made, indent=1) + "\n")
+    settle(out, made, lambda _: "another campaign (see recipe.json); give another --out, or the same settings")
     _clean(out)
     areas = plan(campaign)
     step = campaign.areas_per_shard

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from uniair.data.recipe import settle
 from uniair.data.twin import Recording, Site, Twin, geodetic, record
 from uniair.errors import InputError
 from uniair.files import write_text
@@ -40,16 +41,7 @@ def run(twin: Twin, out: Path) -> dict[str, Any]:
     """
     require_sionna()
     made = _recipe(twin)
-    noted = out / "recipe.json"
-    if noted.exists():
-        try:
-            found = json.loads(noted.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{noted}: not valid JSON ({error}); give another --out, or delete this folder") from error
-        if found != made:
-            raise InputError(f"{out}: holds another twin (see recipe.json); give another --out, or the same settings")
-    else:
-        write_text(noted, json.dumps(made, indent=1) + "\n")
+    settle(out, made, lambda _: "another twin (see recipe.json); give another --out, or the same settings")
     for unfinished in out.rglob(".*.part"):
         unfinished.unlink()
     rows = {site.scenario: _rows(out, site) for site in twin.sites}

@@ -16,8 +16,10 @@ from uniair.area.raster import occupancy
 from uniair.data import shards
 from uniair.data.campaign import load_place
 from uniair.data.links import Links
+from uniair.data.recipe import RECIPE
+from uniair.data.recipe import settle as settle_recipe
 from uniair.errors import InputError
-from uniair.files import sha256, write_text
+from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, build_scene, trace_scene
 from uniair.site.site import NOTE, Station
 
@@ -167,19 +169,11 @@ def settle(folder: Path, made: dict[str, Any]) -> None:
     Raises:
         InputError: the folder holds another site, or something else.
     """
-    noted = folder / "recipe.json"
-    if noted.exists():
-        try:
-            found = json.loads(noted.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{noted}: not valid JSON ({error}); give another --out, or delete this folder") from error
-        if found != made:
-            raise InputError(f"{folder}: holds another site{_difference(found, made)}; give another --out")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    begun = (folder / RECIPE).exists()
+    if not begun and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "a site without its recipe" if (folder / NOTE).exists() else "something else"
         raise InputError(f"{folder}: holds {what}; give a new or empty folder as --out")
-    else:
-        write_text(noted, json.dumps(made, indent=1) + "\n")
+    settle_recipe(folder, made, lambda found: f"another site{_difference(found, made)}; give another --out")
     for unfinished in folder.glob("**/.*.part"):
         unfinished.unlink(missing_ok=True)
 

@@ -1,0 +1,34 @@
+"""What a folder is made of: noted before the work begins, so that only the same work goes on in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from uniair.errors import InputError
+from uniair.files import write_text
+
+RECIPE = "recipe.json"
+
+
+def settle(folder: Path, made: dict[str, Any], other: Callable[[Any], str]) -> None:
+    """Notes `made` in a folder as `recipe.json`, or finds that the same was begun there.
+
+    Args:
+        other: what the folder holds and what to do, of another recipe that is noted there.
+
+    Raises:
+        InputError: another one is noted, or something that is no JSON.
+    """
+    noted = folder / RECIPE
+    if not noted.exists():
+        write_text(noted, json.dumps(made, indent=1) + "\n")
+        return
+    try:
+        found = json.loads(noted.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{noted}: not valid JSON ({error}); give another --out, or delete this folder") from error
+    if found != made:
+        raise InputError(f"{folder}: holds {other(found)}")
