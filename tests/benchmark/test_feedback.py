@@ -98,8 +98,13 @@ def test_the_curve_resumes_and_ends_at_plain_feedback(study: Study) -> None:
     assert result["curve"][f"32x{FLOAT}"]["nmse_db"]["by_unit"] == pytest.approx(plain, abs=1e-3)
     next((study.out / "runs").iterdir()).unlink()
     assert CODE.run(study)["curve"] == result["curve"]
-    for _, table in CODE.tables(result):
-        assert all(len(row) == len(table.head) == len(BITS) + 1 for row in table.rows)
+    searched = result["searched"]
+    assert searched["0"]["nmse_db"]["by_unit"] == pytest.approx(plain, abs=1e-3)  # no step is the embedding
+    nmse = [searched[str(steps)]["nmse_db"]["mean"] for steps in feedback.STEPS]
+    assert nmse == sorted(nmse, reverse=True)
+    *by_bits, by_steps = (table for _, table in CODE.tables(result))
+    assert all(len(row) == len(table.head) == len(BITS) + 1 for table in by_bits for row in table.rows)
+    assert all(len(row) == len(by_steps.head) == len(feedback.STEPS) + 1 for row in by_steps.rows)
 
 
 def test_training_and_test_areas_of_one_place_are_refused(study: Study) -> None:

@@ -154,6 +154,7 @@ def test_zero_shot_figures_are_by_place_too(model: UniversalModel, folders: dict
     result = perform("zeroshot", zero_shot.ZERO_SHOT, study)
     assert list(result["model"]["by_place"]) == ["elsewhere"]
     assert result["model"]["by_place"]["elsewhere"]["top1"] == result["model"]["figures"]["top1"]["value"]
+    assert result["search"]["50"]["nmse_db"] < result["search"]["0"]["nmse_db"]
     assert any("92.31" in cell for row in zero_shot.tables(result)[0][1].rows for cell in row)
 
 

@@ -14,7 +14,7 @@ from sklearn.manifold import TSNE
 
 from uniair.benchmark.matching import some_areas
 from uniair.benchmark.page import CHANNEL, UE
-from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.models.universal import UniversalModel
@@ -122,7 +122,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
     rows = []
     for key, about in MEASURES.items():
         values = [model["measures"][key] for model in models.values()]
-        rows.append((about, *(f"{value['mean']:.3f} ± {value['spread']:.3f}" for value in values)))
+        rows.append((about, *(plus_minus(value["mean"], value["spread"], 3) for value in values)))
     about = f"{result['pairs']:,} pairs in {result['areas']} areas (± over draws; the paper gives pictures alone)"
     return [(about, Table(("mean over pairs", *models), rows))]
 

@@ -17,13 +17,14 @@ from tqdm import tqdm
 
 from uniair import metrics
 from uniair.benchmark.per_area import COLOURS, MARKERS, area_table, budget_note, draw_areas
-from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.benchmark.toft import BUDGETS, DenseArea, sum_up
 from uniair.data.loader import AreaBatches
 from uniair.data.store import Store
 from uniair.models.baselines import ChannelAutoencoder, channel_side
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
+from uniair.tasks.code_search import search_code
 from uniair.training import supervised
 from uniair.training.heads import Adaptation, divide
 from uniair.training.pretraining import check_split
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 FLOAT = 32  # bits of a component that is not quantised
 BITS = (2, 3, 4, 5, 6, 7, 8, FLOAT)
 SHARES = (16, 8, 4, 2, 1)  # code lengths, as fractions of the embedding's
+STEPS = (0, 10, 20, 50, 100)  # of the search for a better code, one of which is quantised too
+SEARCHED = 50
 CLIPS = np.linspace(1.0, 5.0, 17)  # ends of the quantiser, in standard deviations, to choose from
 SPECIFIC, GENERAL, ZERO_SHOT = "Area-Specific ViT", "Area-General ViT", "ZSL"
 FIG9_PAPER = {SPECIFIC: "far above ZSL", GENERAL: "close to ZSL"}
@@ -225,6 +228,20 @@ def _curve(area: DenseArea, code: Callable[[], ShortCode], links: int, wanted: A
     return found
 
 
+def _searched(area: DenseArea, code: Callable[[], ShortCode], links: int, wanted: Adaptation) -> dict[str, Figures]:
+    """Steps of the code search → figures, and of `SEARCHED` × bits, on the links of `_curve`."""
+    csi = _held(area, wanted)[1][:links]
+    truth, length = area.model.normalise_channel(csi), area.model.preset.embedding
+    found = {}
+    for steps in STEPS:
+        z = search_code(area.model, csi, steps)
+        found[str(steps)] = fidelity(area.model.reconstruct_channel(z), truth)
+        for bits in BITS if steps == SEARCHED else ():
+            back = code().through(z.cpu().numpy().astype(np.float64), length, bits)
+            found[f"{steps}x{bits}"] = fidelity(area.model.reconstruct_channel(back.astype(np.float32)), truth)
+    return found
+
+
 def lengths(model: UniversalModel) -> list[int]:
     """Code lengths of the curve."""
     return [model.preset.embedding // share for share in SHARES]
@@ -242,29 +259,46 @@ def run_code(study: Study) -> dict[str, Any]:
         batches = islice(channels(train, own, seed, augment=False), -(-own.codes // (own.areas * own.links_per_area)))
         return ShortCode.fit(torch.cat([study.model.encode_channel(csi).cpu() for csi in batches]).double().numpy())
 
-    runs: dict[str, list[list[Figures]]] = {}
+    runs: dict[str, dict[str, list[list[Figures]]]] = {"curve": {}, "searched": {}}
     for number, name in enumerate(tqdm(dense.areas, unit="area", disable=None)):
         area = DenseArea(dense, number, study.model)
-        found = [
-            study.once(f"{name}-{seed}", partial(_curve, area, partial(code, seed), own.links, Adaptation(seed=seed)))
-            for seed in range(study.seeds)
-        ]
-        for key in found[0]:
-            runs.setdefault(key, []).append([figures[key] for figures in found])
-    curve = {
-        key: {figure: spread([[run[figure] for run in area] for area in areas]) for figure in ("nmse_db", "sgcs")}
-        for key, areas in runs.items()
+        for part, measure, suffix in (("curve", _curve, ""), ("searched", _searched, "-searched")):
+            found = []
+            for seed in range(study.seeds):
+                asked = partial(measure, area, partial(code, seed), own.links, Adaptation(seed=seed))
+                found.append(study.once(f"{name}-{seed}{suffix}", asked))
+            for key in found[0]:
+                runs[part].setdefault(key, []).append([figures[key] for figures in found])
+    means = {
+        part: {
+            key: {figure: spread([[run[figure] for run in area] for area in areas]) for figure in ("nmse_db", "sgcs")}
+            for key, areas in measured.items()
+        }
+        for part, measured in runs.items()
     }
     return {"areas": list(dense.areas), "seeds": study.seeds, "lengths": lengths(study.model), "bits": list(BITS),
-            "links_per_area": own.links, "curve": curve}  # fmt: skip
+            "links_per_area": own.links} | means  # fmt: skip
+
+
+def _cell(one: dict[str, float], digits: int) -> str:
+    return plus_minus(one["mean"], one["spread"], digits)
 
 
 def _code_table(result: dict[str, Any], key: str, digits: int) -> Table:
-    rows = []
-    for length in result["lengths"]:
-        found = [result["curve"][f"{length}x{bits}"][key] for bits in result["bits"]]
-        rows.append([str(length), *(f"{one['mean']:.{digits}f} ± {one['spread']:.{digits}f}" for one in found)])
+    rows = [
+        [str(length), *(_cell(result["curve"][f"{length}x{bits}"][key], digits) for bits in result["bits"])]
+        for length in result["lengths"]
+    ]
+    after = [_cell(result["searched"][f"{SEARCHED}x{bits}"][key], digits) for bits in result["bits"]]
+    rows.append([f"{result['lengths'][-1]}, {SEARCHED} steps of search", *after])
     return Table(["numbers", *("float" if b == FLOAT else f"{b} bits" for b in result["bits"])], rows)
+
+
+def _search_table(result: dict[str, Any]) -> Table:
+    digits = {"nmse_db": 2, "sgcs": 3}
+    names = {"nmse_db": "NMSE, dB", "sgcs": "SGCS"}
+    rows = [[names[key], *(_cell(result["searched"][str(s)][key], d) for s in STEPS)] for key, d in digits.items()]
+    return Table(["", *(f"{s} steps" for s in STEPS)], rows)
 
 
 def _code(result: dict[str, Any]) -> list[tuple[str, Table]]:
@@ -272,6 +306,7 @@ def _code(result: dict[str, Any]) -> list[tuple[str, Table]]:
     return [
         (f"CSI feedback by code length and bits a number, NMSE, dB; {about}", _code_table(result, "nmse_db", 2)),
         ("The same, SGCS", _code_table(result, "sgcs", 3)),
+        ("The sender improves its code against the decoder before it sends it: floats", _search_table(result)),
     ]
 
 
@@ -281,6 +316,9 @@ def _draw_code(result: dict[str, Any], figure: Figure) -> None:
         total = [length * bits for bits in result["bits"]]
         values = [result["curve"][f"{length}x{bits}"]["nmse_db"]["mean"] for bits in result["bits"]]
         axes.plot(total, values, marker=MARKERS[i], color=COLOURS[i], label=f"{length} numbers")
+    total = [result["lengths"][-1] * bits for bits in result["bits"]]
+    values = [result["searched"][f"{SEARCHED}x{bits}"]["nmse_db"]["mean"] for bits in result["bits"]]
+    axes.plot(total, values, "k--", label=f"{result['lengths'][-1]}, {SEARCHED} steps of search")
     axes.set_xscale("log", base=2)
     axes.set(xlabel="bits a channel (2 to 8 a number, then float)", ylabel="CSI feedback, NMSE, dB")
     axes.grid(alpha=0.3)

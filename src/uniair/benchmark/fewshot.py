@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from uniair.benchmark import classical
 from uniair.benchmark.embeddings import read_embeddings
-from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.benchmark.toft import DenseArea
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
@@ -358,7 +358,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
 
 
 def _cell(value: dict[str, Any] | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value['mean']:.{digits}f} ± {value['spread']:.{digits}f}"
+    return "" if value is None else plus_minus(value["mean"], value["spread"], digits)
 
 
 def _range(low: float, high: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.universal import UniversalModel
 from uniair.tasks.instruction import INSTRUCTIONS
@@ -194,7 +194,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
         lines = []
         for name, row in result["rows"].items():
             cells = [row["areas"][area][task][HEADLINE[task][0]] for task in tasks]
-            lines.append([f"{name}: {row['what']}", *(f"{cell['mean']:.3f} ± {cell['spread']:.3f}" for cell in cells)])
+            lines.append([f"{name}: {row['what']}", *(plus_minus(cell["mean"], cell["spread"], 3) for cell in cells)])
         heading = (f"{area}: {labels} to learn from, {result['epochs']} epochs, backbone {result['backbone']}; "
                    f"mean ± spread over {result['seeds']} seeds")  # fmt: skip
         out.append((heading, Table(["", *(HEADLINE[task][1] for task in tasks)], lines)))

@@ -15,7 +15,7 @@ from torch import Tensor
 from uniair.benchmark import classical
 from uniair.benchmark.matching import percent, some_areas
 from uniair.benchmark.page import BS, CHANNEL, GROUND, UE
-from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.data.links import Links
 from uniair.data.loader import along_array, batch_of
 from uniair.data.store import Store
@@ -246,7 +246,7 @@ FIGURES = ("median", "90 % under", f"within {NEAR:g} m")
 def _cells(entry: dict[str, Any]) -> tuple[str, str, str]:
     if isinstance(entry["near"], float):
         return f"{entry['median_m']:.1f} m", f"{entry['cdf90_m']:.1f} m", f"{100 * entry['near']:.1f} %"
-    median, far = (f"{entry[key]['mean']:.1f} ± {entry[key]['spread']:.1f} m" for key in ("median_m", "cdf90_m"))
+    median, far = (plus_minus(entry[key]["mean"], entry[key]["spread"], 1) + " m" for key in ("median_m", "cdf90_m"))
     return median, far, percent(entry["near"])
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from uniair import metrics
 from uniair.benchmark.page import BS, CHANNEL, GROUND, UE, draw_map
-from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.data.store import Store
@@ -51,7 +51,7 @@ def some_areas(store: Store, count: int | None) -> Iterator[tuple[str, Links]]:
 
 def percent(entry: dict[str, Any]) -> str:
     """A share and its spread over seeds, as tables show them."""
-    return f"{100 * entry['mean']:.1f} ± {100 * entry['spread']:.1f} %"
+    return plus_minus(entry["mean"], entry["spread"], 1, 100) + " %"
 
 
 def similarities(model: UniversalModel, links: Links) -> Tensor:
@@ -240,7 +240,7 @@ def tables_users(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
         for users, row in rows.items():
             name = f"{users} {CROWDS[crowd]}"
             top1.append((name, percent(row["top1"]), f"{100 / int(users):.1f} %", f"{row['asked']:,}"))
-            mean = f"{row['probability']['mean']:.3f} ± {row['probability']['spread']:.3f}"
+            mean = plus_minus(row["probability"]["mean"], row["probability"]["spread"], 3)
             probability.append((name, mean, paper.get((crowd, users), "")))
     return [
         ("The right user, top-1 (± over seeds)", Table(("", "ours", "chance", "channels"), top1)),

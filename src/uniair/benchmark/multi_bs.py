@@ -19,7 +19,7 @@ from tqdm import tqdm
 from uniair.benchmark.classical import angle_delay
 from uniair.benchmark.embeddings import read_embeddings
 from uniair.benchmark.fewshot import TurnedCity
-from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.models.fusion import Attention, Concatenation, MultiStationViT
@@ -284,7 +284,7 @@ def _cells(figures: dict[str, Any] | None) -> str:
     if figures is None:
         return ""
     cdf90, median = figures["cdf90_m"], figures["median_m"]
-    return f"{cdf90['mean']:.2f} ± {cdf90['spread']:.2f} ({median['mean']:.2f})"
+    return f"{plus_minus(cdf90['mean'], cdf90['spread'], 2)} ({median['mean']:.2f})"
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:

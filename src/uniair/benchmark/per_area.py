@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 
-from uniair.benchmark.study import Benchmark, Study, Table
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus
 from uniair.benchmark.toft import compare
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def area_table(
     rows = []
     for method, row in result["rows"][task].items():
         cells = [f"{scale * value:.{digits}f}" for value in row["by_area"][key]]
-        mean = f"{scale * row['mean'][key]:.{digits}f} ± {scale * row['spread'][key]:.{digits}f}"
+        mean = plus_minus(row["mean"][key], row["spread"][key], digits, scale)
         rows.append([method, f"{row['tuned_parameters']:,}", *cells, mean, *([paper.get(method, "")] if paper else [])])
     return Table(head, rows)
 
@@ -124,7 +124,7 @@ def _fig13(result: dict[str, Any]) -> list[tuple[str, Table]]:
     table = area_table(result, "los", "accuracy", FIG13_PAPER, 100)
     row = next(iter(result["rows"]["los"].values()))  # the same links for every method
     cells = [f"{100 * value:.1f}" for value in row["by_area"]["majority"]]
-    mean = f"{100 * row['mean']['majority']:.1f} ± {100 * row['spread']['majority']:.1f}"
+    mean = plus_minus(row["mean"]["majority"], row["spread"]["majority"], 1, 100)
     most = ["the more frequent class", "0", *cells, mean, ""]
     return [
         (f"LOS or NLOS, accuracy, %; {budget_note(result)}", Table(table.head, [*table.rows, most])),

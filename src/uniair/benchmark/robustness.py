@@ -16,7 +16,7 @@ from torch import Tensor
 from uniair import metrics
 from uniair.benchmark.matching import percent, some_areas
 from uniair.benchmark.page import BS, CHANNEL, GROUND, UE
-from uniair.benchmark.study import Benchmark, Study, Table, spread
+from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.environment import Environment
@@ -244,7 +244,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
         for level, row in {AS_IT_IS: usual, **result["rows"][family]}.items():
             nmse = row.get("nmse_db") if "nmse_db" in next(iter(result["rows"][family].values())) else None
             cells = [percent(row[task]) for task in TASKS]
-            rows.append((level, *cells, f"{nmse['mean']:.2f} ± {nmse['spread']:.2f} dB" if nmse else ""))
+            rows.append((level, *cells, plus_minus(nmse["mean"], nmse["spread"], 2) + " dB" if nmse else ""))
         found.append((f"{about} ({result['links']:,} links in {result['areas']} areas; ± over seeds)",
                       Table(("", *TASKS.values(), "feedback, NMSE"), rows)))  # fmt: skip
     return found

@@ -155,6 +155,12 @@ def perform(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
     return result
 
 
+def plus_minus(mean: float, spread: float, digits: int, scale: float = 1.0) -> str:
+    """Mean ± spread as tables show them; the mean alone where nothing varied: one seed, or nothing drawn."""
+    value = f"{scale * mean:.{digits}f}"
+    return f"{value} ± {scale * spread:.{digits}f}" if spread else value
+
+
 def spread(values: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Figures [units, seeds] → mean over both, spread of the seeds' means (standard deviation), mean of each unit."""
     grid = np.asarray(values, dtype=np.float64)

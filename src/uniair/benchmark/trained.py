@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from uniair.benchmark.study import Study
+from uniair.benchmark.study import Study, plus_minus
 from uniair.benchmark.suites import sample, zero_shot_suite
 from uniair.data import shards
 from uniair.data.links import Links
@@ -52,6 +52,6 @@ def trained(
 def cells(mean: dict[str, Any], spread: dict[str, Any]) -> list[str]:
     """One row of a table with the `COLUMNS`."""
     return [
-        f"{mean[c]:.2f} ± {spread[c]:.2f}" if c.endswith("_db") else f"{100 * mean[c]:.1f} ± {100 * spread[c]:.1f}"
+        plus_minus(mean[c], spread[c], 2) if c.endswith("_db") else plus_minus(mean[c], spread[c], 1, 100)
         for c in COLUMNS
     ]

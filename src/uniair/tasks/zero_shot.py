@@ -15,6 +15,7 @@ from torch.nn.functional import max_pool2d
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
+from uniair.tasks.code_search import search_code
 
 SCALES = (0.8, 1.0, 1.2)
 MARGIN = 5.0  # nats; measured on six areas: the maximum stays where it is and 1 % of the probability moves
@@ -84,9 +85,17 @@ def scale(model: UniversalModel, csi: Any, env: Environment, factors: Sequence[f
     return rank(model, csi, [scaled(env, factor) for factor in factors])
 
 
-def feedback(model: UniversalModel, csi: Any) -> tuple[Tensor, Tensor]:
-    """CSI feedback: the CSI restored from its embedding, and the normalised CSI: complex64 [N, 32, 64] both."""
-    return model.reconstruct_channel(model.encode_channel(csi)), model.normalise_channel(csi)
+def feedback(model: UniversalModel, csi: Any, search: int = 0) -> tuple[Tensor, Tensor]:
+    """CSI feedback: the CSI restored from its code, and the normalised CSI: complex64 [N, 32, 64] both.
+
+    Args:
+        csi: complex [N, 32, 64].
+        search: steps by which the sender improves the code before it sends, see `search_code`; 0 sends the embedding.
+
+    Raises:
+        InputError: see `search_code`.
+    """
+    return model.reconstruct_channel(search_code(model, csi, search)), model.normalise_channel(csi)
 
 
 def position_likelihood(
