@@ -47,9 +47,9 @@ def test_a_finished_run_is_kept_and_other_settings_are_refused(model: UniversalM
     study.settle(links=3)
     assert study.once("town/0", compute) == study.once("town/0", compute) == {"value": 1}
     study.settle(links=3)
-    with pytest.raises(InputError, match="another model, data or budget"):
+    with pytest.raises(InputError, match="holds runs with another links; give another --out"):
         study.settle(links=4)
-    with pytest.raises(InputError, match="another model"):
+    with pytest.raises(InputError, match="another budget"):
         Study(model, tmp_path / "fig", {}, budget="full").settle(links=3)
 
 

@@ -71,7 +71,7 @@ def test_networks_from_scratch_are_trained_once_whatever_the_weights(study: Stud
     assert los["Task-General ViT"]["tuned_parameters"] == beams["Task-General ViT"]["tuned_parameters"]
 
     other = replace(study, model=uniair.build("tiny"))
-    with pytest.raises(InputError, match="another model"):
+    with pytest.raises(InputError, match="another weights"):
         compare(other, ("beam",))
     (study.out.parent / "supervised").rename(tmp_path / "supervised")
     moved = replace(other, out=tmp_path / "one")

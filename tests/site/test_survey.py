@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shapely.geometry import box
 
 from tests.area import make
 from tests.site.make import synthetic_paths
@@ -18,6 +19,7 @@ from uniair.data.store import Store
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.site import survey
+from uniair.site.site import Station, obstacles
 from uniair.site.survey import Survey
 
 TOWN = Survey("procedural:7", ("400,400", "420.5,400,10,90"), side=120.0, ue=120)
@@ -52,6 +54,20 @@ def test_the_square_lies_about_its_stations() -> None:
     centred = survey.crop(replace(TOWN, centre="400,410"))
     assert np.allclose(centred.stations[0].position[:2], (60.0, 50.0))
     assert survey.crop(replace(TOWN, least_height=30.0)).area.heights.min() >= 30.0
+
+
+def test_the_model_is_told_of_no_sheds() -> None:
+    low, high = Station("low", (60.0, 60.0, 6.0)), Station("high", (60.0, 60.0, 20.0))
+    heights = np.array([3.0, 3.7, 3.8, 12.0])
+    blocks = tuple(box(x, 10.0, x + 10.0, 20.0) for x in (10.0, 30.0, 50.0, 70.0))
+    area = Area("town", blocks, heights, (0.0, 0.0, 128.0, 128.0))
+
+    def seen(*stations: Station) -> list[bool]:
+        image = obstacles(area, stations)
+        return [bool(image[30, int(2 * x)]) for x in (15.0, 35.0, 55.0, 75.0)]
+
+    assert seen(low) == seen(high, low) == [False, False, True, True]
+    assert seen(high) == [False, False, False, True]
 
 
 def test_a_geographic_place_is_asked_in_degrees(tmp_path: Path) -> None:

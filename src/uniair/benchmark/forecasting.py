@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from uniair.benchmark.runs import Runs
 from uniair.benchmark.study import Benchmark, Study, Table
 from uniair.data import splits
 from uniair.data.account import Account
@@ -301,27 +302,6 @@ class Comparison:
         checked = None if alignment else setting.checked
         return train(model, passages, config, World.alone(), None, checked, alignment)
 
-    def once(self, key: str, compute: Callable[[], Any]) -> Any:
-        """What `compute` returns, kept in `out`: a comparison that was stopped goes on after the last run."""
-        path = self.out / "runs" / f"{key}.json"
-        if not path.exists():
-            write_text(path, json.dumps(compute()) + "\n")
-        return json.loads(path.read_text(encoding="utf-8"))
-
-    def settle(self) -> None:
-        """Notes what the runs in `out` were made with.
-
-        Raises:
-            InputError: `out` holds runs that were made with something else.
-        """
-        about = {"training": asdict(self.trained), "preset": asdict(self.codebook), "online": asdict(self.online),
-                 "drives": digest(self.drives)}  # fmt: skip
-        now, note = json.loads(json.dumps(about)), self.out / "settings.json"
-        if note.exists() and (then := json.loads(note.read_text(encoding="utf-8"))) != now:
-            changed = ", ".join(name for name in now if now[name] != then.get(name))
-            raise InputError(f"{self.out}: holds runs with another {changed}; give another --out")
-        write_text(note, json.dumps(now, indent=1) + "\n")
-
     def run(self, only: Sequence[str] = ()) -> dict[str, Any]:
         """Every method, setting and seed; writes `result.json`, `fig4d.svg` and `fig4e.svg`.
 
@@ -334,7 +314,9 @@ class Comparison:
         methods = self.methods()
         if odd := set(only) - set(methods):
             raise InputError(f"no method {min(odd)!r}; choose from {', '.join(methods)}")
-        self.settle()
+        kept = Runs(self.out)
+        kept.settle({"training": asdict(self.trained), "preset": asdict(self.codebook), "online": asdict(self.online),
+                     "drives": digest(self.drives)})  # fmt: skip
         account = Account()
         cut(self.drives, PAST, FUTURE, account)
         sensing = Sensing(("camera",), self.preset.image) if self.cameras else Sensing()
@@ -347,7 +329,7 @@ class Comparison:
         cells: dict[str, Any] = {}
         for setting, name in tqdm(jobs, unit="method", disable=None):
             key = f"{setting.name}-{name}".replace(" ", "_").replace(",", "").replace("→", "to")
-            runs = [self.once(f"{key}-{seed}", partial(methods[name], setting, seed)) for seed in range(self.seeds)]
+            runs = [kept.once(f"{key}-{seed}", partial(methods[name], setting, seed)) for seed in range(self.seeds)]
             for part in runs[0]:
                 cells.setdefault(setting.name, {}).setdefault(part, {})[name] = summary([run[part] for run in runs])
         result = {"budget": self.budget, "seeds": self.seeds, "windows": account.as_json(), "settings": cells}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from uniair.benchmark.forecasting import FUTURE, Comparison, Setting, measured, settings
+from uniair.benchmark.runs import Runs
 from uniair.benchmark.study import Table
 from uniair.data.windows import Passages
 from uniair.errors import InputError
@@ -40,7 +41,7 @@ def on_site(
     setting = left_out[site]
     key = f"on-site-{site}-{config.steps}-{config.rate:g}-{config.replay:g}-{'-'.join(parts)}"
     runs = [
-        comparison.once(f"{key}-{seed}", partial(_run, comparison, setting, seed, config, parts))
+        Runs(comparison.out).once(f"{key}-{seed}", partial(_run, comparison, setting, seed, config, parts))
         for seed in range(comparison.seeds)
     ]
     summary: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from uniair.benchmark.runs import Runs
 from uniair.data.store import Store
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
@@ -74,24 +75,12 @@ class Study:
         return Store(self.folders[name])
 
     def settle(self, **settings: Any) -> None:
-        """Notes what the runs in `out` were made with; call it before the first `once`.
-
-        Raises:
-            InputError: `out` holds runs that were made with something else.
-        """
-        settings = {"weights": digest(self.model), "budget": self.budget} | settings
-        settings = json.loads(json.dumps(settings))
-        note = self.out / "settings.json"
-        if note.exists() and json.loads(note.read_text(encoding="utf-8")) != settings:
-            raise InputError(f"{self.out}: holds runs with another model, data or budget; give another --out")
-        write_text(note, json.dumps(settings, indent=1) + "\n")
+        """Notes what the runs in `out` are made with, beside the model and the budget: see `Runs.settle`."""
+        Runs(self.out).settle({"weights": digest(self.model), "budget": self.budget} | settings)
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
-        """What `compute` returns, as JSON; kept in `out`, so that a run that was stopped goes on after the last one."""
-        path = self.out / "runs" / f"{key.replace('/', '-')}.json"
-        if not path.exists():
-            write_text(path, json.dumps(compute()) + "\n")
-        return json.loads(path.read_text(encoding="utf-8"))
+        """See `Runs.once`."""
+        return Runs(self.out).once(key, compute)
 
 
 @dataclass(frozen=True)

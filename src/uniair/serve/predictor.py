@@ -17,7 +17,6 @@ from torch import Tensor
 
 import uniair
 from uniair.area.area import Area, polygons_of
-from uniair.area.raster import occupancy
 from uniair.data.links import Links
 from uniair.environment import Environment
 from uniair.errors import InputError
@@ -26,14 +25,14 @@ from uniair.models.heads import Head
 from uniair.models.router import Router
 from uniair.serve.links import StationLinks, details, read_links
 from uniair.serve.views import Hypotheses, View, embed, view
-from uniair.site.site import Site
+from uniair.site.site import UE_HEIGHT, Site, obstacles
 from uniair.tasks import adaptation
 from uniair.tasks.answers import Answer, Beam, Declined, Position
 from uniair.tasks.asking import TOOLS, Assistant
 from uniair.training.checkpoint import digest
 from uniair.training.heads import load_head
 
-UE_HEIGHT = 1.5  # m, of the likelihood map
+WALL = 1e3  # m, of a building whose height is not said
 STEP = 4.0  # m, of the likelihood map where nothing else is asked for
 MOST_CELLS = 10_000  # of it
 GRIDS = 16  # likelihood maps whose candidates stay embedded, some MB each
@@ -149,20 +148,23 @@ class Predictor:
         return own if buildings is None else view(self.site, station, self.believed(buildings))
 
     def believed(self, buildings: Sequence[Mapping[str, Any]]) -> NDArray[np.uint8]:
-        """Occupancy [256, 256] of buildings with `outline`, `holes` and `height`.
+        """Map [256, 256] of buildings with `outline`, `holes` and `height`; without a height they are walls.
 
         Raises:
             InputError: an outline that is none.
         """
         footprints: list[Polygon] = []
+        heights: list[float] = []
         for number, building in enumerate(buildings):
             try:
-                footprints += polygons_of(Polygon(building["outline"], building.get("holes") or []))
+                parts = polygons_of(Polygon(building["outline"], building.get("holes") or []))
             except (ValueError, ShapelyError) as error:
                 raise InputError(f"buildings[{number}]: not an outline ({error}); give at least 3 corners") from error
+            height = building.get("height")
+            footprints += parts
+            heights += len(parts) * [WALL if height is None else height]
         area = self.site.area
-        heights = np.ones(len(footprints))  # a map has none
-        return occupancy(Area(area.name, tuple(footprints), heights, area.bounds))
+        return obstacles(Area(area.name, tuple(footprints), np.array(heights), area.bounds), self.site.stations)
 
     # answers
 

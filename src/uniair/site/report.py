@@ -15,6 +15,7 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uniair.area.raster import occupancy
 from uniair.benchmark.page import BS, CHANNEL, GROUND, UE, draw_map, png, table, write_page
 from uniair.benchmark.study import Table
 from uniair.data.links import Links
@@ -77,7 +78,7 @@ class Station:
 
     def axes(self, axes: Axes, title: str) -> None:
         """A map with the base station on it."""
-        draw_map(axes, self.site.map, self.site.area.size)
+        draw_map(axes, occupancy(self.site.area), self.site.area.size)
         axes.plot(*self.site.stations[self.number].position[:2], "^", color=BS, markersize=9, zorder=5)
         axes.set_title(title, fontsize=10)
 
@@ -153,10 +154,19 @@ def _about(site: Site) -> str:
 
 def _made(site: Site) -> str:
     recipe = site.about["recipe"]
-    rows = [(key, str(value)) for key, value in (recipe["survey"] | recipe).items() if key != "survey"]
+    rows = [(key, _plain(value)) for key, value in (recipe["survey"] | recipe).items() if key != "survey"]
     rows += [("model", f"{site.model}, weights {site.weights}"), ("uniair", site.about["uniair"])]
     limits = "".join(f"<p>{text}</p>" for text in LIMITS)
     return limits + table(("setting", "value"), rows, "text")
+
+
+def _plain(value: Any) -> str:
+    """A setting as people write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_plain(one)}" for key, one in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_plain, value))
+    return "none" if value is None else str(value)
 
 
 def _tasks(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -167,7 +177,7 @@ def _tasks(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _overview(site: Site) -> Drawing:
     drawing = Drawing(figsize=(6, 5.5), layout="constrained")
     axes = drawing.subplots()
-    draw_map(axes, site.map, site.area.size)
+    draw_map(axes, occupancy(site.area), site.area.size)
     for station in site.stations:
         x, y, height = station.position
         axes.plot(x, y, "^", color=BS, markersize=11)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from uniair.files import write_text
 
 FORMAT = "uniair-site/1"
 NOTE = "site.json"
+UE_HEIGHT = 1.5  # m, as the model was trained
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Site:
 
     @cached_property
     def map(self) -> NDArray[np.uint8]:
-        """Building occupancy [256, 256], row 0 = y 0."""
-        return occupancy(self.area)
+        """What the model is told of the buildings: see `obstacles`."""
+        return obstacles(self.area, self.stations)
 
     def head(self, task: str, inputs: str, station: int) -> Path:
         """File of a head."""
@@ -137,6 +139,18 @@ class Site:
             raise
         except (ValueError, TypeError, LookupError, shapely.errors.ShapelyError) as error:
             raise InputError(f"{path}: not a site ({type(error).__name__}: {error}); run uniair site again") from error
+
+
+def obstacles(area: Area, stations: Sequence[Station]) -> NDArray[np.uint8]:
+    """Occupancy [256, 256] of the buildings that rise above the middle of a line from the lowest station to a user.
+
+    The model learned where buildings exceed stations and users (paper 1) and takes whatever is on its map for a wall;
+    what is lower than that lets such a line pass more often than not.
+    """
+    middle = (min(station.position[2] for station in stations) + UE_HEIGHT) / 2
+    walls = np.flatnonzero(area.heights >= middle)
+    footprints = tuple(area.footprints[i] for i in walls)
+    return occupancy(replace(area, footprints=footprints, heights=area.heights[walls]))
 
 
 def _ring(ring: Any) -> list[list[float]]:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniair.area.area import Area
-from uniair.area.raster import occupancy
 from uniair.data import shards
 from uniair.data.campaign import load_place
 from uniair.data.links import Links
@@ -21,13 +20,13 @@ from uniair.data.recipe import settle as settle_recipe
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, build_scene, trace_scene
-from uniair.site.site import NOTE, Station
+from uniair.site.site import NOTE, UE_HEIGHT, Station, obstacles
 
 CHUNK = 250  # UEs traced at once: what a killed run loses at most
 LEAST_LINKS = 100  # of a station; fewer leave nothing to learn from and test on
 EXAMPLE = "procedural:7"
 EXAMPLE_STATIONS = ("400,400",)
-BS_HEIGHT, UE_HEIGHT = 6.0, 1.5  # m, as the model was trained
+BS_HEIGHT = 6.0  # m, as the model was trained
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ def trace_links(folder: Path, ground: Ground, survey: Survey) -> Iterator[int]:
     yield sum(len(ue[start : start + CHUNK]) for _, start, path in work if path.exists())
     if todo:
         scene = build_scene(ground.area, survey.ray_tracing)
-        image = occupancy(ground.area)
+        image = obstacles(ground.area, ground.stations)
         for station, start, path in todo:
             part = ue[start : start + CHUNK]
             paths = trace_scene(scene, np.array([station.position]), part, survey.ray_tracing)

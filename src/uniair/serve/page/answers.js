@@ -1,4 +1,4 @@
-// The table of what the model says of the chosen user, beside what was traced, and how far to trust it.
+// The table of what the model says of the chosen user, beside what was traced or measured, and how far to trust it.
 
 import { element } from "./layers.js";
 import { edited, reads, state, station, user } from "./state.js";

@@ -1,4 +1,4 @@
-// How traced users are coloured, and the legend that says so.
+// How users are coloured, and the legend that says so.
 
 const VIRIDIS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
 export const BEAMS = 32;

@@ -105,7 +105,7 @@ function choose(link) {
   if (link !== state.link || state.building !== null) update({ link, building: null });
 }
 
-/** The traced link whose user is nearest to a point. */
+/** The link whose user is nearest to a point. */
 function nearest(x, y) {
   return least((ux, uy) => Math.hypot(ux - x, uy - y));
 }
