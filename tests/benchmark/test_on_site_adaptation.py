@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from tests.data.moving import BEAMS, drives
 
 from uniair.benchmark.forecasting import Comparison
-from uniair.benchmark.on_site import on_site, tables
+from uniair.benchmark.on_site import draw, on_site, tables
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
 from uniair.training.forecasting import ForecastTraining
@@ -32,6 +33,9 @@ def test_it_resumes_and_says_what_was_gained_and_lost(comparison: Comparison) ->
     assert tuned["base"] == 0 < tuned["head"] < tuned["all"]
     assert len(found["methods"]["head"]["earlier"]["top1"]["mean"]) == 3
     assert "site top-1" in tables(found)[0][1].text()
+    figure = Figure()
+    draw(found, figure)
+    assert len(figure.axes[0].containers) == 2 * len(found["methods"])  # bars and their spread
     again = on_site(replace(comparison, seeds=1), 1, config, ("head", "all"))  # seconds too: nothing was run again
     assert again == found
 

@@ -12,6 +12,7 @@ from uniair.benchmark.localisation import POSITIONING
 from uniair.benchmark.map_shift import FIG8
 from uniair.benchmark.matching import FIG5, FIG6, FIG7
 from uniair.benchmark.multi_bs import FIG12
+from uniair.benchmark.on_site import ON_SITE
 from uniair.benchmark.per_area import FIG10, FIG13, RADIO, TABLE3
 from uniair.benchmark.robustness import ROBUSTNESS
 from uniair.benchmark.scaling import SCALING
@@ -39,4 +40,5 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scaling": SCALING,
     "instruct": INSTRUCT,
     "forecast": FORECAST,
+    "onsite": ON_SITE,
 }

@@ -302,6 +302,17 @@ class Comparison:
         checked = None if alignment else setting.checked
         return train(model, passages, config, World.alone(), None, checked, alignment)
 
+    def kept(self) -> Runs:
+        """The runs in `out`.
+
+        Raises:
+            InputError: they were made with something else.
+        """
+        runs = Runs(self.out)
+        runs.settle({"training": asdict(self.trained), "preset": asdict(self.codebook), "online": asdict(self.online),
+                     "drives": digest(self.drives)})  # fmt: skip
+        return runs
+
     def run(self, only: Sequence[str] = ()) -> dict[str, Any]:
         """Every method, setting and seed; writes `result.json`, `fig4d.svg` and `fig4e.svg`.
 
@@ -314,9 +325,7 @@ class Comparison:
         methods = self.methods()
         if odd := set(only) - set(methods):
             raise InputError(f"no method {min(odd)!r}; choose from {', '.join(methods)}")
-        kept = Runs(self.out)
-        kept.settle({"training": asdict(self.trained), "preset": asdict(self.codebook), "online": asdict(self.online),
-                     "drives": digest(self.drives)})  # fmt: skip
+        kept = self.kept()
         account = Account()
         cut(self.drives, PAST, FUTURE, account)
         sensing = Sensing(("camera",), self.preset.image) if self.cameras else Sensing()

@@ -6,18 +6,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from uniair.benchmark.forecasting import FUTURE, Comparison, Setting, measured, settings
-from uniair.benchmark.runs import Runs
-from uniair.benchmark.study import Table
-from uniair.data.windows import Passages
+from uniair.benchmark.study import Benchmark, Study, Table
+from uniair.data.windows import Passages, read_folder
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM
 from uniair.training.on_site import PARTS, OnSite, adapt_on_site
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METRICS = ("top1", "top3", "dba")
 
@@ -33,15 +35,16 @@ def on_site(
         site: which of the sites is new, by its number among the settings that leave one out.
 
     Raises:
-        InputError: there is one site alone.
+        InputError: there is one site alone, or the folder holds other runs.
     """
     left_out = settings(comparison.drives)[1:]
     if not 0 <= site < len(left_out):
         raise InputError(f"site {site}: the drives have {len(left_out)} sites to leave out")
     setting = left_out[site]
     key = f"on-site-{site}-{config.steps}-{config.rate:g}-{config.replay:g}-{'-'.join(parts)}"
+    kept = comparison.kept()
     runs = [
-        Runs(comparison.out).once(f"{key}-{seed}", partial(_run, comparison, setting, seed, config, parts))
+        kept.once(f"{key}-{seed}", partial(_run, comparison, setting, seed, config, parts))
         for seed in range(comparison.seeds)
     ]
     summary: dict[str, Any] = {}
@@ -95,3 +98,30 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
         rows.append([name, f"{found['parameters']:,}", f"{found['seconds']:.0f}", *cells])
     head = ["", "tuned", "s", "site top-1", "site DBA", "earlier top-1", "earlier DBA"]
     return [(f"{result['setting']}, {result['seeds']} seeds", Table(head, rows))]
+
+
+def draw(result: Mapping[str, Any], figure: Figure) -> None:
+    """Top-1 at each horizon: how much the new site gains, and what the earlier ones lose."""
+    methods = result["methods"]
+    for axes, (where, about) in zip(
+        figure.subplots(1, 2, sharey=True), (("site", "the new site"), ("earlier", "earlier sites")), strict=True
+    ):
+        for i, (name, found) in enumerate(methods.items()):
+            cell = found[where]["top1"]
+            place = np.arange(len(cell["mean"])) + (i - (len(methods) - 1) / 2) / (len(methods) + 1)
+            axes.bar(place, cell["mean"], 1 / (len(methods) + 1), yerr=cell["spread"], label=name)
+        axes.set_xticks(range(FUTURE), [f"step {h}" for h in range(1, FUTURE + 1)])
+        axes.set_title(f"top-1, held-out drives of {about}", fontsize="medium")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+
+
+def run(study: Study) -> dict[str, Any]:
+    """The first of the sites, with everything by default."""
+    drives = tuple(read_folder(study.folders["drives"]))
+    return on_site(Comparison(drives, study.out, study.budget, study.seeds))
+
+
+ON_SITE = Benchmark(
+    "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
+    "", ("drives",), run, tables, draw,
+)  # fmt: skip
