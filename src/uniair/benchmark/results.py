@@ -45,7 +45,8 @@ def _section(benchmark: Benchmark, name: str, folder: Path) -> str:
     path = folder / f"{name}.json"
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        made = f"`uniair bench {name} --budget {result['budget']} --seeds {result['seeds']}`"
+        made = f"`uniair bench {name} --budget {result['budget']} --seeds {result['seeds']}"
+        made += f" --dtype {result['dtype']}`" if result.get("dtype", "float32") != "float32" else "`"
         if "weights" in result:
             made += f", preset `{result['preset']}`, weights {result['weights']}"
         tables = "".join(f"**{heading}**\n\n{table.markdown()}\n\n" for heading, table in benchmark.tables(result))
