@@ -46,9 +46,11 @@ def test_latencies_and_throughput_make_tables(store: Store) -> None:
         "latency_ms": edge.latency(model, store[0], repeats=2),
         "forecast": {"tiny": edge.forecast_latency(small, repeats=2)},
         "throughput": edge.throughput(model, batch=4, repeats=1),
+        "encoding": {"tiny": edge.encoding(model, batch=4, repeats=1)},
     }  # fmt: skip
     assert result["throughput"]["parameters"] == pytest.approx(6e5, rel=0.02)
     assert result["throughput"]["times"]["transformer"] == 1.0
+    assert 0 < result["encoding"]["tiny"]["share"]["torch"] < 1
     text = "\n".join(table.text() for _, table in edge.tables(result))
     assert all(name in text for name in ("cfenn", "epnn", "crnn", "WMLM tiny", "transformer"))
     assert len(edge.faster(result)) == len(edge.MODELS) * len(edge.BATCHES) + 1

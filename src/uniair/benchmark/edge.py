@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from uniair import metrics
 from uniair.benchmark.study import Table
+from uniair.benchmark.training_speed import matrix_rate
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.data.store import Store
@@ -26,6 +28,7 @@ from uniair.edge.quantisation import quantise
 from uniair.edge.runner import STATE, Runner, View
 from uniair.environment import Batch
 from uniair.models.forecast import SIZES, WMLM, Forecast, ForecastPreset
+from uniair.models.presets import preset
 from uniair.models.universal import UniversalModel
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
 from uniair.tasks.forecasting import figures, forecasts
@@ -219,6 +222,27 @@ def throughput(model: UniversalModel, batch: int = 64, repeats: int = 20) -> dic
     }  # fmt: skip
 
 
+def encoding(model: UniversalModel, batch: int = 64, repeats: int = 5) -> dict[str, Any]:
+    """CSI a second that `encode_channel` and its ONNX form embed, `cfenn`'s matrix products, and their share of the
+    machine's matrix rate: that of one large product in torch, which ONNX's own products may exceed.
+    """
+    draw = torch.Generator().manual_seed(0)
+    shape = (batch, model.preset.antennas, model.preset.subcarriers)
+    csi = torch.randn(shape, dtype=torch.complex64, generator=draw)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.channel_embedding(model.normalisation(csi))
+    with TemporaryDirectory() as folder:
+        Package(model, model.preset.name, int8=False).write(Path(folder) / "edge")
+        runner = Runner(Path(folder) / "edge", threads=torch.get_num_threads())
+        took = timed({
+            "torch": partial(model.encode_channel, csi), "ONNX": partial(runner.encode, csi.numpy()),
+        }, repeats)  # fmt: skip
+    flops, rate = counter.get_total_flops() / batch, matrix_rate(torch.device("cpu"), torch.float32)
+    per_s = {form: 1e3 * batch / ms["median"] for form, ms in took.items()}
+    return {"per_s": per_s, "flops": flops, "matrix_rate": rate,
+            "share": {form: flops * rates / rate for form, rates in per_s.items()}}  # fmt: skip
+
+
 def timed(work: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
     """Milliseconds of each call: `median` and `least` by the clock, and `cpu`, the median of the thread's own time.
 
@@ -247,13 +271,14 @@ def _session(path: Path) -> Any:
 
 
 def edge_cost(model: UniversalModel, store: Store, areas: int = 3) -> dict[str, Any]:
-    """Everything above: `accuracy`, `latency`, `forecast` by size, `throughput`, and the number of threads."""
+    """The parts: `accuracy`, `latency_ms`, `forecast` and `encoding` by size, `throughput`, and how many threads."""
     return {
         "threads": torch.get_num_threads(),
         "accuracy": accuracy(model, store, areas),
         "latency_ms": latency(model, store[0]),
         "forecast": {size: forecast_latency(ForecastPreset(width=SIZES[size])) for size in ("2m", "20m")},
         "throughput": throughput(model),
+        "encoding": {size: encoding(UniversalModel(preset(size)).eval()) for size in ("small", "base")},
     }
 
 
@@ -279,6 +304,13 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
         f"Embeddings a second at batch {speed['batch']}, beside {speed['parameters']:,} parameters on {TOKENS} tokens"
     )
     out.append((heading, Table(["", "CSI/s", "times"], rows)))
+    rows = [
+        [f"{size}, {form}", f"{one['per_s'][form]:,.0f}", f"{one['flops'] / 1e6:,.0f}", f"{100 * share:.0f} %"]
+        for size, one in result["encoding"].items() for form, share in one["share"].items()
+    ]  # fmt: skip
+    rate = next(iter(result["encoding"].values()))["matrix_rate"] / 1e9
+    heading = f"Embeddings a second, and the share of torch's matrix rate, {rate:.0f} GFLOP/s"
+    out.append((heading, Table(["", "CSI/s", "MFLOP a CSI", "share"], rows)))
     return out
 
 

