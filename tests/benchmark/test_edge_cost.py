@@ -56,6 +56,12 @@ def test_latencies_and_throughput_make_tables(store: Store) -> None:
     assert len(edge.faster(result)) == len(edge.MODELS) * len(edge.BATCHES) + 1
 
 
+def test_the_packaged_forecaster_bears_8_bits() -> None:
+    for forms in edge.packaged_forecasts().values():
+        assert forms["ONNX"]["top1"] == pytest.approx(forms["torch"]["top1"], abs=2e-3)
+        assert forms["int8"]["top1"] > forms["torch"]["top1"] - 0.05
+
+
 def test_forecasts_are_the_same_in_onnx() -> None:
     torch.manual_seed(0)
     model = WMLM(ForecastPreset(width=32, beams=BEAMS, past=3, future=2)).eval()

@@ -22,6 +22,7 @@ from uniair.benchmark.training_speed import matrix_rate
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.data.store import Store
+from uniair.data.windows import cut, frames, read_folder
 from uniair.edge.export import Package, seeded_steps, write_forecaster
 from uniair.edge.graphs import ForecastGraph
 from uniair.edge.quantisation import quantise
@@ -33,6 +34,7 @@ from uniair.models.universal import UniversalModel
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
 from uniair.tasks.forecasting import figures, forecasts
 from uniair.tasks.zero_shot import los as zero_shot_los
+from uniair.training.forecasting import PACKAGED, SAMPLE, load_forecaster, tensors
 from uniair.training.heads import Adaptation, divide, embed, measure
 
 FORMS = ("torch", "ONNX", "int8")
@@ -198,6 +200,14 @@ def forecast_accuracy(model: WMLM, steps: Mapping[str, Tensor], past: int) -> di
     return found
 
 
+def packaged_forecasts() -> dict[str, dict[str, dict[str, float]]]:
+    """The packaged forecaster on the packaged drives, which it did not learn from: horizon → form → figures."""
+    model, drives = load_forecaster(PACKAGED), read_folder(SAMPLE)
+    windows = cut(drives, model.preset.past, model.preset.future, None, frames(drives))
+    found = forecast_accuracy(model, tensors(windows.steps()), model.preset.past)
+    return {f"beam of step {horizon}": {form: found[form][horizon] for form in FORMS} for horizon in found["torch"]}
+
+
 def throughput(model: UniversalModel, batch: int = 64, repeats: int = 20) -> dict[str, Any]:
     """CSI a second of `cfenn` in torch and ONNX beside a transformer of 0.6 M parameters on 129 tokens, in turns."""
     draw = torch.Generator().manual_seed(0)
@@ -274,7 +284,7 @@ def edge_cost(model: UniversalModel, store: Store, areas: int = 3) -> dict[str, 
     """The parts: `accuracy`, `latency_ms`, `forecast` and `encoding` by size, `throughput`, and how many threads."""
     return {
         "threads": torch.get_num_threads(),
-        "accuracy": accuracy(model, store, areas),
+        "accuracy": accuracy(model, store, areas) | packaged_forecasts(),
         "latency_ms": latency(model, store[0]),
         "forecast": {size: forecast_latency(ForecastPreset(width=SIZES[size])) for size in ("2m", "20m")},
         "throughput": throughput(model),
