@@ -11,6 +11,7 @@ import torch
 
 from tests.site.make import station_links, town
 from uniair.area.georeference import Georeference
+from uniair.area.raster import occupancy
 from uniair.data.loader import batch_of
 from uniair.errors import InputError
 from uniair.site.frame import stand_ins
@@ -83,7 +84,7 @@ def test_labels_are_read_back_from_what_stands_in_for_a_channel(tmp_path: Path) 
     columns = table()
     path, station = write_csv(tmp_path / "drive.csv", columns), Station("bs0", (30.0, 75.0, 6.0), 0.4)
     found = read(path)
-    batch = found.fill(batch_of(stand_ins(town(), station, found.ue)))
+    batch = found.fill(batch_of(stand_ins(town(), station, found.ue, occupancy(town()))))
     assert TASKS["beam"].target(batch).tolist() == columns["beam"].tolist()
     assert np.allclose(TASKS["path_loss"].target(batch)[:, 0], columns["path_loss_db"], atol=1e-3)
     assert TASKS["los"].target(batch).tolist() == columns["los"].tolist()
@@ -97,7 +98,7 @@ def test_measured_channels_teach_every_head(tmp_path: Path) -> None:
              path_loss_db=np.full(10, 90.0))  # fmt: skip
     found = read_measured(tmp_path / "d.npz", town(), ("bs0",), None, (0.0, 0.0))
     assert {task for task, _ in found.pairs()} == set(TASKS)
-    batch = found.fill(batch_of(stand_ins(town(), Station("bs0", (30.0, 75.0, 6.0)), found.ue)))
+    batch = found.fill(batch_of(stand_ins(town(), Station("bs0", (30.0, 75.0, 6.0)), found.ue, occupancy(town()))))
     assert torch.equal(TASKS["beam"].target(batch), TASKS["beam"].target(batch_of(links)))
 
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.area.area import Area
-from uniair.area.raster import occupancy
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.environment import Environment
@@ -18,18 +17,18 @@ from uniair.site.site import Site, Station
 from uniair.tasks.zero_shot import position_log_likelihood
 
 
-def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArray[np.uint8] | None = None) -> Links:
+def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArray[np.uint8]) -> Links:
     """Links to UEs of which positions alone are known: one path each, of no meaning.
 
     Args:
         ue: [N, 3] m from the site's south-west corner.
-        map: occupancy [R, R] to believe instead of the area's own.
+        map: occupancy [R, R] of what the model takes for walls: `Site.map`, or another one to believe.
     """
     n, zero = len(ue), np.zeros(len(ue))
     angles = dict.fromkeys(("delay", "aod_azimuth", "aod_zenith", "aoa_azimuth", "aoa_zenith"), zero)
     paths = Paths.from_rows(n, np.arange(n), gain=np.ones(n), interactions=np.full(n, UNKNOWN), **angles)
     return Links(
-        areas=(f"{area.name}/{station.name}",), maps=(occupancy(area) if map is None else map)[None],
+        areas=(f"{area.name}/{station.name}",), maps=map[None],
         mapped=np.ones(1, dtype=bool), sizes=np.array([area.size], dtype=np.float32), area=np.zeros(n, dtype=np.int32),
         bs=np.tile(station.position, (n, 1)).astype(np.float32), ue=np.asarray(ue, dtype=np.float32),
         bearing=np.full(n, station.bearing, dtype=np.float32), los=np.zeros(n, dtype=bool), paths=paths,
