@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from uniair.data.importing import import_data
     from uniair.environment import Environment
     from uniair.models.universal import UniversalModel
+    from uniair.propagation.link_budget import excess_loss
     from uniair.tasks import zero_shot
     from uniair.tasks.asking import Assistant
 
 __version__ = "0.1.0"
-__all__ = ["Environment", "InputError", "build", "import_data", "load", "load_instruct", "zero_shot"]
+__all__ = ["Environment", "InputError", "build", "excess_loss", "import_data", "load", "load_instruct", "zero_shot"]
 
 
 def load(name: str) -> UniversalModel:
@@ -79,6 +80,8 @@ def __getattr__(name: str) -> Any:
     # torch takes seconds to import; nothing that can do without it should wait
     if name == "Environment":
         return import_module("uniair.environment").Environment
+    if name == "excess_loss":
+        return import_module("uniair.propagation.link_budget").excess_loss
     if name == "import_data":
         return import_module("uniair.data.importing").import_data
     if name == "zero_shot":

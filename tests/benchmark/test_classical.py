@@ -10,7 +10,6 @@ from uniair.benchmark import classical
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.environment import Batch
-from uniair.propagation.array import ULA
 from uniair.propagation.ofdm import OFDM
 from uniair.tasks.adaptation import TASKS
 
@@ -18,20 +17,6 @@ from uniair.tasks.adaptation import TASKS
 def with_line_of_sight(per_area: int) -> Links:
     links = geometric_links(seed=4, areas=1, per_area=per_area)
     return links.select(links.los)
-
-
-def test_the_first_path_has_its_delay_and_sine() -> None:
-    rng = np.random.default_rng(0)
-    delay, sine = torch.from_numpy(rng.uniform(5e-8, 8e-7, 40)), torch.from_numpy(rng.uniform(-0.98, 0.98, 40))
-    late = delay + 2e-7
-    csi = sum(
-        gain * ULA().response(s)[:, :, None] * OFDM().response(t)[:, None]
-        for gain, s, t in ((1.0, sine, delay), (0.8, -sine, late))
-    )
-    found, at = classical.first_path(torch.as_tensor(csi).to(torch.complex64))
-    step = 1 / (OFDM().bandwidth * classical.OVERSAMPLING)
-    assert float((found - delay).abs().max()) < 2 * step
-    assert float((at - sine).abs().max()) < 0.02
 
 
 def test_geometry_finds_users_in_line_of_sight() -> None:

@@ -103,7 +103,7 @@ def test_a_run_has_every_row_and_resumes(tmp_path: Path) -> None:
     found = fewshot.FEWSHOT.run(study)
     for scope in fewshot.SCOPES:
         rows = found["scopes"][scope]["rows"]
-        assert set(rows["beam"]) | {fewshot.ZSL} == set(rows["los"])
+        assert set(rows["beam"]) | set(fewshot.ZSL.values()) == set(rows["los"])
         assert "theirs" in rows["beam"]
         assert all(0 <= cell["mean"] <= 1 for row in rows["los"].values() for cell in row.values())
     assert set(found["scopes"]["city"]["rows"]["los"][fewshot.RAW]) == {"16", "64", "8000"}

@@ -9,7 +9,7 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import toft
-from uniair.benchmark.per_area import FIG10, FIG13, RADIO, TABLE3, TABLE3_PAPER, short
+from uniair.benchmark.per_area import FIG10, FIG13, HEADS, TABLE3, TABLE3_PAPER, short
 from uniair.benchmark.study import Benchmark, Study, perform
 from uniair.benchmark.toft import Budget
 from uniair.data import shards
@@ -19,8 +19,8 @@ from uniair.tasks.adaptation import HeadTraining
 WANTED = {
     "table3": (TABLE3, {*TABLE3_PAPER, "look-up of the 5 nearest positions", "one head for both, from CSI"}),
     "fig10": (FIG10, {"TOFT from CSI", "Task-General ViT", "fingerprints, 5 nearest", "side of the area, m"}),
-    "fig13": (FIG13, {"ZSL from CSI and map", "Task-Specific ViT", "the more frequent class"}),
-    "radio": (RADIO, {"MLP from position", "line over log-distance"}),
+    "fig13": (FIG13, {"ZSL from CSI, its power and map", "Task-Specific ViT", "the more frequent class"}),
+    "heads": (HEADS, {"TOFT from map and positions", "MLP from position"}),
 }
 
 
@@ -47,6 +47,16 @@ def test_tables_and_figure(name: str, folder: Path, tmp_path: Path, monkeypatch:
         assert all(len(row) == len(table.head) for row in table.rows)
         assert table.text()
     assert (study.out / "figure.svg").read_text().count("<svg") == 1
+
+
+def test_light_heads_are_compared_without_networks_from_scratch(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(toft.BUDGETS, "quick", Budget(1, 30, 1, HeadTraining(epochs=1, steps=5, batch=16)))
+    rows = HEADS.run(Study(uniair.build("tiny"), tmp_path / "heads", {"dense": folder}, seeds=1))["rows"]
+    assert set(rows) == {"beam", "position", "los", "path_loss", "precoding"}
+    assert not [method for methods in rows.values() for method in methods if "ViT" in method]
+    assert not (tmp_path / "supervised").exists()
 
 
 def test_areas_are_named_by_their_place_where_that_is_enough() -> None:

@@ -29,6 +29,18 @@ def test_los_ignores_the_environments_own_answer(model: UniversalModel, links: L
     assert ((p > 0) & (p < 1)).all()
 
 
+def test_the_power_multiplies_the_odds_of_los(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    without = torch.logit(zero_shot.los(model, batch.csi, batch.environment).double())
+    even = zero_shot.los(model, batch.csi, batch.environment, torch.full((len(links),), zero_shot.EVEN))
+    torch.testing.assert_close(torch.logit(even.double()), without, atol=1e-4, rtol=1e-4)
+    weak = zero_shot.los(model, batch.csi, batch.environment, np.full(len(links), zero_shot.EVEN + 10))
+    torch.testing.assert_close(torch.logit(weak.double()), without - 10 * zero_shot.NATS_PER_DB, atol=1e-3, rtol=1e-3)
+    for wrong in (np.zeros(len(links) - 1), np.full(len(links), np.nan), 0.0):
+        with pytest.raises(InputError, match="excess loss"):
+            zero_shot.los(model, batch.csi, batch.environment, wrong)
+
+
 def test_rank_over_shared_candidates_and_over_one_candidate_each(model: UniversalModel, links: Links) -> None:
     batch = batch_of(links)
     every = zero_shot.rank(model, batch.csi[:5], batch.environment)

@@ -8,12 +8,13 @@ from uniair.benchmark.feedback import CODE, FIG9
 from uniair.benchmark.fewshot import FEWSHOT
 from uniair.benchmark.forecasting import FORECAST
 from uniair.benchmark.instruction import INSTRUCT
+from uniair.benchmark.link_budget import LINK_BUDGET
 from uniair.benchmark.localisation import POSITIONING
 from uniair.benchmark.map_shift import FIG8
 from uniair.benchmark.matching import FIG5, FIG6, FIG7
 from uniair.benchmark.multi_bs import FIG12
 from uniair.benchmark.on_site import ON_SITE
-from uniair.benchmark.per_area import FIG10, FIG13, RADIO, TABLE3
+from uniair.benchmark.per_area import FIG10, FIG13, HEADS, TABLE3
 from uniair.benchmark.robustness import ROBUSTNESS
 from uniair.benchmark.scaling import SCALING
 from uniair.benchmark.study import Benchmark
@@ -21,6 +22,7 @@ from uniair.benchmark.zero_shot import ZERO_SHOT
 
 BENCHMARKS: dict[str, Benchmark] = {
     "zeroshot": ZERO_SHOT,
+    "linkbudget": LINK_BUDGET,
     "fig3": FIG3,
     "fig5": FIG5,
     "fig6": FIG6,
@@ -33,7 +35,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "fig12": FIG12,
     "table3": TABLE3,
     "fig13": FIG13,
-    "radio": RADIO,
+    "heads": HEADS,
     "fewshot": FEWSHOT,
     "robustness": ROBUSTNESS,
     "ablation": ABLATION,

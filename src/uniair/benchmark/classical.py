@@ -12,28 +12,21 @@ from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 from torch import Tensor
 
 from uniair.environment import Batch
+from uniair.propagation.link_budget import first_path
 from uniair.propagation.ofdm import OFDM
 from uniair.propagation.paths import SPEED_OF_LIGHT
 
 Positions: TypeAlias = NDArray[np.float64]
-OVERSAMPLING = 8  # of beams and delays, for the peaks
-FIRST_PATH = 10 ** (-12 / 10)  # a path counts from this share of the strongest delay's power on
-
-
-def angle_delay(csi: Tensor, oversampling: int = 1) -> Tensor:
-    """CSI by beam and delay, complex64 [N, beams, delays]; beam b is sine 2b / beams (mod 2), delay d is d / (B·o)."""
-    n, k = csi.shape[1] * oversampling, csi.shape[2] * oversampling
-    return torch.fft.ifft(torch.fft.ifft(csi, n=n, dim=1), n=k, dim=2)
 
 
 def fingerprint(learn: Batch, test: Batch, neighbours: int = 5) -> Positions:
     """Positions of the most similar labelled channels, averaged by similarity: [N, 2] m.
 
-    A channel's fingerprint is its amplitude by beam and delay, of unit norm.
+    A channel's fingerprint is its amplitude by beam and delay (Fourier over antennas and subcarriers), of unit norm.
     """
 
     def prints(batch: Batch) -> NDArray[np.float32]:
-        amplitude = angle_delay(batch.csi).abs().flatten(1)
+        amplitude = torch.fft.ifft2(batch.csi).abs().flatten(1)
         return (amplitude / amplitude.norm(dim=1, keepdim=True)).numpy()
 
     near = KNeighborsRegressor(
@@ -41,22 +34,6 @@ def fingerprint(learn: Batch, test: Batch, neighbours: int = 5) -> Positions:
     )
     near.fit(prints(learn), learn.environment.ue[:, :2].numpy())
     return np.asarray(near.predict(prints(test)), dtype=np.float64)
-
-
-def first_path(csi: Tensor, ofdm: OFDM = OFDM()) -> tuple[Tensor, Tensor]:
-    """Delay, s, and sine along the array of the first path that stands out: [N] both.
-
-    The first local maximum over delay whose power is at least `FIRST_PATH` of the strongest; the strongest beam there.
-    """
-    seen = angle_delay(csi, OVERSAMPLING).abs().square()
-    profile = seen.sum(1)
-    around = torch.stack([profile.roll(1, 1), profile, profile.roll(-1, 1)])
-    peak = (around[1] >= around[0]) & (around[1] >= around[2])
-    strong = peak & (profile >= FIRST_PATH * profile.amax(1, keepdim=True))
-    delay = strong.float().argmax(1)
-    beam = seen[torch.arange(len(csi)), :, delay].argmax(1)
-    sine = 2 * beam.double() / seen.shape[1]
-    return delay.double() / (ofdm.bandwidth * OVERSAMPLING), torch.where(sine > 1, sine - 2, sine)
 
 
 def geometry(test: Batch, height: float = 1.5) -> Positions:

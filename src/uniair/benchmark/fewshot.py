@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from uniair.benchmark import classical
 from uniair.benchmark.embeddings import read_embeddings
 from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.benchmark.toft import DenseArea
@@ -34,6 +33,7 @@ from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.models.heads import Head
 from uniair.models.universal import UniversalModel
+from uniair.propagation.link_budget import excess_loss, first_path
 from uniair.propagation.paths import SPEED_OF_LIGHT
 from uniair.tasks import zero_shot
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
@@ -55,7 +55,7 @@ CLASSES = {"los": 2, "beam": 32}
 EMBEDDING = "CFENN embedding"
 RAW = "raw CSI"
 SCOPES = {"city": "all BSs of a city together", "BS": "each BS by itself"}
-ZSL = "ZSL from CSI and positions, no labels"
+ZSL = {False: "ZSL from CSI and its power, no labels", True: "ZSL from CSI and positions, no labels"}
 # LWM 1.0 (frozen, its own input format) and raw CSI with the same heads on two other DeepMIMO cities at 28 GHz, by
 # labels: lowest and highest accuracy. No like-for-like comparison: other cities.
 ELSEWHERE: Mapping[str, Mapping[str, Mapping[int, tuple[float, float]]]] = {
@@ -147,7 +147,7 @@ def link_budget(csi: Tensor) -> Tensor:
     """
     gain = 10 * torch.log10(csi.abs().double().square().mean((1, 2)))
     # the first path is looked for on a fine grid, which is large
-    delay = torch.cat([classical.first_path(part)[0] for part in torch.split(csi, 128)])
+    delay = torch.cat([first_path(part)[0] for part in torch.split(csi, 512)])
     metre = gain + 20 * torch.log10((delay * SPEED_OF_LIGHT).clamp_min(1.0))
     levels = (torch.arange(-150.0, -69.0, 5.0), torch.arange(-110.0, -49.0, 5.0))
     return torch.cat(
@@ -209,12 +209,16 @@ class City(TurnedCity):
                 found.setdefault(task, {})[name] = float(hit.float().mean())
         return found
 
-    def zero_shot(self, unit: NDArray[np.int64], seed: int) -> float:
-        """LOS accuracy on the same test links without a label, where the UE's position is known."""
+    def zero_shot(self, unit: NDArray[np.int64], located: bool, seed: int) -> float:
+        """LOS accuracy on the same test links without a label: from positions, or from the CSI's power instead."""
         test, _ = permuted(unit, 1, seed)
         channel, env = self.features[EMBEDDING][test], self.batch.environment.select(test)
-        probability = zero_shot.los(self.model, channel, env).cpu()
-        return float(((probability > 0.5).long() == self.targets["los"][test]).float().mean())
+        if located:
+            probability = zero_shot.los(self.model, channel, env)
+        else:
+            nowhere = replace(env, bs=None, ue=None)
+            probability = zero_shot.los(self.model, channel, nowhere, excess_loss(self.batch.csi[test]))
+        return float(((probability.cpu() > 0.5).long() == self.targets["los"][test]).float().mean())
 
 
 def permuted(unit: NDArray[np.int64], labels: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -256,7 +260,6 @@ def run(study: Study) -> dict[str, Any]:
     )  # fmt: skip
     labels = LABELS if study.full else QUICK_LABELS
     made = [City(cities, i, study.model, {k: areas[i] for k, areas in given.items()}) for i in chosen]
-    made = made if study.full else made[:1]
     return {
         "labels": list(labels),
         "cities": [cities.areas[city.number] for city in made],
@@ -285,10 +288,12 @@ def _cities(study: Study, cities: Sequence[City], labels: Sequence[int]) -> dict
                         for name in methods:
                             cell = cells[task].setdefault(name, {}).setdefault(str(count), [])
                             cell.append([one[task][name] for one in runs])
-                zsl = [
-                    study.once(f"{key}-zsl-{seed}", partial(city.zero_shot, index, seed)) for seed in range(study.seeds)
-                ]
-                cells["los"].setdefault(ZSL, {}).setdefault("0", []).append(zsl)
+                for located, name in ZSL.items():
+                    zsl = [
+                        study.once(f"{key}-zsl-{located}-{seed}", partial(city.zero_shot, index, located, seed))
+                        for seed in range(study.seeds)
+                    ]
+                    cells["los"].setdefault(name, {}).setdefault("0", []).append(zsl)
         rows = {
             task: {name: {n: spread(cell) for n, cell in row.items()} for name, row in methods.items()}
             for task, methods in cells.items()
@@ -370,15 +375,16 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     figure.set_size_inches(12, 8)
     (los, beam), (dense, error) = figure.subplots(2, 2)
     for axes, task in ((los, "los"), (beam, "beam")):
-        rows = {name: cells for name, cells in result["scopes"]["BS"]["rows"][task].items() if name != ZSL}
+        rows = {name: cells for name, cells in result["scopes"]["BS"]["rows"][task].items() if "0" not in cells}
         for number, (name, cells) in enumerate(rows.items()):
             _curve(axes, cells, name, number)
         for marker, (name, known) in zip("_x", ELSEWHERE[task].items(), strict=False):
             low, high = np.array(list(known.values())).T
             axes.errorbar([float(n) for n in known], (low + high) / 2, (high - low) / 2, fmt=marker, color="black",
                           capsize=4, label=f"{name}, two OTHER cities")  # fmt: skip
-    if level := result["scopes"]["BS"]["rows"]["los"].get(ZSL):
-        los.axhline(level["0"]["mean"], color="grey", linestyle=":", label=ZSL)
+    for name, style in zip(ZSL.values(), ("--", ":"), strict=True):
+        if level := result["scopes"]["BS"]["rows"]["los"].get(name):
+            los.axhline(level["0"]["mean"], color="grey", linestyle=style, label=name)
     for number, (row, cells) in enumerate(result["dense"]["rows"].items()):
         _curve(error if DENSE[row][2].endswith("_m") else dense, cells, row, number)
     los.set(ylabel="LOS accuracy, BSs of DeepMIMO cities")

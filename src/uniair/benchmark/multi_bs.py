@@ -16,7 +16,6 @@ from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor
 from tqdm import tqdm
 
-from uniair.benchmark.classical import angle_delay
 from uniair.benchmark.embeddings import read_embeddings
 from uniair.benchmark.fewshot import TurnedCity
 from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
@@ -143,7 +142,7 @@ class City(TurnedCity):
     def _fingerprints(self, seed: int) -> Outcome:
         """The labelled users with the most similar channels, of the BSs asked for; see `classical.fingerprint`."""
         learn, test = self.divide(seed)
-        amplitude = angle_delay(self.batch.csi).abs().flatten(1)
+        amplitude = torch.fft.ifft2(self.batch.csi).abs().flatten(1)
         prints = (amplitude / amplitude.norm(dim=1, keepdim=True)).numpy()
 
         def of(index: NDArray[np.int64], some: list[int]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from uniair import metrics
 from uniair.data.links import Links
 from uniair.data.loader import batch_of
 from uniair.models.universal import UniversalModel
+from uniair.propagation.link_budget import excess_loss
 from uniair.tasks import zero_shot
 
 
@@ -63,6 +64,8 @@ class Answers:
         is_los: the truth.
         rank: how many links of its area describe the channel at least as well as its own; of `candidates` in all.
         los, los_map, los_positions: P(LOS) from everything, without positions, and without the map.
+        los_power: P(LOS) without positions, from the CSI's power too.
+        excess: loss beyond free space along the first path, dB, which that power tells.
         scale: whether the true scale was the likeliest.
         error: relative error of the restored CSI.
         sgcs: of the restored CSI.
@@ -75,6 +78,8 @@ class Answers:
     los: NDArray[np.float32]
     los_map: NDArray[np.float32]
     los_positions: NDArray[np.float32]
+    los_power: NDArray[np.float32]
+    excess: NDArray[np.float64]
     scale: NDArray[np.bool_]
     error: NDArray[np.float32]
     sgcs: NDArray[np.float32]
@@ -102,12 +107,15 @@ def answer(model: UniversalModel, links: Links, progress: bool = False) -> Answe
         csi, env = batch.csi, batch.environment
         channel = model.encode_channel(csi)
         restored, normalised = model.reconstruct_channel(channel), model.normalise_channel(csi)
+        nowhere, excess = replace(env, bs=None, ue=None), excess_loss(csi)
         answers = (
             metrics.true_ranks(channel @ model.encode_environment(env).mT),
             torch.full((len(index),), len(index)),
             zero_shot.los(model, channel, env),
-            zero_shot.los(model, channel, replace(env, bs=None, ue=None)),
+            zero_shot.los(model, channel, nowhere),
             zero_shot.los(model, channel, replace(env, map=None, area=None)),
+            zero_shot.los(model, channel, nowhere, excess),
+            excess,
             zero_shot.scale(model, channel, env).argmax(1) == 1,
             metrics.relative_error(restored, normalised),
             metrics.cosine_squared(restored, normalised).mean(1),
@@ -147,6 +155,13 @@ def figures_of(answers: Answers) -> dict[str, Figure]:
         "los_ece": calibration(answers.los),
         "los_map": Figure("LOS from CSI and map, no positions", accuracy(answers.los_map), most, "majority"),
         "los_map_ece": calibration(answers.los_map),
+        "los_power": Figure(
+            "LOS from CSI, its power and map, no positions",
+            accuracy(answers.los_power),
+            float(((answers.excess < zero_shot.EVEN) == is_los).mean()),
+            "by the power alone",
+        ),
+        "los_power_ece": calibration(answers.los_power),
         "los_positions": Figure(
             "LOS from CSI and positions, no map", accuracy(answers.los_positions), most, "majority"
         ),

@@ -23,6 +23,7 @@ from uniair.data.store import Store
 from uniair.environment import Batch
 from uniair.models.baselines import channel_side
 from uniair.models.universal import UniversalModel
+from uniair.propagation.link_budget import excess_loss
 from uniair.tasks import zero_shot
 from uniair.tasks.adaptation import TASKS, HeadTraining, beam_gains, fit
 from uniair.training import supervised
@@ -97,6 +98,7 @@ def compare(
     tasks: Sequence[str],
     split: str = "random",
     labels: int | None = None,
+    scratch: bool = True,
 ) -> dict[str, Any]:
     """Every method of the tasks in every dense area, `study.seeds` times.
 
@@ -106,6 +108,7 @@ def compare(
     Args:
         split: `random` links to test on, as in paper 1, or whole `blocks`.
         labels: links to learn from; as the budget says where None.
+        scratch: networks from scratch too, which take nearly all of the time.
 
     Returns:
         `areas` and their `size_m`; `rows`: task → method → tuned parameters and, of each figure, its mean over areas
@@ -118,11 +121,11 @@ def compare(
     store = study.store("dense").first(budget.areas)
     labels = budget.labels if labels is None else labels
     data = {"data": store.manifest["recipe"], "split": split, "labels": labels}
-    frozen, scratch = (replace(study, out=study.out.parent / name) for name in ("toft", "supervised"))
+    frozen, supervisor = (replace(study, out=study.out.parent / name) for name in ("toft", "supervised"))
     frozen.settle(**data, heads=asdict(budget.heads))
-    trained = [task for task in tasks if task in VIT_TASKS]
+    trained = [task for task in tasks if task in VIT_TASKS and scratch]
     if trained:
-        scratch.settle(**data, weights="from scratch", preset=channel_side(study.model.preset), epochs=budget.epochs,
+        supervisor.settle(**data, weights="from scratch", preset=channel_side(study.model.preset), epochs=budget.epochs,
                        batch=supervised.BATCH, recipe=asdict(supervised.RECIPE))  # fmt: skip
     sizes: list[float] = []
     found: dict[str, dict[str, dict[str, Any]]] = {task: {} for task in tasks}
@@ -134,10 +137,10 @@ def compare(
             rows: list[Row] = []
             for task in trained:
                 alone = partial(_vit, area, (task,), wanted, budget.epochs)
-                rows += scratch.once(f"{name}-{task}-{seed}", alone)
+                rows += supervisor.once(f"{name}-{task}-{seed}", alone)
             if trained:
                 together = partial(_vit, area, VIT_TASKS, wanted, budget.epochs)
-                rows += [row for row in scratch.once(f"{name}-general-{seed}", together) if row[0] in trained]
+                rows += [row for row in supervisor.once(f"{name}-general-{seed}", together) if row[0] in trained]
             for task in tasks:
                 others = partial(_light, area, task, wanted, replace(budget.heads, seed=seed))
                 rows += frozen.once(f"{name}-{task}-{seed}", others)
@@ -205,10 +208,13 @@ def _light(area: DenseArea, name: str, wanted: Adaptation, training: HeadTrainin
         add("geometry: first path and beam", torch.from_numpy(classical.geometry(held)))
     elif name == "los":
         env = held.environment
-        for method, known in (
-            ("ZSL from CSI and map", replace(env, bs=None, ue=None)), ("ZSL from CSI, map and positions", env)
-        ):  # fmt: skip
-            p = zero_shot.los(area.model, area.channel[test].to(area.model.device), known).cpu()
+        nowhere = replace(env, bs=None, ue=None)
+        for method, known, excess in (
+            ("ZSL from CSI and map", nowhere, None),
+            ("ZSL from CSI, its power and map", nowhere, excess_loss(held.csi)),
+            ("ZSL from CSI, map and positions", env, None),
+        ):
+            p = zero_shot.los(area.model, area.channel[test].to(area.model.device), known, excess).cpu()
             add(method, torch.stack([1 - p, p], 1).clamp_min(1e-9).log())
         add("threshold on delay spread and K", classical.los_threshold(seen, held))
     elif name == "beam":

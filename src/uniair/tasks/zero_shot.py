@@ -19,20 +19,35 @@ from uniair.tasks.code_search import search_code
 
 SCALES = (0.8, 1.0, 1.2)
 MARGIN = 5.0  # nats; measured on six areas: the maximum stays where it is and 1 % of the probability moves
+# what `uniair bench linkbudget` fits to links of training places: LOS and NLOS are equally likely at so many dB of
+# excess loss, and a dB more divides the odds of LOS by e^0.46
+EVEN, NATS_PER_DB = 5.55, 0.46
 
 
-def los(model: UniversalModel, csi: Any, env: Environment) -> Tensor:
+def los(model: UniversalModel, csi: Any, env: Environment, excess: Any = None) -> Tensor:
     """P(LOS) of each CSI in its environment, whose own `los` is ignored: float32 [N] (paper 1, eq. 13).
+
+    The model takes a CSI's power out, as the paper does. Where that power is a gain it tells much about LOS: given the
+    excess loss, its odds and those of the model are multiplied (Bayes' rule, the two taken to be independent).
 
     Args:
         csi: as in `rank`.
         env: N hypotheses, with or without positions and map.
+        excess: [N] dB, `uniair.propagation.link_budget.excess_loss`; None: the power is not known or means nothing.
 
     Raises:
-        InputError: see `UniversalModel.encode_channel` and `Environment.tensors`.
+        InputError: see `UniversalModel.encode_channel` and `Environment.tensors`; an excess loss that is not [N] finite
+            numbers.
     """
     n = len(csi)
-    return rank(model, csi, [replace(env, los=torch.full((n,), float(value))) for value in (0, 1)])[:, 1]
+    seen = similarity(model, csi, [replace(env, los=torch.full((n,), float(value))) for value in (0, 1)])
+    odds = (seen[:, 1] - seen[:, 0]) / model.temperature
+    if excess is not None:
+        loss = torch.as_tensor(excess).to(odds)
+        if loss.shape != odds.shape or not torch.isfinite(loss).all():
+            raise InputError(f"excess loss has shape {tuple(loss.shape)} or NaN, expected [{n}] finite dB, one a CSI")
+        odds = odds + NATS_PER_DB * (EVEN - loss)
+    return torch.sigmoid(odds)
 
 
 def rank(model: UniversalModel, csi: Any, envs: Environment | Sequence[Environment]) -> Tensor:
