@@ -40,10 +40,10 @@ def run(options: Any) -> dict[str, Any]:
     print(f"{len(links):,} links in {len(links.areas)} areas of {places}\n")
     result = zero_shot_suite(model, links, progress=True)
     plain = zero_shot_suite(untrained(model), links, progress=True)
-    print(f"{'':44}{'model':>10}  {'untrained':>10}   reference")
+    print(f"{'':48}{'model':>10}  {'untrained':>10}   reference")
     for key, figure in result.figures.items():
         name, value, reference = figure.text()
-        print(f"{name:44}{value:>10}  {plain.figures[key].text()[1]:>10}   {reference}")
+        print(f"{name:48}{value:>10}  {plain.figures[key].text()[1]:>10}   {reference}")
     path = Path(options.out) / "index.html"
     print("\ndrawing the report …", flush=True)
     write_report(path, model, options.model, links, result, plain, options.seed)

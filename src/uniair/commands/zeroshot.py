@@ -33,9 +33,9 @@ def run(options: Any) -> dict[str, Any]:
     result = zero_shot_suite(model, links, progress=True)
     plain = zero_shot_suite(untrained(model), links, progress=True) if options.untrained else None
     print(f"{result.links:,} links in {len(result.areas)} areas of {', '.join(sorted(set(links.places)))}")
-    print(f"{'':44}{options.model:>10}  {'untrained':>10}   reference")
+    print(f"{'':48}{options.model:>10}  {'untrained':>10}   reference")
     for key, figure in result.figures.items():
         name, value, reference = figure.text()
-        print(f"{name:44}{value:>10}  {plain.figures[key].text()[1] if plain else '':>10}   {reference}")
+        print(f"{name:48}{value:>10}  {plain.figures[key].text()[1] if plain else '':>10}   {reference}")
     values = {"links": result.links, "areas": len(result.areas), "figures": result.values()}
     return values | ({"untrained": plain.values()} if plain else {})
