@@ -202,7 +202,7 @@ def test_the_commands(towers: UniversalModel, tmp_path: Path, capsys: pytest.Cap
         (["instruct", "evaluate", run, links], "another model"),
         (["instruct", "train", links, "--out", run, *model, "--area", "9"], "none of the 2 areas"),
         (["instruct", "train", links, "--out", run, *model, "--backbone", "nowhere"], "no such folder"),
-        (["instruct", "train", links, "--out", run, *model, "--modalities", "[radar]"], "radar"),
+        (["instruct", "train", links, "--out", run, *model, "--modalities", "radar"], "radar"),
         (["instruct"], "instruct train"),
     ):
         assert main(wrong) == 2

@@ -67,7 +67,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--dtype", type=str, default="float32", help="instruct: of its weights; bfloat16 where quicker")
     parser.add_argument("--page", type=str, default="docs/results.md", help="results: the page to write")
     parser.add_argument("--preset", type=str, default="small", help=f"training, loading: one of {', '.join(PRESETS)}")
-    parser.add_argument("--places", type=tuple[str, ...], default=("sionna:munich", "sionna:etoile", "procedural:7"),
+    parser.add_argument("--places", type=str, nargs="+", default=["sionna:munich", "sionna:etoile", "procedural:7"],
                         help="tracing: where")  # fmt: skip
     parser.add_argument("--root", type=str, default=".", help="tracing: folder that file names in places start from")
     parser.add_argument("--areas", type=int, default=6, help="tracing, edge: how many")
@@ -146,7 +146,7 @@ def training(options: Any) -> dict[str, Any]:
 def tracing(options: Any) -> dict[str, Any]:
     """Links a second and the loss against many more rays."""
     require_sionna()
-    found = tracing_speed(Campaign(options.places, options.root, options.areas, seed=options.seed))
+    found = tracing_speed(Campaign(tuple(options.places), options.root, options.areas, seed=options.seed))
     heard = f"{found['nlos']:,} NLOS with less than {-HEARD:.0f} dB of path loss"
     print(f"{found['links']:,} links in {found['areas']} areas of 5 BS × 30 UE, {heard}")
     print(

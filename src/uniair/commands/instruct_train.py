@@ -34,7 +34,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, required=True, help="folder for the trained model")
     parser.add_argument("--area", type=str, default="0", help="name or number of the area")
     parser.add_argument("--model", type=str, default="small", help="the frozen towers: packaged model or folder")
-    parser.add_argument("--modalities", type=tuple[str, ...], default=("channel", "environment"), help="what to ask of")
+    parser.add_argument("--modalities", type=str, nargs="+", default=["channel", "environment"], help="what to ask of")
     parser.add_argument("--labels", type=int | None, default=None, help="links to learn from; 80 % where not given")
     parser.add_argument("--split", type=str, default="random", help="random links to test on (paper), or whole blocks")
     parser.add_argument("--sample", type=int, default=0, help="so many of the tested links go into OUT/sample")
