@@ -138,6 +138,11 @@ def test_each_part_of_the_loss_can_be_left_out(links: Links) -> None:
     assert "hypotheses" not in Alignment(hypotheses=False).loss(model, batch, np.random.default_rng(0))
 
 
+def test_a_batch_may_draw_no_noise() -> None:
+    csi = torch.randn(12, 4, 8, dtype=torch.complex64)
+    assert torch.equal(with_noise(csi, 1e-9, np.random.default_rng(0)), csi)
+
+
 def test_noise_has_the_drawn_power_on_the_drawn_share() -> None:
     csi = torch.randn(4000, 4, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)) * 1e-6
     seen = with_noise(csi, 0.25, np.random.default_rng(0))

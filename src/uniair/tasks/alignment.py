@@ -117,7 +117,8 @@ def with_noise(csi: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     index = torch.from_numpy(np.flatnonzero(chosen)).to(csi.device)
     snr = torch.from_numpy(10 ** (rng.uniform(*SNR, len(csi))[chosen] / 10).astype(np.float32)).to(csi.device)
     drawn = rng.standard_normal((len(index), *csi.shape[1:], 2), dtype=np.float32)
-    noise = torch.view_as_complex(torch.from_numpy(drawn).to(csi.device))
+    # of an empty array view_as_complex would refuse the strides
+    noise = torch.complex(*torch.from_numpy(drawn).to(csi.device).unbind(-1))
     power = csi[index].abs().square().mean((1, 2))
     return csi.index_add(0, index, noise * (power / (2 * snr)).sqrt()[:, None, None])
 
