@@ -44,14 +44,15 @@ def run(study: Study) -> dict[str, Any]:
     """
     train, test = study.store("train"), study.store("links")
     batches, areas = BUDGETS[study.budget]
-    study.settle(train=train.manifest["recipe"], links=test.manifest["recipe"], batches=batches, areas=areas)
+    rule = {"even_db": zero_shot.EVEN, "nats_per_db": zero_shot.NATS_PER_DB}
+    study.settle(train=train.manifest["recipe"], links=test.manifest["recipe"], batches=batches, areas=areas, rule=rule)
     fits = [study.once(f"fit-{seed}", partial(_fit, train, batches, seed)) for seed in range(study.seeds)]
     units = [study.once(name, partial(_ask, study.model, links)) for name, links in some_areas(test, areas)]
     return {
         "areas": len(units),
         "links": int(sum(unit["links"] for unit in units)),
         "fit": {key: spread([[fit[key] for fit in fits]]) for key in fits[0]},
-        "rule": {"even_db": zero_shot.EVEN, "nats_per_db": zero_shot.NATS_PER_DB},
+        "rule": rule,
         "rows": _pooled(units),
         "offsets_db": list(OFFSETS),
     }
@@ -122,14 +123,8 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
     def shown(found: dict[str, float]) -> list[str]:
         return [f"{100 * found['accuracy']:.1f} %", f"{100 * found['ece']:.1f} %"]
 
-    asked = [
-        [
-            "the power alone",
-            f"{100 * rows['power']['majority']:.1f} % majority",
-            "",
-            *shown(rows["power"]["with"][right]),
-        ]
-    ]
+    majority = f"{100 * rows['power']['majority']:.1f} % majority"
+    asked = [["the power alone", majority, "", *shown(rows["power"]["with"][right])]]
     asked += [
         [name, *shown(rows[known]["without"]), *shown(rows[known]["with"][right])] for known, name in KNOWN.items()
     ]
