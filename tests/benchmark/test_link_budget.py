@@ -35,6 +35,7 @@ def test_tables_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for _, table in link_budget.tables(result):
         assert all(len(row) == len(table.head) for row in table.rows)
     assert (study.out / "figure.svg").read_text().count("<svg") == 1
+    assert (study.out / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_shipped_rule_is_worth_something_on_the_packaged_sample() -> None:

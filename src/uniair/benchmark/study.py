@@ -129,7 +129,7 @@ class Benchmark:
 
 
 def perform(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
-    """Runs a benchmark and writes `result.json` and `figure.svg` into the study's folder."""
+    """Runs a benchmark and writes `result.json`, `figure.svg` and `figure.png` into the study's folder."""
     from matplotlib.figure import Figure
 
     about = {"benchmark": name, "budget": study.budget, "seeds": study.seeds}
@@ -139,8 +139,9 @@ def perform(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
     write_text(study.out / "result.json", json.dumps(result, indent=1) + "\n")
     figure = Figure(figsize=(8, 4), layout="constrained")
     benchmark.draw(result, figure)
-    with atomic_path(study.out / "figure.svg") as temporary:
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    for kind, plain in (("svg", {"Date": None}), ("png", {"Software": None})):
+        with atomic_path(study.out / f"figure.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, dpi=150, metadata=plain)
     return result
 
 

@@ -111,7 +111,7 @@ def show(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
     print(f"\n{benchmark.title}" + (f"\nThe paper: {benchmark.paper}" if benchmark.paper else ""))
     for heading, table in benchmark.tables(result):
         print(f"\n{heading}\n{table.text()}")
-    print(f"\n{study.out}/figure.svg and result.json, {time.perf_counter() - began:.0f} s")
+    print(f"\n{study.out}/figure.svg, figure.png and result.json, {time.perf_counter() - began:.0f} s")
     return result
 
 
