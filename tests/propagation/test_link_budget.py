@@ -75,6 +75,9 @@ def test_what_is_no_channel_is_refused() -> None:
     for wrong in (csi * 0, csi * math.nan):
         with pytest.raises(InputError, match="leave out links without a channel"):
             excess_loss(wrong)
+    for odd in (csi.real, csi[0]):
+        with pytest.raises(InputError, match="expected complex"):
+            excess_loss(odd)
     for distance in (torch.tensor([0.0]), torch.tensor([math.inf]), torch.tensor([1.0, 2.0])):
         with pytest.raises(InputError, match="distances"):
             excess_loss(csi, distance.double())

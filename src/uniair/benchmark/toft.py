@@ -121,11 +121,11 @@ def compare(
     store = study.store("dense").first(budget.areas)
     labels = budget.labels if labels is None else labels
     data = {"data": store.manifest["recipe"], "split": split, "labels": labels}
-    frozen, supervisor = (replace(study, out=study.out.parent / name) for name in ("toft", "supervised"))
+    frozen, from_scratch = (replace(study, out=study.out.parent / name) for name in ("toft", "supervised"))
     frozen.settle(**data, heads=asdict(budget.heads))
     trained = [task for task in tasks if task in VIT_TASKS and scratch]
     if trained:
-        supervisor.settle(**data, weights="from scratch", preset=channel_side(study.model.preset), epochs=budget.epochs,
+        from_scratch.settle(**data, weights="from scratch", preset=channel_side(study.model.preset), epochs=budget.epochs,
                        batch=supervised.BATCH, recipe=asdict(supervised.RECIPE))  # fmt: skip
     sizes: list[float] = []
     found: dict[str, dict[str, dict[str, Any]]] = {task: {} for task in tasks}
@@ -137,10 +137,10 @@ def compare(
             rows: list[Row] = []
             for task in trained:
                 alone = partial(_vit, area, (task,), wanted, budget.epochs)
-                rows += supervisor.once(f"{name}-{task}-{seed}", alone)
+                rows += from_scratch.once(f"{name}-{task}-{seed}", alone)
             if trained:
                 together = partial(_vit, area, VIT_TASKS, wanted, budget.epochs)
-                rows += [row for row in supervisor.once(f"{name}-general-{seed}", together) if row[0] in trained]
+                rows += [row for row in from_scratch.once(f"{name}-general-{seed}", together) if row[0] in trained]
             for task in tasks:
                 others = partial(_light, area, task, wanted, replace(budget.heads, seed=seed))
                 rows += frozen.once(f"{name}-{task}-{seed}", others)

@@ -49,9 +49,15 @@ def excess_loss(csi: Any, distance: Any = None, frequency: float = 28e9, ofdm: O
         frequency: of the carrier, Hz.
 
     Raises:
-        InputError: a channel that is all zero or not finite, distances of another shape or not above 0.
+        InputError: CSI that are not complex [N, antennas, subcarriers], a channel that is all zero or not finite,
+            distances of another shape or not above 0.
     """
     csi = torch.as_tensor(csi)
+    if not csi.is_complex() or csi.ndim != 3:
+        raise InputError(
+            f"excess loss: CSI of type {csi.dtype} and shape {tuple(csi.shape)}, expected complex "
+            "[N, antennas, subcarriers]"
+        )
     gain = csi.abs().double().square().mean((1, 2))
     if not (torch.isfinite(gain) & (gain > 0)).all():
         raise InputError("excess loss: a CSI is all zero, or NaN or infinite; leave out links without a channel")
