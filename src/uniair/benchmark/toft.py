@@ -125,8 +125,10 @@ def compare(
     frozen.settle(**data, heads=asdict(budget.heads))
     trained = [task for task in tasks if task in VIT_TASKS and scratch]
     if trained:
-        from_scratch.settle(**data, weights="from scratch", preset=channel_side(study.model.preset), epochs=budget.epochs,
-                       batch=supervised.BATCH, recipe=asdict(supervised.RECIPE))  # fmt: skip
+        from_scratch.settle(
+            **data, weights="from scratch", preset=channel_side(study.model.preset), epochs=budget.epochs,
+            batch=supervised.BATCH, recipe=asdict(supervised.RECIPE),
+        )  # fmt: skip
     sizes: list[float] = []
     found: dict[str, dict[str, dict[str, Any]]] = {task: {} for task in tasks}
     for number, name in enumerate(tqdm(store.areas, unit="area", disable=None)):
