@@ -158,7 +158,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
         )
         if "without" in row:
             axes.axhline(100 * row["without"]["accuracy"], color=colour, linestyle="--", linewidth=0.8)
-    axes.set_xlabel("error of the power, dB (dashed: without it)")
+    axes.set_xlabel("power taken for so many dB too weak (dashed: without the power)")
     axes.set_ylabel("LOS accuracy, %")
     axes.grid(alpha=0.3)
     axes.legend()

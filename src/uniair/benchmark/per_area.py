@@ -108,12 +108,16 @@ def _fig10(result: dict[str, Any]) -> list[tuple[str, Table]]:
     ]
 
 
-def _draw_fig10(result: dict[str, Any], figure: Figure) -> None:
-    axes = figure.subplots()
+def _draw_errors(axes: Axes, result: dict[str, Any]) -> None:
     draw_areas(axes, result, "position", "cdf90_m", "positioning error, CDF90, m")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
+
+
+def _draw_fig10(result: dict[str, Any], figure: Figure) -> None:
+    axes = figure.subplots()
+    _draw_errors(axes, result)
     names = [f"{area}, {size:.0f} m" for area, size in zip(short(result["areas"]), result["size_m"], strict=True)]
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_xlabel("area and its side")
@@ -151,7 +155,7 @@ def _draw_heads(result: dict[str, Any], figure: Figure) -> None:
     figure.set_size_inches(12, 11)
     panels = figure.subplots(3, 2).flat
     draw_areas(next(panels), result, "beam", "top1", "top-1 beams, %", 100)
-    draw_areas(next(panels), result, "position", "cdf90_m", "positioning error, CDF90, m")
+    _draw_errors(next(panels), result)
     draw_areas(next(panels), result, "los", "accuracy", "LOS accuracy, %", 100)
     draw_areas(next(panels), result, "path_loss", "rmse_db", "path loss, RMSE, dB")
     draw_areas(next(panels), result, "precoding", "sgcs", "precoder, SGCS")
