@@ -81,7 +81,8 @@ def run(study: Study) -> dict[str, Any]:
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
     """One table a curve."""
     rest = (f"`{result['trained_preset']}`, {result['areas']:,} areas, {result['links']:,} links and {result['steps']} "
-            f"steps where not said otherwise; held-out places; %, ± over {result['seeds']} seeds")  # fmt: skip
+            f"steps where not said otherwise, batches of {BATCHES.areas} areas with at most {BATCHES.links_per_area} "
+            f"links of each; held-out places; %, ± over {result['seeds']} seeds")  # fmt: skip
     return [
         (f"Number of {curve}: {rest}",
          Table([curve, *COLUMNS.values()], [[f"{p['value']:,}", *cells(p["mean"], p["spread"])] for p in points]))
