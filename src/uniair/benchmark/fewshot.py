@@ -33,8 +33,8 @@ from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.models.heads import Head
 from uniair.models.universal import UniversalModel
-from uniair.propagation.link_budget import excess_loss, first_path
-from uniair.propagation.paths import SPEED_OF_LIGHT
+from uniair.propagation.link_budget import FREQUENCY, excess_loss
+from uniair.propagation.paths import free_space_gain
 from uniair.tasks import zero_shot
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
 from uniair.training.heads import Adaptation, divide, embed, measure
@@ -146,9 +146,7 @@ def link_budget(csi: Tensor) -> Tensor:
     linear head can put a threshold anywhere. Line of sight leaves the second near 20 log10(λ / 4π).
     """
     gain = 10 * torch.log10(csi.abs().double().square().mean((1, 2)))
-    # the first path is looked for on a fine grid, which is large
-    delay = torch.cat([first_path(part)[0] for part in torch.split(csi, 512)])
-    metre = gain + 20 * torch.log10((delay * SPEED_OF_LIGHT).clamp_min(1.0))
+    metre = 20 * math.log10(abs(free_space_gain(1.0, FREQUENCY))) - excess_loss(csi)
     levels = (torch.arange(-150.0, -69.0, 5.0), torch.arange(-110.0, -49.0, 5.0))
     return torch.cat(
         [((db[:, None] - at) / 10).tanh() for db, at in zip((gain, metre), levels, strict=True)], 1

@@ -84,7 +84,7 @@ def _ask(model: UniversalModel, links: Links) -> dict[str, Any]:
     def rounded(probability: Tensor) -> list[float]:
         return [round(float(p), 4) for p in probability]
 
-    found: dict[str, Any] = {"links": len(links), "is_los": links.los.tolist(), "power": rounded(first)}
+    found: dict[str, Any] = {"links": len(links), "is_los": links.los.tolist(), "excess": rounded(first)}
     for known, asked in knowing.items():
         loss = first if known == "map" else direct
         found[known] = rounded(zero_shot.los(model, channel, asked))
@@ -102,7 +102,7 @@ def _pooled(units: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "ece": metrics.calibration_error(probability, truth),
         }
 
-    loss = np.concatenate([unit["power"] for unit in units])
+    loss = np.concatenate([unit["excess"] for unit in units])
     alone = [torch.sigmoid(torch.from_numpy(zero_shot.NATS_PER_DB * (zero_shot.EVEN - loss - off))) for off in OFFSETS]
     rows: dict[str, dict[str, Any]] = {
         "power": {"majority": metrics.majority(truth), "with": [figures(p.numpy()) for p in alone]}

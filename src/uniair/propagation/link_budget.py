@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from uniair.propagation.ofdm import OFDM
 from uniair.propagation.paths import SPEED_OF_LIGHT
 
 OVERSAMPLING = 8  # of delays and beams, for the peaks
+FREQUENCY = 28e9  # Hz, of the carrier that the packaged model knows
 FIRST_PATH = 10 ** (-12 / 10)  # a path counts from this share of the strongest delay's power on
 
 
@@ -37,7 +39,7 @@ def first_path(csi: Tensor, ofdm: OFDM = OFDM()) -> tuple[Tensor, Tensor]:
     return delay.double() / (ofdm.bandwidth * OVERSAMPLING), torch.where(sine > 1, sine - 2, sine)
 
 
-def excess_loss(csi: Any, distance: Any = None, frequency: float = 28e9, ofdm: OFDM = OFDM()) -> Tensor:
+def excess_loss(csi: Any, distance: Any = None, frequency: float = FREQUENCY, ofdm: OFDM = OFDM()) -> Tensor:
     """How much weaker a channel is than free space over the same distance, 20 log10(λ / 4πd) less its gain: [N] dB.
 
     About 0 in line of sight, a little below with reflections beside it; tens of dB where the line is blocked.
@@ -52,7 +54,7 @@ def excess_loss(csi: Any, distance: Any = None, frequency: float = 28e9, ofdm: O
         InputError: CSI that are not complex [N, antennas, subcarriers], a channel that is all zero or not finite,
             distances of another shape or not above 0.
     """
-    csi = torch.as_tensor(csi)
+    csi = csi if isinstance(csi, Tensor) else torch.as_tensor(np.ascontiguousarray(csi))  # [:, ::-1] is fine too
     if not csi.is_complex() or csi.ndim != 3:
         raise InputError(
             f"excess loss: CSI of type {csi.dtype} and shape {tuple(csi.shape)}, expected complex "
