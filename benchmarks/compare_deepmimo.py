@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uniair.data import deepmimo
-from uniair.data.account import Account
-from uniair.data.links import Links
-from uniair.propagation.array import ULA
-from uniair.propagation.ofdm import OFDM
+from uniair.data.import_report import Account
+from uniair.data.links import deepmimo
+from uniair.data.links.links import Links
 from uniair.propagation.paths import Paths
+from uniair.radio import OFDM, ULA
 
 LIMIT = 1e-4
 ARRAY, GRID = ULA(32), OFDM(64, 720e3)

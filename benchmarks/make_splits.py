@@ -16,9 +16,9 @@ import shapely
 import yaml
 
 from uniair.data import splits
-from uniair.data.campaign import Campaign, plan, square_of
-from uniair.data.drives import read_drives
-from uniair.data.store import Store
+from uniair.data.drives.drive import read_drives
+from uniair.data.links.campaign import Campaign, plan, square_of
+from uniair.data.links.store import Store
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ import pytest
 
 from uniair.area import procedural
 from uniair.area.raster import occupancy
-from uniair.data.links import Links
+from uniair.data.links.links import Links
 from uniair.propagation.paths import LOS, REFLECTION, SPEED_OF_LIGHT, Paths
 
 FREQUENCY = 28e9

@@ -13,8 +13,8 @@ import pytest
 
 import uniair
 from uniair.cli import COMMANDS, main
-from uniair.data import shards
-from uniair.data.links import Links
+from uniair.data.links import shards
+from uniair.data.links.links import Links
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,7 +108,7 @@ def test_demo_runs_on_links_of_ones_own_and_writes_a_whole_report(
 
 def test_the_packaged_model_answers_on_the_packaged_cities() -> None:
     """The released figures, with room for another processor's rounding."""
-    from uniair.benchmark.suites import sample, zero_shot_suite
+    from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 
     links = sample(shards.read(Path(uniair.__file__).parent / "sample"), 400, seed=0)
     figures = zero_shot_suite(uniair.load("small"), links).figures

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from uniair.cli import COMMANDS, main
-from uniair.models.heads import Head
+from uniair.models.head import Head
 from uniair.propagation.ray_tracing import find_llvm
 from uniair.tasks.adaptation import TASKS
 

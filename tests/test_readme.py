@@ -11,7 +11,7 @@ import torch
 
 import uniair
 from uniair.cli import COMMANDS
-from uniair.data import shards
+from uniair.data.links import shards
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -11,9 +11,9 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import embedding_space
+from uniair.benchmark.benchmark import Setup, perform
 from uniair.benchmark.embedding_space import FIG3, compare, measure, parallel
-from uniair.benchmark.study import Study, perform
-from uniair.data import shards
+from uniair.data.links import shards
 
 
 def test_lines_of_one_direction_are_parallel_and_those_of_all_directions_are_not() -> None:
@@ -46,12 +46,12 @@ def test_two_models_stand_side_by_side_and_seeds_repeat(tmp_path: Path, monkeypa
     shards.write_shard(tmp_path / "links/links-00000.safetensors", geometric_links(seed=3, areas=2, per_area=40))
     shards.write_manifest(tmp_path / "links", {}, "")
     torch.manual_seed(0)
-    study = Study(uniair.build("tiny"), tmp_path / "fig3", {"links": tmp_path / "links"}, seeds=2)
-    alone = perform("fig3", FIG3, study)
+    setup = Setup(uniair.build("tiny"), tmp_path / "fig3", {"links": tmp_path / "links"}, seeds=2)
+    alone = perform("fig3", FIG3, setup)
     assert list(alone["models"]) == ["tiny"]
-    (study.out / "runs/tiny-1.json").unlink()
-    assert perform("fig3", FIG3, study) == alone
-    two = Study(study.model, tmp_path / "two", study.folders, seeds=1)
-    both = compare(two, [("with CRNN", study.model), ("without", uniair.build("tiny"))])
+    (setup.out / "runs/tiny-1.json").unlink()
+    assert perform("fig3", FIG3, setup) == alone
+    two = Setup(setup.model, tmp_path / "two", setup.folders, seeds=1)
+    both = compare(two, [("with CRNN", setup.model), ("without", uniair.build("tiny"))])
     assert both["models"]["with CRNN"]["pictures"] == alone["models"]["tiny"]["pictures"]
     assert FIG3.tables(both)[0][1].head[1:] == ("with CRNN", "without")

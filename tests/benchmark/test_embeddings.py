@@ -14,9 +14,9 @@ from tests.conftest import geometric_links
 from uniair.benchmark import embeddings, fewshot
 from uniair.benchmark.embeddings import export_csi, read_embeddings
 from uniair.cli import main
-from uniair.data import shards
-from uniair.data.loader import batch_of
-from uniair.data.store import SAMPLE, Store
+from uniair.data.links import shards
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import SAMPLE, Store
 from uniair.errors import InputError
 
 

@@ -11,15 +11,15 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import feedback, toft
+from uniair.benchmark.benchmark import Setup, perform
 from uniair.benchmark.feedback import BITS, CODE, FIG9, FLOAT, FeedbackBudget, ShortCode, quantised
-from uniair.benchmark.study import Study, perform
 from uniair.benchmark.toft import Budget
-from uniair.data import shards
+from uniair.data.links import shards
 from uniair.errors import InputError
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setitem(toft.BUDGETS, "quick", Budget(None, 24, 1))
     monkeypatch.setitem(feedback.FEEDBACK_BUDGETS, "quick", FeedbackBudget(1, 2, 2, 8, 64, 8))
     for name, seed, place in (("dense", 6, "town"), ("train", 7, "elsewhere")):
@@ -27,7 +27,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
         shards.write_shard(tmp_path / name / "links-00000.safetensors", links)
         shards.write_manifest(tmp_path / name, {}, "")
     folders = {name: tmp_path / name for name in ("dense", "train")}
-    return Study(uniair.build("tiny"), tmp_path / "bench/fig9", folders, seeds=1)
+    return Setup(uniair.build("tiny"), tmp_path / "bench/fig9", folders, seeds=1)
 
 
 def test_the_quantiser_rounds_to_the_middle_of_its_cells() -> None:
@@ -64,15 +64,15 @@ def test_more_numbers_and_more_bits_lose_less(z: np.ndarray) -> None:
     assert list(code.clips.values()) == sorted(code.clips.values())  # more cells reach further out
 
 
-def test_fig9_keeps_autoencoders_apart_from_the_weights(study: Study) -> None:
-    result = perform("fig9", FIG9, study)
+def test_fig9_keeps_autoencoders_apart_from_the_weights(setup: Setup) -> None:
+    result = perform("fig9", FIG9, setup)
     rows = result["rows"]["feedback"]
     assert set(rows) == {"Area-Specific ViT", "Area-General ViT", "ZSL"}
     assert rows["ZSL"]["tuned_parameters"] == 0
-    runs = study.out.parent / "autoencoder/runs"
+    runs = setup.out.parent / "autoencoder/runs"
     before = {path.name: path.stat().st_mtime_ns for path in runs.iterdir()}
     assert len(before) == 1 + 2  # general; specific of two areas
-    other = replace(study, model=uniair.build("tiny"), out=study.out.parent / "again")
+    other = replace(setup, model=uniair.build("tiny"), out=setup.out.parent / "again")
     again = FIG9.run(other)["rows"]["feedback"]
     assert {path.name: path.stat().st_mtime_ns for path in runs.iterdir()} == before
     assert again["Area-Specific ViT"] == rows["Area-Specific ViT"]
@@ -81,23 +81,23 @@ def test_fig9_keeps_autoencoders_apart_from_the_weights(study: Study) -> None:
         assert all(len(row) == len(table.head) for row in table.rows)
 
 
-def test_the_curve_resumes_and_ends_at_plain_feedback(study: Study) -> None:
+def test_the_curve_resumes_and_ends_at_plain_feedback(setup: Setup) -> None:
     from uniair import metrics
-    from uniair.data.loader import batch_of
-    from uniair.data.store import Store
+    from uniair.data.links.loader import batch_of
+    from uniair.data.links.store import Store
     from uniair.training.heads import Adaptation, divide
 
-    study = replace(study, out=study.out.parent / "code")
-    result = perform("code", CODE, study)
+    setup = replace(setup, out=setup.out.parent / "code")
+    result = perform("code", CODE, setup)
     assert result["lengths"] == [2, 4, 8, 16, 32]
     plain = []
-    for links in Store(study.folders["dense"]):
+    for links in Store(setup.folders["dense"]):
         csi = batch_of(links).csi[divide(links, Adaptation())[1][:8]]
-        restored = study.model.reconstruct_channel(study.model.encode_channel(csi))
-        plain.append(metrics.nmse_db(restored, study.model.normalise_channel(csi)))
+        restored = setup.model.reconstruct_channel(setup.model.encode_channel(csi))
+        plain.append(metrics.nmse_db(restored, setup.model.normalise_channel(csi)))
     assert result["curve"][f"32x{FLOAT}"]["nmse_db"]["by_unit"] == pytest.approx(plain, abs=1e-3)
-    next((study.out / "runs").iterdir()).unlink()
-    assert CODE.run(study)["curve"] == result["curve"]
+    next((setup.out / "runs").iterdir()).unlink()
+    assert CODE.run(setup)["curve"] == result["curve"]
     searched = result["searched"]
     assert searched["0"]["nmse_db"]["by_unit"] == pytest.approx(plain, abs=1e-3)  # no step is the embedding
     nmse = [searched[str(steps)]["nmse_db"]["mean"] for steps in feedback.STEPS]
@@ -107,8 +107,8 @@ def test_the_curve_resumes_and_ends_at_plain_feedback(study: Study) -> None:
     assert all(len(row) == len(by_steps.head) == len(feedback.STEPS) + 1 for row in by_steps.rows)
 
 
-def test_training_and_test_areas_of_one_place_are_refused(study: Study) -> None:
-    shared = replace(study, folders={"dense": study.folders["dense"], "train": study.folders["dense"]})
+def test_training_and_test_areas_of_one_place_are_refused(setup: Setup) -> None:
+    shared = replace(setup, folders={"dense": setup.folders["dense"], "train": setup.folders["dense"]})
     for benchmark in (FIG9, CODE):
         with pytest.raises(InputError, match="places in both"):
             benchmark.run(shared)

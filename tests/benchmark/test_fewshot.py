@@ -13,16 +13,15 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import fewshot
+from uniair.benchmark.benchmark import Setup
 from uniair.benchmark.embeddings import export_csi
-from uniair.benchmark.study import Study
-from uniair.data import shards
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
-from uniair.data.store import Store
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store
 from uniair.errors import InputError
-from uniair.propagation.array import ULA
-from uniair.propagation.ofdm import OFDM
 from uniair.propagation.paths import SPEED_OF_LIGHT, free_space_gain
+from uniair.radio import OFDM, ULA
 from uniair.tasks.adaptation import HeadTraining
 
 
@@ -98,9 +97,9 @@ def test_a_run_has_every_row_and_resumes(tmp_path: Path) -> None:
     dense = folder(tmp_path / "dense", geometric_links(seed=4, areas=2, per_area=40))
     export_csi(Store(cities), tmp_path / "csi.npy", fewshot.BEARING)
     np.save(tmp_path / "z.npy", np.load(tmp_path / "csi.npy")[:, :, 0].real.astype(np.float32) * 1e6)
-    study = Study(uniair.build("tiny"), tmp_path / "out", {"deepmimo": cities, "dense": dense}, seeds=2,
+    setup = Setup(uniair.build("tiny"), tmp_path / "out", {"deepmimo": cities, "dense": dense}, seeds=2,
                   embeddings={"theirs": tmp_path / "z.npy"})  # fmt: skip
-    found = fewshot.FEWSHOT.run(study)
+    found = fewshot.FEWSHOT.run(setup)
     for scope in fewshot.SCOPES:
         rows = found["scopes"][scope]["rows"]
         assert set(rows["beam"]) | set(fewshot.ZSL.values()) == set(rows["los"])
@@ -115,10 +114,10 @@ def test_a_run_has_every_row_and_resumes(tmp_path: Path) -> None:
     assert "LWM 1.0, two OTHER cities" in text
     assert "0.89 to 0.94" in text
     fewshot.FEWSHOT.draw(found, matplotlib.figure.Figure())
-    runs = sorted((study.out / "runs").glob("*.json"))
+    runs = sorted((setup.out / "runs").glob("*.json"))
     written = [path.stat().st_mtime_ns for path in runs]
     runs[0].unlink()
-    again = fewshot.FEWSHOT.run(study)
+    again = fewshot.FEWSHOT.run(setup)
     assert json.dumps(again) == json.dumps(found)
     assert [path.stat().st_mtime_ns for path in runs[1:]] == written[1:]
 
@@ -127,6 +126,6 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     cities = folder(tmp_path / "cities", geometric_links(seed=3, areas=1, per_area=30))
     model = uniair.build("tiny")
     with pytest.raises(InputError, match="needs --dense"):
-        fewshot.FEWSHOT.run(Study(model, tmp_path / "fewshot", {"deepmimo": cities}))
+        fewshot.FEWSHOT.run(Setup(model, tmp_path / "fewshot", {"deepmimo": cities}))
     with pytest.raises(InputError, match="no city has 500 links"):
-        fewshot.FEWSHOT.run(Study(model, tmp_path / "fewshot", {"deepmimo": cities, "dense": cities}))
+        fewshot.FEWSHOT.run(Setup(model, tmp_path / "fewshot", {"deepmimo": cities, "dense": cities}))

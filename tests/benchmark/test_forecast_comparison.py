@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.data.moving import BEAMS, drive, drives
+from tests.data.drives.moving import BEAMS, drive, drives
 
-from uniair.benchmark.forecasting import Comparison, Setting, settings, summary, tables
-from uniair.data.windows import Augmentation
+from uniair.benchmark.forecast_comparison import Comparison, summary, tables
+from uniair.data.drives.windows import Augmentation
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
+from uniair.training.forecast_split import Setting, settings
 from uniair.training.forecasting import ForecastTraining
 from uniair.training.online import OnlineLearning
 from uniair.training.trainer import Optimisation

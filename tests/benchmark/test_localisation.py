@@ -13,10 +13,11 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import localisation
-from uniair.benchmark.localisation import POSITIONING, Posterior, mirrored
-from uniair.benchmark.study import Study, perform
-from uniair.data import shards
-from uniair.data.links import Links
+from uniair.benchmark.benchmark import Setup, perform
+from uniair.benchmark.localisation import POSITIONING
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.evaluation.posterior import Posterior, mirrored
 
 
 def all_hear(links: Links) -> Links:
@@ -29,7 +30,7 @@ def all_hear(links: Links) -> Links:
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     shards.write_shard(tmp_path / "links/links-00000.safetensors", all_hear(geometric_links(3, areas=2, per_area=12)))
     shards.write_manifest(tmp_path / "links", {}, "")
     monkeypatch.setattr(localisation, "STEPS_M", {"quick": 8.0, "full": 4.0})
@@ -38,7 +39,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
         "links": {"los": {"cells": 1, "every_cell_s": 1.0, "two_passes_s": 1.0, "moved": 0.0}},
     })  # fmt: skip
     torch.manual_seed(0)
-    return Study(uniair.build("tiny"), tmp_path / "positioning", {"links": tmp_path / "links"}, seeds=2)
+    return Setup(uniair.build("tiny"), tmp_path / "positioning", {"links": tmp_path / "links"}, seeds=2)
 
 
 def test_a_posterior_by_hand() -> None:
@@ -61,9 +62,9 @@ def test_a_mirror_image_has_the_same_distance_and_the_same_angle_to_the_array() 
 
 
 def test_a_likelihood_that_peaks_at_the_ue_finds_it_and_more_stations_sharpen_it(
-    study: Study, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    links = [study.store("links")[i] for i in range(2)]
+    links = [setup.store("links")[i] for i in range(2)]
     of_size = {float(area.sizes[0]): area for area in links}
     rng = np.random.default_rng(0)
 
@@ -80,7 +81,7 @@ def test_a_likelihood_that_peaks_at_the_ue_finds_it_and_more_stations_sharpen_it
         return grid, torch.from_numpy(np.stack(log)).float()
 
     monkeypatch.setattr(localisation, "position_log_likelihood", likelihood)
-    found = POSITIONING.run(study)
+    found = POSITIONING.run(setup)
     one = found["one"]["all"]
     assert one["errors"]["maximum"]["median_m"] < 25 < one["errors"]["random"]["median_m"]
     assert one["errors"]["mirrored"]["median_m"] <= one["errors"]["maximum"]["median_m"]
@@ -91,21 +92,21 @@ def test_a_likelihood_that_peaks_at_the_ue_finds_it_and_more_stations_sharpen_it
     assert found["several"]["all"]["3"]["asked"] == 2 * 2 * 4
 
 
-def test_every_table_and_a_run_that_goes_on(study: Study) -> None:
-    found = perform("positioning", POSITIONING, study)
+def test_every_table_and_a_run_that_goes_on(setup: Setup) -> None:
+    found = perform("positioning", POSITIONING, setup)
     groups = len(found["one"])
     assert found["step_m"] == 8.0
     assert len(POSITIONING.tables(found)) == groups + 3
     for _, table in POSITIONING.tables(found):
         assert all(len(row) == len(table.head) for row in table.rows)
-    next((study.out / "runs").glob("town*")).unlink()
-    assert perform("positioning", POSITIONING, study) == found
+    next((setup.out / "runs").glob("town*")).unlink()
+    assert perform("positioning", POSITIONING, setup) == found
 
 
 def test_seconds_are_measured_for_both_ways(tmp_path: Path) -> None:
     shards.write_shard(tmp_path / "links/links-00000.safetensors", geometric_links(3, areas=1, per_area=12))
     shards.write_manifest(tmp_path / "links", {}, "")
-    store = Study(uniair.build("tiny"), tmp_path, {"links": tmp_path / "links"}).store("links")
+    store = Setup(uniair.build("tiny"), tmp_path, {"links": tmp_path / "links"}).store("links")
     found = localisation.speed_of(uniair.build("tiny"), store, step=4.0)
     assert found["threads"] == torch.get_num_threads()
     for row in found["links"].values():

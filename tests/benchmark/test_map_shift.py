@@ -12,18 +12,18 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import map_shift
+from uniair.benchmark.benchmark import Setup, perform
 from uniair.benchmark.map_shift import FIG8, near_building
-from uniair.benchmark.study import Study, perform
-from uniair.data import shards
+from uniair.data.links import shards
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setattr(map_shift, "SHIFTS", (1.0, 8.0))
     shards.write_shard(tmp_path / "links/links-00000.safetensors", geometric_links(seed=3, areas=2, per_area=24))
     shards.write_manifest(tmp_path / "links", {}, "")
     torch.manual_seed(0)
-    return Study(uniair.build("tiny"), tmp_path / "fig8", {"links": tmp_path / "links"}, seeds=2)
+    return Setup(uniair.build("tiny"), tmp_path / "fig8", {"links": tmp_path / "links"}, seeds=2)
 
 
 def test_the_building_stands_near_the_line() -> None:
@@ -42,20 +42,20 @@ def test_the_building_stands_near_the_line() -> None:
     assert not near_building(occupancy * 0, 100.0, bs, ue, np.random.default_rng(0)).any()
 
 
-def test_the_curve_has_every_part_and_goes_on_where_it_stopped(study: Study) -> None:
-    found = perform("fig8", FIG8, study)
+def test_the_curve_has_every_part_and_goes_on_where_it_stopped(setup: Setup) -> None:
+    found = perform("fig8", FIG8, setup)
     assert found["shifts_m"] == [1.0, 8.0]
     assert set(found["moved"]) == set(map_shift.MOVED)
-    runs = sorted((study.out / "runs").glob("*.json"))
+    runs = sorted((setup.out / "runs").glob("*.json"))
     assert len(runs) == 4
     runs[2].unlink()
-    assert perform("fig8", FIG8, study) == found
+    assert perform("fig8", FIG8, setup) == found
     assert len(FIG8.tables(found)) == 2
 
 
 @pytest.mark.parametrize(("sees", "accuracy"), [(True, 1.0), (False, 0.5)])
 def test_a_model_that_compares_maps_is_always_right_and_a_blind_one_half_the_time(
-    study: Study, monkeypatch: pytest.MonkeyPatch, sees: bool, accuracy: float
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, sees: bool, accuracy: float
 ) -> None:
     def rank(_model: object, channel: torch.Tensor, envs: list[Any]) -> torch.Tensor:
         true, other = (env.map[env.area] for env in envs)
@@ -66,7 +66,7 @@ def test_a_model_that_compares_maps_is_always_right_and_a_blind_one_half_the_tim
         return torch.stack([0.5 + better, 0.5 - better], 1)
 
     monkeypatch.setattr(map_shift.zero_shot, "rank", rank)
-    for kinds in FIG8.run(study)["moved"].values():
+    for kinds in FIG8.run(setup)["moved"].values():
         for row in kinds.values():
             assert row[1]["accuracy"]["mean"] == accuracy
             assert 0 < row[1]["asked"] <= 2 * 2 * 10

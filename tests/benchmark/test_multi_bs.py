@@ -13,11 +13,11 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import multi_bs
+from uniair.benchmark.benchmark import Setup
 from uniair.benchmark.multi_bs import FIG12, HEARD, PAPER, VIT, Budget
-from uniair.benchmark.study import Study
-from uniair.data import shards
-from uniair.data.links import Links
-from uniair.data.store import Store
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.data.links.store import Store
 from uniair.errors import InputError
 
 USERS = 50
@@ -43,9 +43,9 @@ def cities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_method_and_combination(cities: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "z.npy", np.ones((Store(cities).links, 3), dtype=np.float32))
-    study = Study(uniair.build("tiny"), tmp_path / "fig12", {"deepmimo": cities}, seeds=2,
+    setup = Setup(uniair.build("tiny"), tmp_path / "fig12", {"deepmimo": cities}, seeds=2,
                   embeddings={"theirs": tmp_path / "z.npy"})  # fmt: skip
-    found = FIG12.run(study)
+    found = FIG12.run(setup)
     assert found["cities"] == {"here/00000": {"users": USERS, "hear_all": USERS - 10, "stations": 3}}
     assert found["left_out"] == ["there/00000"]
     combinations = ["1", "2", "3", "1+2", "1+3", "2+3", "1+2+3"]
@@ -62,13 +62,13 @@ def test_every_method_and_combination(cities: Path, tmp_path: Path) -> None:
     text = "\n".join(heading + table.text() + table.markdown() for heading, table in FIG12.tables(found))
     assert all(name in text and f"{value:.3f}" in text for name, value in PAPER.items())
     FIG12.draw(found, matplotlib.figure.Figure())
-    runs = sorted((study.out / "runs").glob("*.json"))
+    runs = sorted((setup.out / "runs").glob("*.json"))
     assert len(runs) == 2 * len(found["rows"])
     for path in runs:
         if json.loads(path.read_text())["tuned_parameters"]:
             path.unlink()
             break
-    assert json.dumps(FIG12.run(study)) == json.dumps(found)
+    assert json.dumps(FIG12.run(setup)) == json.dumps(found)
 
 
 def test_fingerprints_find_a_channel_that_they_have_seen(cities: Path) -> None:
@@ -83,6 +83,6 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     shards.write_shard(tmp_path / "links/links-00000.safetensors", geometric_links(seed=3, areas=1))
     shards.write_manifest(tmp_path / "links", {}, "")
     with pytest.raises(InputError, match="fig12 needs --deepmimo"):
-        FIG12.run(Study(uniair.build("tiny"), tmp_path / "fig12", {}))
+        FIG12.run(Setup(uniair.build("tiny"), tmp_path / "fig12", {}))
     with pytest.raises(InputError, match="in no area 200 UEs hear all of several BSs"):
-        FIG12.run(Study(uniair.build("tiny"), tmp_path / "fig12", {"deepmimo": tmp_path / "links"}))
+        FIG12.run(Setup(uniair.build("tiny"), tmp_path / "fig12", {"deepmimo": tmp_path / "links"}))

@@ -1,4 +1,4 @@
-"""Table III, Figs. 10 and 13: from a study to tables and figure."""
+"""Table III, Figs. 10 and 13: from a setup to tables and figure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import toft
+from uniair.benchmark.benchmark import Benchmark, Setup, perform
 from uniair.benchmark.per_area import FIG10, FIG13, HEADS, TABLE3, TABLE3_PAPER, short
-from uniair.benchmark.study import Benchmark, Study, perform
 from uniair.benchmark.toft import Budget
-from uniair.data import shards
+from uniair.data.links import shards
 from uniair.errors import InputError
 from uniair.tasks.adaptation import HeadTraining
 
@@ -37,8 +37,8 @@ def test_tables_and_figure(name: str, folder: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setitem(toft.BUDGETS, "quick", Budget(None, 30, 1, HeadTraining(epochs=1, steps=5, batch=16)))
     benchmark, methods = WANTED[name]
     assert isinstance(benchmark, Benchmark)
-    study = Study(uniair.build("tiny"), tmp_path / name, {"dense": folder}, seeds=1)
-    result = perform(name, benchmark, study)
+    setup = Setup(uniair.build("tiny"), tmp_path / name, {"dense": folder}, seeds=1)
+    result = perform(name, benchmark, setup)
     tables = benchmark.tables(result)
     heading, first = tables[0]
     assert methods <= {row[0] for row in first.rows}
@@ -46,14 +46,14 @@ def test_tables_and_figure(name: str, folder: Path, tmp_path: Path, monkeypatch:
     for _, table in tables:
         assert all(len(row) == len(table.head) for row in table.rows)
         assert table.text()
-    assert (study.out / "figure.svg").read_text().count("<svg") == 1
+    assert (setup.out / "figure.svg").read_text().count("<svg") == 1
 
 
 def test_light_heads_are_compared_without_networks_from_scratch(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(toft.BUDGETS, "quick", Budget(1, 30, 1, HeadTraining(epochs=1, steps=5, batch=16)))
-    rows = HEADS.run(Study(uniair.build("tiny"), tmp_path / "heads", {"dense": folder}, seeds=1))["rows"]
+    rows = HEADS.run(Setup(uniair.build("tiny"), tmp_path / "heads", {"dense": folder}, seeds=1))["rows"]
     assert set(rows) == {"beam", "position", "los", "path_loss", "precoding"}
     assert not [method for methods in rows.values() for method in methods if "ViT" in method]
     assert not (tmp_path / "supervised").exists()
@@ -66,4 +66,4 @@ def test_areas_are_named_by_their_place_where_that_is_enough() -> None:
 
 def test_without_dense_areas(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs --dense"):
-        TABLE3.run(Study(uniair.build("tiny"), tmp_path / "table3", {}))
+        TABLE3.run(Setup(uniair.build("tiny"), tmp_path / "table3", {}))

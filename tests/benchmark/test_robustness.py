@@ -12,10 +12,10 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import robustness
+from uniair.benchmark.benchmark import Setup, perform
 from uniair.benchmark.robustness import ROBUSTNESS, Places
-from uniair.benchmark.study import Study, perform
-from uniair.data import shards
-from uniair.data.loader import batch_of
+from uniair.data.links import shards
+from uniair.data.links.loader import batch_of
 
 LINKS = geometric_links(seed=3, areas=2, per_area=12)
 RNG = np.random.default_rng
@@ -83,8 +83,8 @@ def test_every_condition_is_there_and_a_stopped_run_goes_on(tmp_path: Path, monk
     shards.write_shard(tmp_path / "links/links-00000.safetensors", LINKS)
     shards.write_manifest(tmp_path / "links", {}, "")
     torch.manual_seed(0)
-    study = Study(uniair.build("tiny"), tmp_path / "robustness", {"links": tmp_path / "links"}, seeds=2)
-    found = perform("robustness", ROBUSTNESS, study)
+    setup = Setup(uniair.build("tiny"), tmp_path / "robustness", {"links": tmp_path / "links"}, seeds=2)
+    found = perform("robustness", ROBUSTNESS, setup)
     assert set(found["rows"]) == set(robustness.FAMILIES)
     assert found["links"] == len(LINKS)
     unknown = found["rows"]["missing"]["BS and UE"]
@@ -93,8 +93,8 @@ def test_every_condition_is_there_and_a_stopped_run_goes_on(tmp_path: Path, monk
     assert unknown["top1"]["mean"] <= 2 * 2 / 12  # map and LOS alone: at best one of each LOS class
     assert "nmse_db" in found["rows"]["snr"]["30"]
     assert len(ROBUSTNESS.tables(found)) == len(robustness.FAMILIES) - 1
-    assert json.loads((study.out / "result.json").read_text()) == found
-    runs = sorted((study.out / "runs").glob("*.json"))
+    assert json.loads((setup.out / "result.json").read_text()) == found
+    runs = sorted((setup.out / "runs").glob("*.json"))
     assert len(runs) == 2 * (1 + 2)
     runs[1].unlink()
-    assert perform("robustness", ROBUSTNESS, study) == found
+    assert perform("robustness", ROBUSTNESS, setup) == found

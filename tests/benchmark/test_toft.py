@@ -12,32 +12,33 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.benchmark import toft
-from uniair.benchmark.study import Study
-from uniair.benchmark.toft import Budget, best_beam, compare, log_distance
-from uniair.data import shards
-from uniair.data.loader import batch_of
+from uniair.benchmark.benchmark import Setup
+from uniair.benchmark.toft import Budget, compare
+from uniair.data.links import shards
+from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
 from uniair.errors import InputError
+from uniair.evaluation.classical import best_beam, log_distance
 from uniair.tasks.adaptation import TASKS, HeadTraining
 
 QUICK = HeadTraining(epochs=1, steps=20, batch=32)
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setitem(toft.BUDGETS, "quick", Budget(None, 40, 1, QUICK))
     shards.write_shard(tmp_path / "links/links-00000.safetensors", geometric_links(seed=3, areas=2, per_area=80))
     shards.write_manifest(tmp_path / "links", {}, "")
-    return Study(uniair.build("tiny"), tmp_path / "bench/one", {"dense": tmp_path / "links"}, seeds=2)
+    return Setup(uniair.build("tiny"), tmp_path / "bench/one", {"dense": tmp_path / "links"}, seeds=2)
 
 
 def written(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
 
 
-def test_every_method_of_every_task_and_resuming(study: Study) -> None:
-    found = compare(study, tuple(TASKS))
-    rows, embedding = found["rows"], study.model.preset.embedding
+def test_every_method_of_every_task_and_resuming(setup: Setup) -> None:
+    found = compare(setup, tuple(TASKS))
+    rows, embedding = found["rows"], setup.model.preset.embedding
     assert set(rows) == set(TASKS)
     assert rows["los"]["TOFT from CSI"]["tuned_parameters"] == 2 * (embedding + 1)
     assert rows["beam"]["MLP from position"]["tuned_parameters"] == 10_720
@@ -49,46 +50,46 @@ def test_every_method_of_every_task_and_resuming(study: Study) -> None:
             assert all(len(values) == 2 for values in row["by_area"].values())
             for key, mean in row["mean"].items():
                 assert mean == pytest.approx(np.mean(row["by_area"][key]))
-    runs = study.out.parent / "toft/runs"
+    runs = setup.out.parent / "toft/runs"
     before = written(runs.parent)
     assert len(before) == 2 * 2 * len(TASKS)
     lost = next(iter(before))
     (runs / lost).unlink()
-    assert compare(study, tuple(TASKS)) == found
+    assert compare(setup, tuple(TASKS)) == found
     again = written(runs.parent)
     assert {name for name in again if again[name] != before[name]} == {lost}
 
 
-def test_networks_from_scratch_are_trained_once_whatever_the_weights(study: Study, tmp_path: Path) -> None:
-    beams = compare(study, ("beam",))["rows"]["beam"]
+def test_networks_from_scratch_are_trained_once_whatever_the_weights(setup: Setup, tmp_path: Path) -> None:
+    beams = compare(setup, ("beam",))["rows"]["beam"]
     assert beams["Task-General ViT"]["tuned_parameters"] > beams["Task-Specific ViT"]["tuned_parameters"]
-    before = written(study.out.parent / "supervised")
+    before = written(setup.out.parent / "supervised")
     assert len(before) == 2 * 2 * 2  # areas, seeds, networks
-    los = compare(replace(study, out=study.out.parent / "two"), ("los",))["rows"]["los"]
-    after = written(study.out.parent / "supervised")
+    los = compare(replace(setup, out=setup.out.parent / "two"), ("los",))["rows"]["los"]
+    after = written(setup.out.parent / "supervised")
     assert len(after) == 2 * 2 * 3
     assert {name: after[name] for name in before} == before
     assert los["Task-General ViT"]["tuned_parameters"] == beams["Task-General ViT"]["tuned_parameters"]
 
-    other = replace(study, model=uniair.build("tiny"))
+    other = replace(setup, model=uniair.build("tiny"))
     with pytest.raises(InputError, match="another weights"):
         compare(other, ("beam",))
-    (study.out.parent / "supervised").rename(tmp_path / "supervised")
+    (setup.out.parent / "supervised").rename(tmp_path / "supervised")
     moved = replace(other, out=tmp_path / "one")
     assert compare(moved, ("beam",))["rows"]["beam"]["Task-General ViT"] == beams["Task-General ViT"]
     assert written(tmp_path / "supervised") == after
 
 
-def test_settings_that_differ_are_refused(study: Study) -> None:
-    compare(study, ("path_loss",))
+def test_settings_that_differ_are_refused(setup: Setup) -> None:
+    compare(setup, ("path_loss",))
     with pytest.raises(InputError, match="another --out"):
-        compare(study, ("path_loss",), split="blocks")
+        compare(setup, ("path_loss",), split="blocks")
     with pytest.raises(InputError, match="another --out"):
-        compare(study, ("path_loss",), labels=30)
+        compare(setup, ("path_loss",), labels=30)
     with pytest.raises(InputError, match="lower --labels"):
-        compare(replace(study, out=study.out.parent / "b/c"), ("los",), labels=500)
+        compare(replace(setup, out=setup.out.parent / "b/c"), ("los",), labels=500)
     with pytest.raises(InputError, match="lower --labels"):
-        compare(replace(study, out=study.out.parent / "d/e"), ("los",), labels=0)
+        compare(replace(setup, out=setup.out.parent / "d/e"), ("los",), labels=0)
 
 
 def test_the_log_distance_law_is_found_again(links_batch: Batch) -> None:

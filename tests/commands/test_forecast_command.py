@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.data.moving import drive, drives
+from tests.data.drives.moving import drive, drives
 
 from uniair import cli
-from uniair.data.drives import write_drives
+from uniair.data.drives.drive import write_drives
 
 SMALL = ["--preset.width", "32", "--preset.context", "5", "--training.batch", "4", "--training.length", "4",
          "--training.optimisation.steps", "4", "--training.optimisation.save_every", "2"]  # fmt: skip

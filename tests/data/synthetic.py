@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from uniair.data.links import Links
+from uniair.data.links.links import Links
 from uniair.propagation.paths import Paths
 
 

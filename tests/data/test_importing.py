@@ -14,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.deepmimo.make import make_v3, make_v4
-from tests.data.deepsense.make import make_gathered
-from tests.data.wair_d.make import make
+from tests.data.drives.deepsense.make import make_gathered
+from tests.data.links.deepmimo.make import make_v3, make_v4
+from tests.data.links.wair_d.make import make
 from uniair.cli import main
-from uniair.data import importing, shards
-from uniair.data.account import Account
-from uniair.data.drives import read_drives
+from uniair.data import importing
+from uniair.data.drives.drive import read_drives
+from uniair.data.import_report import ImportReport
 from uniair.data.importing import import_data
-from uniair.data.links import Links
-from uniair.data.loader import AreaBatches
-from uniair.data.store import Store
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.data.links.loader import AreaBatches
+from uniair.data.links.store import Store
 from uniair.errors import InputError
 
 
@@ -118,7 +119,7 @@ def test_out_may_be_a_link_to_an_empty_folder(tmp_path: Path) -> None:
 def test_a_reader_that_fails_half_way_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: Links
 ) -> None:
-    def broken(source: Path, account: Account) -> Iterator[Links]:
+    def broken(source: Path, report: ImportReport) -> Iterator[Links]:
         yield links
         raise InputError("the second half is missing; download it again")
 

@@ -13,8 +13,8 @@ import yaml
 
 from tests.data.synthetic import synthetic_links
 from uniair.data import splits
-from uniair.data.campaign import Campaign, plan, square_of
-from uniair.data.drives import Drive
+from uniair.data.drives.drive import Drive
+from uniair.data.links.campaign import Campaign, plan, square_of
 from uniair.data.splits import Split
 from uniair.errors import InputError
 

@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uniair.data import shards
-from uniair.data.drives import Drive, read_drives, write_drives
+from tests.data.drives.deepsense.make import make_gathered, measure
+from tests.data.synthetic import synthetic_links
+from uniair.data.drives.drive import Drive, read_drives, write_drives
+from uniair.data.drives.drive_statistics import drives_statistics
 from uniair.data.importing import import_data
-from uniair.data.links import Links
-from uniair.data.statistics import FINDINGS, LinksStatistics, drives_statistics, kind, links_statistics
+from uniair.data.links import shards
+from uniair.data.links.link_statistics import LinksStatistics, kind, links_statistics
+from uniair.data.links.links import Links
+from uniair.data.statistics import FINDINGS
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, SPEED_OF_LIGHT, UNKNOWN
-
-from .deepsense.make import make_gathered, measure
-from .synthetic import synthetic_links
 
 RECIPE = {"campaign": {"ray_tracing": {"frequency": 28e9}}}
 

@@ -13,7 +13,7 @@ import torch
 import uniair
 from tests.edge.test_graphs import forecaster, measured
 from tests.site.make import make_site
-from uniair.data.loader import batch_of
+from uniair.data.links.loader import batch_of
 from uniair.edge import export
 from uniair.edge.export import Package
 from uniair.edge.runner import Runner

@@ -11,10 +11,9 @@ import torch
 import uniair
 from tests.propagation.test_paths import single
 from uniair.errors import InputError
-from uniair.propagation.array import ULA
 from uniair.propagation.link_budget import FREQUENCY, OVERSAMPLING, excess_loss, first_path
-from uniair.propagation.ofdm import OFDM
 from uniair.propagation.paths import SPEED_OF_LIGHT, Paths, free_space_gain
+from uniair.radio import OFDM, ULA
 
 
 def direct(distance: float, amplitude: float = 1.0, azimuth: float = 1.0) -> Paths:

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from uniair.errors import InputError
-from uniair.propagation.array import ULA
-from uniair.propagation.ofdm import OFDM
 from uniair.propagation.paths import SPEED_OF_LIGHT, Paths, free_space_gain
+from uniair.radio import OFDM, ULA
 
 
 def random_paths(seed: int, counts: tuple[int, ...], longest: float = 2e-6) -> Paths:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.tracer import needs_tracer
-from uniair.data.traffic import mesh
+from uniair.data.drives.traffic import mesh
 from uniair.errors import InputError
 from uniair.propagation.paths import SPEED_OF_LIGHT
 from uniair.propagation.ray_tracing import RayTracing

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis.errors import Unsatisfiable
 
-from uniair.benchmark.service_fuzz import Found, Request, mutated
+from uniair.benchmark.speed.service_fuzz import Found, Request, mutated
 
 pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'uniair[serve]'")
 pytest.importorskip("msgpack", reason="msgpack is missing: pip install 'uniair[serve]'")

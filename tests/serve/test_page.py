@@ -76,7 +76,7 @@ class Visit:
     wrong: list[str] = field(default_factory=list)
     asked: list[tuple[str, Any]] = field(default_factory=list)
 
-    def settle(self) -> None:
+    def note(self) -> None:
         """Until every answer is there and drawn."""
         self.page.wait_for_timeout(30)
         self.page.wait_for_selector(IDLE)
@@ -87,7 +87,7 @@ class Visit:
 
     def open(self, place: str = "") -> None:
         self.page.goto(self.address + place)
-        self.settle()
+        self.note()
 
     @property
     def chosen(self) -> tuple[int, int]:
@@ -113,7 +113,7 @@ class Visit:
         self.page.mouse.down()
         self.page.mouse.move(*self.at(*end), steps=6)
         self.page.mouse.up()
-        self.settle()
+        self.note()
 
     def told(self, *keys: str) -> list[dict[str, Any]]:
         """The buildings that the model is told of once these keys are pressed."""
@@ -170,7 +170,7 @@ def test_a_click_shows_what_the_api_says(visit: Visit) -> None:
     links = visit.get("site/links?station=0")
     wanted = 17
     visit.page.mouse.click(*visit.at(*links["ue"][wanted][:2]))
-    visit.settle()
+    visit.note()
     assert visit.chosen == (0, wanted)
     link, ue = {"station": 0, "link": wanted}, [links["ue"][wanted]]
     [p_los] = visit.post("los", **link)["probability_of_los"]
@@ -205,7 +205,7 @@ def test_a_drag_snaps_to_links_and_asks_once_it_rests(visit: Visit) -> None:
 
 def test_another_station_has_its_own_links(visit: Visit) -> None:
     visit.page.check("#stations input[value='1']")
-    visit.settle()
+    visit.note()
     station, link = visit.chosen
     assert station == 1
     loss = visit.get("site/links?station=1")["path_loss_db"][link]
@@ -213,7 +213,7 @@ def test_another_station_has_its_own_links(visit: Visit) -> None:
     best = visit.post("likelihood", station=1, link=link, step=4)["best"]
     assert visit.row("Likeliest cell")[1] == f"{best[0]:.1f} m east, {best[1]:.1f} m north"
     visit.page.reload()
-    visit.settle()
+    visit.note()
     assert visit.chosen == (1, link)
 
 
@@ -237,7 +237,7 @@ def test_a_moved_building_is_what_the_model_is_told(visit: Visit, served_site: S
     assert all(body["buildings"] == told["buildings"] for body in asked[-2:])
     assert not [path for path, _ in visit.asked[before:] if path == "position"]  # reads no map
     visit.page.click("#reset")
-    visit.settle()
+    visit.note()
     assert "your map" not in visit.row("Line of sight")[1]
     assert "buildings" not in next(body for path, body in reversed(visit.asked) if path == "likelihood")
 
@@ -255,7 +255,7 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
     ue = visit.get("site/links?station=0")["ue"]
     start = visit.chosen[1]
     keys.press("ArrowRight")
-    visit.settle()
+    visit.note()
     ahead = [(x - ue[start][0], abs(y - ue[start][1])) for x, y, _ in ue]
     right = {i: east + 2 * aside for i, (east, aside) in enumerate(ahead) if east > 0.01 and aside <= east}
     assert visit.chosen[1] == min(right, key=right.__getitem__)
@@ -311,7 +311,7 @@ def test_an_error_is_one_line_and_a_server_that_is_gone_is_waited_for(browser: A
         page.wait_for_selector("#problem:has-text('does not answer')")
         page.unroute("**/*")
         page.wait_for_selector("#problem", state="hidden")
-        visit.settle()
+        visit.note()
         assert visit.row("Path loss")[1].endswith("dB")
 
 
@@ -325,11 +325,11 @@ def test_a_token_is_asked_for_and_kept(browser: Any, predictor: Any) -> None:
         page.wait_for_selector("#problem:has-text('token wrong')")
         page.fill("#token-text", TOKEN)
         page.keyboard.press("Enter")
-        visit.settle()
+        visit.note()
         assert page.locator("#token").is_hidden()
         assert page.locator("h1").inner_text() == "town"
         page.reload()
-        visit.settle()
+        visit.note()
         assert visit.row("Path loss")[1].endswith("dB")
 
 
@@ -339,7 +339,7 @@ def test_a_finger_taps_to_choose(browser: Any, address: str) -> None:
         ue = visit.get("site/links?station=0")["ue"][33]
         visit.page.locator("#map").scroll_into_view_if_needed()
         visit.page.touchscreen.tap(*visit.at(*ue[:2]))
-        visit.settle()
+        visit.note()
         assert visit.chosen == (0, 33)
         assert visit.wrong == []
 

@@ -11,7 +11,7 @@ import torch
 from tests.serve.conftest import ByHeart
 from tests.site.make import make_site, town
 
-from uniair.data.loader import batch_of
+from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.serve.predictor import NotHereError, Predictor

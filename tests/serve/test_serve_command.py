@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uniair.benchmark.service_fuzz import attack
-from uniair.benchmark.service_load import channel_requests, resident, service_load
+from uniair.benchmark.speed.service_fuzz import attack
+from uniair.benchmark.speed.service_load import channel_requests, resident, service_load
 from uniair.cli import main
 from uniair.commands.serve import TOKEN, is_loopback, listen, require_serve, token_of
 from uniair.errors import InputError

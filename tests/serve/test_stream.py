@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.data.moving import BEAMS, drive
+from tests.data.drives.moving import BEAMS, drive
 
-from uniair.data.windows import Sensing, frames, measured
+from uniair.data.drives.windows import Sensing, frames, measured
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.serve.stream import Stream

@@ -14,9 +14,9 @@ from shapely.geometry import box
 import uniair
 from uniair.area.area import Area
 from uniair.area.raster import occupancy
-from uniair.data import shards
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.propagation.paths import LOS, REFLECTION, SPEED_OF_LIGHT, Paths
 from uniair.site.site import Site, Station
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit

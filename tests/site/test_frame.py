@@ -10,7 +10,7 @@ import torch
 
 import uniair
 from tests.site.make import station_links, town
-from uniair.data.loader import batch_of
+from uniair.data.links.loader import batch_of
 from uniair.site import frame
 from uniair.site.site import Site, Station
 from uniair.training.heads import embed

@@ -11,12 +11,12 @@ import torch
 
 import uniair
 from tests.site.make import station_links, town
-from uniair.data.links import Links
+from uniair.data.links.links import Links
 from uniair.models.universal import UniversalModel
 from uniair.site import learning
 from uniair.site.measured import Measured
 from uniair.site.site import Site, Station
-from uniair.site.tables import curves, task_table
+from uniair.site.site_tables import curves, task_table
 from uniair.tasks.adaptation import TASKS, HeadTraining
 from uniair.training.heads import load_head, measure
 

@@ -12,7 +12,7 @@ import torch
 from tests.site.make import station_links, town
 from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
-from uniair.data.loader import batch_of
+from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured, read_measured

@@ -14,8 +14,8 @@ from tests.area import make
 from tests.site.make import synthetic_paths
 from tests.tracer import needs_tracer
 from uniair.area.area import Area
-from uniair.data.campaign import load_place
-from uniair.data.store import Store
+from uniair.data.links.campaign import load_place
+from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.site import survey
@@ -136,16 +136,16 @@ def test_a_killed_run_goes_on(traced: list[int], tmp_path: Path) -> None:
 
 def test_a_folder_holds_one_site(tmp_path: Path) -> None:
     made, out = survey.recipe(TOWN, epochs=3), tmp_path / "site"
-    survey.settle(out, made)
+    survey.note(out, made)
     (out / ".site.json.host.1.part").write_text("half")
-    survey.settle(out, made)
+    survey.note(out, made)
     assert not list(out.glob(".*.part"))
     with pytest.raises(InputError, match=r"holds another site \(other epochs, ue\)"):
-        survey.settle(out, survey.recipe(replace(TOWN, ue=500), epochs=4))
+        survey.note(out, survey.recipe(replace(TOWN, ue=500), epochs=4))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.doc").write_text("")
     with pytest.raises(InputError, match="holds something else"):
-        survey.settle(tmp_path / "other", made)
+        survey.note(tmp_path / "other", made)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.doc"]
 
 

@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from uniair import losses
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.environment import Batch, Environment
 from uniair.errors import InputError
-from uniair.models.heads import Head
-from uniair.propagation.array import ULA
-from uniair.propagation.ofdm import OFDM
+from uniair.models.head import Head
+from uniair.radio import OFDM, ULA
 from uniair.tasks.adaptation import TASKS, HeadTraining, as_vector, beam_gains, fit
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import uniair
-from uniair.data.links import Links
-from uniair.data.loader import AreaBatches, batch_of, symmetric
+from uniair.data.links.links import Links
+from uniair.data.links.loader import AreaBatches, batch_of, symmetric
 from uniair.losses import contrastive, wrong_hypotheses
 from uniair.tasks.alignment import WRONG, Alignment, indistinguishable, with_bare, with_noise, with_wrong
 

@@ -14,7 +14,7 @@ from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.router import Route
 from uniair.models.universal import UniversalModel
-from uniair.propagation.array import ULA
+from uniair.radio import ULA
 from uniair.tasks.adaptation import TASKS
 from uniair.tasks.answers import Beam, Declined, LineOfSight, PathLoss, Position, Precoder
 from uniair.tasks.asking import INPUTS, TOOLS, Assistant, tools

@@ -6,7 +6,7 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair import metrics
-from uniair.data.loader import batch_of
+from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import uniair
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.data.moving import BEAMS, drive, drives
+from tests.data.drives.moving import BEAMS, drive, drives
 
-from uniair.data.windows import Passages, cut
+from uniair.data.drives.windows import Passages, cut
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import Persistence
-from uniair.tasks.forecasting import Forecasting, figures, forecasts, los_figures
+from uniair.tasks.beam_forecast import Forecasting, figures, forecasts, los_figures
 from uniair.training.distributed import World, world
 from uniair.training.forecasting import (
     ForecastTraining,

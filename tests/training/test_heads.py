@@ -12,9 +12,9 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair.cli import main
-from uniair.data import shards
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.tasks.adaptation import TASKS, HeadTraining

@@ -13,16 +13,16 @@ import torch
 from tests.conftest import geometric_links
 
 import uniair
-from uniair.benchmark import instruction as benchmark
-from uniair.benchmark.study import Study, perform
+from uniair.benchmark import instruct_ablation as benchmark
+from uniair.benchmark.benchmark import Setup, perform
 from uniair.cli import main
-from uniair.data import shards
-from uniair.data.loader import batch_of
+from uniair.data.links import shards
+from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.instruct import Design
 from uniair.models.universal import UniversalModel
 from uniair.tasks.answers import Declined, LineOfSight, Position
-from uniair.tasks.instruction import temperature
+from uniair.tasks.instruct_loss import temperature
 from uniair.training import instruction
 from uniair.training.checkpoint import save_model
 from uniair.training.heads import Adaptation
@@ -138,8 +138,8 @@ def test_every_ablation_runs_and_goes_on(
     stored(tmp_path / "dense")
     budget = benchmark.Budget(1, 40, InstructTraining(epochs=1, batch=16))
     monkeypatch.setitem(benchmark.BUDGETS, "quick", budget)
-    study = Study(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=2, backbone="tiny")
-    result = perform("instruct", benchmark.INSTRUCT, study)
+    setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=2, backbone="tiny")
+    result = perform("instruct", benchmark.INSTRUCT, setup)
     assert set(result["rows"]) == set(benchmark.METHODS)
     tuned = {name: row["tuned"]["channel"] for name, row in result["rows"].items()}
     assert tuned["FP"] < tuned["AI²MMUM"] < tuned["TE/TC"]
@@ -150,7 +150,7 @@ def test_every_ablation_runs_and_goes_on(
         assert row["cost"]["channel"]["latency_ms"] > 0
     assert len(benchmark.INSTRUCT.tables(result)) == 3
     monkeypatch.setattr(benchmark, "train", None)  # everything is there
-    again = perform("instruct", benchmark.INSTRUCT, study)
+    again = perform("instruct", benchmark.INSTRUCT, setup)
     assert again == result
     assert not list((tmp_path / "instruct/training").iterdir())
 

@@ -10,7 +10,7 @@ import torch
 from tests.conftest import geometric_links
 from torch import Tensor
 
-from uniair.data.links import Links
+from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.models.fusion import Attention, Concatenation
 from uniair.training.multi_station import Users, drop_stations, fit_fusion, locate

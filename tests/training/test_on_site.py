@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.data.moving import BEAMS, drive, drives
+from tests.data.drives.moving import BEAMS, drive, drives
 
-from uniair.data.windows import Augmentation, Passages, cut
+from uniair.data.drives.windows import Augmentation, Passages, cut
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.training.forecasting import tensors, validation

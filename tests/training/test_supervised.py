@@ -11,7 +11,7 @@ from tests.conftest import geometric_links
 
 import uniair
 from uniair import metrics
-from uniair.data.loader import batch_of
+from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.models.baselines import ChannelAutoencoder, ChannelViT, channel_side

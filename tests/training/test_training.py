@@ -15,10 +15,10 @@ import torch
 from tests.conftest import geometric_links
 
 import uniair
-from uniair.benchmark.suites import zero_shot_suite
-from uniair.data import shards
-from uniair.data.links import Links
+from uniair.data.links import shards
+from uniair.data.links.links import Links
 from uniair.errors import InputError
+from uniair.evaluation.zero_shot_suite import zero_shot_suite
 from uniair.models.presets import PRESETS
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment

@@ -1,1 +1,1 @@
-"""Suites, ablations and reports."""
+"""The figures of the papers, and ours."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uniair.benchmark.study import Benchmark, Study, Table
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.trained import COLUMNS, OPTIMISATION, TASK, cells, trained
+from uniair.evaluation.tables import Table
 from uniair.models.presets import preset
 
 if TYPE_CHECKING:
@@ -49,24 +50,24 @@ VARIANTS = {
 QUICK = ("full", "no_rays", "vector", "frequency", "mean", "no_hypotheses", "no_bare_los", "adamw")
 
 
-def run(study: Study) -> dict[str, Any]:
+def run(setup: Setup) -> dict[str, Any]:
     """Every variant with every seed; `quick` trains `tiny` and fewer variants, `full` the model's own preset."""
-    data = study.store("train")
-    shape = study.model.preset if study.full else preset("tiny")
-    names = VARIANTS if study.full else QUICK
-    steps = STEPS[study.budget]
-    study.settle(steps=steps, preset=shape.name, train=data.manifest["recipe"], links=data.links,
-                 validation=study.store("validation").manifest["recipe"])  # fmt: skip
+    data = setup.store("train")
+    shape = setup.model.preset if setup.full else preset("tiny")
+    names = VARIANTS if setup.full else QUICK
+    steps = STEPS[setup.budget]
+    setup.note(steps=steps, preset=shape.name, train=data.manifest["recipe"], links=data.links,
+                 validation=setup.store("validation").manifest["recipe"])  # fmt: skip
     rows = {}
     for name in names:
         variant = VARIANTS[name]
         found = [
             trained(
-                study, f"{name}-{seed}", replace(shape, **variant.preset), data,
+                setup, f"{name}-{seed}", replace(shape, **variant.preset), data,
                 replace(TASK, **variant.task),
                 replace(OPTIMISATION, steps=steps, save_every=steps, seed=seed, **variant.optimisation),
             )
-            for seed in range(study.seeds)
+            for seed in range(setup.seeds)
         ]  # fmt: skip
         rows[name] = {
             "what": variant.what,

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from uniair.benchmark.ablation import ABLATION
+from uniair.benchmark.benchmark import Benchmark
 from uniair.benchmark.embedding_space import FIG3
 from uniair.benchmark.feedback import CODE, FIG9
 from uniair.benchmark.fewshot import FEWSHOT
-from uniair.benchmark.forecasting import FORECAST
-from uniair.benchmark.instruction import INSTRUCT
-from uniair.benchmark.link_budget import LINK_BUDGET
+from uniair.benchmark.forecast_comparison import FORECAST
+from uniair.benchmark.forecast_on_site import ON_SITE
+from uniair.benchmark.instruct_ablation import INSTRUCT
 from uniair.benchmark.localisation import POSITIONING
 from uniair.benchmark.map_shift import FIG8
 from uniair.benchmark.matching import FIG5, FIG6, FIG7
 from uniair.benchmark.multi_bs import FIG12
-from uniair.benchmark.on_site import ON_SITE
 from uniair.benchmark.per_area import FIG10, FIG13, HEADS, TABLE3
+from uniair.benchmark.power_and_los import LINK_BUDGET
 from uniair.benchmark.robustness import ROBUSTNESS
 from uniair.benchmark.scaling import SCALING
-from uniair.benchmark.study import Benchmark
-from uniair.benchmark.zero_shot import ZERO_SHOT
+from uniair.benchmark.zero_shot_table import ZERO_SHOT
 
 BENCHMARKS: dict[str, Benchmark] = {
     "zeroshot": ZERO_SHOT,

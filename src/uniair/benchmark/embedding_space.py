@@ -12,11 +12,12 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 from sklearn.manifold import TSNE
 
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import some_areas
-from uniair.benchmark.page import CHANNEL, UE
-from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
+from uniair.evaluation.html import CHANNEL, UE
+from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
 from uniair.training.checkpoint import digest
 
@@ -38,27 +39,27 @@ MEASURES = {
 }
 
 
-def run(study: Study) -> dict[str, Any]:
-    """The study's model."""
-    return compare(study, [(study.model.preset.name, study.model)])
+def run(setup: Setup) -> dict[str, Any]:
+    """The setup's model."""
+    return compare(setup, [(setup.model.preset.name, setup.model)])
 
 
-def compare(study: Study, models: Sequence[tuple[str, UniversalModel]]) -> dict[str, Any]:
+def compare(setup: Setup, models: Sequence[tuple[str, UniversalModel]]) -> dict[str, Any]:
     """Each model on the same links, as Fig. 3 compares training with and without reconstruction.
 
     Links are drawn anew for each seed; the first seed's are the ones drawn.
     """
-    store = study.store("links")
-    areas, pairs = (None, 4000) if study.full else (40, 1500)
-    study.settle(data=store.manifest["recipe"], areas=areas, pairs=pairs, models=[(n, digest(m)) for n, m in models])
+    store = setup.store("links")
+    areas, pairs = (None, 4000) if setup.full else (40, 1500)
+    setup.note(data=store.manifest["recipe"], areas=areas, pairs=pairs, models=[(n, digest(m)) for n, m in models])
     links = Links.concatenate([links for _, links in some_areas(store, areas)])
     found: dict[str, Any] = {}
     for name, model in models:
         runs = []
-        for seed in range(study.seeds):
+        for seed in range(setup.seeds):
             drawn = np.sort(np.random.default_rng(seed).permutation(len(links))[:pairs])
             some = links.select(drawn)
-            runs.append(study.once(f"{name}-{seed}", partial(look, model, some, seed)))
+            runs.append(setup.once(f"{name}-{seed}", partial(look, model, some, seed)))
         measures = {key: spread([[run["measures"][key] for run in runs]]) for key in MEASURES}
         found[name] = {"measures": measures, "pictures": runs[0]["pictures"]}
     return {"pairs": min(pairs, len(links)), "areas": len(links.areas), "models": found}

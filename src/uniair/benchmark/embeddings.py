@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from uniair.data.store import Store
+from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import atomic_path
-from uniair.propagation.array import ULA
-from uniair.propagation.ofdm import OFDM
+from uniair.radio import OFDM, ULA
 
 CHUNK = 4096  # links synthesised at a time
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from uniair import metrics
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.per_area import COLOURS, MARKERS, area_table, budget_note, draw_areas
-from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.benchmark.toft import BUDGETS, DenseArea, sum_up
-from uniair.data.loader import AreaBatches
-from uniair.data.store import Store
+from uniair.data.links.loader import AreaBatches
+from uniair.data.links.store import Store
+from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.baselines import ChannelAutoencoder, channel_side
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
@@ -119,40 +120,40 @@ def _general(
     }
 
 
-def run_fig9(study: Study) -> dict[str, Any]:
+def run_fig9(setup: Setup) -> dict[str, Any]:
     """NMSE and SGCS of the frozen model and of autoencoders of its code length, in every dense area."""
-    budget, own = BUDGETS[study.budget], FEEDBACK_BUDGETS[study.budget]
-    dense, train = study.store("dense").first(budget.areas), study.store("train")
+    budget, own = BUDGETS[setup.budget], FEEDBACK_BUDGETS[setup.budget]
+    dense, train = setup.store("dense").first(budget.areas), setup.store("train")
     check_split(train.areas, dense.areas)
     data = {"data": dense.manifest["recipe"], "labels": budget.labels}
-    study.settle(**data)
-    scratch = replace(study, out=study.out.parent / "autoencoder")
-    scratch.settle(**data, train=train.manifest["recipe"], weights="from scratch",
-                   preset=channel_side(study.model.preset), batch=supervised.BATCH, budget_of_feedback=asdict(own),
+    setup.note(**data)
+    scratch = replace(setup, out=setup.out.parent / "autoencoder")
+    scratch.note(**data, train=train.manifest["recipe"], weights="from scratch",
+                   preset=channel_side(setup.model.preset), batch=supervised.BATCH, budget_of_feedback=asdict(own),
                    recipe=asdict(supervised.RECIPE))  # fmt: skip
-    wanted = [Adaptation(labels=budget.labels, seed=seed) for seed in range(study.seeds)]
+    wanted = [Adaptation(labels=budget.labels, seed=seed) for seed in range(setup.seeds)]
     general = [
-        scratch.once(f"general-{seed}", partial(_general, study.model, dense, train, own, wanted[seed]))
-        for seed in tqdm(range(study.seeds), desc=GENERAL, unit="seed", disable=None)
+        scratch.once(f"general-{seed}", partial(_general, setup.model, dense, train, own, wanted[seed]))
+        for seed in tqdm(range(setup.seeds), desc=GENERAL, unit="seed", disable=None)
     ]
     runs: dict[str, dict[str, list[Figures]]] = {SPECIFIC: {}, GENERAL: {}, ZERO_SHOT: {}}
     for number, name in enumerate(tqdm(dense.areas, unit="area", disable=None)):
-        area = DenseArea(dense, number, study.model)
-        for seed in range(study.seeds):
+        area = DenseArea(dense, number, setup.model)
+        for seed in range(setup.seeds):
             specific = partial(_specific, area, wanted[seed], own.epochs)
             found = {
                 SPECIFIC: scratch.once(f"{name}-specific-{seed}", specific),
                 GENERAL: general[seed][name],
-                ZERO_SHOT: study.once(f"{name}-{seed}", partial(_zero_shot, area, wanted[seed])),
+                ZERO_SHOT: setup.once(f"{name}-{seed}", partial(_zero_shot, area, wanted[seed])),
             }
             for method, figures in found.items():
                 runs[method].setdefault(name, []).append(figures)
-    parameters = sum(p.numel() for p in ChannelAutoencoder(study.model.preset).parameters())
+    parameters = sum(p.numel() for p in ChannelAutoencoder(setup.model.preset).parameters())
     tuned = {SPECIFIC: parameters, GENERAL: 0, ZERO_SHOT: 0}  # in the area
     rows = {method: {"tuned_parameters": tuned[method]} | sum_up(found) for method, found in runs.items()}
     return {"areas": list(dense.areas), "rows": {"feedback": rows}, "labels": budget.labels, "split": "random",
-            "epochs": own.epochs, "seeds": study.seeds, "parameters": parameters,
-            "code": study.model.preset.embedding,
+            "epochs": own.epochs, "seeds": setup.seeds, "parameters": parameters,
+            "code": setup.model.preset.embedding,
             "general_samples": own.steps * own.areas * own.links_per_area}  # fmt: skip
 
 
@@ -247,26 +248,26 @@ def lengths(model: UniversalModel) -> list[int]:
     return [model.preset.embedding // share for share in SHARES]
 
 
-def run_code(study: Study) -> dict[str, Any]:
+def run_code(setup: Setup) -> dict[str, Any]:
     """NMSE and SGCS against code length and bits a number; nothing is fitted to the test areas."""
-    budget, own = BUDGETS[study.budget], FEEDBACK_BUDGETS[study.budget]
-    dense, train = study.store("dense").first(budget.areas), study.store("train")
+    budget, own = BUDGETS[setup.budget], FEEDBACK_BUDGETS[setup.budget]
+    dense, train = setup.store("dense").first(budget.areas), setup.store("train")
     check_split(train.areas, dense.areas)
-    study.settle(data=dense.manifest["recipe"], train=train.manifest["recipe"], budget_of_code=asdict(own))
+    setup.note(data=dense.manifest["recipe"], train=train.manifest["recipe"], budget_of_code=asdict(own))
 
     @cache
     def code(seed: int) -> ShortCode:
         batches = islice(channels(train, own, seed, augment=False), -(-own.codes // (own.areas * own.links_per_area)))
-        return ShortCode.fit(torch.cat([study.model.encode_channel(csi).cpu() for csi in batches]).double().numpy())
+        return ShortCode.fit(torch.cat([setup.model.encode_channel(csi).cpu() for csi in batches]).double().numpy())
 
     runs: dict[str, dict[str, list[list[Figures]]]] = {"curve": {}, "searched": {}}
     for number, name in enumerate(tqdm(dense.areas, unit="area", disable=None)):
-        area = DenseArea(dense, number, study.model)
+        area = DenseArea(dense, number, setup.model)
         for part, measure, suffix in (("curve", _curve, ""), ("searched", _searched, "-searched")):
             found = []
-            for seed in range(study.seeds):
+            for seed in range(setup.seeds):
                 asked = partial(measure, area, partial(code, seed), own.links, Adaptation(seed=seed))
-                found.append(study.once(f"{name}-{seed}{suffix}", asked))
+                found.append(setup.once(f"{name}-{seed}{suffix}", asked))
             for key in found[0]:
                 runs[part].setdefault(key, []).append([figures[key] for figures in found])
     means = {
@@ -276,7 +277,7 @@ def run_code(study: Study) -> dict[str, Any]:
         }
         for part, measured in runs.items()
     }
-    return {"areas": list(dense.areas), "seeds": study.seeds, "lengths": lengths(study.model), "bits": list(BITS),
+    return {"areas": list(dense.areas), "seeds": setup.seeds, "lengths": lengths(setup.model), "bits": list(BITS),
             "links_per_area": own.links} | means  # fmt: skip
 
 

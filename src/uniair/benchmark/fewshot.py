@@ -21,17 +21,18 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.embeddings import read_embeddings
-from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.benchmark.toft import DenseArea
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store
 from uniair.data.splits import few_shot_settings
-from uniair.data.store import Store
 from uniair.environment import Batch
 from uniair.errors import InputError
+from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.files import sha256
-from uniair.models.heads import Head
+from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.propagation.link_budget import FREQUENCY, excess_loss
 from uniair.propagation.paths import free_space_gain
@@ -241,32 +242,32 @@ def units(links: Links, scope: str) -> dict[str, NDArray[np.int64]]:
     return {name: index for name, index in found.items() if len(index) >= LEAST_LINKS}
 
 
-def run(study: Study) -> dict[str, Any]:
+def run(setup: Setup) -> dict[str, Any]:
     """Cities and dense areas, every seed.
 
     Raises:
         InputError: a links folder is missing, an embeddings file does not fit, or no city is large enough.
     """
-    cities, dense = study.store("deepmimo"), study.store("dense")
+    cities, dense = setup.store("deepmimo"), setup.store("dense")
     chosen = [i for i in range(len(cities)) if cities.counts[i] >= LEAST_LINKS]
     if not chosen:
         raise InputError(f"{cities.folder}: no city has {LEAST_LINKS} links; import DeepMIMO's city scenarios")
-    given = {name: read_embeddings(path, cities) for name, path in study.embeddings.items()}
-    study.settle(
+    given = {name: read_embeddings(path, cities) for name, path in setup.embeddings.items()}
+    setup.note(
         deepmimo=cities.manifest["shards"], dense=dense.manifest["shards"],
-        embeddings={name: sha256(path) for name, path in study.embeddings.items()},
+        embeddings={name: sha256(path) for name, path in setup.embeddings.items()},
     )  # fmt: skip
-    labels = LABELS if study.full else QUICK_LABELS
-    made = [City(cities, i, study.model, {k: areas[i] for k, areas in given.items()}) for i in chosen]
+    labels = LABELS if setup.full else QUICK_LABELS
+    made = [City(cities, i, setup.model, {k: areas[i] for k, areas in given.items()}) for i in chosen]
     return {
         "labels": list(labels),
         "cities": [cities.areas[city.number] for city in made],
-        "scopes": _cities(study, made, labels),
-        "dense": _dense(study, dense),
+        "scopes": _cities(setup, made, labels),
+        "dense": _dense(setup, dense),
     }
 
 
-def _cities(study: Study, cities: Sequence[City], labels: Sequence[int]) -> dict[str, Any]:
+def _cities(setup: Setup, cities: Sequence[City], labels: Sequence[int]) -> dict[str, Any]:
     """Scope → links to learn from in each unit, and task → features → labels → accuracy."""
     out: dict[str, Any] = {}
     for scope in SCOPES:
@@ -281,15 +282,15 @@ def _cities(study: Study, cities: Sequence[City], labels: Sequence[int]) -> dict
                     count: partial(city.accuracy, index, count) for count in columns(len(index), labels)
                 }
                 for count, job in jobs.items():
-                    runs = [study.once(f"{key}-{count}-{seed}", partial(job, seed)) for seed in range(study.seeds)]
+                    runs = [setup.once(f"{key}-{count}-{seed}", partial(job, seed)) for seed in range(setup.seeds)]
                     for task, methods in runs[0].items():
                         for name in methods:
                             cell = cells[task].setdefault(name, {}).setdefault(str(count), [])
                             cell.append([one[task][name] for one in runs])
                 for located, name in ZSL.items():
                     zsl = [
-                        study.once(f"{key}-zsl-{located}-{seed}", partial(city.zero_shot, index, located, seed))
-                        for seed in range(study.seeds)
+                        setup.once(f"{key}-zsl-{located}-{seed}", partial(city.zero_shot, index, located, seed))
+                        for seed in range(setup.seeds)
                     ]
                     cells["los"].setdefault(name, {}).setdefault("0", []).append(zsl)
         rows = {
@@ -300,17 +301,17 @@ def _cities(study: Study, cities: Sequence[City], labels: Sequence[int]) -> dict
     return out
 
 
-def _dense(study: Study, store: Store) -> dict[str, Any]:
+def _dense(setup: Setup, store: Store) -> dict[str, Any]:
     labels, training = few_shot_settings()["labels"], HeadTraining()
-    if not study.full:
+    if not setup.full:
         store, labels, training = store.first(2), labels[::2], HeadTraining(epochs=20, steps=400)
     found: dict[str, dict[str, list[list[float]]]] = {row: {} for row in DENSE}
     for number in tqdm(range(len(store)), desc="dense", unit="area", disable=None):
-        area = DenseArea(store, number, study.model)
+        area = DenseArea(store, number, setup.model)
         for count in labels:
             job = partial(dense_figures, area, count, training)
             runs = [
-                study.once(f"{store.areas[number]}-{count}-{seed}", partial(job, seed)) for seed in range(study.seeds)
+                setup.once(f"{store.areas[number]}-{count}-{seed}", partial(job, seed)) for seed in range(setup.seeds)
             ]
             for row in DENSE:
                 found[row].setdefault(str(count), []).append([one[row] for one in runs])

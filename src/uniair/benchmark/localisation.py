@@ -12,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uniair.benchmark import classical
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import percent, some_areas
-from uniair.benchmark.page import BS, CHANNEL, GROUND, UE
-from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
-from uniair.data.links import Links
-from uniair.data.loader import along_array, batch_of
-from uniair.data.store import Store
+from uniair.data.links.links import Links
+from uniair.data.links.loader import along_array, batch_of
+from uniair.data.links.store import Store
+from uniair.evaluation import classical
+from uniair.evaluation.html import BS, CHANNEL, GROUND, UE
+from uniair.evaluation.posterior import Posterior, mirrored
+from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
 from uniair.tasks.zero_shot import position_likelihood, position_log_likelihood
 
@@ -41,25 +43,25 @@ METHODS = {
 Columns = dict[str, list[Any]]
 
 
-def run(study: Study) -> dict[str, Any]:
+def run(setup: Setup) -> dict[str, Any]:
     """One BS over every link, then one, two and three BSs over the UEs that at least three BSs hear.
 
     A UE's BSs are drawn anew for each seed; the second joins the first, and the third both. There, LOS is that of the
     first BS, so that a row's UEs are the same for any number of BSs. The UE's height is told.
     """
-    store = study.store("links")
-    areas, step = 40 if study.full else 8, STEPS_M[study.budget]
-    study.settle(data=store.manifest["recipe"], areas=areas, step_m=step)
+    store = setup.store("links")
+    areas, step = 40 if setup.full else 8, STEPS_M[setup.budget]
+    setup.note(data=store.manifest["recipe"], areas=areas, step_m=step)
     alone: list[Columns] = []
     several: list[Columns] = []
     for name, links in some_areas(store, areas):
-        found = study.once(f"{name}-{study.seeds}", partial(_area, study.model, links, step, study.seeds))
+        found = setup.once(f"{name}-{setup.seeds}", partial(_area, setup.model, links, step, setup.seeds))
         alone.append(found["alone"])
         several.append(found["several"])
-    speed = study.once("speed", partial(speed_of, study.model, store))
+    speed = setup.once("speed", partial(speed_of, setup.model, store))
     return {
         "areas": len(alone), "step_m": step, "one": _one(_joined(alone)),
-        "several": _several(_joined(several), study.seeds), "speed": speed,
+        "several": _several(_joined(several), setup.seeds), "speed": speed,
     }  # fmt: skip
 
 
@@ -131,40 +133,6 @@ def likelihoods(model: UniversalModel, links: Links, step: float) -> tuple[NDArr
         log.append(found.cpu())
     order = np.argsort(of_station, kind="stable")
     return grid, torch.cat(log)[np.argsort(order)]
-
-
-class Posterior:
-    """What a log-likelihood over a grid, −inf where no UE can stand, says after every place was as likely before.
-
-    Args:
-        grid: [G] m, the same for x and y.
-        log: [G, G], row = y.
-    """
-
-    def __init__(self, grid: NDArray[np.float64], log: Tensor) -> None:
-        self.grid = grid
-        self.probability = torch.softmax(log.double().flatten(), 0).view_as(log).numpy()
-
-    def maximum(self) -> NDArray[np.float64]:
-        """The most likely position: [2] m."""
-        row, column = np.unravel_index(int(self.probability.argmax()), self.probability.shape)
-        return np.array([self.grid[column], self.grid[row]])
-
-    def mean(self) -> NDArray[np.float64]:
-        """The mean position, which may lie in a building: [2] m."""
-        return np.array([self.probability.sum(0) @ self.grid, self.probability.sum(1) @ self.grid])
-
-    def above(self, position: NDArray[np.floating]) -> float:
-        """Probability of all cells that are likelier than a position's; below p inside the smallest region of p."""
-        step = 2 * self.grid[0]
-        column, row = np.minimum(position[:2] / step, len(self.grid) - 1).astype(int)
-        here = self.probability[row, column]
-        return float(self.probability[self.probability > here].sum()) if here > 0 else 1.0
-
-
-def mirrored(ue: NDArray[np.floating], bs: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The mirror image of each UE [N, 3] about the axis of its BS's array, which a direct path cannot tell from it."""
-    return np.column_stack([ue[:, 0], 2 * bs[:, 1] - ue[:, 1], ue[:, 2]])
 
 
 def _look_alone(links: Links, grid: NDArray[np.float64], log: Tensor, out: Columns) -> None:

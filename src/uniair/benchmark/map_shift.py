@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import some_areas
-from uniair.benchmark.page import BS, CHANNEL, UE
-from uniair.benchmark.study import Benchmark, Study, Table, spread
-from uniair.data.links import Links
-from uniair.data.loader import along_array, batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import along_array, batch_of
+from uniair.evaluation.html import BS, CHANNEL, UE
+from uniair.evaluation.tables import Table, spread
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
 
@@ -32,21 +33,21 @@ MOVED = {
 }
 
 
-def run(study: Study) -> dict[str, Any]:
+def run(setup: Setup) -> dict[str, Any]:
     """How often, and how surely, the true map is preferred, against the shift; LOS and NLOS links apart.
 
     The building is a random one near the link (`near_building`), moved in a random direction. Whether its move changes
     a path is not known without tracing again, so links that a move does not touch are counted too.
     """
-    store = study.store("links")
-    areas, links_per_area = (None, 20) if study.full else (20, 10)
-    study.settle(data=store.manifest["recipe"], areas=areas, links_per_area=links_per_area)
-    units: list[list[dict[str, Any]]] = [[] for _ in range(study.seeds)]
+    store = setup.store("links")
+    areas, links_per_area = (None, 20) if setup.full else (20, 10)
+    setup.note(data=store.manifest["recipe"], areas=areas, links_per_area=links_per_area)
+    units: list[list[dict[str, Any]]] = [[] for _ in range(setup.seeds)]
     for name, links in some_areas(store, areas):
-        for seed in range(study.seeds):
+        for seed in range(setup.seeds):
             rng = np.random.default_rng([seed, len(units[seed])])
             some = links.select(np.sort(rng.permutation(len(links))[:links_per_area]))
-            units[seed].append(study.once(f"{name}-{seed}", partial(_ask, study.model, some, rng)))
+            units[seed].append(setup.once(f"{name}-{seed}", partial(_ask, setup.model, some, rng)))
     rows: dict[str, Any] = {}
     for moved in MOVED:
         for los in ("los", "nlos"):

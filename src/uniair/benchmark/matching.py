@@ -14,12 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from uniair import metrics
-from uniair.benchmark.page import BS, CHANNEL, GROUND, UE, draw_map
-from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
-from uniair.data.store import Store
+from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store
 from uniair.errors import InputError
+from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, draw_map
+from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
 
@@ -63,15 +64,15 @@ def similarities(model: UniversalModel, links: Links) -> Tensor:
 # Fig. 5: one area
 
 
-def run_area(study: Study) -> dict[str, Any]:
+def run_area(setup: Setup) -> dict[str, Any]:
     """The similarity matrix of the area with the most links, of those the one most evenly LOS and NLOS."""
-    store = study.store("links")
-    study.settle(data=store.manifest["recipe"])
+    store = setup.store("links")
+    setup.note(data=store.manifest["recipe"])
     most = np.flatnonzero(store.counts == store.counts.max())
     area = store[int(min(most, key=lambda i: abs(store[int(i)].los.mean() - 0.5)))]
     order = np.lexsort([*area.ue.T, *area.bs.T])  # the links of a BS side by side
     area = area.select(order)
-    found = similarities(study.model, area)
+    found = similarities(setup.model, area)
     same_bs = torch.from_numpy((area.bs[:, None] == area.bs[None]).all(-1)).fill_diagonal_(False)
     other_bs = ~same_bs & ~torch.eye(len(area), dtype=torch.bool)
     right = metrics.true_ranks(found) == 0
@@ -122,18 +123,18 @@ def draw_similarity(figure: Figure, axes: Axes, similarity: NDArray[np.floating]
 # Fig. 6: the histogram over areas
 
 
-def run_histogram(study: Study) -> dict[str, Any]:
+def run_histogram(setup: Setup) -> dict[str, Any]:
     """Matching accuracy of each area; nothing is drawn at random but the network's weights."""
-    store = study.store("links")
-    areas = None if study.full else 60
-    study.settle(data=store.manifest["recipe"], areas=areas)
+    store = setup.store("links")
+    areas = None if setup.full else 60
+    setup.note(data=store.manifest["recipe"], areas=areas)
 
     def accuracy(links: Links) -> dict[str, Any]:
-        right = (metrics.true_ranks(similarities(study.model, links)) == 0).float()
+        right = (metrics.true_ranks(similarities(setup.model, links)) == 0).float()
         los = torch.from_numpy(links.los)
         return {"all": _mean(right), "los": _mean(right[los]), "nlos": _mean(right[~los]), "chance": 1 / len(links)}
 
-    units = {name: study.once(name, partial(accuracy, links)) for name, links in some_areas(store, areas)}
+    units = {name: setup.once(name, partial(accuracy, links)) for name, links in some_areas(store, areas)}
     result: dict[str, Any] = {"areas": list(units), "chance": float(np.mean([u["chance"] for u in units.values()]))}
     for kind in KINDS:
         values = [unit[kind] for unit in units.values() if unit[kind] is not None]
@@ -186,14 +187,14 @@ CROWDS = {
 }  # fmt: skip
 
 
-def run_users(study: Study) -> dict[str, Any]:
+def run_users(setup: Setup) -> dict[str, Any]:
     """Top-1 accuracy and mean probability of the right user, over seeded groups of K users of one BS."""
-    store = study.store("links")
-    areas = None if study.full else 60
-    study.settle(data=store.manifest["recipe"], areas=areas, draws=DRAWS)
+    store = setup.store("links")
+    areas = None if setup.full else 60
+    setup.note(data=store.manifest["recipe"], areas=areas, draws=DRAWS)
     units = []
     for name, links in some_areas(store, areas):
-        units.append(study.once(f"{name}-{study.seeds}", partial(_users, study.model, links, study.seeds)))
+        units.append(setup.once(f"{name}-{setup.seeds}", partial(_users, setup.model, links, setup.seeds)))
     rows: dict[str, Any] = {}
     for crowd in CROWDS:
         for users in USERS:

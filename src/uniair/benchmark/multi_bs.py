@@ -16,10 +16,11 @@ from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor
 from tqdm import tqdm
 
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.embeddings import read_embeddings
 from uniair.benchmark.fewshot import TurnedCity
-from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
 from uniair.errors import InputError
+from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.files import sha256
 from uniair.models.fusion import Attention, Concatenation, MultiStationViT
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
@@ -184,22 +185,22 @@ class City(TurnedCity):
         return {"tuned_parameters": tuned, "combinations": found}
 
 
-def run(study: Study) -> dict[str, Any]:
-    """Every method in every city, `study.seeds` times.
+def run(setup: Setup) -> dict[str, Any]:
+    """Every method in every city, `setup.seeds` times.
 
     Raises:
         InputError: no cities, none whose UEs hear several BSs, or an embeddings file that does not fit.
     """
-    store, budget = study.store("deepmimo"), BUDGETS[study.budget]
-    given = {name: read_embeddings(path, store) for name, path in study.embeddings.items()}
-    study.settle(
+    store, budget = setup.store("deepmimo"), BUDGETS[setup.budget]
+    given = {name: read_embeddings(path, store) for name, path in setup.embeddings.items()}
+    setup.note(
         deepmimo=store.manifest["shards"],
-        embeddings={name: sha256(path) for name, path in study.embeddings.items()},
+        embeddings={name: sha256(path) for name, path in setup.embeddings.items()},
     )
     cities: list[tuple[str, City]] = []
     left_out: list[str] = []
     for number, name in enumerate(store.areas):
-        city = City(store, number, study.model, {k: areas[number] for k, areas in given.items()})
+        city = City(store, number, setup.model, {k: areas[number] for k, areas in given.items()})
         enough = len(city.users.stations) > 1 and int(city.users.everywhere.sum()) >= COMMON
         if enough:
             cities.append((name, city))
@@ -216,7 +217,7 @@ def run(study: Study) -> dict[str, Any]:
                        "stations": len(city.users.stations)}  # fmt: skip
         for method, perform in city.methods(budget).items():
             found.setdefault(method, {})[name] = [
-                study.once(f"{name}-{method}-{seed}", partial(perform, seed)) for seed in range(study.seeds)
+                setup.once(f"{name}-{method}-{seed}", partial(perform, seed)) for seed in range(setup.seeds)
             ]
     return {"cities": about, "left_out": left_out,
             "rows": {method: _sum_up(list(runs.values())) for method, runs in found.items()}}  # fmt: skip

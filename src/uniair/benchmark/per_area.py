@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 
-from uniair.benchmark.study import Benchmark, Study, Table, plus_minus
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.toft import compare
+from uniair.evaluation.tables import Table, plus_minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,8 +83,8 @@ def _legend(figure: Figure) -> None:
     figure.legend(handles, names, loc="outside right upper", fontsize=8)
 
 
-def _run(tasks: Sequence[str], study: Study, scratch: bool = True) -> dict[str, Any]:
-    return compare(study, tasks, scratch=scratch) | {"seeds": study.seeds}
+def _run(tasks: Sequence[str], setup: Setup, scratch: bool = True) -> dict[str, Any]:
+    return compare(setup, tasks, scratch=scratch) | {"seeds": setup.seeds}
 
 
 def _table3(result: dict[str, Any]) -> list[tuple[str, Table]]:

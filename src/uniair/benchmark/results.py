@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uniair.benchmark.study import Benchmark
+from uniair.benchmark.benchmark import Benchmark
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 

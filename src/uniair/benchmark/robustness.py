@@ -14,14 +14,15 @@ from scipy import ndimage
 from torch import Tensor
 
 from uniair import metrics
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import percent, some_areas
-from uniair.benchmark.page import BS, CHANNEL, GROUND, UE
-from uniair.benchmark.study import Benchmark, Study, Table, plus_minus, spread
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
+from uniair.evaluation.html import BS, CHANNEL, GROUND, UE
+from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
-from uniair.propagation.ofdm import OFDM
+from uniair.radio import OFDM
 from uniair.tasks import zero_shot
 
 if TYPE_CHECKING:
@@ -51,21 +52,21 @@ FAMILIES = {
 Sums = dict[str, dict[str, dict[str, float]]]  # family → level → sums over links
 
 
-def run(study: Study) -> dict[str, Any]:
+def run(setup: Setup) -> dict[str, Any]:
     """Every answer under every condition; noise, directions and buildings are drawn anew for each seed."""
-    store = study.store("links")
-    areas = 100 if study.full else 6
-    study.settle(data=store.manifest["recipe"], areas=areas)
+    store = setup.store("links")
+    areas = 100 if setup.full else 6
+    setup.note(data=store.manifest["recipe"], areas=areas)
     units: list[list[Sums]] = []  # [areas][seeds]
     for number, (name, links) in enumerate(some_areas(store, areas)):
-        exact = study.once(name, partial(_exact, study.model, links))
-        drawn = [study.once(f"{name}-{seed}", partial(_drawn, study.model, links, [seed, number]))
-                 for seed in range(study.seeds)]  # fmt: skip
+        exact = setup.once(name, partial(_exact, setup.model, links))
+        drawn = [setup.once(f"{name}-{seed}", partial(_drawn, setup.model, links, [seed, number]))
+                 for seed in range(setup.seeds)]  # fmt: skip
         units.append([exact | one for one in drawn])
     rows: dict[str, Any] = {}
     for family in FAMILIES:
         for level in units[0][0][family]:
-            total = [_added([unit[seed][family][level] for unit in units]) for seed in range(study.seeds)]
+            total = [_added([unit[seed][family][level] for unit in units]) for seed in range(setup.seeds)]
             rows.setdefault(family, {})[level] = {key: spread([[values[key] for values in total]]) for key in total[0]}
     return {"areas": len(units), "links": int(sum(unit[0][AS_IT_IS][""]["links"] for unit in units)), "rows": rows}
 

@@ -22,7 +22,7 @@ class Runs:
 
     folder: Path
 
-    def settle(self, settings: Mapping[str, Any]) -> None:
+    def note(self, settings: Mapping[str, Any]) -> None:
         """Notes what the runs are made with; call it before the first `once`.
 
         Raises:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from uniair.benchmark.study import Benchmark, Study, Table
+from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.trained import BATCHES, COLUMNS, OPTIMISATION, TASK, cells, trained
-from uniair.data.links import Links
-from uniair.data.store import Store
+from uniair.data.links.links import Links
+from uniair.data.links.store import Store
+from uniair.evaluation.tables import Table
 from uniair.models.presets import preset
 
 if TYPE_CHECKING:
@@ -47,20 +48,20 @@ class FewerLinks(Sequence[Links]):
         return area.select(np.arange(min(self.most, len(area))))
 
 
-def run(study: Study) -> dict[str, Any]:
+def run(setup: Setup) -> dict[str, Any]:
     """Three curves with four points each; every run has its own whole learning-rate schedule."""
-    store = study.store("train")
-    shape = study.model.preset if study.full else preset("tiny")
-    steps = STEPS[study.budget]
-    study.settle(steps=steps, preset=shape.name, train=store.manifest["recipe"], links=store.links,
-                 validation=study.store("validation").manifest["recipe"])  # fmt: skip
+    store = setup.store("train")
+    shape = setup.model.preset if setup.full else preset("tiny")
+    steps = STEPS[setup.budget]
+    setup.note(steps=steps, preset=shape.name, train=store.manifest["recipe"], links=store.links,
+                 validation=setup.store("validation").manifest["recipe"])  # fmt: skip
     curves: dict[str, list[dict[str, Any]]] = {"areas": [], "links an area": [], "steps": []}
 
     def point(curve: str, value: int, data: Sequence[Links], steps: int) -> None:
         found = [
-            trained(study, f"{curve.split()[0]}-{value}-{seed}", shape, data, TASK,
+            trained(setup, f"{curve.split()[0]}-{value}-{seed}", shape, data, TASK,
                     replace(OPTIMISATION, steps=steps, save_every=steps, seed=seed))
-            for seed in range(study.seeds)
+            for seed in range(setup.seeds)
         ]  # fmt: skip
         curves[curve].append({
             "value": value,

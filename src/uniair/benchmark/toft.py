@@ -10,26 +10,26 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from uniair.benchmark import classical
-from uniair.benchmark.study import Study, spread
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
-from uniair.data.store import Store
+from uniair.benchmark.benchmark import Setup
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store
 from uniair.environment import Batch
+from uniair.evaluation import classical
+from uniair.evaluation.classical import POSITION_MLP, best_beam, log_distance
+from uniair.evaluation.tables import spread
 from uniair.models.baselines import channel_side
 from uniair.models.universal import UniversalModel
 from uniair.propagation.link_budget import excess_loss
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import TASKS, HeadTraining, beam_gains, fit
+from uniair.tasks.adaptation import TASKS, HeadTraining, fit
 from uniair.training import supervised
 from uniair.training.heads import Adaptation, divide, embed
 
-POSITION_MLP = (2, 128, 64, 32)  # paper 1, IV-C: 10,720 parameters
 VIT_TASKS = ("position", "los", "beam")  # what has a Task-Specific ViT, and what the Task-General ViT does at once
 Row = tuple[str, str, int, dict[str, float]]  # task, method, tuned parameters, figures
 
@@ -94,15 +94,15 @@ class DenseArea:
 
 
 def compare(
-    study: Study,
+    setup: Setup,
     tasks: Sequence[str],
     split: str = "random",
     labels: int | None = None,
     scratch: bool = True,
 ) -> dict[str, Any]:
-    """Every method of the tasks in every dense area, `study.seeds` times.
+    """Every method of the tasks in every dense area, `setup.seeds` times.
 
-    Runs with the frozen model are kept in `toft` beside the study's own folder, the paper's networks from
+    Runs with the frozen model are kept in `toft` beside the setup's own folder, the paper's networks from
     scratch, which do not depend on the model's weights, in `supervised`.
 
     Args:
@@ -117,24 +117,24 @@ def compare(
     Raises:
         InputError: no dense areas, folders with other runs, or an area with too few links.
     """
-    budget = BUDGETS[study.budget]
-    store = study.store("dense").first(budget.areas)
+    budget = BUDGETS[setup.budget]
+    store = setup.store("dense").first(budget.areas)
     labels = budget.labels if labels is None else labels
     data = {"data": store.manifest["recipe"], "split": split, "labels": labels}
-    frozen, from_scratch = (replace(study, out=study.out.parent / name) for name in ("toft", "supervised"))
-    frozen.settle(**data, heads=asdict(budget.heads))
+    frozen, from_scratch = (replace(setup, out=setup.out.parent / name) for name in ("toft", "supervised"))
+    frozen.note(**data, heads=asdict(budget.heads))
     trained = [task for task in tasks if task in VIT_TASKS and scratch]
     if trained:
-        from_scratch.settle(
-            **data, weights="from scratch", preset=channel_side(study.model.preset), epochs=budget.epochs,
+        from_scratch.note(
+            **data, weights="from scratch", preset=channel_side(setup.model.preset), epochs=budget.epochs,
             batch=supervised.BATCH, recipe=asdict(supervised.RECIPE),
         )  # fmt: skip
     sizes: list[float] = []
     found: dict[str, dict[str, dict[str, Any]]] = {task: {} for task in tasks}
     for number, name in enumerate(tqdm(store.areas, unit="area", disable=None)):
-        area = DenseArea(store, number, study.model)
+        area = DenseArea(store, number, setup.model)
         sizes.append(float(area.links.sizes[0]))
-        for seed in range(study.seeds):
+        for seed in range(setup.seeds):
             wanted = Adaptation(labels=labels, split=split, seed=seed)
             rows: list[Row] = []
             for task in trained:
@@ -228,17 +228,3 @@ def _light(area: DenseArea, name: str, wanted: Adaptation, training: HeadTrainin
     elif name == "precoding":
         add("the best DFT beam", best_beam(held))
     return rows
-
-
-def log_distance(learn: Batch, target: Tensor, test: Batch) -> Tensor:
-    """Path loss by the log-distance law, a line fitted to the labels: [N, 1] dB."""
-    decades = [torch.log10((b.environment.ue - b.environment.bs).norm(dim=1)).numpy() for b in (learn, test)]
-    line = np.polynomial.Polynomial.fit(decades[0], target[:, 0].numpy(), 1)
-    return torch.from_numpy(line(decades[1]))[:, None].float()
-
-
-def best_beam(test: Batch) -> Tensor:
-    """The DFT beam that takes in most, which a full sweep would find, as a precoder: [N, 2·antennas]."""
-    antennas = test.csi.shape[1]
-    beams = torch.fft.fft(torch.eye(antennas), norm="ortho")[beam_gains(test).argmax(1)]
-    return torch.cat([beams.real, beams.imag], dim=1)

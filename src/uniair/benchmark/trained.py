@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from uniair.benchmark.study import Study, plus_minus
-from uniair.benchmark.suites import sample, zero_shot_suite
-from uniair.data import shards
-from uniair.data.links import Links
+from uniair.benchmark.benchmark import Setup
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.evaluation.tables import plus_minus
+from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 from uniair.models.presets import Preset
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
@@ -27,25 +28,25 @@ COLUMNS = {
 
 
 def trained(
-    study: Study,
+    setup: Setup,
     key: str,
     shape: Preset,
     data: Sequence[Links],
     task: Alignment,
     optimisation: Optimisation,
 ) -> dict[str, float]:
-    """Trains into the study's `runs/KEY` and measures on whole areas of `--validation`, at least `MEASURED_LINKS`.
+    """Trains into the setup's `runs/KEY` and measures on whole areas of `--validation`, at least `MEASURED_LINKS`.
 
     A run that has finished is not made again; one that was stopped goes on from its last checkpoint.
     """
 
     def figures() -> dict[str, float]:
-        held_out = shards.read(study.folders["validation"])
-        folder = study.out / "runs" / key
+        held_out = shards.read(setup.folders["validation"])
+        folder = setup.out / "runs" / key
         model = pretrain(shape, data, held_out, task, BATCHES, optimisation, folder, World.alone())
         return zero_shot_suite(model, sample(held_out, MEASURED_LINKS, seed=0)).values()
 
-    found: dict[str, float] = study.once(key, figures)
+    found: dict[str, float] = setup.once(key, figures)
     return found
 
 

@@ -21,8 +21,8 @@ from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 import uniair
-from uniair.data.loader import batch_of
-from uniair.data.store import Store
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from uniair.area.area import Area
 from uniair.area.raster import occupancy
-from uniair.data.campaign import load_place
+from uniair.data.links.campaign import load_place
 from uniair.errors import InputError
 from uniair.files import atomic_path
 
@@ -85,7 +85,7 @@ def run(options: Any) -> dict[str, Any]:
 def _draw(path: Path, crops: list[Area]) -> None:
     from matplotlib.figure import Figure
 
-    from uniair.benchmark.page import draw_map
+    from uniair.evaluation.html import draw_map
 
     columns = min(len(crops), 6)
     lines = -(-len(crops) // columns)

@@ -31,19 +31,19 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 import uniair
+from uniair.benchmark.benchmark import DATA, Benchmark, Setup, perform
 from uniair.benchmark.catalogue import BENCHMARKS
-from uniair.benchmark.edge import edge_cost, faster
-from uniair.benchmark.edge import tables as edge_tables
-from uniair.benchmark.loading import loading_speed
-from uniair.benchmark.question_speed import FORMS, question_speed
 from uniair.benchmark.results import write_results
-from uniair.benchmark.service_load import service_load
-from uniair.benchmark.study import DATA, Benchmark, Study, perform
-from uniair.benchmark.synthesis import synthesis_speed
-from uniair.benchmark.tracing import HEARD, tracing_speed
-from uniair.benchmark.training_speed import training_speed
-from uniair.data.campaign import Campaign
-from uniair.data.store import SAMPLE, Store
+from uniair.benchmark.speed.edge_cost import edge_cost, faster
+from uniair.benchmark.speed.edge_cost import tables as edge_tables
+from uniair.benchmark.speed.loading import loading_speed
+from uniair.benchmark.speed.questions import FORMS, question_speed
+from uniair.benchmark.speed.service_load import service_load
+from uniair.benchmark.speed.synthesis import synthesis_speed
+from uniair.benchmark.speed.tracing import HEARD, tracing_speed
+from uniair.benchmark.speed.training_speed import training_speed
+from uniair.data.links.campaign import Campaign
+from uniair.data.links.store import SAMPLE, Store
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.presets import PRESETS
@@ -99,19 +99,19 @@ def run(options: Any) -> dict[str, Any]:
             found[name] = pages
         else:
             assert model is not None
-            study = Study(model, Path(options.out) / name, folders, options.budget, options.seeds, **others)
-            found[name] = show(name, chosen[name], study)
+            setup = Setup(model, Path(options.out) / name, folders, options.budget, options.seeds, **others)
+            found[name] = show(name, chosen[name], setup)
     return found
 
 
-def show(name: str, benchmark: Benchmark, study: Study) -> dict[str, Any]:
+def show(name: str, benchmark: Benchmark, setup: Setup) -> dict[str, Any]:
     """Performs a benchmark and prints its tables."""
     began = time.perf_counter()
-    result = perform(name, benchmark, study)
+    result = perform(name, benchmark, setup)
     print(f"\n{benchmark.title}" + (f"\nThe paper: {benchmark.paper}" if benchmark.paper else ""))
     for heading, table in benchmark.tables(result):
         print(f"\n{heading}\n{table.text()}")
-    print(f"\n{study.out}/figure.svg, figure.png and result.json, {time.perf_counter() - began:.0f} s")
+    print(f"\n{setup.out}/figure.svg, figure.png and result.json, {time.perf_counter() - began:.0f} s")
     return result
 
 

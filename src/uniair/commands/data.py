@@ -20,10 +20,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.benchmark.data_card import write_data_card
 from uniair.benchmark.embeddings import export_csi
-from uniair.data.store import Store
+from uniair.data.links.store import Store
 from uniair.errors import InputError
+from uniair.evaluation.data_card import write_data_card
 
 
 def arguments(parser: ArgumentParser) -> None:

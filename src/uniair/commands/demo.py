@@ -16,10 +16,10 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.benchmark.report import write_report
-from uniair.benchmark.suites import untrained, zero_shot_suite
-from uniair.data import shards
-from uniair.data.store import SAMPLE
+from uniair.benchmark.demo_report import write_report
+from uniair.data.links import shards
+from uniair.data.links.store import SAMPLE
+from uniair.evaluation.zero_shot_suite import untrained, zero_shot_suite
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -28,16 +28,17 @@ import numpy as np
 import torch
 from jsonargparse import ArgumentParser
 
-from uniair.benchmark.forecasting import FUTURE, PAST, Comparison, settings, tables
-from uniair.data.account import Account
-from uniair.data.drives import Drive
-from uniair.data.windows import Augmentation, Sensing, codebook, frames, measured, read_folder
+from uniair.benchmark.forecast_comparison import Comparison, tables
+from uniair.data.drives.drive import Drive
+from uniair.data.drives.windows import Augmentation, Sensing, codebook, frames, measured, read_folder
+from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.serve.stream import Stream
-from uniair.tasks.forecasting import SensorAlignment, figures, forecasts, los_figures
+from uniair.tasks.beam_forecast import SensorAlignment, figures, forecasts, los_figures
 from uniair.training.distributed import world
+from uniair.training.forecast_split import FUTURE, PAST, settings
 from uniair.training.forecasting import PACKAGED, SAMPLE, ForecastTraining, load_forecaster, save_forecaster, train
 from uniair.training.on_site import OnSite, adapt_on_site
 
@@ -90,8 +91,8 @@ def _train(options: Any, drives: list[Drive]) -> dict[str, Any]:
     if not kept:
         raise InputError("--leave_out leaves no scenario to train on")
     preset = replace(_preset(options), beams=codebook(kept), past=PAST, future=FUTURE)
-    setting, account, config = settings(kept, _sensing(preset))[0], Account(), options.training
-    setting.cut(kept, account)
+    setting, report, config = settings(kept, _sensing(preset))[0], ImportReport(), options.training
+    setting.cut(kept, report)
     passages = setting.passages(config.length, options.augmentation)
     with world() as here:
         torch.manual_seed(config.optimisation.seed)
@@ -102,12 +103,12 @@ def _train(options: Any, drives: list[Drive]) -> dict[str, Any]:
         assert isinstance(model, WMLM)
         save_forecaster(model, out)
         if here.main:
-            write_text(out / "windows.json", json.dumps(account.as_json(), indent=1) + "\n")
-    for reason, count in account.left_out.items():
-        print(f"{count:10,} × {reason}: {account.examples[reason][0]}")
+            write_text(out / "windows.json", json.dumps(report.as_json(), indent=1) + "\n")
+    for reason, count in report.left_out.items():
+        print(f"{count:10,} × {reason}: {report.examples[reason][0]}")
     counts = model.parameter_counts()
     print(f"{out}: {counts['total']:,} parameters, trained on {len(setting.train)} drives")
-    return {"out": str(out), "parameters": counts, "windows": account.as_json()}
+    return {"out": str(out), "parameters": counts, "windows": report.as_json()}
 
 
 def _evaluate(options: Any, drives: list[Drive]) -> dict[str, Any]:
@@ -117,10 +118,10 @@ def _evaluate(options: Any, drives: list[Drive]) -> dict[str, Any]:
         raise InputError(
             f"{options.drives}: {codebook(drives)} beams for a model of {preset.beams}; train one for them"
         )
-    setting, account = settings(drives, _sensing(preset))[0], Account()
+    setting, report = settings(drives, _sensing(preset))[0], ImportReport()
     if not setting.test:
         raise InputError(f"{options.drives}: none of its drives is held out; those whose number is a multiple of 5 are")
-    setting.cut(setting.test, account)
+    setting.cut(setting.test, report)
     found: dict[str, Any] = {}
     sight: dict[str, Any] = {}
     print(
@@ -136,7 +137,7 @@ def _evaluate(options: Any, drives: list[Drive]) -> dict[str, Any]:
     for scenario, seen in sight.items():
         print(f"{scenario:14}line of sight {seen['accuracy']:.1%}, macro-F1 {seen['macro_f1']:.3f} "
               f"(more frequent class {seen['majority']:.1%})")  # fmt: skip
-    return {"model": options.model, "scenarios": found, "los": sight, "windows": account.as_json()}
+    return {"model": options.model, "scenarios": found, "los": sight, "windows": report.as_json()}
 
 
 def _adapt(options: Any, drives: list[Drive]) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.benchmark.data_card import write_data_card
 from uniair.data.importing import READERS, import_data
 from uniair.errors import InputError
+from uniair.evaluation.data_card import write_data_card
 from uniair.propagation.ray_tracing import RayTracing
 
 
@@ -56,11 +56,11 @@ def run(options: Any) -> dict[str, Any]:
     if options.base_stations is not None:  # refused by the readers that number no BSs
         given["bs" if options.name == "deepmimo" else "base_stations"] = tuple(options.base_stations)
     manifest = import_data(options.name, options.source, options.out, **given)
-    account = manifest["account"]
-    for what, count in account["found"].items():
+    report = manifest["account"]
+    for what, count in report["found"].items():
         print(f"{count:>9,} {what}")
-    for reason, count in account["left_out"].items():
-        print(f"{count:>9,} × {reason}: {', '.join(account['examples'][reason])}")
+    for reason, count in report["left_out"].items():
+        print(f"{count:>9,} × {reason}: {', '.join(report['examples'][reason])}")
     write_data_card(Path(options.out))
     print(f"→ {options.out}/card.html   {manifest['attribution']}")
-    return {"out": options.out, **account}
+    return {"out": options.out, **report}

@@ -17,8 +17,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.benchmark.instruction import INSTRUCT
-from uniair.benchmark.study import DATA, Study
+from uniair.benchmark.benchmark import DATA, Setup
+from uniair.benchmark.instruct_ablation import INSTRUCT
 from uniair.commands.bench import show
 from uniair.models.backbone import DTYPES
 
@@ -38,6 +38,6 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Runs every method and prints the tables."""
     folders = {name: Path(options[name]) for name in ("dense", "deepmimo") if options[name] is not None}
-    study = Study(uniair.load(options.model), Path(options.out) / "instruct", folders, options.budget, options.seeds,
+    setup = Setup(uniair.load(options.model), Path(options.out) / "instruct", folders, options.budget, options.seeds,
                   backbone=options.backbone, dtype=options.dtype)  # fmt: skip
-    return show("instruct", INSTRUCT, study)
+    return show("instruct", INSTRUCT, setup)

@@ -20,8 +20,8 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.data.loader import batch_of
-from uniair.data.store import Store
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store
 from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.tasks.adaptation import TASKS

@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser
 
 import uniair
 from uniair.commands.instruct_train import area_number, lines
-from uniair.data.store import Store
+from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation

@@ -18,11 +18,11 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.data.shards import write_manifest, write_shard
-from uniair.data.store import Store
+from uniair.data.links.shards import write_manifest, write_shard
+from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.models.instruct import Design
-from uniair.tasks.instruction import INSTRUCTIONS
+from uniair.tasks.instruct_loss import INSTRUCTIONS
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, build, calibrate, measure, questions, save_instruct, train

@@ -17,8 +17,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.data import shards
-from uniair.data.store import Store
+from uniair.data.links import shards
+from uniair.data.links.store import Store
 from uniair.models.presets import PRESETS, preset
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import world

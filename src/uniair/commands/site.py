@@ -59,7 +59,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Makes the site and prints what its heads reach."""
     from uniair.site.making import Request, make
-    from uniair.site.tables import head_table
+    from uniair.site.site_tables import head_table
 
     example = options.place == "example"
     survey = Survey(

@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
-from uniair.benchmark.data_card import write_data_card
-from uniair.data import campaign
-from uniair.data.campaign import Campaign
+from uniair.data.links import campaign
+from uniair.data.links.campaign import Campaign
+from uniair.evaluation.data_card import write_data_card
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.data import twin_campaign
-from uniair.data.twin import SITES, Twin
+from uniair.data.drives import twin_campaign
+from uniair.data.drives.twin import SITES, Twin
 from uniair.errors import InputError
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.benchmark.suites import untrained, zero_shot_suite
-from uniair.data import shards
+from uniair.data.links import shards
+from uniair.evaluation.zero_shot_suite import untrained, zero_shot_suite
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -1,1 +1,1 @@
-"""Links: contract, shards, campaigns and batches."""
+"""Data sets: readers, splits, statistics; links and drives apart."""

@@ -14,24 +14,30 @@ from typing import Any
 
 from tqdm import tqdm
 
-from uniair.data import shards
-from uniair.data.account import Account
-from uniair.data.drives import FORMAT as DRIVES_FORMAT
-from uniair.data.drives import Drive, write_drives
-from uniair.data.links import Links
+from uniair.data.drives.drive import FORMAT as DRIVES_FORMAT
+from uniair.data.drives.drive import Drive, write_drives
+from uniair.data.import_report import ImportReport
+from uniair.data.links import shards
+from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.files import sha256, write_text
 from uniair.propagation.ray_tracing import RayTracing
 
 # name → module under uniair.data, and what the data's licence asks for
 READERS = {
-    "wair-d": ("wair_d", "WAIR-D, Huangfu et al., arXiv 2212.02159; see its licence before you share what you make"),
-    "deepmimo": ("deepmimo", "DeepMIMO, A. Alkhateeb, ITA 2019; CC BY-NC-SA 4.0: non-commercial, share alike"),
-    "deepsense": ("deepsense", "DeepSense 6G, Alkhateeb et al., 2023; CC BY-NC-SA 4.0: non-commercial, share alike"),
-    "twin": ("deepsense", "traced by uniair twin; Munich: map data (c) OpenStreetMap contributors, ODbL 1.0"),
-    "sionna": ("sionna", "traced in a scene of the user's own"),
+    "wair-d": (
+        "links.wair_d",
+        "WAIR-D, Huangfu et al., arXiv 2212.02159; see its licence before you share what you make",
+    ),
+    "deepmimo": ("links.deepmimo", "DeepMIMO, A. Alkhateeb, ITA 2019; CC BY-NC-SA 4.0: non-commercial, share alike"),
+    "deepsense": (
+        "drives.deepsense",
+        "DeepSense 6G, Alkhateeb et al., 2023; CC BY-NC-SA 4.0: non-commercial",
+    ),
+    "twin": ("drives.deepsense", "traced by uniair twin; Munich: map data (c) OpenStreetMap contributors, ODbL 1.0"),
+    "sionna": ("links.sionna", "traced in a scene of the user's own"),
 }
-DRIVES = ("deepsense", "twin")  # those of drives; the others are of links
+DRIVES = ("drives.deepsense", "twin")  # those of drives; the others are of links
 LINKS_PER_SHARD = 20_000
 
 
@@ -47,7 +53,7 @@ def reader(name: str) -> Any:
 
 
 def import_data(name: str, source: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
-    """Reads a public data set into `out`, shard by shard, and returns the manifest with the reader's account.
+    """Reads a public data set into `out`, shard by shard, and returns the manifest with the reader's report.
 
     The folder appears when all of it is there: a run that fails or is killed leaves nothing behind but a hidden folder,
     which the next one clears.
@@ -64,7 +70,7 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
         raise InputError(f"{out}: give a folder to make, not the one you are in")
     read, out = reader(name), Path(out).resolve()  # a link stays, the folder that it leads to is made
     parameters = signature(read).parameters
-    known = [parameter for parameter in parameters if parameter not in ("source", "account")]
+    known = [parameter for parameter in parameters if parameter not in ("source", "report")]
     if unknown := sorted(set(options) - set(known)):
         raise InputError(f"import {name}: no option {', '.join(unknown)}; it has {', '.join(known)}")
     if missing := [p for p in known if parameters[p].default is Parameter.empty and p not in options]:
@@ -73,13 +79,13 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
         raise InputError(f"{out}: exists already; give another --out, or delete it first")
     unfinished = out.with_name(f".{out.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
-    account = Account()
-    found = read(source if name == "sionna" else Path(source), account, **options)
+    report = ImportReport()
+    found = read(source if name == "sionna" else Path(source), report, **options)
     try:
         write = _write_drives if name in DRIVES else _write_links
         count = write(unfinished, tqdm(found, unit="chunk", disable=None))
         if not count:
-            reasons = "; ".join(f"{n:,} × {reason}" for reason, n in account.left_out.items()) or "it holds no data"
+            reasons = "; ".join(f"{n:,} × {reason}" for reason, n in report.left_out.items()) or "it holds no data"
             raise InputError(f"{source}: nothing to import ({reasons})")
         plain = {k: asdict(v) if isinstance(v, RayTracing) else v for k, v in options.items()}
         recipe = json.loads(
@@ -87,9 +93,9 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
         )
         licence = READERS[name][1]
         if name in DRIVES:
-            manifest = _drives_manifest(unfinished, recipe, licence, account)
+            manifest = _drives_manifest(unfinished, recipe, licence, report)
         else:
-            manifest = shards.write_manifest(unfinished, recipe, licence, account.as_json())
+            manifest = shards.write_manifest(unfinished, recipe, licence, report.as_json())
         if out.exists():
             out.rmdir()
         unfinished.replace(out)
@@ -135,10 +141,10 @@ def _write_drives(folder: Path, found: Iterable[Drive]) -> int:
     return total
 
 
-def _drives_manifest(folder: Path, recipe: dict[str, Any], licence: str, account: Account) -> dict[str, Any]:
+def _drives_manifest(folder: Path, recipe: dict[str, Any], licence: str, report: ImportReport) -> dict[str, Any]:
     files = [{"file": f.name, "sha256": sha256(f)} for f in sorted(folder.glob("drives-*.safetensors"))]
     manifest = {
-        "format": DRIVES_FORMAT, "attribution": licence, "recipe": recipe, "account": account.as_json(), "files": files,
+        "format": DRIVES_FORMAT, "attribution": licence, "recipe": recipe, "account": report.as_json(), "files": files,
     }  # fmt: skip
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     return manifest

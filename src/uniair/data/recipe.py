@@ -13,7 +13,7 @@ from uniair.files import write_text
 RECIPE = "recipe.json"
 
 
-def settle(folder: Path, made: dict[str, Any], other: Callable[[Any], str]) -> None:
+def note_recipe(folder: Path, made: dict[str, Any], other: Callable[[Any], str]) -> None:
     """Notes `made` in a folder as `recipe.json`, or finds that the same was begun there.
 
     Args:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from uniair.data.drives import Drive
-from uniair.data.links import Links
+from uniair.data.drives.drive import Drive
+from uniair.data.links.links import Links
 from uniair.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "splits"

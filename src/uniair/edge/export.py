@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uniair import __version__
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
-from uniair.data.store import SAMPLE, Store
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import SAMPLE, Store
 from uniair.edge.graphs import PIXELS, ChannelGraph, EnvironmentGraph, ForecastGraph, ReconstructionGraph
 from uniair.edge.quantisation import quantise
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.files import sha256, write_text
 from uniair.models.forecast import HEAD, WMLM
-from uniair.models.heads import Head
+from uniair.models.head import Head
 from uniair.models.ray_launching import FEATURES
 from uniair.models.universal import UniversalModel
 from uniair.site.frame import environment

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uniair.models.baselines import ChannelViT
-from uniair.models.heads import Head
+from uniair.models.head import Head
 from uniair.models.presets import Preset
 
 HEIGHT = 10.0  # m; brings heights to the size of the other inputs

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from uniair.errors import InputError
 from uniair.models.backbone import DEFAULT, DTYPES, Backbone, require
-from uniair.models.heads import Head
+from uniair.models.head import Head
 
 ORDERS = ("instruction_first", "radio_first")
 SAME = "user information"  # the one instruction of the ablation SP

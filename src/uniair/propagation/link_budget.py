@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from uniair.errors import InputError
-from uniair.propagation.ofdm import OFDM
 from uniair.propagation.paths import SPEED_OF_LIGHT
+from uniair.radio import OFDM
 
 OVERSAMPLING = 8  # of delays and beams, for the peaks
 FREQUENCY = 28e9  # Hz, of the carrier that the packaged model knows

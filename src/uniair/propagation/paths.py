@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.errors import InputError
-from uniair.propagation.array import ULA
-from uniair.propagation.ofdm import OFDM
+from uniair.radio import OFDM, ULA
 
 SPEED_OF_LIGHT = 299_792_458.0
 CACHED_LINKS = 512  # links whose steering vectors and tones stay in a core's cache

@@ -17,13 +17,13 @@ from torch import Tensor
 
 import uniair
 from uniair.area.area import Area, polygons_of
-from uniair.data.links import Links
+from uniair.data.links.links import Links
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM
-from uniair.models.heads import Head
+from uniair.models.head import Head
 from uniair.models.router import Router
-from uniair.serve.links import StationLinks, details, read_links
+from uniair.serve.site_links import StationLinks, details, read_links
 from uniair.serve.views import Hypotheses, View, embed, view
 from uniair.site.site import UE_HEIGHT, Site, obstacles
 from uniair.tasks import adaptation

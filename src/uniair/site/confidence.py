@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uniair.benchmark.localisation import Posterior
+from uniair.evaluation.posterior import Posterior
 from uniair.models.universal import UniversalModel
 from uniair.site.frame import environment, log_likelihood
 from uniair.site.site import Site

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uniair.models.heads import Head
+from uniair.models.head import Head
 from uniair.tasks.adaptation import HeadTask, HeadTraining, fit
-from uniair.tasks.instruction import temperature
+from uniair.tasks.instruct_loss import temperature
 from uniair.training.heads import BLOCK
 
 DECAYS = (1e-3, 3.0)  # of AdamW; the last one where there are too few labels to choose by

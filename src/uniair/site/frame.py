@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.area.area import Area
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.models.universal import UniversalModel
 from uniair.propagation.paths import UNKNOWN, Paths

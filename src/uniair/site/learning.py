@@ -17,11 +17,11 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn import functional
 
-from uniair.benchmark import classical
-from uniair.benchmark.toft import POSITION_MLP, best_beam, log_distance
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
+from uniair.evaluation import classical
+from uniair.evaluation.classical import POSITION_MLP, best_beam, log_distance
 from uniair.models.universal import UniversalModel
 from uniair.site.fitting import fit_on_streets
 from uniair.site.frame import stand_ins

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 import uniair
 from uniair import metrics
-from uniair.benchmark.suites import Figure
-from uniair.data.links import Links
+from uniair.data.links.links import Links
 from uniair.errors import InputError
+from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256, write_text
 from uniair.propagation.ray_tracing import require_sionna
 from uniair.site import confidence, learning, survey
@@ -89,7 +89,7 @@ def make(request: Request, out: Path) -> Site:
     """Makes a site in `out`, or goes on with one that was begun by the same request.
 
     Raises:
-        InputError: see `survey.crop`, `survey.settle`, `survey.trace_links` and `read_measured`; nothing to learn from;
+        InputError: see `survey.crop`, `note_recipe` and `trace_links`, and `read_measured`; nothing to learn from;
             the tracer can't run here.
     """
     if request.seeds < 1 or request.epochs < 0:
@@ -117,7 +117,7 @@ def make(request: Request, out: Path) -> Site:
         tracer=f"sionna-rt {version('sionna-rt')}" if request.trace else None,
         **{name: settings[name] for name in ("trace", "epochs", "seeds")},
     )  # fmt: skip
-    survey.settle(out, made)
+    survey.note_recipe(out, made)
     if (out / NOTE).exists() and (out / REPORT).exists():
         return Site.read(out)
     site = Site(out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference)

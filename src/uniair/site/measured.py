@@ -34,7 +34,7 @@ from uniair.area.area import Area
 from uniair.area.georeference import Georeference
 from uniair.environment import Batch
 from uniair.errors import InputError
-from uniair.propagation.array import ULA
+from uniair.radio import ULA
 
 HEIGHT = 1.5  # of a UE, m
 LABELS = ("los", "beam", "path_loss_db", "csi")

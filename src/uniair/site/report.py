@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.area.raster import occupancy
-from uniair.benchmark.page import BS, CHANNEL, GROUND, UE, draw_map, png, table, write_page
-from uniair.benchmark.study import Table
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
+from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, draw_map, png, table, write_page
+from uniair.evaluation.tables import Table
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
 from uniair.site import confidence
 from uniair.site.learning import Samples
 from uniair.site.site import Site
-from uniair.site.tables import SHOWN, curves, task_table, zero_shot_table
+from uniair.site.site_tables import SHOWN, curves, task_table, zero_shot_table
 from uniair.tasks.adaptation import TASKS, path_loss
 from uniair.training.heads import load_head
 

@@ -17,7 +17,7 @@ from shapely.geometry import Polygon
 from uniair.area.area import Area
 from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
-from uniair.data.store import Store
+from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniair.area.area import Area
-from uniair.data import shards
-from uniair.data.campaign import load_place
-from uniair.data.links import Links
+from uniair.data.links import shards
+from uniair.data.links.campaign import load_place
+from uniair.data.links.links import Links
 from uniair.data.recipe import RECIPE
-from uniair.data.recipe import settle as settle_recipe
+from uniair.data.recipe import note_recipe as note_folder_recipe
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, build_scene, trace_scene
@@ -162,7 +162,7 @@ def recipe(survey: Survey, **settings: Any) -> dict[str, Any]:
     return dict(json.loads(json.dumps({"survey": asked, "source": source} | settings)))
 
 
-def settle(folder: Path, made: dict[str, Any]) -> None:
+def note_recipe(folder: Path, made: dict[str, Any]) -> None:
     """Notes in a folder what is made there, or finds that the same was begun, and removes what a killed run left.
 
     Raises:
@@ -172,7 +172,7 @@ def settle(folder: Path, made: dict[str, Any]) -> None:
     if not begun and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "a site without its recipe" if (folder / NOTE).exists() else "something else"
         raise InputError(f"{folder}: holds {what}; give a new or empty folder as --out")
-    settle_recipe(folder, made, lambda found: f"another site{_difference(found, made)}; give another --out")
+    note_folder_recipe(folder, made, lambda found: f"another site{_difference(found, made)}; give another --out")
     for unfinished in folder.glob("**/.*.part"):
         unfinished.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from uniair import losses, metrics
 from uniair.environment import Batch
 from uniair.errors import InputError
-from uniair.models.heads import Head
+from uniair.models.head import Head
 
 
 @dataclass(frozen=True)

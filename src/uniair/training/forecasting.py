@@ -25,12 +25,12 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from tqdm import tqdm
 
-from uniair.data.windows import Passages, Steps, Windows
+from uniair.data.drives.windows import Passages, Steps, Windows
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.universal import UniversalModel
-from uniair.tasks.forecasting import Forecasting, SensorAlignment, Terms, forecasts
+from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, Terms, forecasts
 from uniair.training.checkpoint import CONFIG, WEIGHTS, read_tensors
 from uniair.training.distributed import World
 from uniair.training.log import Log

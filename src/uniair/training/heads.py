@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.data.splits import few_shot
 from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
-from uniair.models.heads import Head
+from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.tasks.adaptation import TASKS, HeadTask, HeadTraining, fit
 from uniair.training.checkpoint import read_tensors

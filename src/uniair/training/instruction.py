@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from uniair.data.links import Links
-from uniair.data.loader import batch_of
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
 from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
@@ -24,10 +24,10 @@ from uniair.models.backbone import load_backbone
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
-from uniair.tasks import instruction
+from uniair.tasks import instruct_loss
 from uniair.tasks.adaptation import TASKS
 from uniair.tasks.asking import Assistant
-from uniair.tasks.instruction import INSTRUCTIONS
+from uniair.tasks.instruct_loss import INSTRUCTIONS
 from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, fill, load_state, save_state
 from uniair.training.heads import Adaptation, divide, embed
 from uniair.training.log import Log
@@ -138,7 +138,7 @@ def train(
     Raises:
         InputError: the loss is no longer finite, or `out` holds a run with other settings.
     """
-    instruction.standardise(
+    instruct_loss.standardise(
         model,
         {m: z[asked.learn] for m, z in asked.embeddings.items()},
         {task: truth[asked.learn] for task, truth in asked.targets.items()},
@@ -164,7 +164,7 @@ def train(
         index = asked.learn[order[turn % per_epoch * size :][:size]]
         z = asked.embeddings[modality][index].to(device) if tower is None else _tower(tower, asked, modality, index)
         terms = {
-            task: instruction.loss(model, task, z, asked.targets[task][index].to(device))
+            task: instruct_loss.loss(model, task, z, asked.targets[task][index].to(device))
             for task in asked.tasks(modality)
         }
         total = torch.stack(list(terms.values())).sum()
@@ -207,7 +207,7 @@ def answers(model: InstructModel, task: str, z: Tensor, batch: int = 256) -> Ten
 def calibrate(model: InstructModel, asked: Questions, tower: UniversalModel | None = None) -> dict[str, float]:
     """The temperatures that calibrate the classifications, fitted on `asked.watch`: task → temperature."""
     return {
-        task: instruction.temperature(answers(model, task, _embedded(tower, asked, task, asked.watch)), truth)
+        task: instruct_loss.temperature(answers(model, task, _embedded(tower, asked, task, asked.watch)), truth)
         for task, truth in ((task, truth[asked.watch]) for task, truth in asked.targets.items() if truth.ndim == 1)
     }
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uniair.data.links import Links
+from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.models.fusion import Attention, Concatenation, MultiStationViT
 from uniair.training.supervised import minibatches, minimise, steps

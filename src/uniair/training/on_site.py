@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from uniair.data.windows import Augmentation, Passages
+from uniair.data.drives.windows import Augmentation, Passages
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM
-from uniair.tasks.forecasting import Forecasting
+from uniair.tasks.beam_forecast import Forecasting
 from uniair.training.online import OnlineLearning, learn
 
 PARTS = {

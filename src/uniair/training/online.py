@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uniair.data.drives import Drive
-from uniair.data.windows import Augmentation, Passages, Windows
+from uniair.data.drives.drive import Drive
+from uniair.data.drives.windows import Augmentation, Passages, Windows
 from uniair.models.forecast import Forecast
-from uniair.tasks.forecasting import Forecasting, forecasts
+from uniair.tasks.beam_forecast import Forecasting, forecasts
 from uniair.training.forecasting import tensors
 
 Part = Callable[[str], bool]

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from uniair.benchmark.suites import sample, zero_shot_suite
-from uniair.data import shards
-from uniair.data.links import Links
-from uniair.data.loader import AreaBatches
-from uniair.data.store import Store
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.data.links.loader import AreaBatches
+from uniair.data.links.store import Store
 from uniair.errors import InputError
+from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 from uniair.files import write_text
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel

@@ -1,0 +1,120 @@
+"""What every benchmark is made of: runs that resume, one JSON, one table, one figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uniair.benchmark.runs import Runs
+from uniair.data.links.store import Store
+from uniair.errors import InputError
+from uniair.evaluation.tables import Table
+from uniair.files import atomic_path, write_text
+from uniair.models.universal import UniversalModel
+from uniair.training.checkpoint import digest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DATA = {
+    "links": "uniair trace --config recipes/trace-test.yaml --root FOOTPRINTS --out runs/test",
+    "dense": "uniair trace --config recipes/trace-dense.yaml --root FOOTPRINTS --out runs/dense",
+    "deepmimo": "uniair import deepmimo SCENARIOS --out runs/deepmimo",
+    "train": "uniair trace --config recipes/trace-train.yaml --root FOOTPRINTS --out runs/train",
+    "validation": "uniair trace --config recipes/trace-validation.yaml --root FOOTPRINTS --out runs/validation",
+    "drives": "uniair import deepsense DEEPSENSE --out runs/drives",
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a benchmark runs on, and where its runs are kept.
+
+    Attributes:
+        model: frozen, in eval mode.
+        out: the benchmark's own folder.
+        folders: folders of links or drives by their name in `DATA`; those that were not given are absent.
+        budget: `quick` shows the shape in minutes; `full` is what is reported.
+        seeds: repetitions of whatever is drawn at random.
+        embeddings: files with another model's embeddings, by its name.
+        backbone, dtype: language model of `instruct`, see `load_backbone`.
+    """
+
+    model: UniversalModel
+    out: Path
+    folders: Mapping[str, Path]
+    budget: str = "quick"
+    seeds: int = 3
+    embeddings: Mapping[str, Path] = field(default_factory=dict)
+    backbone: str = "smollm2-135m"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.budget not in ("quick", "full"):
+            raise InputError(f"--budget {self.budget!r}: choose quick or full")
+        if self.seeds < 1:
+            raise InputError(f"--seeds {self.seeds}: give at least 1")
+
+    @property
+    def full(self) -> bool:
+        """Whether the full budget was asked for."""
+        return self.budget == "full"
+
+    def store(self, name: str) -> Store:
+        """The links folder of that name.
+
+        Raises:
+            InputError: it was not given, or is no links folder.
+        """
+        if name not in self.folders:
+            raise InputError(f"{self.out.name} needs --{name}, a folder: {DATA[name]}")
+        return Store(self.folders[name])
+
+    def note(self, **settings: Any) -> None:
+        """Notes what the runs in `out` are made with, beside the model and the budget: see `Runs.note`."""
+        Runs(self.out).note({"weights": digest(self.model), "budget": self.budget} | settings)
+
+    def once(self, key: str, compute: Callable[[], Any]) -> Any:
+        """See `Runs.once`."""
+        return Runs(self.out).once(key, compute)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One command: `uniair bench NAME`.
+
+    Attributes:
+        title: a line for people.
+        paper: what the paper shows there, in words and figures; empty where it has nothing of the kind.
+        needs: names of the folders in `DATA` that it reads.
+        run: makes the result, which is plain JSON.
+        tables: of a result: heading and table.
+        draw: a result onto a figure of matplotlib.
+    """
+
+    title: str
+    paper: str
+    needs: tuple[str, ...]
+    run: Callable[[Setup], dict[str, Any]]
+    tables: Callable[[dict[str, Any]], Sequence[tuple[str, Table]]]
+    draw: Callable[[dict[str, Any], Figure], None]
+
+
+def perform(name: str, benchmark: Benchmark, setup: Setup) -> dict[str, Any]:
+    """Runs a benchmark and writes `result.json`, `figure.svg` and `figure.png` into the setup's folder."""
+    from matplotlib.figure import Figure
+
+    about = {"benchmark": name, "budget": setup.budget, "seeds": setup.seeds}
+    if benchmark.needs != ("drives",):  # nothing is asked of the frozen model there
+        about |= {"preset": setup.model.preset.name, "weights": digest(setup.model)}
+    result = about | benchmark.run(setup)
+    write_text(setup.out / "result.json", json.dumps(result, indent=1) + "\n")
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    benchmark.draw(result, figure)
+    for kind, plain in (("svg", {"Date": None}), ("png", {"Software": None})):
+        with atomic_path(setup.out / f"figure.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, dpi=150, metadata=plain)
+    return result

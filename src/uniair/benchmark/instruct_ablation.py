@@ -1,0 +1,239 @@
+"""AI²MMUM against its ablations, on the same data, seeds and budget (paper 2, Figs. 4 and 5)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.evaluation.tables import Table, plus_minus, spread
+from uniair.models.instruct import Design, InstructModel
+from uniair.models.universal import UniversalModel
+from uniair.tasks.instruct_loss import INSTRUCTIONS
+from uniair.training.heads import Adaptation
+from uniair.training.instruction import InstructTraining, Questions, build, calibrate, measure, questions, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row: what it is called, and what it changes of the design.
+
+    Attributes:
+        towers: train the towers from scratch along with the rest.
+    """
+
+    what: str
+    design: Mapping[str, Any] = field(default_factory=dict)
+    towers: bool = False
+
+
+METHODS = {
+    "AI²MMUM": Method("the method"),
+    "FP": Method("fixed prompt: keywords without a learned prefix", {"prefix": 0}),
+    "SP": Method("same prompt for all tasks", {"same_prompt": True}),
+    "TE/TC": Method("towers trained from scratch", towers=True),
+    "WL": Method("without LoRA", {"rank": 0}),
+    "RL": Method("random language model", {"backbone": "random:"}),
+    "WM": Method("without language model", {"backbone": "none"}),
+    "ST": Method("small transformer, trained whole", {"backbone": "transformer", "whole": True}),
+    "RF": Method("radio token before the instruction", {"order": "radio_first"}),
+}
+HEADLINE = {  # figure, what it is, whether less is better
+    "position": ("cdf90_m", "position CDF90, m", True),
+    "los": ("accuracy", "LOS accuracy", False),
+    "precoding": ("sgcs", "precoding SGCS", False),
+    "beam": ("top1", "beam top-1", False),
+    "path_loss": ("rmse_db", "path loss RMSE, dB", True),
+}
+MODALITIES = ("channel", "environment")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the comparison may cost.
+
+    Attributes:
+        areas: dense areas of the channel's tasks; the environment's have one more.
+        labels: links of an area to learn from; 80 % where None.
+        training: of every method.
+    """
+
+    areas: int
+    labels: int | None
+    training: InstructTraining
+
+
+BUDGETS = {
+    "quick": Budget(1, 600, InstructTraining(epochs=12, batch=32)),
+    "full": Budget(2, None, InstructTraining()),
+}
+
+
+def run(setup: Setup) -> dict[str, Any]:
+    """Every method in every area, `setup.seeds` times."""
+    budget = BUDGETS[setup.budget]
+    store = setup.store("dense").first(budget.areas + 1)
+    places = [("channel", store, number) for number in range(budget.areas)]
+    places.append(("environment", store, budget.areas))
+    if "deepmimo" in setup.folders:
+        places.append(("channel", setup.store("deepmimo"), 0))
+    setup.note(
+        data=store.manifest["recipe"], deepmimo="deepmimo" in setup.folders, labels=budget.labels,
+        training=asdict(budget.training), backbone=setup.backbone, dtype=setup.dtype,
+    )  # fmt: skip
+    rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {name: {} for name in METHODS}
+    jobs = [(name, *place, seed) for seed in range(setup.seeds) for place in places for name in METHODS]
+    for name, modality, data, number, seed in tqdm(jobs, unit="run", disable=None):
+        area = data.areas[number]
+        unit = partial(_one, setup, METHODS[name], modality, data, number, budget, seed)
+        found = setup.once(f"{name.replace('/', '')}-{modality}-{area}-{seed}", unit)
+        rows[name].setdefault(f"{modality}: {area}", {}).setdefault("runs", []).append(found)
+    return {
+        "areas": [f"{modality}: {data.areas[number]}" for modality, data, number in places],
+        "labels": budget.labels, "epochs": budget.training.epochs, "backbone": setup.backbone, "dtype": setup.dtype,
+        "rows": {name: _sum_up(METHODS[name].what, areas) for name, areas in rows.items()},
+    }  # fmt: skip
+
+
+def _one(
+    setup: Setup, method: Method, modality: str, data: Any, number: int, budget: Budget, seed: int
+) -> dict[str, Any]:
+    """Trains and measures one method on one area."""
+    links, area = data[number], data.areas[number]
+    wanted = Adaptation(labels=budget.labels, seed=seed)
+    asked = questions(setup.model, area, links, (modality,), wanted)
+    model = untrained(method, setup, modality, seed)
+    tower = None
+    if method.towers:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            tower = UniversalModel(setup.model.preset)
+    folder = setup.out / "training" / f"{method.what}-{modality}-{area}-{seed}".replace("/", "-").replace(" ", "-")
+    began = time.perf_counter()
+    train(model, asked, replace(budget.training, seed=seed), folder, tower)
+    took = time.perf_counter() - began
+    figures = measure(model, asked, calibrate(model, asked, tower), tower)
+    shutil.rmtree(folder)
+    tuned = model.parameter_counts()["total"]
+    if tower is not None:
+        tuned += sum(p.numel() for p in _tower_parameters(tower, modality))
+    return {"figures": figures, "tuned": tuned, "seconds": took} | cost(model, asked, modality)
+
+
+def untrained(method: Method, setup: Setup, modality: str, seed: int) -> InstructModel:
+    """The model of a method before training, for the tasks of one modality."""
+    design: dict[str, Any] = {
+        "backbone": setup.backbone, "embedding": setup.model.preset.embedding, "seed": seed,
+        "dtype": "float32" if "whole" in method.design else setup.dtype,  # small updates vanish in less
+    } | dict(method.design)  # fmt: skip
+    if design["backbone"] == "random:":
+        design["backbone"] += setup.backbone
+    return build(Design(**design), {t: i for t, i in INSTRUCTIONS.items() if i.modality == modality})
+
+
+def _tower_parameters(tower: UniversalModel, modality: str) -> list[torch.nn.Parameter]:
+    parts = (tower.cfenn, tower.project_channel) if modality == "channel" else (tower.epnn, tower.project_environment)
+    return [p for part in parts for p in part.parameters()]
+
+
+def cost(model: InstructModel, asked: Questions, modality: str) -> dict[str, float]:
+    """What an answer costs from an embedding on: parameters that it runs through, ms alone, answers/s of 256."""
+    task, z = asked.tasks(modality)[0], asked.embeddings[modality]
+
+    @torch.no_grad()
+    def seconds(count: int, repeats: int) -> float:
+        some = z[torch.arange(count) % len(z)]
+        model(task, some)
+        took = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            model(task, some)
+            took.append(time.perf_counter() - began)
+        return float(np.median(took))
+
+    embeddings = 0 if model.llm is None else model.llm.get_input_embeddings().weight.numel()
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()) - embeddings,
+        "latency_ms": 1e3 * seconds(1, 20), "answers_per_s": 256 / seconds(256, 3),
+    }  # fmt: skip
+
+
+def _sum_up(what: str, areas: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
+    out: dict[str, Any] = {"what": what, "areas": {}, "tuned": {}, "cost": {}}
+    for area, found in areas.items():
+        runs = found["runs"]
+        modality = area.split(":")[0]
+        out["areas"][area] = {
+            task: {key: spread([[run["figures"][task][key] for run in runs]]) for key in runs[0]["figures"][task]}
+            for task in runs[0]["figures"]
+        }
+        out["tuned"][modality] = runs[0]["tuned"]
+        out["cost"][modality] = {
+            key: float(np.median([run[key] for run in runs]))
+            for key in ("parameters", "latency_ms", "answers_per_s", "seconds")
+        }
+    return out
+
+
+def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
+    """A table an area, and one of what the methods cost."""
+    labels = "80 % of the links" if result["labels"] is None else f"{result['labels']} links"
+    out = []
+    for area in result["areas"]:
+        tasks = list(next(iter(result["rows"].values()))["areas"][area])
+        lines = []
+        for name, row in result["rows"].items():
+            cells = [row["areas"][area][task][HEADLINE[task][0]] for task in tasks]
+            lines.append([f"{name}: {row['what']}", *(plus_minus(cell["mean"], cell["spread"], 3) for cell in cells)])
+        heading = (f"{area}: {labels} to learn from, {result['epochs']} epochs, backbone {result['backbone']}; "
+                   f"mean ± spread over {result['seeds']} seeds")  # fmt: skip
+        out.append((heading, Table(["", *(HEADLINE[task][1] for task in tasks)], lines)))
+    lines = []
+    for name, row in result["rows"].items():
+        for modality, one in row["cost"].items():
+            lines.append([
+                f"{name}, {modality}", f"{row['tuned'][modality]:,}", f"{one['parameters']:,.0f}",
+                f"{one['latency_ms']:.1f} ms", f"{one['answers_per_s']:,.0f}", f"{one['seconds']:,.0f} s",
+            ])  # fmt: skip
+    head = ["", "tuned", "run through", "one answer", "answers/s of 256", "training"]
+    out.append(("What each costs, from the tower's embedding on", Table(head, lines)))
+    return out
+
+
+def draw(result: dict[str, Any], figure: Figure) -> None:
+    """Bars with error bars over seeds, a panel a task and area."""
+    panels = [(area, task) for area in result["areas"]
+              for task in next(iter(result["rows"].values()))["areas"][area]]  # fmt: skip
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure.set_size_inches(4 * columns, 2.6 * rows)
+    for axes, (area, task) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
+        key, what, less = HEADLINE[task]
+        cells = [row["areas"][area][task][key] for row in result["rows"].values()]
+        means = [cell["mean"] for cell in cells]
+        colours = ["#0072B2", *["#999999"] * (len(means) - 1)]
+        axes.bar(range(len(means)), means, yerr=[cell["spread"] for cell in cells], color=colours, capsize=2)
+        low, high = min(means), max(means)
+        axes.set_ylim(max(0.0, low - 0.5 * (high - low) - 1e-3), high + 0.25 * (high - low) + 1e-3)
+        axes.set_xticks(range(len(means)), list(result["rows"]), rotation=60, fontsize=7)
+        axes.set_title(f"{what} ({'less' if less else 'more'} is better)\n{area}", fontsize=8)
+    for axes in figure.axes[len(panels) :]:
+        axes.set_axis_off()
+
+
+INSTRUCT = Benchmark(
+    "AI²MMUM and its ablations: five tasks from instructions",
+    "paper 2, Figs. 4 and 5, bars without figures: the method ahead of all six ablations in nearly every task",
+    ("dense",), run, tables, draw,
+)  # fmt: skip

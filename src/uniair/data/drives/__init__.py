@@ -1,0 +1,1 @@
+"""Drives: contract, windows, readers, sensors and the digital twin."""

@@ -1,0 +1,222 @@
+"""The sample contract of measured drives, and how they are kept: one safetensors file a scenario."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from uniair.data.drives import sensors
+from uniair.errors import InputError
+from uniair.files import atomic_path
+
+FORMAT = "uniair-drives/2"
+SENSORS = ("camera", "lidar", "radar")
+TYPES = {"time": "float64", "power": "float64", "beam": "int32", "bs": "float64", "ue": "float64", "los": "int8",
+         "steps": "int32"}  # fmt: skip
+SEMI_MAJOR_AXIS, ECCENTRICITY_SQUARED = 6378137.0, 0.00669437999014  # WGS 84, m
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One pass of a UE by a BS, T time steps; what every reader of measurements gives.
+
+    Attributes:
+        name: `scenario/sequence`; the part before the slash is the unit of the splits by site.
+        time: float64 [T] s, from midnight of the first step's day; counts steps where `timed` is False.
+        timed: whether `time` was measured; without it a missing step still shows as a jump of the count.
+        power: float64 [T, B] received power of each beam, linear, in the receiver's own unit; NaN where it was lost.
+        beam: int32 [T] the best beam, from 0; -1 where neither power nor label is known.
+        bs, ue: float64 [T, 2] latitude and longitude, °; NaN where unknown.
+        los: int8 [T] 1 where BS and UE see each other, 0 where something blocks the view, -1 where unknown.
+        files: sensor (`camera`, `lidar`, `radar`) → [T] file names below `root`, "" where one is missing; a sensor that
+            the scenario lacks has no entry.
+        root: folder of the files; None where there are none.
+    """
+
+    name: str
+    time: NDArray[np.float64]
+    timed: bool
+    power: NDArray[np.float64]
+    beam: NDArray[np.int32]
+    bs: NDArray[np.float64]
+    ue: NDArray[np.float64]
+    los: NDArray[np.int8]
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    root: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def scenario(self) -> str:
+        """The name's part before the slash."""
+        return self.name.split("/")[0]
+
+    @property
+    def position(self) -> NDArray[np.float64]:
+        """[T, 2] the UE from the BS, m, x east and y north; NaN where unknown.
+
+        On the plane that touches the WGS 84 ellipsoid at the BS, with the ellipsoid's two radii of curvature there:
+        x = N cosφ Δλ, y = M Δφ, N = a / √(1 − e² sin²φ), M = N (1 − e²) / (1 − e² sin²φ). Within 200 m of the BS it
+        is a centimetre or two from the exact projection, below what GPS resolves.
+        """
+        latitude = np.deg2rad(self.bs[:, 0])
+        w = 1 - ECCENTRICITY_SQUARED * np.sin(latitude) ** 2
+        across = SEMI_MAJOR_AXIS / np.sqrt(w)
+        north, east = np.deg2rad(self.ue - self.bs).T
+        return np.column_stack([across * np.cos(latitude) * east, across * (1 - ECCENTRICITY_SQUARED) / w * north])
+
+    def has(self, sensor: str) -> NDArray[np.bool_]:
+        """[T] the steps with a file of `camera`, `lidar` or `radar`."""
+        return np.array([bool(name) for name in self.files.get(sensor, ("",) * len(self))], dtype=bool)
+
+    def camera(
+        self, steps: Sequence[int] | NDArray[np.integer], size: tuple[int, int] | None = None
+    ) -> NDArray[np.uint8]:
+        """Images of the given steps, uint8 [n, H, W, 3], resized to (H, W) = `size` when it is given.
+
+        Raises:
+            InputError: a step without an image, a file that is missing or damaged.
+        """
+        return sensors.images([self.file("camera", int(step)) for step in steps], size)
+
+    def lidar(self, step: int) -> NDArray[np.float32]:
+        """Points of a step, float32 [P, 3], m, in the sensor's frame; errors as `camera`."""
+        return sensors.points(self.file("lidar", step))
+
+    def radar(self, step: int) -> NDArray[np.complex64]:
+        """Baseband cube of a step, complex64 [4, 256, 250] antennas × samples × chirps; errors as `camera`."""
+        return sensors.radar_cube(self.file("radar", step))
+
+    def file(self, sensor: str, step: int) -> Path:
+        """Where a step's file of a sensor lies; errors as `camera`."""
+        names = self.files.get(sensor)
+        if self.root is None or names is None or not names[step]:
+            raise InputError(f"{self.name}: step {step} has no {sensor} file; ask has({sensor!r}) first")
+        return self.root / names[step]
+
+    def validate(self, where: str) -> Drive:
+        """Itself, when the contract holds.
+
+        Args:
+            where: file or data set, for the message.
+
+        Raises:
+            InputError: shapes that disagree, time that runs backwards, powers that are not linear, a beam that its
+                power contradicts, coordinates off the Earth, files outside the root.
+        """
+        t, b = self.time.size, self.power.shape[-1] if self.power.ndim else 0
+        where = f"{where}: {self.name}"
+        if not re.fullmatch(r"[^/\s]+/[^/\s]+", self.name):
+            raise InputError(f"{where!r}: a drive's name is scenario/sequence")
+        shapes = {"time": (t,), "power": (t, b), "beam": (t,), "bs": (t, 2), "ue": (t, 2), "los": (t,)}
+        for name, want in shapes.items():
+            if (have := getattr(self, name).shape) != want:
+                raise InputError(f"{where}: {name} has shape {have}, expected {want}; make or download it again")
+        if not t or not b:
+            raise InputError(f"{where}: holds {t} steps of {b} beams; make or download it again")
+        if not np.isfinite(self.time).all() or (np.diff(self.time) < 0).any():
+            raise InputError(f"{where}: time holds NaN or runs backwards; make or download it again")
+        if (self.power < 0).any() or np.isinf(self.power).any():
+            raise InputError(f"{where}: power is negative or infinite; give linear power, not dB")
+        if self.beam.min() < -1 or self.beam.max() >= b:
+            raise InputError(f"{where}: beams from {self.beam.min()} to {self.beam.max()}, expected 0 to {b - 1}")
+        measured = (self.power > 0).any(1)
+        best = self.power[measured, self.beam[measured]]
+        if (self.beam[measured] < 0).any() or not np.array_equal(
+            best, np.nanmax(self.power[measured], axis=1, initial=0)
+        ):
+            raise InputError(f"{where}: a beam is not the one of highest power; make it again")
+        if (np.abs(np.concatenate([self.bs, self.ue])) > [90, 180]).any():
+            raise InputError(
+                f"{where}: positions are not latitude and longitude in degrees; check their order and unit"
+            )
+        if not np.isin(self.los, (-1, 0, 1)).all():
+            raise InputError(f"{where}: los holds other values than 1, 0 and -1 for unknown; make it again")
+        for sensor, names in self.files.items():
+            if sensor not in SENSORS or len(names) != t:
+                raise InputError(f"{where}: {len(names)} {sensor} files for {t} steps of {', '.join(SENSORS)}")
+            if (bad := next(filter(escapes, names), None)) is not None:
+                raise InputError(f"{where}: {sensor} file {bad!r} lies outside its folder; names are relative")
+        return self
+
+
+def escapes(reference: str) -> bool:
+    """Whether a file name that a data set gives leads out of the data set's folder."""
+    path = PurePosixPath(reference)
+    return path.is_absolute() or ".." in path.parts
+
+
+def write_drives(path: Path, drives: Iterable[Drive]) -> None:
+    """Writes the drives of a scenario as one safetensors file; the same drives give the same bytes.
+
+    Sensor files stay where they are: their names go into the metadata, with the folder that they lie in.
+
+    Raises:
+        InputError: no drives, or drives of several codebooks or folders.
+    """
+    kept = list(drives)
+    if not kept or len({drive.power.shape[1] for drive in kept}) > 1 or len({drive.root for drive in kept}) > 1:
+        raise InputError(f"{path}: {len(kept)} drives; a file holds one or more, of one codebook and one folder")
+    tensors = {k: np.concatenate([getattr(d, k) for d in kept]) for k in TYPES if k != "steps"}
+    tensors["steps"] = np.array([len(drive) for drive in kept])
+    tensors = {name: np.ascontiguousarray(values, dtype=TYPES[name]) for name, values in tensors.items()}
+    # one key: safetensors writes several in an order that changes from run to run
+    header = {
+        "format": FORMAT,
+        "root": None if kept[0].root is None else os.path.abspath(kept[0].root),
+        "drives": [{"name": d.name, "timed": d.timed, "files": dict(d.files)} for d in kept],
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"uniair": json.dumps(header, sort_keys=True)})
+
+
+def read_drives(path: Path, root: Path | None = None) -> list[Drive]:
+    """Reads and validates the drives of one file.
+
+    Args:
+        root: folder of the sensor files, when they have moved since the file was written.
+
+    Raises:
+        InputError: missing, truncated, of another format, or against the sample contract.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; make it with uniair import")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {}).get("uniair", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error}); make it again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(f"{path}: not a file of format {FORMAT!r}; it was not written by this version of uniair")
+    try:
+        if {name: values.dtype.name for name, values in tensors.items()} != TYPES:
+            raise ValueError(f"its tensors are {sorted(tensors)}, expected {sorted(TYPES)}")
+        ends = np.cumsum(tensors.pop("steps"), dtype=np.int64)
+        if any(len(values) != ends[-1] for values in tensors.values()) or (np.diff(ends, prepend=0) < 1).any():
+            raise ValueError("step counts and arrays disagree")
+        folder = root or (None if header["root"] is None else Path(header["root"]))
+        drives = [
+            Drive(
+                name=str(entry["name"]),
+                timed=bool(entry["timed"]),
+                files={str(k): tuple(map(str, names)) for k, names in entry["files"].items()},
+                root=folder,
+                **{name: values[end - steps : end] for name, values in tensors.items()},
+            )
+            for entry, end, steps in zip(header["drives"], ends, np.diff(ends, prepend=0), strict=True)
+        ]
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: broken ({type(error).__name__}: {error}); make it again") from error
+    return [drive.validate(str(path)) for drive in drives]

@@ -1,0 +1,164 @@
+"""The twin's drives on disk, in DeepSense's own layout: written a drive at a time, resumed, summed up in a card."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from uniair.data.drives.twin import Recording, Site, Twin, geodetic, record
+from uniair.data.recipe import note_recipe
+from uniair.errors import InputError
+from uniair.files import write_text
+from uniair.propagation.ray_tracing import require_sionna
+
+QUALITY = 90  # of the JPEGs
+COLUMNS = (  # of scenario 9, and the label file of the blockage scenarios 17 to 22
+    "index", "unit1_rgb", "unit1_pwr_60ghz", "unit1_loc", "unit1_blockage", "unit2_loc", "unit1_beam_index",
+    "seq_index", "time_stamp[UTC]",
+)  # fmt: skip
+FOLDERS = ("unit1/camera_data", "unit1/mmWave_data", "unit1/GPS_data", "unit1/label_data", "unit2/GPS_data")
+ATTRIBUTION = {"munich": "Munich: map data © OpenStreetMap contributors, ODbL 1.0, as it comes with sionna-rt"}
+
+
+def run(twin: Twin, out: Path) -> dict[str, Any]:
+    """Makes the drives that `out` lacks and returns its card, as in `card.json`.
+
+    A scenario's CSV names a drive once all its files are there. A run that was killed therefore goes on with the drive
+    that it was at, and ends with the same bytes.
+
+    Raises:
+        InputError: `out` holds another twin, or something damaged; sionna-rt or LLVM missing.
+    """
+    require_sionna()
+    made = _recipe(twin)
+    note_recipe(out, made, lambda _: "another twin (see recipe.json); give another --out, or the same settings")
+    for unfinished in out.rglob(".*.part"):
+        unfinished.unlink()
+    rows = {site.scenario: _rows(out, site) for site in twin.sites}
+    there = {scenario: len({row["seq_index"] for row in held}) for scenario, held in rows.items()}
+    done = sum(min(count, twin.drives) for count in there.values())
+    with tqdm(total=twin.drives * len(twin.sites), initial=done, unit="drive", disable=None) as bar:
+        for number in range(min(there.values()), twin.drives):
+            for site in twin.sites:
+                if there[site.scenario] > number:
+                    continue
+                held = rows[site.scenario]
+                held += _write(out, site, record(twin, site, number), number, len(held), twin.rate)
+                write_text(_table(out, site), _as_csv(held))
+                bar.update()
+    card = _card(twin, out, made, rows)
+    write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
+    return card
+
+
+def _recipe(twin: Twin) -> dict[str, Any]:
+    """What makes the bytes, as JSON: all settings but the number of drives, and the version of the tracer."""
+    settings = asdict(twin)
+    del settings["drives"]
+    return json.loads(json.dumps({"twin": settings, "tracer": f"sionna-rt {version('sionna-rt')}"}))
+
+
+def _table(out: Path, site: Site) -> Path:
+    return out / f"scenario{site.scenario}" / f"scenario{site.scenario}.csv"
+
+
+def _rows(out: Path, site: Site) -> list[dict[str, str]]:
+    """The rows of the drives that are whole."""
+    path = _table(out, site)
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        rows = list(table)
+    if tuple(table.fieldnames or ()) != COLUMNS or any(None in row or None in row.values() for row in rows):
+        raise InputError(f"{path}: not a table that uniair twin wrote; delete its folder and run the command again")
+    return rows
+
+
+def _write(out: Path, site: Site, recording: Recording, number: int, before: int, rate: float) -> list[dict[str, str]]:
+    """Writes the files of a drive and returns its rows; `before` steps precede it in the scenario."""
+    from PIL import Image
+
+    root = _table(out, site).parent
+    for folder in FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    bs = "unit1/GPS_data/gps_location.txt"
+    (root / bs).write_text(_lines(geodetic(site.antenna[:2], site.origin), "{:.8f}"), encoding="ascii")
+    start = 8 * 3600 + 120 * number  # s of the day; two minutes from drive to drive
+    rows = []
+    for step in range(len(recording.ue)):
+        index = before + step + 1
+        picture, power = f"unit1/camera_data/image_{index}.jpg", f"unit1/mmWave_data/mmWave_power_{index}.txt"
+        label, gps = f"unit1/label_data/label_{index}.txt", f"unit2/GPS_data/gps_location_{index}.txt"
+        Image.fromarray(recording.pictures[step]).save(root / picture, quality=QUALITY)
+        (root / power).write_text(_lines(recording.power[step], "{:.6e}"), encoding="ascii")
+        (root / label).write_text(f"{int(not recording.los[step])}\n", encoding="ascii")
+        (root / gps).write_text(_lines(recording.gps[step], "{:.8f}"), encoding="ascii")
+        beam = int(np.argmax([float(f"{value:.6e}") for value in recording.power[step]]))  # as a reader will see it
+        cells = (
+            index, f"./{picture}", f"./{power}", f"./{bs}", f"./{label}", f"./{gps}", beam + 1, number + 1,
+            _clock(start + step / rate),
+        )  # fmt: skip
+        rows.append(dict(zip(COLUMNS, map(str, cells), strict=True)))
+    return rows
+
+
+def _lines(values: Iterable[float], style: str) -> str:
+    return "".join(style.format(value) + "\n" for value in values)
+
+
+def _clock(seconds: float) -> str:
+    """As scenario 9 writes it: `['16-45-05-799']`."""
+    milliseconds = round(seconds * 1000) % 86_400_000
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"['{minutes // 60:02d}-{minutes % 60:02d}-{rest // 1000:02d}-{rest % 1000:03d}']"
+
+
+def _as_csv(rows: list[dict[str, str]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _card(twin: Twin, out: Path, recipe: dict[str, Any], rows: dict[int, list[dict[str, str]]]) -> dict[str, Any]:
+    """What was made: counts, share of steps in LOS and how often each beam was the best, a scenario each."""
+    scenarios = {}
+    for site in twin.sites:
+        held = rows[site.scenario]
+        beams = np.array([int(row["unit1_beam_index"]) - 1 for row in held])
+        blocked = _blocked(_table(out, site), held)
+        scenarios[f"scenario{site.scenario}"] = {
+            "scene": site.scene,
+            "drives": len({row["seq_index"] for row in held}),
+            "steps": len(held),
+            "los_share": float(1 - blocked.mean()),
+            "best_beam_histogram": np.bincount(beams, minlength=twin.beams).tolist(),
+        }
+    return {
+        "what": "digital twin of DeepSense 6G by ray tracing: beam powers, GPS and camera; nothing of it is measured",
+        "seed": twin.seed,
+        "scenarios": scenarios,
+        "attribution": [ATTRIBUTION[s] for s in sorted({site.scene for site in twin.sites}) if s in ATTRIBUTION],
+        **recipe,
+    }
+
+
+def _blocked(path: Path, rows: list[dict[str, str]]) -> NDArray[np.bool_]:
+    """[rows] what the label files say."""
+    try:
+        labels = [int((path.parent / row["unit1_blockage"]).read_text(encoding="ascii")) for row in rows]
+    except (KeyError, OSError, ValueError) as error:
+        raise InputError(f"{path}: a blockage label is missing or damaged ({error}); make the twin again") from error
+    return np.array(labels, dtype=bool)

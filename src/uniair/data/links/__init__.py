@@ -1,0 +1,1 @@
+"""Links: contract, shards, readers, campaigns and batches."""

@@ -1,0 +1,134 @@
+"""Links → training batches: CSI synthesised on the fly, areas grouped, symmetries drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from uniair.data.links.links import Links
+from uniair.environment import Batch, Environment
+from uniair.errors import InputError
+from uniair.radio import OFDM, ULA
+
+
+def batch_of(links: Links, array: ULA = ULA(), ofdm: OFDM = OFDM()) -> Batch:
+    """All the given links as one batch, each area turned so that its BS's array lies along +x.
+
+    Raises:
+        InputError: some areas have a map and some have none.
+    """
+    links = along_array(links)
+    if links.mapped.any() and not links.mapped.all():
+        raise InputError("areas with and without a map in one batch: select those with a map, or those without")
+    environment = Environment(
+        map=torch.from_numpy(links.maps) if links.mapped.all() else None,
+        bs=torch.from_numpy(links.bs),
+        ue=torch.from_numpy(links.ue),
+        los=torch.from_numpy(links.los.astype(np.float32)),
+        size=torch.from_numpy(links.sizes[links.area]),
+        area=torch.from_numpy(links.area.astype(np.int64)) if links.mapped.all() else None,
+    )
+    return Batch(links.paths.csi(array, ofdm), environment)
+
+
+def along_array(links: Links) -> Links:
+    """The same links with every BS's array along +x: areas turned about their centre, once for each bearing in them.
+
+    The model's frame is the array's. A turned square needs a larger one around it, unless the turn is a quarter.
+    """
+    if not links.bearing.any():
+        return links
+    pairs, turned = np.unique(np.column_stack([links.area, links.bearing]), axis=0, return_inverse=True)
+    area, bearing = pairs[:, 0].astype(np.int64), pairs[:, 1]
+    cos, sin = np.cos(bearing), np.sin(bearing)
+    cos, sin = (np.where(np.abs(v) < 1e-6, 0.0, v) for v in (cos, sin))
+    old = links.sizes[area].astype(np.float64)
+    sizes = old * (np.abs(cos) + np.abs(sin))
+    centre = (np.arange(links.maps.shape[-1]) + 0.5) / links.maps.shape[-1] - 0.5
+    x, y = np.meshgrid(centre, centre)
+    maps = np.zeros((len(pairs), *x.shape), dtype=np.uint8)
+    for i, (c, s, scale) in enumerate(zip(cos, sin, sizes / old, strict=True)):
+        # the pixel of the old map under each pixel of the new one
+        column, row = (np.floor((v * scale + 0.5) * len(x)).astype(np.int64) for v in (c * x - s * y, s * x + c * y))
+        inside = (column >= 0) & (column < len(x)) & (row >= 0) & (row < len(x))
+        maps[i][inside] = links.maps[area[i]][row[inside], column[inside]]
+
+    def move(position: NDArray[np.float32]) -> NDArray[np.float32]:
+        x, y = (position[:, :2] - old[turned, None] / 2).T
+        c, s, half = cos[turned], sin[turned], sizes[turned] / 2
+        return np.column_stack([c * x + s * y + half, c * y - s * x + half, position[:, 2]]).astype(np.float32)
+
+    azimuth = bearing[turned][links.paths.link_of_path]
+    paths = replace(
+        links.paths,
+        aod_azimuth=(links.paths.aod_azimuth - azimuth).astype(np.float32),
+        aoa_azimuth=(links.paths.aoa_azimuth - azimuth).astype(np.float32),
+    )
+    return Links(
+        areas=tuple(f"{links.areas[a]}@{np.degrees(b):.0f}" for a, b in zip(area, bearing, strict=True)),
+        maps=maps, mapped=links.mapped[area], sizes=sizes.astype(np.float32), area=turned.astype(np.int32),
+        bs=move(links.bs), ue=move(links.ue), bearing=np.zeros_like(links.bearing), los=links.los, paths=paths,
+    )  # fmt: skip
+
+
+def symmetric(links: Links, symmetry: NDArray[np.integer]) -> Links:
+    """Each area turned or mirrored as a whole: propagation knows no compass, and the ULA stays along +x.
+
+    Args:
+        symmetry: [A] 0 to 7: bit 0 mirrors x, bit 1 mirrors y, bit 2 then swaps x and y.
+    """
+    size = links.sizes[links.area]
+    flip_x, flip_y, swap = ((symmetry & bit).astype(bool) for bit in (1, 2, 4))
+    maps = links.maps.copy()
+    maps[flip_x] = maps[flip_x, :, ::-1]
+    maps[flip_y] = maps[flip_y, ::-1]
+    maps[swap] = maps[swap].transpose(0, 2, 1)
+
+    def move(position: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = position.copy()
+        for axis, flip in ((0, flip_x), (1, flip_y)):
+            out[:, axis] = np.where(flip[links.area], size - out[:, axis], out[:, axis])
+        swapped = swap[links.area]
+        out[swapped, :2] = out[swapped, 1::-1]
+        return out
+
+    of_path = links.area[links.paths.link_of_path]
+
+    def turn(azimuth: NDArray[np.float32]) -> NDArray[np.float32]:
+        azimuth = np.where(flip_x[of_path], np.pi - azimuth, azimuth)
+        azimuth = np.where(flip_y[of_path], -azimuth, azimuth)
+        return np.where(swap[of_path], np.pi / 2 - azimuth, azimuth).astype(np.float32)
+
+    paths = replace(links.paths, aod_azimuth=turn(links.paths.aod_azimuth), aoa_azimuth=turn(links.paths.aoa_azimuth))
+    return replace(links, maps=maps, bs=move(links.bs), ue=move(links.ue), paths=paths)
+
+
+class AreaBatches:
+    """Batches of several areas with several links each, so that a link's negatives include its neighbours.
+
+    Args:
+        data: one `Links` an area: `links.split()`, or a `Store`, which reads an area when a batch draws it.
+        areas: areas a batch.
+        links_per_area: most links drawn from each.
+        augment: turn and mirror each area at random.
+    """
+
+    def __init__(self, data: Sequence[Links], areas: int, links_per_area: int, augment: bool = True) -> None:
+        if len(data) < areas:
+            raise InputError(f"the data set has {len(data)} areas with links, fewer than the {areas} of a batch")
+        self.data, self.areas, self.links_per_area, self.augment = data, areas, links_per_area, augment
+
+    def __call__(self, rng: np.random.Generator) -> Batch:
+        """One batch, a function of the generator's state alone."""
+        chosen = rng.choice(len(self.data), self.areas, replace=False)
+        drawn = []
+        for area in (self.data[int(i)] for i in chosen):
+            drawn.append(area.select(rng.choice(len(area), min(self.links_per_area, len(area)), replace=False)))
+        links = along_array(Links.concatenate(drawn))
+        if self.augment:
+            links = symmetric(links, rng.integers(0, 8, len(links.areas)))
+        return batch_of(links)

@@ -1,0 +1,202 @@
+"""Links on disk: safetensors shards of paths (not CSI), a manifest with checksums, and the recipe that made them.
+
+DIR/manifest.json               format, recipe, places, one entry a shard (file, sha256, areas, links)
+DIR/links-00000.safetensors     see `write_shard`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from uniair.data.links.links import Links
+from uniair.errors import InputError
+from uniair.files import atomic_path, sha256, write_text
+from uniair.propagation.paths import Paths
+
+FORMAT = "uniair-links/1"
+TYPES = dict.fromkeys(("sizes", "bs", "ue", "bearing", *(f"paths.{name}" for name in Paths.PER_PATH)), "float32")
+TYPES |= {"maps": "uint8", "los": "uint8", "area": "int32", "paths.counts": "int32", "paths.interactions": "int32"}
+
+
+def write_shard(path: Path, links: Links) -> None:
+    """Writes links as one safetensors file; the same links give the same bytes.
+
+    Maps are packed to bits, the complex gain is stored as pairs of float32.
+    """
+    tensors = {name: np.ascontiguousarray(getattr(links, name)) for name in ("sizes", "area", "bs", "ue", "bearing")}
+    tensors["los"] = links.los.astype(np.uint8)
+    tensors["maps"] = np.packbits(links.maps, axis=-1)
+    tensors["paths.counts"] = links.paths.counts.astype(np.int32)
+    for name in Paths.PER_PATH:
+        tensors[f"paths.{name}"] = np.ascontiguousarray(getattr(links.paths, name))
+    tensors["paths.gain"] = tensors["paths.gain"].astype(np.complex64).view(np.float32).reshape(-1, 2)
+    tensors = {name: values.astype(TYPES[name], copy=False) for name, values in tensors.items()}
+    # one key: safetensors writes several in an order that changes from run to run
+    header: dict[str, Any] = {"format": FORMAT, "areas": links.areas, "pixels": links.maps.shape[-1]}
+    if not links.mapped.all():
+        header["unmapped"] = np.flatnonzero(~links.mapped).tolist()
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"uniair": json.dumps(header)})
+
+
+def shard_header(path: Path) -> dict[str, Any]:
+    """Format, area names and raster of a shard, without its tensors.
+
+    Raises:
+        InputError: missing, truncated or not one of our shards.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {}).get("uniair", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error}); make or download it again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(f"{path}: not a shard of format {FORMAT!r}; it was not written by this version of uniair")
+    return header
+
+
+def read_shard(path: Path) -> Links:
+    """Reads and validates one shard.
+
+    Raises:
+        InputError: missing, truncated, of another format, or against the sample contract.
+    """
+    header = shard_header(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        _check_layout(tensors, header)
+        counts = tensors["paths.counts"].astype(np.int64)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        per_path: dict[str, NDArray[Any]] = {name: tensors[f"paths.{name}"] for name in Paths.PER_PATH}
+        per_path["gain"] = np.ascontiguousarray(per_path["gain"]).view(np.complex64)[:, 0]
+        if (counts < 0).any() or any(len(values) != offsets[-1] for values in per_path.values()):
+            raise ValueError("path counts and path arrays disagree")
+        mapped = np.ones(len(header["areas"]), dtype=bool)
+        mapped[header.get("unmapped", [])] = False
+        links = Links(
+            areas=tuple(header["areas"]),
+            mapped=mapped,
+            maps=np.unpackbits(tensors["maps"], axis=-1, count=header["pixels"]),
+            los=tensors["los"].astype(bool),
+            paths=Paths(offsets, **per_path),
+            **{name: tensors[name] for name in ("sizes", "area", "bs", "ue", "bearing")},
+        )
+    except (SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
+        raise InputError(
+            f"{path}: broken shard ({type(error).__name__}: {error}); make or download it again"
+        ) from error
+    return links.validate(str(path))
+
+
+def _check_layout(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
+    """Raises `ValueError` or `KeyError` where a shard's tensors have other types or shapes than its header asks for."""
+    names, pixels = header["areas"], header["pixels"]
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError("the header's areas are not a list of names")
+    if not (isinstance(pixels, int) and pixels > 0):
+        raise ValueError(f"the header's pixels are {pixels!r}")
+    areas, links, paths = len(names), tensors["area"].size, tensors["paths.delay"].size
+    shapes = {"sizes": (areas,), "maps": (areas, pixels, -(-pixels // 8)), "bs": (links, 3), "ue": (links, 3)}
+    shapes |= dict.fromkeys(("area", "bearing", "los", "paths.counts"), (links,))
+    shapes |= {f"paths.{name}": (paths,) for name in Paths.PER_PATH} | {"paths.gain": (paths, 2)}
+    for name, shape in shapes.items():
+        have = tensors[name]
+        if have.shape != shape or have.dtype != TYPES[name]:
+            raise ValueError(f"{name} is {have.dtype} {have.shape}, expected {TYPES[name]} {shape}")
+
+
+def write_manifest(
+    folder: Path, recipe: dict[str, Any], attribution: str, report: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Checks every shard in the folder and writes `manifest.json`; returns it.
+
+    Args:
+        recipe: what made the links.
+        attribution: licence lines of the sources.
+        report: what a reader found and left out.
+    """
+    shards: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for path in sorted(folder.glob("links-*.safetensors")):
+        areas = shard_header(path)["areas"]
+        names |= set(areas)
+        with safe_open(path, framework="numpy") as file:
+            links = int(file.get_slice("area").get_shape()[0])
+        shards.append({"file": path.name, "sha256": sha256(path), "areas": len(areas), "links": links})
+    manifest = {
+        "format": FORMAT,
+        "areas": len(names),
+        "links": sum(s["links"] for s in shards),
+        "places": sorted({name.split("/")[0] for name in names}),
+        "attribution": attribution,
+        "recipe": recipe,
+        "shards": shards,
+    }
+    if report is not None:
+        manifest["account"] = report
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a links folder.
+
+    Raises:
+        InputError: missing, not JSON, or of another format.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        unfinished = any(folder.glob("links-*.safetensors"))
+        hint = (
+            "the campaign has not finished: run the same uniair trace again"
+            if unfinished
+            else "make it with uniair trace"
+        )
+        raise InputError(f"{path}: no such file; {hint}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        valid = manifest["format"] == FORMAT and all(
+            isinstance(s[k], str) for s in manifest["shards"] for k in ("file", "sha256")
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a links manifest ({type(error).__name__}: {error})") from error
+    if not valid:
+        raise InputError(f"{path}: format {manifest['format']!r} is not {FORMAT!r}; it was not written by this version")
+    return dict(manifest)
+
+
+def stream(folder: str | Path, check: bool = True) -> Iterator[Links]:
+    """The shards of a folder one by one, checksums compared first.
+
+    Raises:
+        InputError: a shard is missing, truncated, or its checksum does not match the manifest.
+    """
+    folder = Path(folder)
+    for shard in read_manifest(folder)["shards"]:
+        path = folder / Path(shard["file"]).name
+        if check and path.exists() and sha256(path) != shard["sha256"]:
+            raise InputError(
+                f"{path}: checksum does not match the manifest; the file is damaged, copy or make it again"
+            )
+        yield read_shard(path)
+
+
+def read(folder: str | Path, check: bool = True) -> Links:
+    """All links of a folder in memory."""
+    parts = list(stream(folder, check))
+    if not parts:
+        raise InputError(f"{folder}: the data set has no shards")
+    if len({part.maps.shape[-1] for part in parts}) > 1:
+        raise InputError(f"{folder}: its shards have maps of different rasters; trace them again with one --pixels")
+    return Links.concatenate(parts)

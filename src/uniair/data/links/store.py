@@ -1,0 +1,155 @@
+"""A links folder that is opened, not read: areas come from disk when they are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.errors import InputError
+from uniair.files import sha256
+from uniair.propagation.paths import Paths
+
+SAMPLE = Path(__file__).parents[2] / "sample"  # the packaged links
+OPEN_SHARDS = 64  # memory-mapped at once; each holds a file open
+
+
+class Store(Sequence[Links]):
+    """The areas with links of a folder, each read on demand: a million links open in under a second.
+
+    A shard's checksum is compared when its first area is read, and every area is checked against the contract.
+
+    Args:
+        folder: made by `uniair trace` or `uniair import`.
+
+    Attributes:
+        areas: names of the areas that have links, in the order of the shards.
+        counts: int64 [len(areas)] links of each.
+
+    Raises:
+        InputError: no manifest, or a shard is missing, truncated or of another format.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = shards.read_manifest(self.folder)
+        names: list[str] = []
+        where: list[NDArray[np.int64]] = []  # shard, area in it, first and last link, first and last path
+        bounds = [0]  # rows of `where` that each area begins and ends with
+        for number, shard in enumerate(self.manifest["shards"]):
+            path = self._path(number)
+            header = shards.shard_header(path)
+            try:
+                with safe_open(path, framework="numpy") as file:
+                    area = file.get_tensor("area")
+                    ends = np.concatenate([[0], np.cumsum(file.get_tensor("paths.counts"), dtype=np.int64)])
+            except (SafetensorError, ValueError) as error:
+                raise InputError(f"{path}: broken shard ({error}); make or download it again") from error
+            first = np.searchsorted(area, np.arange(len(header["areas"]) + 1))
+            if len(area) != shard.get("links") or (np.diff(area) < 0).any() or len(area) != len(ends) - 1 or (
+                first[0] != 0 or first[-1] != len(area)
+            ):  # fmt: skip
+                raise InputError(f"{path}: its links are not sorted by area, or not all there; make it again")
+            held = np.flatnonzero(np.diff(first))
+            for i in held:
+                if names and i == held[0] and names[-1] == header["areas"][i]:
+                    bounds[-1] += 1  # an area of many links goes on from the shard before
+                else:
+                    names.append(header["areas"][i])
+                    bounds.append(bounds[-1] + 1)
+            rows = [np.full(len(held), number), held, first[held], first[held + 1]]
+            where.append(np.column_stack([*rows, ends[first[held]], ends[first[held + 1]]]))
+        if not names:
+            raise InputError(f"{self.folder}: the data set has no links; trace or import it again")
+        self.areas = tuple(names)
+        self._where, self._bounds = np.concatenate(where), np.array(bounds)
+        self.counts = np.add.reduceat(self._where[:, 3] - self._where[:, 2], self._bounds[:-1])
+        self._verified: set[int] = set()
+        # a cache of its own for each store, closed with it
+        self._open: Callable[[Path], Any] = lru_cache(OPEN_SHARDS)(partial(safe_open, framework="numpy"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # open files do not travel between processes
+        return _reopened, (self.folder, len(self))
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / Path(self.manifest["shards"][shard]["file"]).name
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    @property
+    def links(self) -> int:
+        """Links of all areas."""
+        return int(self.counts.sum())
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places (cities) of the areas, each once."""
+        return tuple(sorted({name.split("/")[0] for name in self.areas}))
+
+    def first(self, areas: int | None) -> Store:
+        """The first so many areas; all where None."""
+        some = object.__new__(Store)
+        some.__dict__.update(self.__dict__)
+        some.areas, some.counts = self.areas[:areas], self.counts[:areas]
+        some._bounds = self._bounds[: len(some.areas) + 1]
+        some._where = self._where[: some._bounds[-1]]
+        return some
+
+    def los_share(self) -> float:
+        """Share of links with line of sight."""
+        los = [self._open(self._path(int(s))).get_slice("los")[a:b] for s, _, a, b, *_ in self._where]
+        return float(np.concatenate(los).mean())
+
+    @overload
+    def __getitem__(self, index: int) -> Links: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Links]: ...
+    def __getitem__(self, index: int | slice) -> Links | list[Links]:
+        """All links of one area."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        rows = self._where[self._bounds[index] : self._bounds[index + 1]].tolist()
+        parts = [self._read(self.areas[index], *row) for row in rows]
+        return parts[0] if len(parts) == 1 else Links.concatenate(parts).merged()
+
+    def _read(self, name: str, shard: int, area: int, first: int, last: int, head: int, tail: int) -> Links:
+        """The links of an area in one shard."""
+        path = self._path(shard)
+        if shard not in self._verified:
+            if sha256(path) != self.manifest["shards"][shard]["sha256"]:
+                raise InputError(f"{path}: checksum does not match the manifest; copy or make the file again")
+            self._verified.add(shard)
+        file = self._open(path)
+
+        def part(name: str, start: int, stop: int) -> NDArray[Any]:
+            return np.asarray(file.get_slice(name)[start:stop])
+
+        header: dict[str, Any] = json.loads(file.metadata()["uniair"])
+        per_path = {name: part(f"paths.{name}", head, tail) for name in Paths.PER_PATH}
+        per_path["gain"] = np.ascontiguousarray(per_path["gain"]).view(np.complex64)[:, 0]
+        offsets = np.concatenate([[0], np.cumsum(part("paths.counts", first, last), dtype=np.int64)])
+        return Links(
+            areas=(name,),
+            maps=np.unpackbits(part("maps", area, area + 1), axis=-1, count=header["pixels"]),
+            mapped=np.array([area not in header.get("unmapped", [])]),
+            sizes=part("sizes", area, area + 1),
+            area=np.zeros(last - first, dtype=np.int32),
+            los=part("los", first, last).astype(bool),
+            paths=Paths(offsets, **per_path),
+            **{name: part(name, first, last) for name in ("bs", "ue", "bearing")},
+        ).validate(str(path))
+
+
+def _reopened(folder: Path, areas: int) -> Store:
+    return Store(folder).first(areas)

@@ -1,0 +1,1 @@
+"""What products and figures share: the zero-shot suite, classical methods, posteriors, tables, data cards."""

@@ -1,0 +1,117 @@
+"""What practitioners would use instead of a learned model: fingerprints, geometry, look-up tables, thresholds."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
+from torch import Tensor
+
+from uniair.environment import Batch
+from uniair.propagation.link_budget import first_path
+from uniair.propagation.paths import SPEED_OF_LIGHT
+from uniair.radio import OFDM
+from uniair.tasks.adaptation import beam_gains
+
+Positions: TypeAlias = NDArray[np.float64]
+
+
+def fingerprint(learn: Batch, test: Batch, neighbours: int = 5) -> Positions:
+    """Positions of the most similar labelled channels, averaged by similarity: [N, 2] m.
+
+    A channel's fingerprint is its amplitude by beam and delay (Fourier over antennas and subcarriers), of unit norm.
+    """
+
+    def prints(batch: Batch) -> NDArray[np.float32]:
+        amplitude = torch.fft.ifft2(batch.csi).abs().flatten(1)
+        return (amplitude / amplitude.norm(dim=1, keepdim=True)).numpy()
+
+    near = KNeighborsRegressor(
+        min(neighbours, len(learn.csi)), weights=lambda d: 1 / (d + 1e-6), metric="euclidean", algorithm="brute"
+    )
+    near.fit(prints(learn), learn.environment.ue[:, :2].numpy())
+    return np.asarray(near.predict(prints(test)), dtype=np.float64)
+
+
+def geometry(test: Batch, height: float = 1.5) -> Positions:
+    """The single-site localiser: distance from the first path's delay, direction from its beam: [N, 2] m.
+
+    A linear array leaves two points, in front of it and behind; the one that the map allows is taken, the one in front
+    where it allows both or neither. No labels are used; links without line of sight are placed as if they had it.
+
+    Args:
+        height: of the UE, m.
+    """
+    env = test.environment
+    delay, sine = first_path(test.csi)
+    distance = delay * SPEED_OF_LIGHT
+    bs = env.bs.double()
+    along = distance * sine
+    across = (distance**2 - (bs[:, 2] - height) ** 2 - along**2).clamp_min(0).sqrt()
+    both = torch.stack([bs[:, :2] + torch.stack([along, side * across], 1) for side in (1, -1)])
+    allowed = torch.ones(both.shape[:2], dtype=torch.bool)
+    size = env.size.double()[:, None]
+    inside = ((both >= 0) & (both <= size)).all(-1)
+    if env.map is not None:
+        pixels = env.map.shape[-1]
+        cell = (both / size * pixels).long().clamp(0, pixels - 1)
+        allowed = inside & (env.map[env.area, cell[..., 1], cell[..., 0]] == 0)
+    chosen = torch.where((allowed[1] & ~allowed[0])[:, None], both[1], both[0])
+    return chosen.clamp(torch.zeros(()).double(), size.expand_as(chosen)).numpy()
+
+
+def lookup_beams(learn: Batch, beams: Tensor, test: Batch, neighbours: int = 5) -> Tensor:
+    """Votes of the nearest labelled positions for their beams: [N, 32], to rank as a head's outputs.
+
+    Args:
+        beams: int64, the labels of `learn`.
+    """
+    near = NearestNeighbors(n_neighbors=min(neighbours, len(beams))).fit(learn.environment.ue[:, :2].numpy())
+    distance, index = near.kneighbors(test.environment.ue[:, :2].numpy())
+    votes = torch.zeros(len(distance), learn.csi.shape[1])
+    return votes.scatter_add_(1, beams[torch.from_numpy(index)], torch.from_numpy(1 / (distance + 0.1)).float())
+
+
+def los_features(csi: Tensor, ofdm: OFDM = OFDM()) -> NDArray[np.float64]:
+    """RMS delay spread, s, and K factor, dB, of each channel's power by delay: [N, 2]."""
+    power = torch.fft.ifft(csi, dim=2).abs().square().sum(1).double()
+    power = power / power.sum(1, keepdim=True)
+    delay = torch.arange(power.shape[1]) / ofdm.bandwidth
+    mean = (power * delay).sum(1, keepdim=True)
+    spread = (power * (delay - mean).square()).sum(1).sqrt()
+    strongest = power.amax(1)
+    return torch.stack([spread, 10 * torch.log10(strongest / (1 - strongest).clamp_min(1e-9))], 1).numpy()
+
+
+def los_threshold(learn: Batch, test: Batch) -> Tensor:
+    """Logits of NLOS and LOS from delay spread and K factor, a line between them drawn on the labels: [N, 2]."""
+    features = [los_features(batch.csi) for batch in (learn, test)]
+    centre, spread = features[0].mean(0), features[0].std(0) + 1e-12
+    truth = learn.environment.los.numpy()
+    if (truth == truth[0]).all():  # no line to draw between few labels of one class
+        score = torch.full((len(test.csi),), 2 * float(truth[0]) - 1)
+    else:
+        line = LogisticRegression().fit((features[0] - centre) / spread, truth)
+        score = torch.from_numpy(np.asarray(line.decision_function((features[1] - centre) / spread))).float()
+    return torch.stack([torch.zeros_like(score), score], 1)
+
+
+POSITION_MLP = (2, 128, 64, 32)  # paper 1, IV-C: 10,720 parameters
+
+
+def log_distance(learn: Batch, target: Tensor, test: Batch) -> Tensor:
+    """Path loss by the log-distance law, a line fitted to the labels: [N, 1] dB."""
+    decades = [torch.log10((b.environment.ue - b.environment.bs).norm(dim=1)).numpy() for b in (learn, test)]
+    line = np.polynomial.Polynomial.fit(decades[0], target[:, 0].numpy(), 1)
+    return torch.from_numpy(line(decades[1]))[:, None].float()
+
+
+def best_beam(test: Batch) -> Tensor:
+    """The DFT beam that takes in most, which a full sweep would find, as a precoder: [N, 2·antennas]."""
+    antennas = test.csi.shape[1]
+    beams = torch.fft.fft(torch.eye(antennas), norm="ortho")[beam_gains(test).argmax(1)]
+    return torch.cat([beams.real, beams.imag], dim=1)

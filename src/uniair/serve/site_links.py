@@ -1,0 +1,84 @@
+"""The links of a site as the page shows them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
+from uniair.models.universal import UniversalModel
+from uniair.propagation.paths import SPEED_OF_LIGHT
+from uniair.site.site import Site
+from uniair.tasks import adaptation
+from uniair.training.heads import Adaptation, divide
+
+DARK = -80.0  # dB below the peak, where the picture of a CSI ends
+
+
+@dataclass(frozen=True)
+class StationLinks:
+    """The links of a station, with what the page draws.
+
+    Attributes:
+        links: N of them.
+        path_loss: float32 [N] dB.
+        beam: int64 [N], in codebook order.
+        tested: bool [N], those that the heads did not learn from.
+    """
+
+    links: Links
+    path_loss: NDArray[np.float32]
+    beam: NDArray[np.int64]
+    tested: NDArray[np.bool_]
+
+
+def read_links(site: Site, station: int) -> StationLinks | None:
+    """A station's links; None where the site has none of it."""
+    if not site.traced:
+        return None
+    wanted = f"/{site.stations[station].name}"
+    numbers = [number for number, name in enumerate(site.links.areas) if name.endswith(wanted)]
+    if not numbers:
+        return None
+    links = site.links[numbers[0]]
+    batch = batch_of(links)
+    tested = np.ones(len(links), dtype=bool)
+    for path in site.heads(station).values():
+        with safe_open(path, framework="numpy") as file:
+            learned = json.loads(file.metadata()["uniair"])["adaptation"]
+        held = divide(links, replace(Adaptation(**learned), labels=None))[1]
+        tested &= np.isin(np.arange(len(links)), held)
+    return StationLinks(
+        links, adaptation.path_loss(batch)[:, 0].numpy(), adaptation.beam(batch).numpy(), tested
+    )  # fmt: skip
+
+
+def details(known: StationLinks, link: int, model: UniversalModel) -> dict[str, Any]:
+    """One link: position, labels, and its CSI in angle and delay.
+
+    `csi_db` [32, 64] is in dB relative to the peak: row b is beam b of the codebook (direction cosine 2b/32 mod 2),
+    column d a delay of d / (64 · 720 kHz).
+    """
+    one = known.links.select(np.array([link]))
+    spectrum = model.normalisation.angle_delay(one.paths.csi(bearing=one.bearing))[0].abs()
+    level = 20 * torch.log10((spectrum / spectrum.max()).clamp_min(10 ** (DARK / 20)))
+    ue, delay = one.ue[0].tolist(), one.paths.delay
+    distance = float(np.linalg.norm(one.ue[0] - one.bs[0]))
+    labels = {
+        "los": bool(one.los[0]), "path_loss_db": float(known.path_loss[link]), "beam": int(known.beam[link])
+    }  # fmt: skip
+    return {
+        "ue": ue, **labels, "csi_db": torch.fft.ifftshift(level, dim=0).numpy(),
+        "truth": {
+            "x_m": ue[0], "y_m": ue[1], **labels, "first_path_ns": 1e9 * float(delay.min()),
+            "direct_ns": 1e9 * distance / SPEED_OF_LIGHT, "distance_m": distance, "paths": len(delay),
+            "tested": bool(known.tested[link]),
+        },
+    }  # fmt: skip

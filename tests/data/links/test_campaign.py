@@ -1,0 +1,311 @@
+"""Campaigns: reproducible however they are run, interrupted or split; and maps that agree with the positions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.tracer import needs_tracer
+from uniair.area.area import Area
+from uniair.area.raster import occupancy
+from uniair.data.links import campaign, shards
+from uniair.data.links.campaign import Campaign
+from uniair.errors import InputError
+from uniair.propagation.ray_tracing import RayTracing
+
+REAL_PLACE = Path(__file__).parents[3].parent / "shared" / "data" / "buildings" / "krems"
+TINY = Campaign(
+    places=("procedural:1", "procedural:2"),
+    areas=2,
+    bs=2,
+    ue=3,
+    side=(100.0, 130.0),
+    pixels=32,
+    areas_per_shard=1,
+    ray_tracing=RayTracing(samples=1000, depth=2),
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file that a reader sees; names that start with a dot are left from a kill."""
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if not p.name.startswith(".")}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`TINY` traced in one go; only ever read."""
+    out = tmp_path_factory.mktemp("reference")
+    campaign.run(TINY, out, workers=1)
+    return out
+
+
+def copied(reference: Path, out: Path, without: str = "") -> Path:
+    out.mkdir()
+    for name, data in contents(reference).items():
+        if name != without:
+            (out / name).write_bytes(data)
+    return out
+
+
+@needs_tracer
+def test_what_a_campaign_writes(reference: Path) -> None:
+    assert list(contents(reference)) == [
+        "links-00000.safetensors",
+        "links-00001.safetensors",
+        "manifest.json",
+        "recipe.json",
+    ]
+    manifest = shards.read_manifest(reference)
+    links = shards.read(reference)
+    assert manifest["links"] == len(links) > 0
+    assert manifest["areas"] == len(links.areas) == 2
+    assert manifest["places"] == ["procedural_1", "procedural_2"]
+    assert manifest["recipe"] == json.loads((reference / "recipe.json").read_text(encoding="utf-8"))
+    assert manifest["attribution"] == "uniair procedural generator"
+    assert np.bincount(links.area).max() <= TINY.bs * TINY.ue
+    assert links.maps.shape == (2, 32, 32)
+    assert (links.bs[:, 2] == 6.0).all()
+    assert (links.ue[:, 2] == 1.5).all()
+    np.testing.assert_array_equal(links.los, links.paths.los())
+    distance = np.linalg.norm(links.bs - links.ue, axis=1)[links.paths.link_of_path]
+    assert (links.paths.delay * 299_792_458.0 > distance - 1e-3).all()
+
+
+@needs_tracer
+@pytest.mark.parametrize("lost", ["links-00000.safetensors", "links-00001.safetensors", "manifest.json"])
+def test_a_lost_file_is_made_again_byte_for_byte(reference: Path, tmp_path: Path, lost: str) -> None:
+    out = copied(reference, tmp_path / "out", without=lost)
+    campaign.run(TINY, out, workers=1)
+    assert contents(out) == contents(reference)
+
+
+@needs_tracer
+def test_a_finished_campaign_traces_nothing_again(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = copied(reference, tmp_path / "out")
+
+    def never(*_: Any) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(campaign, "trace_shard", never)
+    campaign.run(TINY, out, workers=1)
+    assert contents(out) == contents(reference)
+
+
+KILLED_IN_THE_SECOND_SHARD = """
+import os, signal, sys
+from pathlib import Path
+from uniair.data import campaign, shards
+from tests.data.test_campaign import TINY
+
+out, save = Path(sys.argv[1]), shards.save_file
+
+def save_file(tensors, path, metadata):
+    save(tensors, path, metadata)
+    if (out / "links-00000.safetensors").exists():
+        os.truncate(path, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+shards.save_file = save_file
+campaign.run(TINY, out, workers=1)
+"""
+
+
+@needs_tracer
+def test_a_campaign_killed_while_it_writes_goes_on_to_the_same_bytes(reference: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    paths = os.pathsep.join([str(root), str(root / "src")])
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_THE_SECOND_SHARD, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": paths},
+        stderr=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert list(contents(tmp_path)) == ["links-00000.safetensors", "recipe.json"]
+    with pytest.raises(InputError, match="has not finished: run the same uniair trace again"):
+        shards.read(tmp_path)
+    campaign.run(TINY, tmp_path, workers=1)
+    assert contents(tmp_path) == contents(reference)
+
+
+@needs_tracer
+def test_the_number_of_workers_changes_nothing(reference: Path, tmp_path: Path) -> None:
+    campaign.run(TINY, tmp_path, workers=2)
+    assert contents(tmp_path) == contents(reference)
+
+
+@needs_tracer
+def test_a_limit_takes_the_first_areas_and_the_rest_can_follow(reference: Path, tmp_path: Path) -> None:
+    campaign.run(TINY, tmp_path, workers=1, limit=1)
+    part, whole = contents(tmp_path), contents(reference)
+    assert shards.read_manifest(tmp_path)["areas"] == 1
+    assert part["links-00000.safetensors"] == whole["links-00000.safetensors"]
+    campaign.run(TINY, tmp_path, workers=1)
+    assert contents(tmp_path) == whole
+
+
+@needs_tracer
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"ue": 4}, {"places": ("procedural:1",)}, {"ray_tracing": RayTracing(samples=1000, depth=1)}],
+    ids=str,
+)
+def test_another_recipe_in_the_same_folder(reference: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    out = copied(reference, tmp_path / "out")
+    with pytest.raises(InputError, match="holds another campaign"):
+        campaign.run(replace(TINY, **change), out, workers=1)
+    assert contents(out) == contents(reference)
+
+
+@needs_tracer
+def test_a_damaged_recipe(reference: Path, tmp_path: Path) -> None:
+    out = copied(reference, tmp_path / "out")
+    (out / "recipe.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"recipe\.json: not valid JSON"):
+        campaign.run(TINY, out, workers=1)
+
+
+@needs_tracer
+def test_a_failing_area_leaves_no_manifest_and_no_part(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no crop of .* passes the filters; widen --coverage"):
+        campaign.run(replace(TINY, coverage=(0.98, 0.99)), tmp_path, workers=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["recipe.json"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"places": ()}, "no places; give footprint files"),
+        ({"areas": 0}, "areas must be at least 1"),
+        ({"bs": 0}, "bs must be at least 1"),
+        ({"side": (200.0, 100.0)}, "the smaller first"),
+        ({"side": (0.0, 100.0)}, "two lengths in metres"),
+    ],
+)
+def test_settings_that_cannot_be(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"campaign: .*{words}"):
+        replace(TINY, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        (("procedural:x",), "procedural:x: the seed of a generated town is a whole number"),
+        (("procedural:-1",), "procedural:-1: the seed"),
+        (("procedural:1", "procedural:1"), "two places have the same name"),
+        (("nowhere.geojson",), r"nowhere\.geojson: no such file"),
+    ],
+)
+def test_places_that_cannot_be(tmp_path: Path, places: tuple[str, ...], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        campaign.recipe(replace(TINY, places=places, root=str(tmp_path)))
+
+
+def test_the_recipe_does_not_know_where_files_lie(tmp_path: Path) -> None:
+    square = {"p": [[0, 0], [20, 0], [20, 20], [0, 20]], "h": 9}
+    recipes = []
+    for where in ("here", "there"):
+        place = tmp_path / where / "town"
+        place.mkdir(parents=True)
+        (place / "buildings.json").write_text(json.dumps({"buildings": [square]}), encoding="utf-8")
+        recipes.append(campaign.recipe(replace(TINY, places=("town",), root=str(tmp_path / where))))
+    assert recipes[0] == recipes[1]
+    assert recipes[0]["sources"]["town"].startswith("sha256:")
+    square["h"] = 10
+    (tmp_path / "town").mkdir()
+    (tmp_path / "town" / "buildings.json").write_text(json.dumps({"buildings": [square]}), encoding="utf-8")
+    assert campaign.recipe(replace(TINY, places=("town",), root=str(tmp_path))) != recipes[0]
+
+
+def test_the_plan_interleaves_places() -> None:
+    places = tuple(f"procedural:{i}" for i in range(1, 5))
+    plan = campaign.plan(replace(TINY, places=places, areas=40))
+    assert len(plan) == len(set(plan)) == 40
+    for place in places:
+        numbers = [number for name, number in plan if name == place]
+        assert numbers == list(range(len(numbers)))
+        share = len(numbers) / 40
+        for prefix in range(1, 41):
+            assert abs(sum(name == place for name, _ in plan[:prefix]) - share * prefix) <= 1.5
+    assert {name for name, _ in plan[:5]} == set(places)
+    assert plan == campaign.plan(replace(TINY, places=places, areas=40, areas_per_shard=7, bs=1))
+
+
+def test_fewer_areas_than_places() -> None:
+    places = tuple(f"procedural:{i}" for i in range(1, 5))
+    assert len(campaign.plan(replace(TINY, places=places, areas=2))) == 2
+
+
+def test_a_crop_depends_on_seed_place_and_number_alone() -> None:
+    one, rng = campaign.draw_crop(TINY, "procedural:1", 3)
+    two, again = campaign.draw_crop(replace(TINY, places=("procedural:1",), bs=1, areas=9), "procedural:1", 3)
+    assert one.name == two.name == "procedural_1/00003"
+    assert [f.wkb for f in one.footprints] == [f.wkb for f in two.footprints]
+    assert rng.random() == again.random()
+    for other in (
+        campaign.draw_crop(TINY, "procedural:1", 4),
+        campaign.draw_crop(replace(TINY, seed=1), "procedural:1", 3),
+    ):
+        assert [f.wkb for f in other[0].footprints] != [f.wkb for f in one.footprints]
+
+
+def test_crops_pass_the_filters_and_buildings_exceed_the_base_stations() -> None:
+    settings = replace(TINY, coverage=(0.2, 0.4), least_buildings=6, least_height=9.0)
+    for number in range(5):
+        area, _ = campaign.draw_crop(settings, "procedural:2", number)
+        seen = area.statistics()
+        assert 0.2 <= seen.coverage <= 0.4
+        assert seen.buildings >= 6
+        assert area.heights.min() >= 9.0
+        assert TINY.side[0] <= area.size <= TINY.side[1]
+
+
+RASTER = 512
+
+
+def dropped(place: str, number: int) -> tuple[Area, NDArray[np.float64], NDArray[np.uint8]]:
+    """A crop, many BSs and UEs in it, and its map image."""
+    area, rng = campaign.draw_crop(replace(TINY, places=(place,), side=(120.0, 260.0)), place, number)
+    points = np.concatenate([area.drop(100, 6.0, rng), area.drop(400, 1.5, rng)])
+    return area, points, occupancy(area, RASTER)
+
+
+def hits(area: Area, points: NDArray[np.float64], image: NDArray[np.uint8]) -> int:
+    column, row = (points[:, axis] / area.size * RASTER for axis in (0, 1))
+    return int(image[row.astype(int), column.astype(int)].sum())
+
+
+PLACES = [
+    "procedural:1",
+    "procedural:4",
+    "procedural:9",
+    pytest.param(
+        str(REAL_PLACE),
+        marks=pytest.mark.skipif(not REAL_PLACE.is_dir(), reason="no building footprints beside the repository"),
+        id="krems",
+    ),
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_bs_or_ue_stands_inside_a_building_of_the_map(place: str) -> None:
+    for number in range(3):
+        area, points, image = dropped(place, number)
+        assert image.any()
+        assert hits(area, points, image) == 0
+        # the check has teeth: a map with its rows, its columns or its axes exchanged fails it
+        for wrong in (image[::-1], image[:, ::-1], image.T):
+            assert hits(area, points, wrong) > 0
