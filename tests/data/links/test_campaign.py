@@ -106,8 +106,8 @@ def test_a_finished_campaign_traces_nothing_again(
 KILLED_IN_THE_SECOND_SHARD = """
 import os, signal, sys
 from pathlib import Path
-from uniair.data import campaign, shards
-from tests.data.test_campaign import TINY
+from uniair.data.links import campaign, shards
+from tests.data.links.test_campaign import TINY
 
 out, save = Path(sys.argv[1]), shards.save_file
 
