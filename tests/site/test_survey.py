@@ -136,16 +136,16 @@ def test_a_killed_run_goes_on(traced: list[int], tmp_path: Path) -> None:
 
 def test_a_folder_holds_one_site(tmp_path: Path) -> None:
     made, out = survey.recipe(TOWN, epochs=3), tmp_path / "site"
-    survey.note(out, made)
+    survey.note_recipe(out, made)
     (out / ".site.json.host.1.part").write_text("half")
-    survey.note(out, made)
+    survey.note_recipe(out, made)
     assert not list(out.glob(".*.part"))
     with pytest.raises(InputError, match=r"holds another site \(other epochs, ue\)"):
-        survey.note(out, survey.recipe(replace(TOWN, ue=500), epochs=4))
+        survey.note_recipe(out, survey.recipe(replace(TOWN, ue=500), epochs=4))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.doc").write_text("")
     with pytest.raises(InputError, match="holds something else"):
-        survey.note(tmp_path / "other", made)
+        survey.note_recipe(tmp_path / "other", made)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.doc"]
 
 

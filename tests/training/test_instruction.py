@@ -89,7 +89,7 @@ def test_a_killed_run_ends_at_the_same_weights(
     asked: Questions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(build(DESIGN), asked, SHORT, tmp_path / "whole")
-    loss, calls = instruction.instruction.loss, []
+    loss, calls = instruction.instruct_loss.loss, []
 
     def killed(*arguments: object) -> torch.Tensor:
         calls.append(1)
@@ -98,7 +98,7 @@ def test_a_killed_run_ends_at_the_same_weights(
         return loss(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(instruction.instruction, "loss", killed)
+        patch.setattr(instruction.instruct_loss, "loss", killed)
         with pytest.raises(KeyboardInterrupt):
             train(build(DESIGN), asked, SHORT, tmp_path / "killed")
     resumed = train(build(DESIGN), asked, SHORT, tmp_path / "killed")

@@ -37,7 +37,7 @@ READERS = {
     "twin": ("drives.deepsense", "traced by uniair twin; Munich: map data (c) OpenStreetMap contributors, ODbL 1.0"),
     "sionna": ("links.sionna", "traced in a scene of the user's own"),
 }
-DRIVES = ("drives.deepsense", "twin")  # those of drives; the others are of links
+DRIVES = ("deepsense", "twin")  # those of drives; the others are of links
 LINKS_PER_SHARD = 20_000
 
 
