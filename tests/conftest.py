@@ -8,7 +8,8 @@ import pytest
 from uniair.area import procedural
 from uniair.area.raster import occupancy
 from uniair.data.links.links import Links
-from uniair.propagation.paths import LOS, REFLECTION, SPEED_OF_LIGHT, Paths
+from uniair.propagation.paths import LOS, REFLECTION, Paths
+from uniair.radio import SPEED_OF_LIGHT
 
 FREQUENCY = 28e9
 

@@ -17,13 +17,17 @@ from uniair.errors import InputError
 if TYPE_CHECKING:
     from uniair.data.importing import import_data
     from uniair.environment import Environment
-    from uniair.models.universal import UniversalModel
-    from uniair.propagation.link_budget import excess_loss
+    from uniair.link_budget import excess_loss
+    from uniair.models.universal import RadioWarning, UniversalModel
+    from uniair.radio import OFDM, ULA, UPA, Array, Radio, Subcarriers
     from uniair.tasks import zero_shot
     from uniair.tasks.asking import Assistant
 
 __version__ = "0.1.0"
-__all__ = ["Environment", "InputError", "build", "excess_loss", "import_data", "load", "load_instruct", "zero_shot"]
+__all__ = [
+    "OFDM", "ULA", "UPA", "Array", "Environment", "InputError", "Radio", "RadioWarning", "Subcarriers", "build",
+    "excess_loss", "import_data", "load", "load_instruct", "zero_shot",
+]  # fmt: skip
 
 
 def load(name: str) -> UniversalModel:
@@ -76,14 +80,19 @@ def build(name: str) -> UniversalModel:
     return UniversalModel(preset(name)).eval()
 
 
+# torch takes seconds to import; nothing that can do without it should wait
+LAZY = {
+    "Environment": "environment",
+    "excess_loss": "link_budget",
+    "import_data": "data.importing",
+    "RadioWarning": "models.universal",
+    **dict.fromkeys(("OFDM", "ULA", "UPA", "Array", "Radio", "Subcarriers"), "radio"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    # torch takes seconds to import; nothing that can do without it should wait
-    if name == "Environment":
-        return import_module("uniair.environment").Environment
-    if name == "excess_loss":
-        return import_module("uniair.propagation.link_budget").excess_loss
-    if name == "import_data":
-        return import_module("uniair.data.importing").import_data
     if name == "zero_shot":
         return import_module("uniair.tasks.zero_shot")
+    if name in LAZY:
+        return getattr(import_module(f"uniair.{LAZY[name]}"), name)
     raise AttributeError(f"module 'uniair' has no attribute {name!r}")

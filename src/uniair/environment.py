@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import hashlib
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from uniair.errors import InputError
+from uniair.radio import Radio
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,6 @@ class Environment:
                 raise InputError(f"environment: map has shape {tuple(maps.shape)}, expected [areas, pixels, pixels]")
             if maps.is_floating_point() and not torch.isfinite(maps).all():
                 raise InputError("environment: map holds NaN or infinite values")
-            maps = (maps != 0).to(torch.uint8)
             if self.area is not None:
                 area = torch.as_tensor(np.asarray(self.area)).to(torch.int64)
             elif len(maps) == n:
@@ -98,7 +99,13 @@ class Environment:
                 raise InputError(f"environment: {len(maps)} maps for {n} hypotheses; say in `area` which uses which")
             if tuple(area.shape) != (n,) or not ((area >= 0) & (area < len(maps))).all():
                 raise InputError(f"environment: area must hold {n} indices below {len(maps)}, the number of maps")
+            maps, area = _each_once((maps != 0).to(torch.uint8), area)
         return Environment(maps, bs, ue, los, size, area)
+
+    def without(self, *names: str) -> Environment:
+        """The same with some parts unknown: `without("los")`."""
+        gone = {*names, "area"} if "map" in names else set(names)
+        return replace(self, **dict.fromkeys(gone))
 
     def select(self, index: Any) -> Environment:
         """The given hypotheses (of `tensors()`'s result); maps stay, to be shared."""
@@ -111,12 +118,38 @@ class Environment:
 
 @dataclass(frozen=True)
 class Batch:
-    """CSI complex64 [N, antennas, subcarriers] and the true environment of each, checked tensors."""
+    """CSI and the true environment of each, checked tensors.
+
+    Attributes:
+        csi: complex64 [N, ports, subcarriers].
+        radio: that it is seen by.
+    """
 
     csi: Tensor
     environment: Environment
+    radio: Radio = Radio()
+
+    def __len__(self) -> int:
+        return len(self.csi)
+
+    def select(self, index: Any) -> Batch:
+        """Some of the links; maps stay, to be shared."""
+        return replace(self, csi=self.csi[index], environment=self.environment.select(index))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
         moved = {k: v.to(device) for k, v in vars(self.environment).items() if v is not None}
-        return Batch(self.csi.to(device), Environment(**moved))
+        return replace(self, csi=self.csi.to(device), environment=Environment(**moved))
+
+
+def _each_once(maps: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:
+    """The same with maps that are there several times kept once, since each is encoded by itself."""
+    if len(maps) < 2:
+        return maps, area
+    first: dict[bytes, int] = {}
+    number = [first.setdefault(hashlib.blake2b(m.numpy().tobytes()).digest(), len(first)) for m in maps.cpu()]
+    if len(first) == len(maps):
+        return maps, area
+    of = torch.tensor(number)
+    kept = torch.tensor([number.index(i) for i in range(len(first))])
+    return maps[kept], of[area]

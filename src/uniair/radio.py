@@ -1,36 +1,31 @@
-"""Uniform linear array and its DFT codebook."""
+"""The radio that a channel is seen through: carrier, array, grid of subcarriers, clock, and what its amplitudes mean.
+
+A channel is paths seen through a radio. The paths are what the place determines, the radio is known: it is named here,
+once, and travels with links, weights, sites, requests and exports.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from uniair.errors import InputError
+
+FORMAT = "uniair-radio/1"
+SPEED_OF_LIGHT = 299_792_458.0
 FINE = 8  # terms of a geometric series in one coarse step
-
-
-@dataclass(frozen=True)
-class ULA:
-    """A uniform linear array: `antennas` elements, `spacing` wavelengths apart, element 0 at the BS."""
-
-    antennas: int = 32
-    spacing: float = 0.5
-
-    def response(self, sine: Tensor, gain: Tensor | None = None) -> Tensor:
-        """The ULA's answer, gain · a_n with a_n = e^{−j2π·spacing·n·sine} (paper 1, eq. 2): complex64 [..., antennas].
-
-        Args:
-            sine: float64 [...] direction cosine along the array axis, sinϑ cosφ.
-            gain: complex64 [...]; 1 if not given.
-        """
-        return geometric(-2 * math.pi * self.spacing * sine, self.antennas, gain)
-
-    def codebook(self) -> Tensor:
-        """DFT beams as rows, unit norm: complex64 [antennas, antennas]. Beam b points to sine = 2b/antennas (mod 2)."""
-        steps = torch.arange(self.antennas, dtype=torch.float64)
-        return geometric(-2 * math.pi / self.antennas * steps, self.antennas) / math.sqrt(self.antennas)
+CLOCKS = ("absolute", "first_path")
+PATTERNS = ("isotropic", "tr38901")
+SAME_CARRIER = 0.05  # carriers that differ by less see the same walls
 
 
 def geometric(phase: Tensor, terms: int, first: Tensor | None = None) -> Tensor:
@@ -57,22 +52,461 @@ def geometric(phase: Tensor, terms: int, first: Tensor | None = None) -> Tensor:
     return (coarse.unsqueeze(-1) * fine.unsqueeze(-2)).flatten(-2)[..., :terms]
 
 
+def _at_least(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}")
+
+
+def _above_zero(name: str, value: Any) -> None:
+    if not isinstance(value, int | float | np.number) or not math.isfinite(value) or value <= 0:
+        raise InputError(f"{name} is {value!r}; give a finite number above 0")
+
+
+def _hertz(value: float) -> str:
+    for unit, size in (("GHz", 1e9), ("MHz", 1e6), ("kHz", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.6g} {unit}"
+    return f"{value:g} Hz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Antennas:
+    """What every array has; use `ULA`, `UPA` or `Array`.
+
+    An array stands in its own frame: x along it, z up, and y, its boresight, at right angles to both. A base station's
+    bearing is the azimuth of that x.
+
+    Attributes:
+        pattern: of each element: `isotropic`, or `tr38901` (3GPP TR 38.901, table 7.3-1: 8 dBi towards the boresight).
+        codebook: complex [beams, elements]: what is measured are beams, y_b = Σ_n conj(c_bn) h_n; None: the elements.
+    """
+
+    kind: ClassVar[str] = ""
+
+    pattern: str = "isotropic"
+    codebook: Any = None
+
+    def _check(self) -> None:
+        if self.pattern not in PATTERNS:
+            raise InputError(f"array: pattern {self.pattern!r} is none of {', '.join(PATTERNS)}")
+        if self.codebook is not None:
+            try:
+                rows = np.array(self.codebook, dtype=np.complex128)
+            except (TypeError, ValueError) as error:
+                raise InputError("array: the codebook is not a matrix of numbers [beams, elements]") from error
+            if rows.ndim != 2 or not len(rows) or rows.shape[1] != len(self.layout) or not np.isfinite(rows).all():
+                raise InputError(
+                    f"array: the codebook has shape {rows.shape} or NaN, expected finite [beams, {len(self.layout)}]"
+                )
+            object.__setattr__(self, "codebook", tuple(map(tuple, rows.tolist())))  # hashable
+
+    @property
+    def layout(self) -> NDArray[np.float64]:
+        """Where the elements are in the array's frame: [elements, 3] wavelengths."""
+        raise NotImplementedError
+
+    @property
+    def ports(self) -> int:
+        """What is measured: beams where there is a codebook, else elements; the first axis of a CSI."""
+        return len(self.layout) if self.codebook is None else len(self.codebook)
+
+    @property
+    def along_x(self) -> bool:
+        """Whether the response follows from the direction cosine along x alone."""
+        return False
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """Middle of the elements: [3] wavelengths; where a channel's phase is referred to."""
+        return (self.layout.min(0) + self.layout.max(0)) / 2
+
+    def response(self, direction: Tensor, gain: Tensor | None = None) -> Tensor:
+        """What each port takes in from plane waves: gain · e^{−j2π p_n·d}: complex64 [..., ports].
+
+        With paper 1's ULA, a_n = e^{−jπ n sinϑ cosφ} (paper 1, eq. 2).
+
+        Args:
+            direction: float64 [..., 3] unit vectors of departure in the array's frame.
+            gain: complex64 [...]; 1 if not given.
+        """
+        turns = direction @ torch.from_numpy(self.layout.T).to(direction.device)
+        angle = (-2 * math.pi * (turns - turns.round())).to(torch.float32)
+        out = torch.complex(torch.cos(angle), torch.sin(angle))
+        return self._ports(out, direction, gain)
+
+    def _ports(self, out: Tensor, direction: Tensor, gain: Tensor | None) -> Tensor:
+        """Isotropic elements [..., elements] → ports, pattern and gain put on."""
+        if self.pattern != "isotropic":
+            out = out * self.amplitude(direction)[..., None].to(torch.float32)
+        if gain is not None:
+            out = out * gain[..., None]
+        if self.codebook is not None:
+            out = out @ torch.tensor(self.codebook, dtype=torch.complex64, device=out.device).mH
+        return out
+
+    def amplitude(self, direction: Tensor) -> Tensor:
+        """Of an element's pattern towards directions float64 [..., 3]: [...]; 1 for isotropic elements."""
+        if self.pattern == "isotropic":
+            return torch.ones_like(direction[..., 0])
+        azimuth = torch.rad2deg(torch.atan2(direction[..., 0], direction[..., 1]))
+        below = torch.rad2deg(torch.asin(direction[..., 2].clamp(-1, 1)))
+        loss = (12 * (azimuth / 65).square()).clamp_max(30) + (12 * (below / 65).square()).clamp_max(30)
+        amplitude: Tensor = 10 ** ((8 - loss.clamp_max(30)) / 20)
+        return amplitude
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON; entries at their defaults are left out."""
+        entries: dict[str, Any] = {"kind": self.kind}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "codebook" and value is not None:
+                value = [[[w.real, w.imag] for w in row] for row in value]
+            if field.name not in ("pattern", "codebook") or value != field.default:
+                entries[field.name] = value
+        return dict(json.loads(json.dumps(entries)))
+
+
+@dataclass(frozen=True)
+class ULA(Antennas):
+    """A uniform linear array along x: `antennas` elements, `spacing` wavelengths apart, element 0 at the BS."""
+
+    kind: ClassVar[str] = "ula"
+
+    antennas: int = 32
+    spacing: float = 0.5
+
+    def __post_init__(self) -> None:
+        _at_least("array: antennas", self.antennas, 1)
+        _above_zero("array: spacing", self.spacing)
+        self._check()
+
+    @property
+    def layout(self) -> NDArray[np.float64]:
+        """[antennas, 3] wavelengths."""
+        out = np.zeros((self.antennas, 3))
+        out[:, 0] = self.spacing * np.arange(self.antennas)
+        return out
+
+    def response(self, direction: Tensor, gain: Tensor | None = None) -> Tensor:
+        """See `Antennas.response`; of isotropic elements the direction cosine along the array does: [..., 1]."""
+        phase = -2 * math.pi * self.spacing * direction[..., 0]
+        if self.along_x and self.codebook is None:
+            return geometric(phase, self.antennas, gain)
+        return self._ports(geometric(phase, self.antennas), direction, gain)
+
+    @property
+    def along_x(self) -> bool:
+        """True of isotropic elements."""
+        return self.pattern == "isotropic"
+
+    def dft_codebook(self) -> Tensor:
+        """DFT beams as rows, unit norm: complex64 [antennas, antennas].
+
+        Beam b points to the direction cosine b / (spacing · antennas), 2b / antennas of half a wavelength, modulo
+        1 / spacing.
+        """
+        steps = torch.arange(self.antennas, dtype=torch.float64)
+        return geometric(-2 * math.pi / self.antennas * steps, self.antennas) / math.sqrt(self.antennas)
+
+    def __str__(self) -> str:
+        return f"ULA of {self.antennas}, {self.spacing:g} λ apart{_trimmings(self)}"
+
+
+@dataclass(frozen=True)
+class UPA(Antennas):
+    """A uniform planar array: `columns` along x, `rows` upwards; element r · columns + c is in row r and column c."""
+
+    kind: ClassVar[str] = "upa"
+
+    rows: int
+    columns: int
+    vertical: float = 0.5
+    horizontal: float = 0.5
+
+    def __post_init__(self) -> None:
+        _at_least("array: rows", self.rows, 1)
+        _at_least("array: columns", self.columns, 1)
+        _above_zero("array: vertical spacing", self.vertical)
+        _above_zero("array: horizontal spacing", self.horizontal)
+        self._check()
+
+    @property
+    def layout(self) -> NDArray[np.float64]:
+        """[antennas, 3] wavelengths."""
+        row, column = np.divmod(np.arange(self.rows * self.columns), self.columns)
+        out = np.zeros((self.rows * self.columns, 3))
+        out[:, 0], out[:, 2] = self.horizontal * column, self.vertical * row
+        return out
+
+    def __str__(self) -> str:
+        return f"UPA of {self.rows} × {self.columns}, {self.vertical:g} × {self.horizontal:g} λ apart{_trimmings(self)}"
+
+
+@dataclass(frozen=True)
+class Array(Antennas):
+    """Elements anywhere.
+
+    Attributes:
+        positions: [antennas, 3] x, y, z in wavelengths.
+    """
+
+    kind: ClassVar[str] = "array"
+
+    positions: Any
+
+    def __post_init__(self) -> None:
+        try:
+            positions = np.array(self.positions, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("array: positions are not numbers [antennas, 3], in wavelengths") from error
+        if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions):
+            raise InputError(f"array: positions have shape {positions.shape}, expected [antennas, 3] in wavelengths")
+        if not np.isfinite(positions).all():
+            raise InputError("array: positions hold NaN or infinite values")
+        if len(np.unique(positions.round(9), axis=0)) < len(positions):
+            raise InputError("array: two elements stand at the same position; give each once")
+        object.__setattr__(self, "positions", tuple(map(tuple, positions.tolist())))
+        self._check()
+
+    @property
+    def layout(self) -> NDArray[np.float64]:
+        """[antennas, 3] wavelengths."""
+        return np.array(self.positions, dtype=np.float64)
+
+    def __str__(self) -> str:
+        wide, deep, high = np.ptp(self.layout, axis=0)
+        return f"array of {len(self.positions)} over {wide:g} × {deep:g} × {high:g} λ{_trimmings(self)}"
+
+
+def _trimmings(array: Antennas) -> str:
+    pattern = "" if array.pattern == "isotropic" else f", pattern {array.pattern}"
+    return pattern + ("" if array.codebook is None else f", {array.ports} beams measured")
+
+
 @dataclass(frozen=True)
 class OFDM:
-    """`subcarriers` tones `spacing` hertz apart; 64 × 720 kHz is paper 1's 46.08 MHz."""
+    """`subcarriers` tones `spacing` hertz apart; 64 × 720 kHz is paper 1's 46.08 MHz.
+
+    A comb is one of wider spacing, a band beside starts at another `first`: OFDM(64, 720e3, 46.08e6) is the next one.
+
+    Attributes:
+        first: frequency of subcarrier 0, Hz, from where the paths' gains have their phase (the carrier).
+    """
+
+    kind: ClassVar[str] = "ofdm"
 
     subcarriers: int = 64
     spacing: float = 720e3
+    first: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("grid: subcarriers", self.subcarriers, 1)
+        _above_zero("grid: spacing", self.spacing)
+        if not math.isfinite(self.first):
+            raise InputError(f"grid: first subcarrier at {self.first} Hz; give a finite frequency")
 
     @property
     def bandwidth(self) -> float:
         """Occupied bandwidth, Hz."""
         return self.subcarriers * self.spacing
 
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """Of the subcarriers from the carrier: [subcarriers] Hz."""
+        return self.first + self.spacing * np.arange(self.subcarriers, dtype=np.float64)
+
     def response(self, delay: Tensor) -> Tensor:
-        """e^{−j2π k Δf τ} for k = 0 … subcarriers − 1 (paper 1, eqs. 1 and 3): complex64 [..., subcarriers].
+        """e^{−j2π f_k τ}, f_k = k Δf (paper 1, eqs. 1 and 3): complex64 [..., subcarriers].
 
         Args:
             delay: float64 [...] s.
         """
-        return geometric(-2 * math.pi * self.spacing * delay, self.subcarriers)
+        tones = geometric(-2 * math.pi * self.spacing * delay, self.subcarriers)
+        return tones * geometric(-2 * math.pi * self.first * delay, 2)[..., 1:] if self.first else tones
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        entries: dict[str, Any] = {"kind": "ofdm", "subcarriers": self.subcarriers, "spacing": self.spacing}
+        return entries | ({"first": self.first} if self.first else {})
+
+    def __str__(self) -> str:
+        first = f" from {_hertz(self.first)}" if self.first else ""
+        return f"{self.subcarriers} × {_hertz(self.spacing)}{first}"
+
+
+@dataclass(frozen=True)
+class Subcarriers:
+    """Any rising frequencies: pilots, resource-block centres, what is left of a band.
+
+    Attributes:
+        tones: Hz from the carrier, rising.
+    """
+
+    kind: ClassVar[str] = "subcarriers"
+
+    tones: Any
+
+    def __post_init__(self) -> None:
+        try:
+            tones = np.array(self.tones, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("grid: subcarrier frequencies are not numbers, in Hz") from error
+        if tones.ndim != 1 or not tones.size or not np.isfinite(tones).all():
+            raise InputError(f"grid: subcarrier frequencies have shape {tones.shape} or NaN, expected finite [K] Hz")
+        if (np.diff(tones) <= 0).any():
+            at = int((np.diff(tones) <= 0).argmax())
+            raise InputError(
+                f"grid: subcarriers out of order: {tones[at]:g} Hz is followed by {tones[at + 1]:g} Hz; sort them, and "
+                "the CSI with them"
+            )
+        object.__setattr__(self, "tones", tuple(tones.tolist()))
+
+    @property
+    def subcarriers(self) -> int:
+        """How many."""
+        return len(self.tones)
+
+    @property
+    def bandwidth(self) -> float:
+        """Occupied bandwidth, Hz: the span, and a subcarrier's share more, as `OFDM` counts it."""
+        span: float = self.tones[-1] - self.tones[0]
+        return span * len(self.tones) / max(len(self.tones) - 1, 1)
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """[subcarriers] Hz from the carrier."""
+        return np.array(self.tones, dtype=np.float64)
+
+    def response(self, delay: Tensor) -> Tensor:
+        """See `OFDM.response`."""
+        turns = delay[..., None] * torch.tensor(self.tones, dtype=torch.float64, device=delay.device)
+        angle = (-2 * math.pi * (turns - turns.round())).to(torch.float32)
+        return torch.complex(torch.cos(angle), torch.sin(angle))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {"kind": "subcarriers", "tones": list(self.tones)}
+
+    def __str__(self) -> str:
+        return f"{len(self.tones)} subcarriers over {_hertz(self.bandwidth)}"
+
+
+Grid: TypeAlias = OFDM | Subcarriers
+
+
+@dataclass(frozen=True)
+class Radio:
+    """One radio; `Radio()` is paper 1's. Hashable, and equal where all of it is.
+
+    Attributes:
+        array: of the base station.
+        grid: the subcarriers that are measured.
+        carrier: Hz; positions of `array` are in its wavelengths.
+        clock: `absolute`: delay 0 is the moment of transmission. `first_path`: the receiver's own, which starts near
+            the first path, as every real receiver's does; a CSI then tells how much
+            longer than the first the other paths are, and no more.
+        calibrated: the amplitudes are gains, received over transmitted, so that the power of a CSI tells something.
+    """
+
+    array: Antennas = ULA()
+    grid: Grid = OFDM()
+    carrier: float = 28e9
+    clock: str = "absolute"
+    calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.array, Antennas):
+            raise InputError(f"radio: array is {type(self.array).__name__}; give a ULA, UPA or Array")
+        if not isinstance(self.grid, OFDM | Subcarriers):
+            raise InputError(f"radio: grid is {type(self.grid).__name__}; give OFDM or Subcarriers")
+        _above_zero("radio: carrier", self.carrier)
+        if self.clock not in CLOCKS:
+            raise InputError(f"radio: clock {self.clock!r} is none of {', '.join(CLOCKS)}")
+        if not np.ptp(self.array.layout, axis=0).any():
+            raise InputError(
+                "radio: an array without extent, of one antenna, sees delays alone; give at least 2 antennas"
+            )
+        if self.grid.subcarriers < 2:
+            raise InputError("radio: a single subcarrier sees no delay; give at least 2")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of one CSI: ports × subcarriers."""
+        return self.array.ports, self.grid.subcarriers
+
+    @property
+    def wavelength(self) -> float:
+        """At the carrier, m."""
+        return SPEED_OF_LIGHT / self.carrier
+
+    def differs(self, other: Radio) -> dict[str, tuple[str, str]]:
+        """What differs from another radio by name: this one's, the other's."""
+        mine, theirs = self._described(), other._described()
+        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+    def _described(self) -> dict[str, str]:
+        power = "calibrated gains" if self.calibrated else "any power"
+        return {"array": str(self.array), "grid": str(self.grid), "carrier": _hertz(self.carrier),
+                "clock": self.clock, "amplitude": power}  # fmt: skip
+
+    def __str__(self) -> str:
+        clock = "absolute clock" if self.clock == "absolute" else "clock at the first path"
+        power = ", calibrated gains" if self.calibrated else ""
+        return f"{self.array}; {self.grid}; {_hertz(self.carrier)}; {clock}{power}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, with the version of the format: what manifests, weights, sites, requests and exports hold."""
+        return {"format": FORMAT, "array": self.array.to_json(), "grid": self.grid.to_json(),
+                "carrier": self.carrier, "clock": self.clock, "calibrated": self.calibrated}  # fmt: skip
+
+    @classmethod
+    def from_json(cls, entries: Any, where: str = "radio") -> Radio:
+        """The radio that `to_json` wrote; entries that are left out are paper 1's.
+
+        Args:
+            where: file or argument, for the message.
+
+        Raises:
+            InputError: another format, unknown entries or kinds, or values that no radio has.
+        """
+        if not isinstance(entries, Mapping):
+            raise InputError(
+                f"{where}: {type(entries).__name__}; a radio is an object with array, grid, carrier, clock"
+            )
+        given = dict(entries)
+        if (version := given.pop("format", FORMAT)) != FORMAT:
+            raise InputError(f"{where}: a radio of format {version!r}, this version reads {FORMAT!r}; update uniair")
+        try:
+            for name, kinds in (("array", (ULA, UPA, Array)), ("grid", (OFDM, Subcarriers))):
+                if name in given:
+                    given[name] = _of_kind(dict(given[name]), {kind.kind: kind for kind in kinds}, f"{where}: {name}")
+            return cls(**given)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: not a radio ({error})") from error
+
+    @classmethod
+    def parse(cls, text: str) -> Radio:
+        """A radio from the command line: JSON, or a file that holds it.
+
+        Raises:
+            InputError: neither, or no radio.
+        """
+        path = Path(text)
+        try:
+            content = text if text.lstrip().startswith("{") else path.read_text(encoding="utf-8")
+            return cls.from_json(json.loads(content), "radio" if content is text else text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{text}: neither a file with a radio nor JSON; see uniair.Radio") from error
+        except ValueError as error:
+            raise InputError(f"{text}: not valid JSON ({error})") from error
+
+
+def _of_kind(entries: dict[str, Any], kinds: Mapping[str, Any], where: str) -> Any:
+    kind = entries.pop("kind", next(iter(kinds)))
+    if kind not in kinds:
+        raise InputError(f"{where}: kind {kind!r} is none of {', '.join(kinds)}")
+    if entries.get("codebook") is not None:
+        entries["codebook"] = [[complex(*weight) for weight in row] for row in entries["codebook"]]
+    return kinds[kind](**entries)

@@ -20,8 +20,8 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.errors import InputError
-from uniair.propagation.paths import SPEED_OF_LIGHT, free_space_gain
-from uniair.radio import OFDM, ULA
+from uniair.propagation.paths import free_space_gain
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
 from uniair.tasks.adaptation import HeadTraining
 
 

@@ -22,7 +22,8 @@ from uniair.data.links.link_statistics import LinksStatistics, kind, links_stati
 from uniair.data.links.links import Links
 from uniair.data.statistics import FINDINGS
 from uniair.errors import InputError
-from uniair.propagation.paths import LOS, SPEED_OF_LIGHT, UNKNOWN
+from uniair.propagation.paths import LOS, UNKNOWN
+from uniair.radio import SPEED_OF_LIGHT
 
 RECIPE = {"campaign": {"ray_tracing": {"frequency": 28e9}}}
 

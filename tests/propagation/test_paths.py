@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from uniair.errors import InputError
-from uniair.propagation.paths import SPEED_OF_LIGHT, Paths, free_space_gain
-from uniair.radio import OFDM, ULA
+from uniair.propagation.paths import Paths, free_space_gain
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
 
 
 def random_paths(seed: int, counts: tuple[int, ...], longest: float = 2e-6) -> Paths:

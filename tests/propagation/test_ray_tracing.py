@@ -17,8 +17,9 @@ from uniair.area import procedural
 from uniair.area.area import Area
 from uniair.errors import InputError
 from uniair.propagation import ray_tracing
-from uniair.propagation.paths import DIFFRACTION, REFLECTION, SPEED_OF_LIGHT, Paths, free_space_gain
+from uniair.propagation.paths import DIFFRACTION, REFLECTION, Paths, free_space_gain
 from uniair.propagation.ray_tracing import RayTracing, extrude, trace
+from uniair.radio import SPEED_OF_LIGHT
 
 BS = np.array([[50.0, 150.0, 6.0]])
 UE = np.array([[150.0, 150.0, 1.5], [200.0, 210.0, 1.5], [62.0, 155.0, 1.5]])

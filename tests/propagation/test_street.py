@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from tests.tracer import needs_tracer
 from uniair.data.drives.traffic import mesh
 from uniair.errors import InputError
-from uniair.propagation.paths import SPEED_OF_LIGHT
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.propagation.street import Camera, Mesh, Street, surroundings
+from uniair.radio import SPEED_OF_LIGHT
 
 pytestmark = needs_tracer
 

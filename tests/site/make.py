@@ -17,7 +17,8 @@ from uniair.area.raster import occupancy
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.propagation.paths import LOS, REFLECTION, SPEED_OF_LIGHT, Paths
+from uniair.propagation.paths import LOS, REFLECTION, Paths
+from uniair.radio import SPEED_OF_LIGHT
 from uniair.site.site import Site, Station
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
 from uniair.training.checkpoint import digest

@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
+from uniair.angle_delay import respond
 from uniair.benchmark.embedding_space import draw_pairs, flattened
 from uniair.benchmark.map_shift import move_building, near_building
 from uniair.benchmark.matching import draw_similarity, histogram
@@ -62,7 +63,7 @@ def write_report(
          "told apart by reflections alone.", png(_likelihood(model, area, rng))),
         ("The embedding space", "Channel and environment embeddings of the same links, joined by lines (paper 1, "
          "Fig. 3).", png(_embedding(model, links, rng))),
-        ("CSI feedback", f"A channel of {model.preset.antennas} × {model.preset.subcarriers} complex numbers is sent "
+        ("CSI feedback", f"A channel of {' × '.join(map(str, model.radio.shape))} complex numbers is sent "
          f"as {model.preset.embedding} real ones and restored.", png(_feedback(model, area, rng))),
     ]  # fmt: skip
     title = f"UniAir {name}: zero-shot answers"
@@ -215,7 +216,7 @@ def _feedback(model: UniversalModel, area: Links, rng: np.random.Generator) -> D
         restored, truth = zero_shot.feedback(model, batch_of(area.select(index)).csi)
         error = 10 * np.log10(float((restored - truth).abs().square().mean()))
         for axes, csi, name in ((row[0], truth, "CSI"), (row[1], restored, f"restored, NMSE {error:.1f} dB")):
-            power = 20 * torch.log10(model.normalisation.angle_delay(csi)[0].abs().clamp_min(1e-3)).cpu().numpy()
+            power = 20 * torch.log10(respond(csi)[0].abs().clamp_min(1e-3)).cpu().numpy()
             image = axes.imshow(power - power.max(), origin="lower", aspect="auto", cmap="magma", vmin=-40, vmax=0)
             axes.set(title=f"{'LOS' if los else 'NLOS'}: {name}", ylabel="beam", xlabel="delay bin")
             drawing.colorbar(image, ax=axes, label="dB")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import atomic_path
-from uniair.radio import OFDM, ULA
+from uniair.radio import Radio
 
 CHUNK = 4096  # links synthesised at a time
 
@@ -30,8 +30,8 @@ def export_csi(store: Store, path: Path, bearing: float | None = None) -> tuple[
     """
     if path.suffix != ".npy":
         raise InputError(f"{path}: CSI is written as .npy; give a name that ends so")
-    array, ofdm = ULA(), OFDM()
-    shape = (store.links, array.antennas, ofdm.subcarriers)
+    radio = Radio()
+    shape = (store.links, *radio.shape)
     with atomic_path(path) as temporary:
         out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.complex64, shape=shape)
         start = 0
@@ -39,7 +39,7 @@ def export_csi(store: Store, path: Path, bearing: float | None = None) -> tuple[
             bearings = links.bearing if bearing is None else np.full_like(links.bearing, bearing)
             for first in range(0, len(links), CHUNK):
                 part = slice(first, first + CHUNK)
-                csi = links.paths.select(np.arange(len(links))[part]).csi(array, ofdm, bearings[part])
+                csi = links.paths.select(np.arange(len(links))[part]).csi(radio, bearings[part])
                 out[start : start + len(csi)] = csi.numpy()
                 start += len(csi)
         out.flush()

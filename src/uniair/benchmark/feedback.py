@@ -96,7 +96,7 @@ def _zero_shot(area: DenseArea, wanted: Adaptation) -> Figures:
 
 def _restored(network: ChannelAutoencoder, csi: Tensor) -> Figures:
     with torch.inference_mode():
-        return fidelity(network.restore(csi), network.normalisation(csi).cpu())
+        return fidelity(network.restore(csi), network.normalise(csi))
 
 
 def _specific(area: DenseArea, wanted: Adaptation, epochs: int) -> Figures:

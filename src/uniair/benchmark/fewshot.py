@@ -32,10 +32,11 @@ from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.files import sha256
+from uniair.link_budget import excess_loss
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
-from uniair.propagation.link_budget import FREQUENCY, excess_loss
 from uniair.propagation.paths import free_space_gain
+from uniair.radio import Radio
 from uniair.tasks import zero_shot
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
 from uniair.training.heads import Adaptation, divide, embed, measure
@@ -147,7 +148,7 @@ def link_budget(csi: Tensor) -> Tensor:
     linear head can put a threshold anywhere. Line of sight leaves the second near 20 log10(λ / 4π).
     """
     gain = 10 * torch.log10(csi.abs().double().square().mean((1, 2)))
-    metre = 20 * math.log10(abs(free_space_gain(1.0, FREQUENCY))) - excess_loss(csi)
+    metre = 20 * math.log10(abs(free_space_gain(1.0, Radio().carrier))) - excess_loss(csi)
     levels = (torch.arange(-150.0, -69.0, 5.0), torch.arange(-110.0, -49.0, 5.0))
     return torch.cat(
         [((db[:, None] - at) / 10).tanh() for db, at in zip((gain, metre), levels, strict=True)], 1
@@ -156,7 +157,7 @@ def link_budget(csi: Tensor) -> Tensor:
 
 def by_row(model: UniversalModel, tokens: Tensor) -> Tensor:
     """CFENN's tokens without the class token, averaged over columns: [N, 1 + rows · columns, W] → [N, rows · W]."""
-    rows = model.preset.antennas // model.preset.csi_patch[0]
+    rows = model.preset.beams // model.preset.csi_patch[0]
     return tokens[:, 1:].reshape(len(tokens), rows, -1, tokens.shape[2]).mean(2).flatten(1)
 
 
@@ -216,7 +217,8 @@ class City(TurnedCity):
             probability = zero_shot.los(self.model, channel, env)
         else:
             nowhere = replace(env, bs=None, ue=None)
-            probability = zero_shot.los(self.model, channel, nowhere, excess_loss(self.batch.csi[test]))
+            odds = zero_shot.los_odds(self.model, channel, nowhere)
+            probability = torch.sigmoid(zero_shot.with_power(odds, excess_loss(self.batch.csi[test])))
         return float(((probability.cpu() > 0.5).long() == self.targets["los"][test]).float().mean())
 
 

@@ -21,8 +21,8 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches, batch_of
 from uniair.data.links.store import Store
 from uniair.evaluation.tables import Table, spread
+from uniair.link_budget import excess_loss
 from uniair.models.universal import UniversalModel
-from uniair.propagation.link_budget import excess_loss
 from uniair.tasks import zero_shot
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _fit(store: Store, batches: int, seed: int) -> dict[str, float]:
     loss, truth = [], []
     for k in range(batches):
         batch = draw(np.random.default_rng([seed, k]))
-        loss.append(excess_loss(batch.csi).numpy())
+        loss.append(excess_loss(batch.csi, radio=batch.radio).numpy())
         truth.append(batch.environment.los.numpy() > 0.5)
     is_los = np.concatenate(truth)
     line = LogisticRegression().fit(np.concatenate(loss)[:, None], is_los)
@@ -80,7 +80,7 @@ def _ask(model: UniversalModel, links: Links) -> dict[str, Any]:
     env, channel = batch.environment, model.encode_channel(batch.csi)
     knowing = {"map": replace(env, bs=None, ue=None), "positions": replace(env, map=None, area=None), "both": env}
     distance = torch.from_numpy(np.linalg.norm(links.ue.astype(float) - links.bs, axis=1))
-    first, direct = excess_loss(batch.csi), excess_loss(batch.csi, distance)
+    first, direct = (excess_loss(batch.csi, known, batch.radio) for known in (None, distance))
 
     def rounded(probability: Tensor) -> list[float]:
         return [round(float(p), 4) for p in probability]
@@ -88,8 +88,9 @@ def _ask(model: UniversalModel, links: Links) -> dict[str, Any]:
     found: dict[str, Any] = {"links": len(links), "is_los": links.los.tolist(), "excess": rounded(first)}
     for known, asked in knowing.items():
         loss = first if known == "map" else direct
-        found[known] = rounded(zero_shot.los(model, channel, asked))
-        found[f"{known}, power"] = [rounded(zero_shot.los(model, channel, asked, loss + off)) for off in OFFSETS]
+        odds = zero_shot.los_odds(model, channel, asked)
+        found[known] = rounded(torch.sigmoid(odds))
+        found[f"{known}, power"] = [rounded(torch.sigmoid(zero_shot.with_power(odds, loss + off))) for off in OFFSETS]
     return found
 
 

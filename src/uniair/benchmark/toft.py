@@ -22,9 +22,9 @@ from uniair.environment import Batch
 from uniair.evaluation import classical
 from uniair.evaluation.classical import POSITION_MLP, best_beam, log_distance
 from uniair.evaluation.tables import spread
+from uniair.link_budget import excess_loss
 from uniair.models.baselines import channel_side
 from uniair.models.universal import UniversalModel
-from uniair.propagation.link_budget import excess_loss
 from uniair.tasks import zero_shot
 from uniair.tasks.adaptation import TASKS, HeadTraining, fit
 from uniair.training import supervised
@@ -213,10 +213,11 @@ def _light(area: DenseArea, name: str, wanted: Adaptation, training: HeadTrainin
         nowhere = replace(env, bs=None, ue=None)
         for method, known, excess in (
             ("ZSL from CSI and map", nowhere, None),
-            ("ZSL from CSI, its power and map", nowhere, excess_loss(held.csi)),
+            ("ZSL from CSI, its power and map", nowhere, excess_loss(held.csi, radio=held.radio)),
             ("ZSL from CSI, map and positions", env, None),
         ):
-            p = zero_shot.los(area.model, area.channel[test].to(area.model.device), known, excess).cpu()
+            odds = zero_shot.los_odds(area.model, area.channel[test].to(area.model.device), known)
+            p = torch.sigmoid(odds if excess is None else zero_shot.with_power(odds, excess)).cpu()
             add(method, torch.stack([1 - p, p], 1).clamp_min(1e-9).log())
         add("threshold on delay spread and K", classical.los_threshold(seen, held))
     elif name == "beam":

@@ -119,7 +119,7 @@ class Package:
     def _fill(self, here: Path) -> dict[str, Any]:
         model, preset = self.model, self.model.preset
         free = {"embedding": {0: "n"}}
-        csi = torch.randn(2, 2, preset.antennas, preset.subcarriers, generator=torch.Generator().manual_seed(0))
+        csi = torch.randn(2, 2, *model.radio.shape, generator=torch.Generator().manual_seed(0))
         write_onnx(ChannelGraph(model), {"csi": csi}, free, here / "cfenn.onnx", {"csi": {0: "n"}})
         z = torch.nn.functional.normalize(torch.ones(2, preset.embedding), dim=-1)
         write_onnx(ReconstructionGraph(model), {"embedding": z}, {"csi": {0: "n"}}, here / "crnn.onnx", free)
@@ -145,7 +145,7 @@ class Package:
             np.savez_compressed(here / "site.npz", **arrays)
         return {
             "format": FORMAT, "uniair": __version__, "model": self.name, "weights": digest(model),
-            "csi": [preset.antennas, preset.subcarriers], "embedding": preset.embedding, "rays": bool(preset.rays),
+            "csi": list(model.radio.shape), "embedding": preset.embedding, "rays": bool(preset.rays),
             "temperature": model.temperature, "site": None if self.site is None else self.site.area.name,
             "attribution": "" if self.site is None else self.site.area.attribution,
             "stations": [] if self.site is None else [station.name for station in self.site.stations],

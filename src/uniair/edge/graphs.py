@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uniair.angle_delay import filters
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.models.cfenn import Normalisation
 from uniair.models.crnn import CELL, PATHS, REACH
 from uniair.models.epnn import UNKNOWN, corridor, position_features, position_vector
 from uniair.models.forecast import HEAD, WMLM, CausalBlock
@@ -29,7 +29,7 @@ class ChannelGraph(nn.Module):
     def __init__(self, model: UniversalModel) -> None:
         super().__init__()
         self.cfenn, self.project = model.cfenn, model.project_channel
-        self.transform = AngleDelay(model.normalisation)
+        self.transform = AngleDelay(model)
 
     def forward(self, csi: Tensor) -> Tensor:
         """Real and imaginary parts [N, 2, antennas, subcarriers], none above 1e15 or all below 1e-15 → [N, E]."""
@@ -55,15 +55,15 @@ class ChannelGraph(nn.Module):
 
 
 class AngleDelay(nn.Module):
-    """`Normalisation.angle_delay` of real and imaginary planes [N, 2, antennas, subcarriers]."""
+    """The response, of real and imaginary planes [N, 2, antennas, subcarriers]."""
 
     beams: Tensor
     delays: Tensor
 
-    def __init__(self, normalisation: Normalisation) -> None:
+    def __init__(self, model: UniversalModel) -> None:
         super().__init__()
-        for name in ("beams", "delays"):
-            matrix = getattr(normalisation, name)
+        filter_ = filters(model.radio, model.preset.beams, model.preset.delays)
+        for name, matrix in (("beams", filter_.beams[0]), ("delays", filter_.delays)):
             self.register_buffer(name, torch.stack([matrix.real, matrix.imag]))
 
     def forward(self, csi: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class ReconstructionGraph(nn.Module):
     def __init__(self, model: UniversalModel) -> None:
         super().__init__()
         self.crnn = model.crnn
-        for name, count in zip(("antennas", "subcarriers"), model.crnn.shape, strict=True):
+        for name, count in zip(("antennas", "subcarriers"), model.crnn.grid, strict=True):
             turn = -2 * math.pi / count * (torch.arange(count) - (count - 1) / 2)
             self.register_buffer(name, turn)
 
@@ -104,7 +104,7 @@ class ReconstructionGraph(nn.Module):
             part.flatten(1).gather(1, strongest) for part in (where, *planes[:, 1:].unbind(1))
         )
         row, centre = torch.div(strongest, columns, rounding_mode="floor"), (CELL - 1) / 2
-        beam = row * CELL + centre + CELL * REACH * torch.tanh(beam) - crnn.shape[0] // 2
+        beam = row * CELL + centre + CELL * REACH * torch.tanh(beam) - crnn.grid[0] // 2
         delay = (strongest - row * columns) * CELL + centre + CELL * REACH * torch.tanh(delay)
         gain = (0.5 * share).exp()
         real, imaginary = (gain * real)[..., None], (gain * imaginary)[..., None]

@@ -12,9 +12,8 @@ from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 from torch import Tensor
 
 from uniair.environment import Batch
-from uniair.propagation.link_budget import first_path
-from uniair.propagation.paths import SPEED_OF_LIGHT
-from uniair.radio import OFDM
+from uniair.link_budget import first_path
+from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.tasks.adaptation import beam_gains
 
 Positions: TypeAlias = NDArray[np.float64]
@@ -47,10 +46,10 @@ def geometry(test: Batch, height: float = 1.5) -> Positions:
         height: of the UE, m.
     """
     env = test.environment
-    delay, sine = first_path(test.csi)
+    delay, cosine = first_path(test.csi, test.radio)
     distance = delay * SPEED_OF_LIGHT
     bs = env.bs.double()
-    along = distance * sine
+    along = distance * cosine
     across = (distance**2 - (bs[:, 2] - height) ** 2 - along**2).clamp_min(0).sqrt()
     both = torch.stack([bs[:, :2] + torch.stack([along, side * across], 1) for side in (1, -1)])
     allowed = torch.ones(both.shape[:2], dtype=torch.bool)
@@ -76,11 +75,11 @@ def lookup_beams(learn: Batch, beams: Tensor, test: Batch, neighbours: int = 5) 
     return votes.scatter_add_(1, beams[torch.from_numpy(index)], torch.from_numpy(1 / (distance + 0.1)).float())
 
 
-def los_features(csi: Tensor, ofdm: OFDM = OFDM()) -> NDArray[np.float64]:
+def los_features(csi: Tensor, radio: Radio = Radio()) -> NDArray[np.float64]:
     """RMS delay spread, s, and K factor, dB, of each channel's power by delay: [N, 2]."""
     power = torch.fft.ifft(csi, dim=2).abs().square().sum(1).double()
     power = power / power.sum(1, keepdim=True)
-    delay = torch.arange(power.shape[1]) / ofdm.bandwidth
+    delay = torch.arange(power.shape[1]) / radio.grid.bandwidth
     mean = (power * delay).sum(1, keepdim=True)
     spread = (power * (delay - mean).square()).sum(1).sqrt()
     strongest = power.amax(1)
@@ -89,7 +88,7 @@ def los_features(csi: Tensor, ofdm: OFDM = OFDM()) -> NDArray[np.float64]:
 
 def los_threshold(learn: Batch, test: Batch) -> Tensor:
     """Logits of NLOS and LOS from delay spread and K factor, a line between them drawn on the labels: [N, 2]."""
-    features = [los_features(batch.csi) for batch in (learn, test)]
+    features = [los_features(batch.csi, batch.radio) for batch in (learn, test)]
     centre, spread = features[0].mean(0), features[0].std(0) + 1e-12
     truth = learn.environment.los.numpy()
     if (truth == truth[0]).all():  # no line to draw between few labels of one class

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -13,8 +13,9 @@ from tqdm import tqdm
 from uniair import metrics
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
+from uniair.link_budget import excess_loss
 from uniair.models.universal import UniversalModel
-from uniair.propagation.link_budget import excess_loss
+from uniair.radio import Radio
 from uniair.tasks import zero_shot
 
 
@@ -92,8 +93,11 @@ class Answers:
         return Answers(*(getattr(self, field.name)[links] for field in fields(self)))
 
 
-def answer(model: UniversalModel, links: Links, progress: bool = False) -> Answers:
+def answer(model: UniversalModel, links: Links, progress: bool = False, radio: Radio | None = None) -> Answers:
     """Asks every zero-shot question about every link.
+
+    Args:
+        radio: that sees them; None: the links' own.
 
     An area's links compete with each other for the matching accuracy (all BSs and UEs together, as in the paper's 150
     pairs); the other tasks take each link by itself.
@@ -103,20 +107,22 @@ def answer(model: UniversalModel, links: Links, progress: bool = False) -> Answe
     members = [(area, order[a:b]) for area, (a, b) in enumerate(pairwise(bounds)) if b > a]
     parts = []
     for area, index in tqdm(members, unit="area", disable=None if progress else True):
-        batch = batch_of(links.select(index))
-        csi, env = batch.csi, batch.environment
-        channel = model.encode_channel(csi)
-        restored, normalised = model.reconstruct_channel(channel), model.normalise_channel(csi)
-        nowhere, excess = replace(env, bs=None, ue=None), excess_loss(csi)
+        batch = batch_of(links.select(index), radio)
+        csi, env, radio = batch.csi, batch.environment, batch.radio
+        code = model.encode_channel(csi, radio)
+        asked = csi if radio.clock == "first_path" else code
+        restored, normalised = model.reconstruct_channel(code, radio), model.normalise_channel(csi, radio)
+        nowhere = zero_shot.los_odds(model, asked, env.without("bs", "ue"), radio)
+        excess = excess_loss(csi, (env.ue - env.bs).norm(dim=1) if radio.clock == "first_path" else None, radio)
         answers = (
-            metrics.true_ranks(channel @ model.encode_environment(env).mT),
+            metrics.true_ranks(zero_shot.similarity(model, asked, env, radio)),
             torch.full((len(index),), len(index)),
-            zero_shot.los(model, channel, env),
-            zero_shot.los(model, channel, nowhere),
-            zero_shot.los(model, channel, replace(env, map=None, area=None)),
-            zero_shot.los(model, channel, nowhere, excess),
+            torch.sigmoid(zero_shot.los_odds(model, asked, env, radio)),
+            torch.sigmoid(nowhere),
+            torch.sigmoid(zero_shot.los_odds(model, asked, env.without("map"), radio)),
+            torch.sigmoid(zero_shot.with_power(nowhere, excess)),
             excess,
-            zero_shot.scale(model, channel, env).argmax(1) == 1,
+            zero_shot.scale(model, asked, env, radio=radio).argmax(1) == 1,
             metrics.relative_error(restored, normalised),
             metrics.cosine_squared(restored, normalised).mean(1),
         )
@@ -124,9 +130,11 @@ def answer(model: UniversalModel, links: Links, progress: bool = False) -> Answe
     return Answers(*(np.concatenate(field) for field in zip(*parts, strict=True)))
 
 
-def zero_shot_suite(model: UniversalModel, links: Links, progress: bool = False) -> ZeroShotResult:
-    """Runs every zero-shot task on every link."""
-    answers = answer(model, links, progress)
+def zero_shot_suite(
+    model: UniversalModel, links: Links, progress: bool = False, radio: Radio | None = None
+) -> ZeroShotResult:
+    """Runs every zero-shot task on every link; arguments as for `answer`."""
+    answers = answer(model, links, progress, radio)
     areas = np.unique(answers.area)
     accuracy = np.array([(answers.rank[answers.area == area] == 0).mean() for area in areas])
     return ZeroShotResult(figures_of(answers), tuple(links.areas[a] for a in areas), accuracy, len(answers))

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uniair.models.cfenn import CFENN, Normalisation
-from uniair.models.crnn import CELL, CRNN
+from uniair.angle_delay import see
+from uniair.models.cfenn import CFENN
+from uniair.models.crnn import CRNN, profile
 from uniair.models.presets import Preset
 from uniair.models.transformer import initialise
+from uniair.radio import Radio
 
 BATCH = 512
-CHANNEL_SIDE = ("width", "heads", "blocks", "crnn_blocks", "embedding", "antennas", "subcarriers", "csi_domain",
+CHANNEL_SIDE = ("width", "heads", "blocks", "crnn_blocks", "embedding", "beams", "delays", "csi_domain",
                 "csi_patch", "crnn_patch", "pool")  # fmt: skip
 
 
@@ -39,7 +41,7 @@ class ChannelViT(nn.Module):
     def __init__(self, shape: Preset, outputs: tuple[int, ...]) -> None:
         super().__init__()
         self.sizes = outputs
-        self.normalisation = Normalisation(shape.antennas, shape.subcarriers)
+        self.grid = (shape.beams, shape.delays)
         self.cfenn = CFENN(shape, nn.ModuleList())
         self.cfenn.ln_post = nn.Identity()
         self.outputs = nn.Linear(shape.width, sum(outputs))
@@ -50,7 +52,7 @@ class ChannelViT(nn.Module):
 
     def forward(self, csi: Tensor) -> tuple[Tensor, ...]:
         """CSI complex64 [N, antennas, subcarriers] → [N, outputs] of each task."""
-        out = self.outputs(self.cfenn(self.normalisation(csi), self.normalisation))
+        out = self.outputs(self.cfenn(see(csi, Radio(), *self.grid).response))
         return torch.split(out * self.unit + self.offset, list(self.sizes), dim=1)
 
     @torch.inference_mode()
@@ -68,7 +70,7 @@ class ChannelAutoencoder(nn.Module):
 
     def __init__(self, shape: Preset) -> None:
         super().__init__()
-        self.normalisation = Normalisation(shape.antennas, shape.subcarriers)
+        self.grid = (shape.beams, shape.delays)
         self.cfenn = CFENN(shape, nn.ModuleList())
         self.project = nn.Linear(shape.width, shape.embedding, bias=False)
         self.crnn = CRNN(shape)
@@ -80,14 +82,18 @@ class ChannelAutoencoder(nn.Module):
         That is csi (normalised) and reconstruction [N, antennas, subcarriers]; in the angle-delay domain also where
         (log-probability) and power (its target) [N, cells].
         """
-        csi = self.normalisation(csi)
-        code = functional.normalize(self.project(self.cfenn(csi, self.normalisation)), dim=-1)
+        seen = see(csi, Radio(), *self.grid)
+        code = functional.normalize(self.project(self.cfenn(seen.response)), dim=-1)
         reconstruction, where = self.crnn(code)
-        out = {"csi": csi, "reconstruction": reconstruction}
+        out = {"csi": seen.csi, "reconstruction": reconstruction}
         if where is not None:
-            power = functional.avg_pool2d(self.normalisation.angle_delay(csi).abs().square(), CELL).flatten(1)
-            out |= {"where": where, "power": power / power.sum(1, keepdim=True)}
+            out |= {"where": where, "power": profile(seen.response)}
         return out
+
+    @torch.inference_mode()
+    def normalise(self, csi: Tensor) -> Tensor:
+        """What `restore` is compared with: complex64 [N, antennas, subcarriers], on the CPU."""
+        return torch.cat([see(part, Radio(), *self.grid).csi.cpu() for part in torch.split(csi, BATCH)])
 
     @torch.inference_mode()
     def restore(self, csi: Tensor) -> Tensor:

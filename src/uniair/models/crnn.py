@@ -6,9 +6,12 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from uniair.angle_delay import CellPaths, respond, write
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, sinusoidal_grid
+from uniair.radio import OFDM, ULA, Radio
 
 CELL = 2  # beams and delays a side of a cell
 PATHS = 64  # strongest cells that are written as paths
@@ -16,7 +19,7 @@ REACH = 0.75  # cells that a path may lie from its cell's centre
 
 
 class CRNN(nn.Module):
-    """A representation → the normalised CSI (paper 1, Section III-A-2).
+    """A representation → the channel's paths, and with them its CSI (paper 1, Section III-A-2).
 
     A linear layer raises the representation to a sequence of patches and blocks refine it. In the frequency domain a
     linear layer writes each patch's real and imaginary values, as in the paper. By beam and delay it writes paths: a
@@ -28,9 +31,9 @@ class CRNN(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.angle_delay = preset.csi_domain == "angle_delay"
-        self.shape = (preset.antennas, preset.subcarriers)
+        self.grid = (preset.beams, preset.delays)
         self.patch = preset.crnn_patch
-        self.rows, self.columns = preset.antennas // self.patch[0], preset.subcarriers // self.patch[1]
+        self.rows, self.columns = preset.beams // self.patch[0], preset.delays // self.patch[1]
         self.width = preset.width
         self.up = nn.Linear(preset.embedding, self.rows * self.columns * preset.width)
         self.register_buffer("positions", sinusoidal_grid(self.rows, self.columns, preset.width), persistent=False)
@@ -45,12 +48,32 @@ class CRNN(nn.Module):
 
     positions: Tensor
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        """[N, embedding] → CSI complex64 [N, antennas, subcarriers].
+    def forward(self, z: Tensor, radio: Radio = Radio(), seen_by: Radio | None = None) -> tuple[Tensor, Tensor | None]:
+        """[N, embedding] → the CSI that a radio measures, complex64 [N, ports, subcarriers].
 
         Also the log-probability float32 [N, cells] of where its power lies, by beam and delay; None in the frequency
         domain.
+
+        Args:
+            seen_by: see `angle_delay.write`.
         """
+        planes = self._planes(z)
+        if self.angle_delay:
+            where = planes[:, 0].flatten(1).log_softmax(dim=1)
+            return write(self._paths(where, planes), radio, seen_by), where
+        csi = torch.complex(planes[:, 0], planes[:, 1])
+        if (radio.array, radio.grid) == (ULA(self.grid[0]), OFDM(self.grid[1])) and seen_by in (None, radio):
+            return csi, None
+        return write(every_cell(respond(csi)), radio, seen_by), None
+
+    def paths(self, z: Tensor) -> CellPaths:
+        """[N, embedding] → the paths that are written: P = `PATHS`, or in the frequency domain every cell."""
+        planes = self._planes(z)
+        if self.angle_delay:
+            return self._paths(planes[:, 0].flatten(1).log_softmax(dim=1), planes)
+        return every_cell(respond(torch.complex(planes[:, 0], planes[:, 1])))
+
+    def _planes(self, z: Tensor) -> Tensor:
         n = len(z)
         # the embedding has unit norm: its entries are brought to unit size beside the positional encoding
         x = self.up(z * math.sqrt(z.shape[-1])).view(n, self.rows * self.columns, self.width)
@@ -58,15 +81,12 @@ class CRNN(nn.Module):
         for block in self.blocks:
             x = block(x)
         values = self.values(self.ln_post(x)).float().view(n, self.rows, self.columns, self.planes, *self.cells)
-        planes = values.permute(0, 3, 1, 4, 2, 5).reshape(
+        out: Tensor = values.permute(0, 3, 1, 4, 2, 5).reshape(
             n, self.planes, self.rows * self.cells[0], self.columns * self.cells[1]
         )
-        if not self.angle_delay:
-            return torch.complex(planes[:, 0], planes[:, 1]), None
-        where = planes[:, 0].flatten(1).log_softmax(dim=1)
-        return self._paths(where, planes), where
+        return out
 
-    def _paths(self, where: Tensor, planes: Tensor) -> Tensor:
+    def _paths(self, where: Tensor, planes: Tensor) -> CellPaths:
         strongest = where.topk(PATHS, dim=1).indices
         share, real, imaginary, beam, delay = (
             part.flatten(1).gather(1, strongest) for part in (where, *planes[:, 1:].unbind(1))
@@ -75,14 +95,27 @@ class CRNN(nn.Module):
         centre = (CELL - 1) / 2
         beam = (strongest // across) * CELL + centre + CELL * REACH * torch.tanh(beam)
         delay = (strongest % across) * CELL + centre + CELL * REACH * torch.tanh(delay)
-        antennas, subcarriers = self.shape
-
-        def wave(bins: Tensor, count: int) -> Tensor:
-            """The inverse of `centred_dft` between its bins: complex64 [N, PATHS, count]."""
-            n = torch.arange(count, device=bins.device) - (count - 1) / 2
-            phase = -2 * math.pi / count * bins[..., None] * n
-            return torch.polar(torch.ones_like(phase), phase)
-
         # unit mean power spread over the paths by their share
         gain = torch.complex(real, imaginary) * (0.5 * share).exp()
-        return (wave(beam - antennas // 2, antennas) * gain[..., None]).mT @ wave(delay, subcarriers)
+        return CellPaths(beam - self.grid[0] // 2, delay, gain, self.grid)
+
+
+def profile(response: Tensor) -> Tensor:
+    """Where the power of responses [N, beams, delays] lies: float32 [N, cells], 1 in sum, cells of `CELL` a side."""
+    power = functional.avg_pool2d(response.abs().square(), CELL).flatten(1)
+    return power / power.sum(1, keepdim=True)
+
+
+def every_cell(response: Tensor) -> CellPaths:
+    """The cells of a response [N, beams, delays] as paths, of which its radio's CSI is the sum."""
+    n, beams, delays = response.shape
+    beam, delay = torch.meshgrid(
+        torch.arange(beams, device=response.device) - beams // 2,
+        torch.arange(delays, device=response.device),
+        indexing="ij",
+    )
+    scale = (beams * delays) ** -0.5
+    return CellPaths(
+        beam.flatten().expand(n, -1).float(), delay.flatten().expand(n, -1).float(), scale * response.flatten(1),
+        (beams, delays),
+    )  # fmt: skip

@@ -17,10 +17,10 @@ class Preset:
         shared: the last blocks of the towers that EPNN and CFENN share (MSNN).
         crnn_blocks: blocks of CRNN.
         embedding: size of the common space.
-        antennas, subcarriers: the CSI's shape.
+        beams, delays: cells of the grid that any radio's CSI is brought to, see `angle_delay`.
         csi_domain: `frequency` feeds real and imaginary parts as they are (paper 1); `angle_delay` transforms to beams
             and delays, compresses the amplitude and adds it as a third channel.
-        csi_patch: antennas (or beams) × subcarriers (or delays) a patch of CFENN.
+        csi_patch: beams × delays (antennas × subcarriers in the frequency domain) a patch of CFENN.
         crnn_patch: as csi_patch, of CRNN.
         raster: pixels a side of the map; map_patch: pixels a side of a patch.
         positions: `vector` feeds paper 1's 8 numbers; `features` adds Fourier features of the coordinates and the delay
@@ -42,8 +42,8 @@ class Preset:
     shared: int = 3
     crnn_blocks: int = 6
     embedding: int = 128
-    antennas: int = 32
-    subcarriers: int = 64
+    beams: int = 32
+    delays: int = 64
     csi_domain: str = "frequency"
     csi_patch: tuple[int, int] = (4, 4)
     crnn_patch: tuple[int, int] = (4, 8)
@@ -69,10 +69,8 @@ class Preset:
         if self.width % (4 * self.heads) or not 0 <= self.shared <= self.blocks:
             raise InputError(f"preset {self.name}: width must divide by 4·heads, and shared lie within blocks")
         for patch in (self.csi_patch, self.crnn_patch):
-            if self.antennas % patch[0] or self.subcarriers % patch[1]:
-                raise InputError(
-                    f"preset {self.name}: patch {patch} does not divide {self.antennas} × {self.subcarriers}"
-                )
+            if self.beams % patch[0] or self.delays % patch[1]:
+                raise InputError(f"preset {self.name}: patch {patch} does not divide {self.beams} × {self.delays}")
         if self.raster % self.map_patch:
             raise InputError(f"preset {self.name}: map_patch {self.map_patch} does not divide raster {self.raster}")
 

@@ -3,34 +3,59 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import warnings
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uniair.angle_delay import REACH, Seen, see
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.models.cfenn import CFENN, Normalisation
-from uniair.models.crnn import CELL, CRNN
+from uniair.models.cfenn import CFENN
+from uniair.models.crnn import CRNN, profile
 from uniair.models.epnn import EPNN
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, initialise
+from uniair.radio import SAME_CARRIER, Radio
 
 BATCH = 512
 CACHED = 32  # CSI whose activations fit a CPU's cache
+
+
+class RadioWarning(UserWarning):
+    """An answer about a radio that lies outside what the weights have learned from."""
+
+
+class ReadPaths(NamedTuple):
+    """The P paths that a channel was read as, strongest first.
+
+    Attributes:
+        cosine: float32 [N, P] direction cosine of departure along the array.
+        delay: float32 [N, P] s, by the clock that the channel was seen with.
+        gain: complex64 [N, P] relative gains, 1 in total power; phase at the middle of array and band.
+    """
+
+    cosine: Tensor
+    delay: Tensor
+    gain: Tensor
 
 
 class UniversalModel(nn.Module):
     """EPNN and CFENN with shared MSNN blocks, aligned in one embedding space, and CRNN that restores the CSI.
 
     Use `encode_channel`, `encode_environment` and `reconstruct_channel` for answers; `forward` is for training.
+
+    Attributes:
+        radio: what the weights have learned from.
     """
 
-    def __init__(self, preset: Preset) -> None:
+    def __init__(self, preset: Preset, radio: Radio = Radio()) -> None:
         super().__init__()
-        self.preset = preset
+        self.preset, self.radio = preset, radio
         self.msnn = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(preset.shared))
         self.epnn = EPNN(preset, self.msnn)
         self.cfenn = CFENN(preset, self.msnn)
@@ -38,7 +63,6 @@ class UniversalModel(nn.Module):
         self.project_environment = nn.Linear(preset.width, preset.embedding, bias=False)
         self.project_channel = nn.Linear(preset.width, preset.embedding, bias=False)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
-        self.normalisation = Normalisation(preset.antennas, preset.subcarriers)
         initialise(self, preset.width, preset.blocks)
 
     def forward(
@@ -56,25 +80,29 @@ class UniversalModel(nn.Module):
             channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature;
             in the angle-delay domain where (log-probability) and power (its target) [N, cells].
         """
-        seen = self.normalisation(csi)
-        csi = seen if clean is None else self.normalisation(clean)
-        channel = self.channel_embedding(seen)
-        reconstruction, where = self.crnn(channel)
+        seen = self.see(csi, self.radio)
+        channel = self.channel_embedding(seen.response)
+        if clean is not None:
+            seen = self.see(clean, self.radio)
+        reconstruction, where = self.crnn(channel, self.radio)
         out = {
             "channel": channel,
             "environment": self.environment_embedding(environment, known),
-            "csi": csi,
+            "csi": seen.csi,
             "reconstruction": reconstruction,
             "temperature": self.log_temperature.exp(),
         }
         if where is not None:
-            power = functional.avg_pool2d(self.normalisation.angle_delay(csi).abs().square(), CELL).flatten(1)
-            out |= {"where": where, "power": power / power.sum(1, keepdim=True)}
+            out |= {"where": where, "power": profile(seen.response)}
         return out
 
-    def channel_embedding(self, csi: Tensor) -> Tensor:
-        """Normalised CSI → unit-norm [N, E]."""
-        return functional.normalize(self.project_channel(self.cfenn(csi, self.normalisation)).float(), dim=-1)
+    def see(self, csi: Tensor, radio: Radio, distance: Tensor | None = None) -> Seen:
+        """CSI complex64 [N, ports, subcarriers] in physical units, see `angle_delay.see`."""
+        return see(csi, radio, self.preset.beams, self.preset.delays, distance)
+
+    def channel_embedding(self, response: Tensor) -> Tensor:
+        """Response [N, beams, delays] → unit-norm [N, E]."""
+        return functional.normalize(self.project_channel(self.cfenn(response)).float(), dim=-1)
 
     def environment_embedding(self, environment: Environment, known: dict[str, Tensor] | None = None) -> Tensor:
         """Checked tensors → unit-norm [N, E]."""
@@ -90,40 +118,85 @@ class UniversalModel(nn.Module):
         """Learned temperature of the similarities."""
         return float(self.log_temperature.detach().exp())
 
-    def check_csi(self, csi: Any) -> Tensor:
-        """CSI as complex64 [N, antennas, subcarriers] on the model's device.
+    def check_csi(self, csi: Any, radio: Radio) -> Tensor:
+        """CSI as complex64 [N, ports, subcarriers] on the model's device; of several UE antennas the strongest.
 
         Raises:
-            InputError: not complex, another shape, NaN or infinite values, or a channel that is all zero.
+            InputError: not complex, a shape that the radio contradicts, NaN or infinite values, a channel all zero.
         """
         out = csi if isinstance(csi, Tensor) else torch.as_tensor(np.ascontiguousarray(csi))  # [:, ::-1] is fine too
-        want = (self.preset.antennas, self.preset.subcarriers)
+        ports, subcarriers = radio.shape
         if not out.is_complex():
-            raise InputError(f"CSI of type {out.dtype} is not complex; give complex [N, {want[0]}, {want[1]}]")
-        if out.ndim != 3 or tuple(out.shape[1:]) != want:
+            raise InputError(f"CSI of type {out.dtype} is not complex; give complex [N, {ports}, {subcarriers}]")
+        if out.ndim not in (3, 4) or tuple(out.shape[-2:]) != radio.shape:
             raise InputError(
-                f"CSI has shape {tuple(out.shape)}, expected [N, {want[0]}, {want[1]}] (antennas, subcarriers)"
+                f"CSI has shape {tuple(out.shape)}, expected [N, {ports}, {subcarriers}] (antennas, subcarriers) or "
+                f"[N, UE antennas, {ports}, {subcarriers}] of this radio: {radio}"
             )
         if not torch.isfinite(torch.view_as_real(out)).all():
             raise InputError("CSI holds NaN or infinite values; leave those samples out")
         # scaled before the cast: measured channels may be as weak as 1e-30 in double precision
-        peak = out.abs().amax(dim=(1, 2), keepdim=True)
+        peak = out.abs().flatten(1).amax(1).view(-1, *[1] * (out.ndim - 1))
         if (peak == 0).any():
             raise InputError(
                 f"CSI {int((peak == 0).flatten().nonzero()[0])} is all zero; leave out links without a channel"
             )
-        return (out / peak).to(torch.complex64).to(self.device)
+        out = (out / peak).to(torch.complex64).to(self.device)
+        if out.ndim == 4:
+            strongest = out.abs().square().sum((2, 3)).argmax(1)
+            out = out[torch.arange(len(out), device=out.device), strongest]
+        return out
+
+    def remarks(self, radio: Radio) -> tuple[str, ...]:
+        """What to know about answers on a radio that differs from the one of the weights, a line each."""
+        out = []
+        if abs(radio.carrier / self.radio.carrier - 1) > SAME_CARRIER:
+            have, want = (f"{one.carrier / 1e9:g} GHz" for one in (self.radio, radio))
+            out.append(
+                f"extrapolated: carrier {want}, the weights know {have}; walls and corners act differently there"
+            )
+        if radio.clock == "first_path":
+            out.append(
+                "the clock starts at the first path: each hypothesis is asked with the clock that its straight line "
+                "implies; the scale of a map stays near chance"
+            )
+        changed = [name for name in radio.differs(self.radio) if name in ("array", "grid")]
+        if changed:
+            out.append(f"converted: {' and '.join(changed)} of {radio} to the response that the weights know")
+        return tuple(out)
 
     @torch.inference_mode()
-    def encode_channel(self, csi: Any) -> Tensor:
-        """CSI, complex [N, 32, 64], NumPy or torch, of any power and common phase → float32 [N, E] of unit norm.
+    def encode_channel(self, csi: Any, radio: Radio | None = None, distance: Any = None) -> Tensor:
+        """CSI of any power and common phase → float32 [N, E] of unit norm.
+
+        Args:
+            csi: complex [N, antennas, subcarriers], or [N, UE antennas, antennas, subcarriers], NumPy or torch.
+            radio: that measured them; None: the weights' own.
+            distance: [N] m from BS to UE, if known: sets the clock of a radio whose clock starts at the first path.
 
         Raises:
             InputError: see `check_csi`.
+
+        Warns:
+            RadioWarning: a carrier that the weights do not know.
         """
-        chunks = torch.split(self.check_csi(csi), CACHED if self.device.type == "cpu" else BATCH)
-        parts = [self.channel_embedding(self.normalisation(chunk)) for chunk in chunks]
+        radio = self.radio if radio is None else radio
+        self.warn(radio)
+        checked = self.check_csi(csi, radio)
+        size = CACHED if self.device.type == "cpu" else BATCH
+        chunks = torch.split(checked, size)
+        lengths = [None] * len(chunks) if distance is None else torch.split(torch.as_tensor(distance), size)
+        parts = [
+            self.channel_embedding(self.see(part, radio, length).response)
+            for part, length in zip(chunks, lengths, strict=True)
+        ]
         return torch.cat(parts) if parts else torch.zeros(0, self.preset.embedding)
+
+    def warn(self, radio: Radio) -> None:
+        """Warns of what lies outside what the weights have learned from."""
+        for remark in self.remarks(radio):
+            if remark.startswith("extrapolated"):
+                warnings.warn(remark, RadioWarning, stacklevel=3)
 
     @torch.inference_mode()
     def encode_environment(self, environment: Environment) -> Tensor:
@@ -147,23 +220,55 @@ class UniversalModel(nn.Module):
         return out
 
     @torch.inference_mode()
-    def reconstruct_channel(self, z: Any) -> Tensor:
-        """Embeddings [N, E] → CSI, complex64 [N, 32, 64], of unit mean power and `Normalisation`'s phase.
+    def reconstruct_channel(self, z: Any, radio: Radio | None = None, seen_by: Radio | None = None) -> Tensor:
+        """Embeddings [N, E] → the CSI of any radio, complex64 [N, ports, subcarriers], as `normalise_channel` has it.
+
+        Args:
+            radio: to write the channel for; None: the weights' own.
+            seen_by: the radio that `z` was encoded from, where it is another one: more antennas, a wider band, the band
+                beside. None: `radio` itself.
 
         Raises:
             InputError: another shape, or NaN.
         """
+        z, radio = self._check_code(z), self.radio if radio is None else radio
+        parts = [self.crnn(part, radio, seen_by)[0] for part in torch.split(z, BATCH)]
+        out = torch.cat(parts) if parts else torch.zeros(0, *radio.shape, dtype=torch.complex64)
+        if seen_by in (None, radio) or not len(out):
+            return out
+        # another middle of array or band, to which the phase is referred, and other gains
+        anytime = replace(radio, clock="absolute")
+        return torch.cat([self.see(part, anytime).csi for part in torch.split(out, BATCH)])
+
+    @torch.inference_mode()
+    def read_paths(self, z: Any) -> ReadPaths:
+        """What the model saw in a channel: the paths that `reconstruct_channel` writes, strongest first.
+
+        Raises:
+            InputError: as `reconstruct_channel`.
+        """
+        cells = [self.crnn.paths(part) for part in torch.split(self._check_code(z), BATCH)]
+        if not cells:
+            return ReadPaths(torch.zeros(0, 0), torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.complex64))
+        beam, delay, gain = (torch.cat([getattr(part, name) for part in cells]) for name in ("beam", "delay", "gain"))
+        order = gain.abs().argsort(dim=1, descending=True)
+        gain = gain / gain.abs().square().sum(1, keepdim=True).clamp_min(1e-30).sqrt()
+        cosine, seconds = 2 / self.preset.beams * beam, REACH / self.preset.delays * delay
+        return ReadPaths(cosine.gather(1, order), seconds.gather(1, order), gain.gather(1, order))
+
+    def _check_code(self, z: Any) -> Tensor:
         z = torch.as_tensor(z if isinstance(z, Tensor) else np.asarray(z)).to(self.device, torch.float32)
         if z.ndim != 2 or z.shape[1] != self.preset.embedding or not torch.isfinite(z).all():
             raise InputError(
                 f"embedding has shape {tuple(z.shape)} or NaN, expected finite [N, {self.preset.embedding}]"
             )
-        return torch.cat([self.crnn(part)[0] for part in torch.split(z, BATCH)])
+        return z
 
     @torch.inference_mode()
-    def normalise_channel(self, csi: Any) -> Tensor:
-        """CSI as the model sees it: what `reconstruct_channel` is compared with. complex64 [N, 32, 64]."""
-        return torch.cat([self.normalisation(part) for part in torch.split(self.check_csi(csi), BATCH)])
+    def normalise_channel(self, csi: Any, radio: Radio | None = None) -> Tensor:
+        """CSI as the model sees it, what `reconstruct_channel` is compared with: complex64 [N, ports, subcarriers]."""
+        radio = self.radio if radio is None else radio
+        return torch.cat([self.see(part, radio).csi for part in torch.split(self.check_csi(csi, radio), BATCH)])
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters by part, as paper 1 counts them.

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.errors import InputError
-from uniair.radio import OFDM, ULA
+from uniair.radio import SPEED_OF_LIGHT, Radio
 
-SPEED_OF_LIGHT = 299_792_458.0
 CACHED_LINKS = 512  # links whose steering vectors and tones stay in a core's cache
 LOS, REFLECTION, DIFFRACTION, SCATTERING, TRANSMISSION = 0, 1, 2, 3, 4
 UNKNOWN = -1
@@ -107,19 +106,19 @@ class Paths:
 
     def csi(
         self,
-        array: ULA = ULA(),
-        ofdm: OFDM = OFDM(),
+        radio: Radio = Radio(),
         bearing: NDArray[np.floating] | float = 0.0,
         out: Tensor | None = None,
     ) -> Tensor:
-        """Synthesises the channel of every link: complex64 [N, antennas, subcarriers].
+        """Synthesises the channel of every link as a radio sees it: complex64 [N, ports, subcarriers].
 
-        H[n, k] = Σ_l a_l · e^{−j2π k Δf τ_l} · e^{−jπ n sinϑ_l cos(φ_l − bearing)} (paper 1, eqs. 1 to 3, with the
-        carrier's phase in a_l and half a wavelength between antennas; n and k count from 0).
+        H[n, k] = Σ_l a_l · e^{−j2π f_k τ_l} · e^{−j2π p_n·d_l}, d_l the direction of departure in the array's frame;
+        for paper 1's radio e^{−j2π k Δf τ_l} · e^{−jπ n sinϑ_l cos(φ_l − bearing)} (eqs. 1 to 3, the carrier's phase in
+        a_l; n and k count from 0). A clock at the first path counts delays from each link's first.
 
         Args:
-            bearing: azimuth of the ULA's axis, rad, one or [N]; 0 lies along +x.
-            out: complex64 [N, antennas, subcarriers] to write into; fresh memory for thousands of links costs more
+            bearing: azimuth of the array's axis, rad, one or [N]; 0 lies along +x.
+            out: complex64 [N, ports, subcarriers] to write into; fresh memory for thousands of links costs more
                 than their synthesis.
 
         Raises:
@@ -139,28 +138,38 @@ class Paths:
 
         bearings = np.broadcast_to(np.asarray(bearing, dtype=np.float64), (len(self),))[row]
         azimuth = self.aod_azimuth.astype(np.float64) - bearings
-        sine = np.sin(self.aod_zenith.astype(np.float64)) * np.cos(azimuth)
-        gain, delay = padded(self.gain, np.complex64), padded(self.delay, np.float64)
-        return synthesise(gain, delay, padded(sine, np.float64), array, ofdm, out)
+        sine = np.sin(self.aod_zenith.astype(np.float64))
+        direction = [sine * np.cos(azimuth)]
+        if not radio.array.along_x:
+            direction += [sine * np.sin(azimuth), np.cos(self.aod_zenith.astype(np.float64))]
+        towards = torch.stack([padded(cosine, np.float64) for cosine in direction], dim=-1)
+        delay = self.delay if radio.clock == "absolute" else self.delay - self.first_delay()[row]
+        return synthesise(padded(self.gain, np.complex64), padded(delay, np.float64), towards, radio, out)
+
+    def first_delay(self) -> NDArray[np.float32]:
+        """Of each link's first path: float32 [N] s; 0 where there is no path."""
+        out = np.full(len(self), np.inf, dtype=np.float32)
+        np.minimum.at(out, self.link_of_path, self.delay)
+        return np.where(self.counts > 0, out, np.float32(0))
 
 
-def synthesise(gain: Tensor, delay: Tensor, sine: Tensor, array: ULA, ofdm: OFDM, out: Tensor | None = None) -> Tensor:
-    """Padded paths to CSI by batched matrix products: complex64 [N, antennas, subcarriers].
+def synthesise(gain: Tensor, delay: Tensor, direction: Tensor, radio: Radio, out: Tensor | None = None) -> Tensor:
+    """Padded paths to CSI by batched matrix products: complex64 [N, ports, subcarriers].
 
     Args:
         gain: complex64 [N, L], 0 where padded.
         delay: [N, L], s. float64, because the phase of the last subcarrier is thousands of radians.
-        sine: [N, L] direction cosine along the array, sinϑ cosφ.
+        direction: [N, L, 3] direction cosines of departure in the array's frame; [N, L, 1] where it reads x alone.
         out: see `Paths.csi`.
     """
     links = len(gain)
     if out is None:
-        out = torch.empty(links, array.antennas, ofdm.subcarriers, dtype=torch.complex64, device=gain.device)
+        out = torch.empty(links, *radio.shape, dtype=torch.complex64, device=gain.device)
     chunk = CACHED_LINKS if gain.device.type == "cpu" else max(links, 1)
     for start in range(0, links, chunk):
         part = slice(start, start + chunk)
-        steering = array.response(sine[part], gain[part])  # [chunk, L, antennas]
-        torch.bmm(steering.transpose(1, 2), ofdm.response(delay[part]), out=out[part])
+        steering = radio.array.response(direction[part], gain[part])  # [chunk, L, ports]
+        torch.bmm(steering.transpose(1, 2), radio.grid.response(delay[part]), out=out[part])
     return out
 
 

@@ -129,7 +129,7 @@ class Predictor:
         checked: list[Tensor | Exception] = []
         for part in parts:
             try:
-                checked.append(self.model.check_csi(part))
+                checked.append(self.model.check_csi(part, self.model.radio))
             except InputError as error:
                 checked.append(error)
         good = [part for part in checked if isinstance(part, Tensor)]

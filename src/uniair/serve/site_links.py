@@ -14,7 +14,7 @@ from safetensors import safe_open
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.models.universal import UniversalModel
-from uniair.propagation.paths import SPEED_OF_LIGHT
+from uniair.radio import SPEED_OF_LIGHT
 from uniair.site.site import Site
 from uniair.tasks import adaptation
 from uniair.training.heads import Adaptation, divide
@@ -67,7 +67,8 @@ def details(known: StationLinks, link: int, model: UniversalModel) -> dict[str, 
     column d a delay of d / (64 · 720 kHz).
     """
     one = known.links.select(np.array([link]))
-    spectrum = model.normalisation.angle_delay(one.paths.csi(bearing=one.bearing))[0].abs()
+    radio = one.one_radio()
+    spectrum = model.see(one.paths.csi(radio, one.bearing), radio).response[0].abs()
     level = 20 * torch.log10((spectrum / spectrum.max()).clamp_min(10 ** (DARK / 20)))
     ue, delay = one.ue[0].tolist(), one.paths.delay
     distance = float(np.linalg.norm(one.ue[0] - one.bs[0]))

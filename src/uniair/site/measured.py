@@ -91,7 +91,7 @@ class Measured:
         return Batch(channel, type(env)(map=env.map, bs=env.bs, ue=env.ue, los=los, size=env.size, area=env.area))
 
     def _beams(self) -> torch.Tensor:
-        codebook = ULA().codebook()
+        codebook = ULA().dft_codebook()
         beam = torch.from_numpy(self.labels.get("beam", np.zeros(len(self), dtype=np.int64)))
         return codebook[beam][:, :, None].expand(-1, -1, 64).contiguous()
 

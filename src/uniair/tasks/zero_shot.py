@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from uniair.angle_delay import TYPICAL, arrival, delayed
 from uniair.environment import Environment
 from uniair.errors import InputError
+from uniair.link_budget import excess_loss
 from uniair.models.universal import UniversalModel
+from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.tasks.code_search import search_code
 
 SCALES = (0.8, 1.0, 1.2)
@@ -22,62 +25,159 @@ MARGIN = 5.0  # nats; measured on six areas: the maximum stays where it is and 1
 # what `uniair bench linkbudget` fits to links of training places: LOS and NLOS are equally likely at so many dB of
 # excess loss, and a dB more divides the odds of LOS by e^0.46
 EVEN, NATS_PER_DB = 5.55, 0.46
+CLOCK_STEP = 0.8  # m: an eighth of a delay cell of paper 1's radio
+LENGTHS_KEPT = 4
 
 
-def los(model: UniversalModel, csi: Any, env: Environment, excess: Any = None) -> Tensor:
+def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None) -> Tensor:
     """P(LOS) of each CSI in its environment, whose own `los` is ignored: float32 [N] (paper 1, eq. 13).
 
-    The model takes a CSI's power out, as the paper does. Where that power is a gain it tells much about LOS: given the
-    excess loss, its odds and those of the model are multiplied (Bayes' rule, the two taken to be independent).
+    The model takes a CSI's power out, as the paper does. Where that power is a gain it tells much about LOS: of a
+    calibrated radio the excess loss multiplies the odds (Bayes' rule, the two taken to be independent).
 
     Args:
-        csi: as in `rank`.
+        csi: as in `rank`; of a calibrated radio CSI alone.
         env: N hypotheses, with or without positions and map.
-        excess: [N] dB, `uniair.propagation.link_budget.excess_loss`; None: the power is not known or means nothing.
+        radio: that measured them; None: the weights' own.
 
     Raises:
-        InputError: see `UniversalModel.encode_channel` and `Environment.tensors`; an excess loss that is not [N] finite
-            numbers.
+        InputError: see `UniversalModel.encode_channel` and `Environment.tensors`.
     """
-    n = len(csi)
-    seen = similarity(model, csi, [replace(env, los=torch.full((n,), float(value))) for value in (0, 1)])
-    odds = (seen[:, 1] - seen[:, 0]) / model.temperature
-    if excess is not None:
-        loss = torch.as_tensor(excess).to(odds)
-        if loss.shape != odds.shape or not torch.isfinite(loss).all():
-            raise InputError(f"excess loss has shape {tuple(loss.shape)} or NaN, expected [{n}] finite dB, one a CSI")
-        odds = odds + NATS_PER_DB * (EVEN - loss)
+    radio = model.radio if radio is None else radio
+    odds = los_odds(model, csi, env, radio)
+    if radio.calibrated:
+        if _is_embedding(model, csi):
+            raise InputError("LOS of a calibrated radio needs the CSI, whose power an embedding does not hold")
+        apart = _distance(env)
+        if radio.clock == "absolute":
+            odds = with_power(odds, excess_loss(csi, radio=radio))
+        elif apart is not None:
+            odds = with_power(odds, excess_loss(csi, apart.expand(len(csi)), radio))
     return torch.sigmoid(odds)
 
 
-def rank(model: UniversalModel, csi: Any, envs: Environment | Sequence[Environment]) -> Tensor:
+def los_odds(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None) -> Tensor:
+    """Log-odds of LOS by the normalised CSI alone: [N] nats; arguments as for `los`."""
+    seen = similarity(model, csi, [replace(env, los=torch.full((len(csi),), float(value))) for value in (0, 1)], radio)
+    return (seen[:, 1] - seen[:, 0]) / model.temperature
+
+
+def with_power(odds: Tensor, excess: Tensor) -> Tensor:
+    """Log-odds of LOS [N] after the excess loss [N], dB, was told too."""
+    return odds + NATS_PER_DB * (EVEN - excess.to(odds))
+
+
+def rank(
+    model: UniversalModel, csi: Any, envs: Environment | Sequence[Environment], radio: Radio | None = None
+) -> Tensor:
     """Probabilities over candidate environments: float32 [N, K], rows sum to 1.
 
+    Where the radio's clock starts at the first path, each candidate is compared with the channel as it would be if the
+    first path had the length of the candidate's straight line.
+
     Args:
-        csi: complex [N, 32, 64], or what `encode_channel` made of it, to ask several questions of one channel.
+        csi: complex [N, ports, subcarriers], or what `encode_channel` made of it, to ask several questions of one
+            channel (with an absolute clock only).
         envs: one `Environment` of K candidates that every CSI is compared with, or K environments of N hypotheses each
             (or of 1, which then serves every CSI), where candidate k of CSI i is `envs[k]`'s i-th.
+        radio: that measured them; None: the weights' own.
 
     Raises:
-        InputError: an environment in the sequence has neither N nor 1 hypotheses, or is wrong in itself.
+        InputError: an environment in the sequence has neither N nor 1 hypotheses, or is wrong in itself; see
+            `UniversalModel.check_csi`.
     """
-    return torch.softmax(similarity(model, csi, envs) / model.temperature, dim=-1)
+    return torch.softmax(similarity(model, csi, envs, radio) / model.temperature, dim=-1)
 
 
-def similarity(model: UniversalModel, csi: Any, envs: Environment | Sequence[Environment]) -> Tensor:
+def similarity(
+    model: UniversalModel, csi: Any, envs: Environment | Sequence[Environment], radio: Radio | None = None
+) -> Tensor:
     """Cosine similarities behind `rank`: float32 [N, K]."""
-    channel = csi if _is_embedding(model, csi) else model.encode_channel(csi)
+    channels = Channels(model, csi, radio)
     if isinstance(envs, Environment):
-        return channel @ model.encode_environment(envs).mT
+        return channels.with_each(envs)
     columns = []
     for k, env in enumerate(envs):
-        embedded = model.encode_environment(env)
-        if len(embedded) not in (1, len(channel)):
-            raise InputError(f"candidate environment {k} has {len(embedded)} hypotheses for {len(channel)} CSI")
-        columns.append((channel * embedded).sum(-1))
+        if len(env) not in (1, len(channels)):
+            raise InputError(f"candidate environment {k} has {len(env)} hypotheses for {len(channels)} CSI")
+        columns.append(channels.with_own(env))
     if not columns:
         raise InputError("no candidate environments to rank")
     return torch.stack(columns, dim=1)
+
+
+class Channels:
+    """N channels to be compared with hypotheses; of a clock that starts at the first path, once a length of it.
+
+    Args:
+        csi, radio: as for `rank`.
+
+    Raises:
+        InputError: see `rank`.
+    """
+
+    def __init__(self, model: UniversalModel, csi: Any, radio: Radio | None = None) -> None:
+        self.model, self.radio = model, model.radio if radio is None else radio
+        self.searched = self.radio.clock == "first_path"
+        if _is_embedding(model, csi):
+            if self.searched:
+                raise InputError("a clock at the first path is searched for: give the CSI, not its embedding")
+            self.embedding = csi
+        elif self.searched:
+            model.warn(self.radio)
+            checked = model.check_csi(csi, self.radio)
+            self.aligned = delayed(checked, self.radio, -arrival(checked, self.radio))
+            self.kept: dict[bytes, Tensor] = {}
+        else:
+            self.embedding = model.encode_channel(csi, self.radio)
+
+    def __len__(self) -> int:
+        return len(self.aligned if self.searched else self.embedding)
+
+    @torch.inference_mode()
+    def with_each(self, env: Environment) -> Tensor:
+        """Cosine similarities of every channel with each of K hypotheses: [N, K]."""
+        place, apart = self.model.encode_environment(env), _distance(env)
+        if not self.searched:
+            return self.embedding @ place.mT
+        lengths, which = torch.unique(self._rounded(apart, len(place)), return_inverse=True)
+        out = place.new_empty(len(self), len(place))
+        for number, length in enumerate(lengths.tolist()):
+            mine = which == number
+            out[:, mine] = self._embedded(torch.full((len(self),), length, dtype=torch.float64)) @ place[mine].mT
+        return out
+
+    @torch.inference_mode()
+    def with_own(self, env: Environment) -> Tensor:
+        """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
+        place, apart = self.model.encode_environment(env), _distance(env)
+        if not self.searched:
+            return (self.embedding * place).sum(-1)
+        return (self._embedded(self._rounded(apart, len(place)).expand(len(self))) * place).sum(-1)
+
+    def _rounded(self, apart: Tensor | None, count: int) -> Tensor:
+        """Lengths in steps of `CLOCK_STEP`, so that candidates share channels: float64 [count] m."""
+        if apart is None:
+            return torch.full((count,), TYPICAL, dtype=torch.float64)
+        return (apart.double() / CLOCK_STEP).round() * CLOCK_STEP
+
+    def _embedded(self, length: Tensor) -> Tensor:
+        """The channels as if the first path of each were so long [N] m: [N, E]."""
+        key = length.numpy().tobytes()
+        if key not in self.kept:
+            later = delayed(self.aligned, self.radio, length.to(self.aligned.device) / SPEED_OF_LIGHT)
+            if len(self.kept) == LENGTHS_KEPT:  # LOS and NLOS ask for the same one after the other
+                self.kept.clear()
+            self.kept[key] = self.model.encode_channel(later, replace(self.radio, clock="absolute"))
+        return self.kept[key]
+
+
+def _distance(env: Environment) -> Tensor | None:
+    """From BS to UE, [N] m; None where one of them is unknown."""
+    if env.bs is None or env.ue is None:
+        return None
+    bs, ue = (torch.as_tensor(np.asarray(p) if not isinstance(p, Tensor) else p).cpu() for p in (env.bs, env.ue))
+    return (ue.double() - bs.double()).norm(dim=-1)
 
 
 def _is_embedding(model: UniversalModel, csi: Any) -> bool:
@@ -95,22 +195,33 @@ def scaled(env: Environment, factor: float) -> Environment:
     return replace(env, bs=plan(env.bs), ue=plan(env.ue), size=np.asarray(env.size) * factor)
 
 
-def scale(model: UniversalModel, csi: Any, env: Environment, factors: Sequence[float] = SCALES) -> Tensor:
-    """Probabilities over scales of the area: float32 [N, len(factors)] (paper 1, IV-B)."""
-    return rank(model, csi, [scaled(env, factor) for factor in factors])
+def scale(
+    model: UniversalModel,
+    csi: Any,
+    env: Environment,
+    factors: Sequence[float] = SCALES,
+    radio: Radio | None = None,
+) -> Tensor:
+    """Probabilities over scales of the area: float32 [N, len(factors)] (paper 1, IV-B).
+
+    Where the radio's clock starts at the first path, a channel tells little about scale: expect chance.
+    """
+    return rank(model, csi, [scaled(env, factor) for factor in factors], radio)
 
 
-def feedback(model: UniversalModel, csi: Any, search: int = 0) -> tuple[Tensor, Tensor]:
-    """CSI feedback: the CSI restored from its code, and the normalised CSI: complex64 [N, 32, 64] both.
+def feedback(model: UniversalModel, csi: Any, search: int = 0, radio: Radio | None = None) -> tuple[Tensor, Tensor]:
+    """CSI feedback: the CSI restored from its code, and the normalised CSI: complex64 [N, ports, subcarriers] both.
 
     Args:
-        csi: complex [N, 32, 64].
+        csi: complex [N, ports, subcarriers].
         search: steps by which the sender improves the code before it sends, see `search_code`; 0 sends the embedding.
+        radio: that measured them and that they are restored for; None: the weights' own.
 
     Raises:
         InputError: see `search_code`.
     """
-    return model.reconstruct_channel(search_code(model, csi, search)), model.normalise_channel(csi)
+    code = search_code(model, csi, search, radio)
+    return model.reconstruct_channel(code, radio), model.normalise_channel(csi, radio)
 
 
 def position_likelihood(
@@ -122,19 +233,21 @@ def position_likelihood(
     step: float = 2.0,
     height: float = 1.5,
     coarse: float | None = None,
+    radio: Radio | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:
     """Where the UE of each CSI may stand: the likelihood over a grid that covers the area.
 
     LOS is not told: a cell's likelihood is the sum over both hypotheses. Cells inside buildings get 0.
 
     Args:
-        csi: complex [N, 32, 64], all from one BS, or their embeddings.
+        csi: complex [N, ports, subcarriers], all from one BS, or their embeddings.
         map: [H, W] building occupancy.
         bs: [3] m.
         size: side of the area, m.
         step: of the grid, m.
         height: of the UE, m.
         coarse: see `position_log_likelihood`.
+        radio: that measured them; None: the weights' own.
 
     Returns:
         Grid coordinates [G], m (the same for x and y), and probabilities float32 [N, G, G], row = y, summing to 1.
@@ -142,7 +255,7 @@ def position_likelihood(
     Raises:
         InputError: a step that does not fit the area, or no outdoor cell.
     """
-    grid, log = position_log_likelihood(model, csi, map, bs, size, step, height, coarse)
+    grid, log = position_log_likelihood(model, csi, map, bs, size, step, height, coarse, radio)
     return grid, torch.softmax(log.flatten(1), dim=1).view_as(log)
 
 
@@ -155,6 +268,7 @@ def position_log_likelihood(
     step: float = 2.0,
     height: float = 1.5,
     coarse: float | None = None,
+    radio: Radio | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:
     """The logarithm of `position_likelihood`, up to a constant a CSI; what several BSs say of one UE adds up.
 
@@ -180,7 +294,7 @@ def position_log_likelihood(
     outdoors = occupied[np.ix_(pixel, pixel)] == 0
     if not outdoors.any():
         raise InputError("likelihood map: the map is built over everywhere, there is no outdoor position to test")
-    channel = csi if _is_embedding(model, csi) else model.encode_channel(csi)
+    channels = Channels(model, csi, radio)
 
     def ask(hypotheses: NDArray[np.bool_]) -> Tensor:
         """Log-likelihoods of hypotheses [2, G, G], LOS last: [N, number of them]."""
@@ -192,16 +306,16 @@ def position_log_likelihood(
             los=los,
             size=np.full(len(los), size, dtype=np.float32),
         )
-        return channel @ model.encode_environment(candidates).mT / model.temperature
+        return channels.with_each(candidates) / model.temperature
 
-    log = torch.full((len(channel), 2, *outdoors.shape), -torch.inf, device=channel.device)
+    log = torch.full((len(channels), 2, *outdoors.shape), -torch.inf, device=model.device)
     asked = np.repeat(outdoors[None], 2, axis=0)
     if coarse is not None:
         block = (grid // coarse).astype(int)
         blocks, nearest = int(block[-1]) + 1, _nearest_outdoors(grid, coarse, outdoors)
-        first = log.new_full((len(channel), 2, blocks, blocks), -torch.inf)
+        first = log.new_full((len(channels), 2, blocks, blocks), -torch.inf)
         row, column = (block[index] for index in np.nonzero(nearest))
-        first[:, :, row, column] = ask(np.repeat(nearest[None], 2, axis=0)).view(len(channel), 2, -1)
+        first[:, :, row, column] = ask(np.repeat(nearest[None], 2, axis=0)).view(len(channels), 2, -1)
         best = first.amax((1, 2, 3), keepdim=True)
         likely = (max_pool2d(first, 3, stride=1, padding=1) >= best - MARGIN).any(0).cpu().numpy()
         log = first[:, :, block][..., block].masked_fill(~torch.from_numpy(outdoors).to(log.device), -torch.inf)

@@ -19,8 +19,9 @@ from uniair.data.drives.twin import SITES, VIEW, Site, Twin, _gps, element_gain,
 from uniair.data.drives.twin_campaign import run
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
-from uniair.propagation.paths import SPEED_OF_LIGHT, Paths, free_space_gain
+from uniair.propagation.paths import Paths, free_space_gain
 from uniair.propagation.ray_tracing import RayTracing
+from uniair.radio import SPEED_OF_LIGHT
 
 TRACING = RayTracing(frequency=60e9, depth=1, diffraction=False, samples=2_000, lookouts=0)
 SMALL = Twin(

@@ -21,8 +21,8 @@ from uniair.data.import_report import ImportReport
 from uniair.data.links import deepmimo
 from uniair.data.links.links import Links
 from uniair.errors import InputError
-from uniair.propagation.paths import LOS, REFLECTION, SPEED_OF_LIGHT, UNKNOWN
-from uniair.radio import OFDM, ULA
+from uniair.propagation.paths import LOS, REFLECTION, UNKNOWN
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
 
 REAL = Path(__file__).parents[3].parent / "shared" / "data" / "deepmimo"
 # links, LOS links, users without a path, of each BS; counted in the files without the reader

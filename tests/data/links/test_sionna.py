@@ -17,8 +17,8 @@ from uniair.data.import_report import ImportReport
 from uniair.data.links import sionna
 from uniair.data.links.links import Links
 from uniair.errors import InputError
-from uniair.propagation.paths import SPEED_OF_LIGHT
 from uniair.propagation.ray_tracing import RayTracing, build_scene, require_sionna, trace
+from uniair.radio import SPEED_OF_LIGHT
 
 CONFIG = RayTracing(depth=1, diffraction=False, samples=2000)
 BUILDINGS = (box(-70, 30, 20, 50), box(-30, -60, 60, -40), box(80, -20, 90, 70))

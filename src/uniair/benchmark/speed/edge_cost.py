@@ -209,9 +209,9 @@ def packaged_forecasts() -> dict[str, dict[str, dict[str, float]]]:
 
 
 def throughput(model: UniversalModel, batch: int = 64, repeats: int = 20) -> dict[str, Any]:
-    """CSI a second of `cfenn` in torch and ONNX beside a transformer of 0.6 M parameters on 129 tokens, in turns."""
+    """CSI per second of `cfenn` in torch and ONNX beside a transformer of 0.6 M parameters on 129 tokens, in turns."""
     draw = torch.Generator().manual_seed(0)
-    shape = (batch, model.preset.antennas, model.preset.subcarriers)
+    shape = (batch, *model.radio.shape)
     csi = torch.randn(shape, dtype=torch.complex64, generator=draw)
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(WIDTH, 8, 4 * WIDTH, 0.0, "gelu", batch_first=True, norm_first=True)
@@ -233,14 +233,14 @@ def throughput(model: UniversalModel, batch: int = 64, repeats: int = 20) -> dic
 
 
 def encoding(model: UniversalModel, batch: int = 64, repeats: int = 5) -> dict[str, Any]:
-    """CSI a second that `encode_channel` and its ONNX form embed, `cfenn`'s matrix products, and their share of the
+    """CSI per second that `encode_channel` and its ONNX form embed, `cfenn`'s matrix products, and their share of the
     machine's matrix rate: that of one large product in torch, which ONNX's own products may exceed.
     """
     draw = torch.Generator().manual_seed(0)
-    shape = (batch, model.preset.antennas, model.preset.subcarriers)
+    shape = (batch, *model.radio.shape)
     csi = torch.randn(shape, dtype=torch.complex64, generator=draw)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.channel_embedding(model.normalisation(csi))
+        model.channel_embedding(model.see(csi, model.radio).response)
     with TemporaryDirectory() as folder:
         Package(model, model.preset.name, int8=False).write(Path(folder) / "edge")
         runner = Runner(Path(folder) / "edge", threads=torch.get_num_threads())

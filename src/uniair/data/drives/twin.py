@@ -7,7 +7,7 @@ Nothing of it is measured, so what is trained on it may be released. The reader 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -20,7 +20,7 @@ from uniair.errors import InputError
 from uniair.propagation.paths import Paths
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.propagation.street import Camera, Mesh, Street, surroundings
-from uniair.radio import OFDM, ULA
+from uniair.radio import OFDM, ULA, Radio
 
 NOISE_DENSITY = 1.380649e-23 * 290 * 1e12  # k T₀, pW/Hz
 ROOF = 0.25  # m from the car's roof up to its antenna: clear of its own metal
@@ -246,28 +246,16 @@ def received_power(twin: Twin, paths: Paths, boresight: float, rng: np.random.Ge
         boresight: azimuth that the array faces, rad.
         rng: of the noise.
     """
-    gain = paths.gain * np.sqrt(element_gain(paths.aod_azimuth - boresight, paths.aod_zenith))
-    array = ULA(twin.antennas)
-    csi = replace(paths, gain=gain.astype(np.complex64)).csi(array, twin.ofdm, boresight - np.pi / 2)
-    weights = array.response(torch.from_numpy(twin.directions)) / math.sqrt(twin.antennas)
+    array = ULA(twin.antennas, pattern="tr38901")
+    radio = Radio(array, twin.ofdm, twin.ray_tracing.frequency)
+    csi = paths.csi(radio, boresight - np.pi / 2)
+    along = torch.from_numpy(twin.directions)[:, None]
+    weights = ULA(twin.antennas).response(along) / math.sqrt(twin.antennas)
     signal = torch.einsum("ba,nak->nbk", weights.conj(), csi).numpy().astype(np.complex128)
     signal *= math.sqrt(10 ** (twin.eirp / 10) * 1e9 / twin.ofdm.subcarriers)  # mW to pW
     noise = math.sqrt(NOISE_DENSITY * twin.ofdm.spacing * 10 ** (twin.noise_figure / 10) / 2)
     signal += noise * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
     return np.asarray((np.abs(signal) ** 2).sum(-1))
-
-
-def element_gain(azimuth: NDArray[np.floating], zenith: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Power gain of an antenna element (3GPP TR 38.901, table 7.3-1): 8 dBi, 65° wide, 30 dB less behind.
-
-    Args:
-        azimuth: from the boresight, rad.
-        zenith: rad.
-    """
-    azimuth = np.rad2deg(np.angle(np.exp(1j * azimuth.astype(np.float64))))
-    across = np.minimum(12 * (azimuth / 65) ** 2, 30)
-    upright = np.minimum(12 * ((np.rad2deg(zenith.astype(np.float64)) - 90) / 65) ** 2, 30)
-    return np.asarray(10 ** ((8 - np.minimum(across + upright, 30)) / 10))
 
 
 def _gps(twin: Twin, site: Site, xy: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

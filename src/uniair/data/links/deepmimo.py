@@ -37,7 +37,8 @@ from uniair.data import matlab
 from uniair.data.import_report import ImportReport
 from uniair.data.links.links import Links
 from uniair.errors import InputError
-from uniair.propagation.paths import LOS, SPEED_OF_LIGHT, UNKNOWN, Paths
+from uniair.propagation.paths import LOS, UNKNOWN, Paths
+from uniair.radio import SPEED_OF_LIGHT
 
 Array = NDArray[np.float64]
 

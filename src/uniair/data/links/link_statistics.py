@@ -19,7 +19,8 @@ from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.statistics import ABOVE_FREE_SPACE, EXAMPLES, Distribution, Findings, rounded, summary
 from uniair.errors import InputError
-from uniair.propagation.paths import DIFFRACTION, LOS, REFLECTION, SCATTERING, SPEED_OF_LIGHT, TRANSMISSION, UNKNOWN
+from uniair.propagation.paths import DIFFRACTION, LOS, REFLECTION, SCATTERING, TRANSMISSION, UNKNOWN
+from uniair.radio import SPEED_OF_LIGHT
 
 PICTURES = 24
 

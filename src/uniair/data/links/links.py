@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from uniair.errors import InputError
 from uniair.propagation.paths import Paths
+from uniair.radio import Radio
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class Links:
         sizes: float32 [A] side of the square that the map covers, m.
         area: int32 [N] which area a link is in.
         bs, ue: float32 [N, 3] positions, m, from the area's south-west corner.
-        bearing: float32 [N] azimuth of the BS's ULA, rad; 0 lies along +x.
+        bearing: float32 [N] azimuth of the axis of the BS's array, rad; 0 lies along +x.
         los: bool [N].
         paths: `Paths` of N links, at least one path each.
+        radios: [A] the radio of each area's base stations, at whose carrier the paths were found; paper 1's if none.
     """
 
     areas: tuple[str, ...]
@@ -38,6 +40,11 @@ class Links:
     bearing: NDArray[np.float32]
     los: NDArray[np.bool_]
     paths: Paths
+    radios: tuple[Radio, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.radios:
+            object.__setattr__(self, "radios", (Radio(),) * len(self.areas))
 
     def __len__(self) -> int:
         return len(self.area)
@@ -67,6 +74,7 @@ class Links:
             "bearing": (self.bearing.shape, (n,)),
             "los": (self.los.shape, (n,)),
             "paths": ((len(self.paths),), (n,)),
+            "radios": ((len(self.radios),), (a,)),
         }
         for name, (have, want) in shapes.items():
             if have != want:
@@ -92,6 +100,23 @@ class Links:
                 raise InputError(f"{where}: paths.{name} holds NaN or infinite values")
         return self
 
+    def one_radio(self) -> Radio:
+        """The radio of all areas.
+
+        Raises:
+            InputError: they have several.
+        """
+        found = list(dict.fromkeys(self.radios)) or [Radio()]
+        if len(found) > 1:
+            raise InputError(
+                f"links of {len(found)} radios ({found[0]} | {found[1]} …); take those of one radio at once"
+            )
+        return found[0]
+
+    def of_area(self, area: int) -> Links:
+        """The links of one area."""
+        return self.select(self.area == area)
+
     def select(self, links: NDArray[np.integer] | NDArray[np.bool_]) -> Links:
         """The given links (indices or a mask); areas that none of them is in are left out."""
         index = np.arange(len(self))[links]
@@ -107,6 +132,7 @@ class Links:
             bearing=self.bearing[index],
             los=self.los[index],
             paths=self.paths.select(index),
+            radios=tuple(self.radios[i] for i in kept),
         )
 
     def split(self) -> list[Links]:
@@ -119,16 +145,19 @@ class Links:
         """Areas of one name become one, and links are sorted by area.
 
         Raises:
-            InputError: areas of one name have different sizes.
+            InputError: areas of one name have different sizes or radios.
         """
         names = list(dict.fromkeys(self.areas))
         number = np.array([names.index(name) for name in self.areas], dtype=np.int32)
         kept = np.unique(number, return_index=True)[1]
         if (self.sizes != self.sizes[kept][number]).any():
             raise InputError(f"areas of one name but different sizes among {', '.join(names[:3])}; import them apart")
+        radios = [self.radios[i] for i in kept]
+        if any(radio != radios[i] for radio, i in zip(self.radios, number, strict=True)):
+            raise InputError(f"areas of one name but different radios among {', '.join(names[:3])}; import them apart")
         one = replace(
             self, areas=tuple(names), maps=self.maps[kept], mapped=self.mapped[kept], sizes=self.sizes[kept],
-            area=number[self.area],
+            area=number[self.area], radios=tuple(radios),
         )  # fmt: skip
         return one.select(np.argsort(one.area, kind="stable"))
 
@@ -140,6 +169,7 @@ class Links:
             areas=tuple(name for p in parts for name in p.areas),
             area=np.concatenate([p.area + s for p, s in zip(parts, start, strict=False)]).astype(np.int32),
             paths=Paths.concatenate([p.paths for p in parts]),
+            radios=tuple(radio for p in parts for radio in p.radios),
             **{
                 k: np.concatenate([getattr(p, k) for p in parts])
                 for k in ("maps", "mapped", "sizes", "bs", "ue", "bearing", "los")

@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 from uniair.data.links.links import Links
 from uniair.environment import Batch, Environment
 from uniair.errors import InputError
-from uniair.radio import OFDM, ULA
+from uniair.radio import Radio
 
 
-def batch_of(links: Links, array: ULA = ULA(), ofdm: OFDM = OFDM()) -> Batch:
+def batch_of(links: Links, radio: Radio | None = None) -> Batch:
     """All the given links as one batch, each area turned so that its BS's array lies along +x.
 
+    Args:
+        radio: that sees them; None: their own.
+
     Raises:
-        InputError: some areas have a map and some have none.
+        InputError: some areas have a map and some have none, or they have several radios and none is given.
     """
+    radio = links.one_radio() if radio is None else radio
     links = along_array(links)
     if links.mapped.any() and not links.mapped.all():
         raise InputError("areas with and without a map in one batch: select those with a map, or those without")
@@ -32,7 +36,7 @@ def batch_of(links: Links, array: ULA = ULA(), ofdm: OFDM = OFDM()) -> Batch:
         size=torch.from_numpy(links.sizes[links.area]),
         area=torch.from_numpy(links.area.astype(np.int64)) if links.mapped.all() else None,
     )
-    return Batch(links.paths.csi(array, ofdm), environment)
+    return Batch(links.paths.csi(radio), environment, radio)
 
 
 def along_array(links: Links) -> Links:
@@ -72,11 +76,12 @@ def along_array(links: Links) -> Links:
         areas=tuple(f"{links.areas[a]}@{np.degrees(b):.0f}" for a, b in zip(area, bearing, strict=True)),
         maps=maps, mapped=links.mapped[area], sizes=sizes.astype(np.float32), area=turned.astype(np.int32),
         bs=move(links.bs), ue=move(links.ue), bearing=np.zeros_like(links.bearing), los=links.los, paths=paths,
+        radios=tuple(links.radios[a] for a in area),
     )  # fmt: skip
 
 
 def symmetric(links: Links, symmetry: NDArray[np.integer]) -> Links:
-    """Each area turned or mirrored as a whole: propagation knows no compass, and the ULA stays along +x.
+    """Each area turned or mirrored as a whole: propagation knows no compass, and the array stays along +x.
 
     Args:
         symmetry: [A] 0 to 7: bit 0 mirrors x, bit 1 mirrors y, bit 2 then swaps x and y.

@@ -20,6 +20,7 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.files import atomic_path, sha256, write_text
 from uniair.propagation.paths import Paths
+from uniair.radio import Radio
 
 FORMAT = "uniair-links/1"
 TYPES = dict.fromkeys(("sizes", "bs", "ue", "bearing", *(f"paths.{name}" for name in Paths.PER_PATH)), "float32")
@@ -43,6 +44,10 @@ def write_shard(path: Path, links: Links) -> None:
     header: dict[str, Any] = {"format": FORMAT, "areas": links.areas, "pixels": links.maps.shape[-1]}
     if not links.mapped.all():
         header["unmapped"] = np.flatnonzero(~links.mapped).tolist()
+    if links.radios != (Radio(),) * len(links.areas):  # paper 1's is what a shard without any has
+        radios = list(dict.fromkeys(links.radios))
+        header["radios"] = [radio.to_json() for radio in radios]
+        header["radio"] = [radios.index(radio) for radio in links.radios]
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"uniair": json.dumps(header)})
 
@@ -90,6 +95,7 @@ def read_shard(path: Path) -> Links:
             maps=np.unpackbits(tensors["maps"], axis=-1, count=header["pixels"]),
             los=tensors["los"].astype(bool),
             paths=Paths(offsets, **per_path),
+            radios=radios_of(header, path),
             **{name: tensors[name] for name in ("sizes", "area", "bs", "ue", "bearing")},
         )
     except (SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
@@ -97,6 +103,18 @@ def read_shard(path: Path) -> Links:
             f"{path}: broken shard ({type(error).__name__}: {error}); make or download it again"
         ) from error
     return links.validate(str(path))
+
+
+def radios_of(header: dict[str, Any], path: Path) -> tuple[Radio, ...]:
+    """The radio of each area of a shard; paper 1's where its header names none, as in folders of the first version.
+
+    Raises:
+        InputError: a radio of a newer format, or none at all.
+    """
+    if "radios" not in header:
+        return (Radio(),) * len(header["areas"])
+    radios = [Radio.from_json(entries, str(path)) for entries in header["radios"]]
+    return tuple(radios[number] for number in header["radio"])
 
 
 def _check_layout(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
@@ -128,9 +146,12 @@ def write_manifest(
     """
     shards: list[dict[str, Any]] = []
     names: set[str] = set()
+    radios: dict[Radio, None] = {}
     for path in sorted(folder.glob("links-*.safetensors")):
-        areas = shard_header(path)["areas"]
+        header = shard_header(path)
+        areas = header["areas"]
         names |= set(areas)
+        radios |= dict.fromkeys(radios_of(header, path))
         with safe_open(path, framework="numpy") as file:
             links = int(file.get_slice("area").get_shape()[0])
         shards.append({"file": path.name, "sha256": sha256(path), "areas": len(areas), "links": links})
@@ -139,6 +160,7 @@ def write_manifest(
         "areas": len(names),
         "links": sum(s["links"] for s in shards),
         "places": sorted({name.split("/")[0] for name in names}),
+        "radios": [radio.to_json() for radio in radios],
         "attribution": attribution,
         "recipe": recipe,
         "shards": shards,
@@ -174,6 +196,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not valid:
         raise InputError(f"{path}: format {manifest['format']!r} is not {FORMAT!r}; it was not written by this version")
     return dict(manifest)
+
+
+def manifest_radios(manifest: dict[str, Any]) -> tuple[Radio, ...]:
+    """The radios of a folder's links, each once; paper 1's where its manifest names none.
+
+    Raises:
+        InputError: a radio of a newer format.
+    """
+    if "radios" not in manifest:
+        return (Radio(),)
+    return tuple(Radio.from_json(entries, "manifest.json") for entries in manifest["radios"])
 
 
 def stream(folder: str | Path, check: bool = True) -> Iterator[Links]:

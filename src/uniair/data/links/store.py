@@ -147,6 +147,7 @@ class Store(Sequence[Links]):
             area=np.zeros(last - first, dtype=np.int32),
             los=part("los", first, last).astype(bool),
             paths=Paths(offsets, **per_path),
+            radios=(shards.radios_of(header, path)[area],),
             **{name: part(name, first, last) for name in ("bs", "ue", "bearing")},
         ).validate(str(path))
 

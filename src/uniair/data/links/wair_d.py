@@ -17,7 +17,8 @@ from PIL import Image
 from uniair.data.import_report import ImportReport
 from uniair.data.links.links import Links
 from uniair.errors import InputError
-from uniair.propagation.paths import LOS, SPEED_OF_LIGHT, UNKNOWN, Paths
+from uniair.propagation.paths import LOS, UNKNOWN, Paths
+from uniair.radio import SPEED_OF_LIGHT
 
 CARRIERS = {
     2.6e9: "H_2_6_G.npy",

@@ -11,9 +11,9 @@ import torch
 import uniair
 from tests.propagation.test_paths import single
 from uniair.errors import InputError
-from uniair.propagation.link_budget import FREQUENCY, OVERSAMPLING, excess_loss, first_path
-from uniair.propagation.paths import SPEED_OF_LIGHT, Paths, free_space_gain
-from uniair.radio import OFDM, ULA
+from uniair.link_budget import FREQUENCY, OVERSAMPLING, excess_loss, first_path
+from uniair.propagation.paths import Paths, free_space_gain
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
 
 
 def direct(distance: float, amplitude: float = 1.0, azimuth: float = 1.0) -> Paths:
