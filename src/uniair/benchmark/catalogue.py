@@ -16,6 +16,7 @@ from uniair.benchmark.matching import FIG5, FIG6, FIG7
 from uniair.benchmark.multi_bs import FIG12
 from uniair.benchmark.per_area import FIG10, FIG13, HEADS, TABLE3
 from uniair.benchmark.power_and_los import LINK_BUDGET
+from uniair.benchmark.radios import RADIOS
 from uniair.benchmark.robustness import ROBUSTNESS
 from uniair.benchmark.scaling import SCALING
 from uniair.benchmark.zero_shot_table import ZERO_SHOT
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "fig13": FIG13,
     "heads": HEADS,
     "fewshot": FEWSHOT,
+    "radios": RADIOS,
     "robustness": ROBUSTNESS,
     "ablation": ABLATION,
     "scaling": SCALING,

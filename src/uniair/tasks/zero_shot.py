@@ -25,7 +25,7 @@ MARGIN = 5.0  # nats; measured on six areas: the maximum stays where it is and 1
 # what `uniair bench linkbudget` fits to links of training places: LOS and NLOS are equally likely at so many dB of
 # excess loss, and a dB more divides the odds of LOS by e^0.46
 EVEN, NATS_PER_DB = 5.55, 0.46
-CLOCK_STEP = 0.8  # m: an eighth of a delay cell of paper 1's radio
+CLOCK_STEP = 1.6  # m: a quarter of a delay cell of paper 1's radio
 LENGTHS_KEPT = 4
 
 
