@@ -13,7 +13,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "uniair"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files", "metrics", "losses", "radio"),
-    ("area", "environment"),
+    ("angle_delay",),
+    ("area", "environment", "link_budget"),
     ("propagation",),
     ("models", "data.links", "data.drives"),
     ("tasks", "data"),

@@ -11,22 +11,22 @@ import torch
 import uniair
 from tests.propagation.test_paths import single
 from uniair.errors import InputError
-from uniair.link_budget import FREQUENCY, OVERSAMPLING, excess_loss, first_path
+from uniair.link_budget import OVERSAMPLING, excess_loss, first_path
 from uniair.propagation.paths import Paths, free_space_gain
-from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, Radio
 
 
 def direct(distance: float, amplitude: float = 1.0, azimuth: float = 1.0) -> Paths:
-    gain = free_space_gain(distance, FREQUENCY)
+    gain = free_space_gain(distance, Radio().carrier)
     return single(amplitude * gain, distance / SPEED_OF_LIGHT, azimuth)
 
 
-def test_the_first_path_has_its_delay_and_sine() -> None:
+def test_the_first_path_has_its_delay_and_direction_cosine() -> None:
     rng = np.random.default_rng(0)
     delay, sine = torch.from_numpy(rng.uniform(5e-8, 8e-7, 40)), torch.from_numpy(rng.uniform(-0.98, 0.98, 40))
     late = delay + 2e-7
     csi = sum(
-        gain * ULA().response(s)[:, :, None] * OFDM().response(t)[:, None]
+        gain * ULA().response(s[:, None])[:, :, None] * OFDM().response(t)[:, None]
         for gain, s, t in ((1.0, sine, delay), (0.8, -sine, late))
     )
     found, at = first_path(torch.as_tensor(csi).to(torch.complex64))
@@ -50,7 +50,7 @@ def test_a_weaker_or_longer_path_loses_what_it_should() -> None:
     csi, known = direct(200.0).csi(), torch.tensor([100.0], dtype=torch.float64)
     assert float(excess_loss(csi)) == pytest.approx(0, abs=0.1)
     assert float(excess_loss(csi, known)) == pytest.approx(20 * math.log10(2), abs=1e-3)
-    assert float(excess_loss(csi, frequency=14e9)) == pytest.approx(20 * math.log10(2), abs=0.1)
+    assert float(excess_loss(csi, radio=Radio(carrier=14e9))) == pytest.approx(20 * math.log10(2), abs=0.1)
 
 
 def test_two_rays_add_their_powers() -> None:

@@ -52,6 +52,11 @@ def geometric(phase: Tensor, terms: int, first: Tensor | None = None) -> Tensor:
     return (coarse.unsqueeze(-1) * fine.unsqueeze(-2)).flatten(-2)[..., :terms]
 
 
+def _check_direction(direction: Tensor, components: tuple[int, ...]) -> None:
+    if not direction.ndim or direction.shape[-1] not in components:
+        raise InputError(f"array: directions have shape {tuple(direction.shape)}, expected [..., {components[-1]}]")
+
+
 def _at_least(name: str, value: Any, least: int) -> None:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} is {value!r}; give a whole number of at least {least}")
@@ -129,6 +134,7 @@ class Antennas:
             direction: float64 [..., 3] unit vectors of departure in the array's frame.
             gain: complex64 [...]; 1 if not given.
         """
+        _check_direction(direction, (3,))
         turns = direction @ torch.from_numpy(self.layout.T).to(direction.device)
         angle = (-2 * math.pi * (turns - turns.round())).to(torch.float32)
         out = torch.complex(torch.cos(angle), torch.sin(angle))
@@ -189,6 +195,7 @@ class ULA(Antennas):
 
     def response(self, direction: Tensor, gain: Tensor | None = None) -> Tensor:
         """See `Antennas.response`; of isotropic elements the direction cosine along the array does: [..., 1]."""
+        _check_direction(direction, (1, 3) if self.along_x else (3,))
         phase = -2 * math.pi * self.spacing * direction[..., 0]
         if self.along_x and self.codebook is None:
             return geometric(phase, self.antennas, gain)

@@ -82,7 +82,7 @@ def test_features_are_the_models_own() -> None:
 @pytest.mark.parametrize("distance", [30.0, 90.0, 250.0])
 def test_the_link_budget_of_a_direct_path_is_free_space(distance: float) -> None:
     csi = free_space_gain(distance, 28e9) * (
-        ULA().response(torch.tensor([0.3], dtype=torch.float64))[:, :, None]
+        ULA().response(torch.tensor([[0.3]], dtype=torch.float64))[:, :, None]
         * OFDM().response(torch.tensor([distance / SPEED_OF_LIGHT], dtype=torch.float64))[:, None]
     )
     found = fewshot.link_budget(csi.to(torch.complex64))[0]

@@ -7,12 +7,13 @@ import math
 import pytest
 import torch
 
-from uniair.models.cfenn import Normalisation
+from uniair.angle_delay import frequency, write
 from uniair.models.crnn import CELL, CRNN, REACH
 from uniair.models.presets import preset
+from uniair.radio import Radio
 
 SHAPE = preset("tiny")
-ROWS, COLUMNS = SHAPE.antennas // CELL, SHAPE.subcarriers // CELL
+ROWS, COLUMNS = SHAPE.beams // CELL, SHAPE.delays // CELL
 
 
 def planes_of(cell: tuple[int, int], gain: complex, offset: tuple[float, float]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,21 +31,21 @@ def planes_of(cell: tuple[int, int], gain: complex, offset: tuple[float, float])
 def test_a_path_on_a_bin_is_that_bin_of_the_spectrum(beam: int, delay: int) -> None:
     cell = (beam // CELL, delay // CELL)
     offset = tuple(at % CELL - (CELL - 1) / 2 for at in (beam, delay))
-    csi = CRNN(SHAPE)._paths(*planes_of(cell, 0.6 - 0.8j, (offset[0], offset[1])))
-    spectrum = torch.zeros(1, SHAPE.antennas, SHAPE.subcarriers, dtype=torch.complex64)
-    spectrum[0, beam, delay] = (0.6 - 0.8j) * math.sqrt(SHAPE.antennas * SHAPE.subcarriers)
-    expected = Normalisation(SHAPE.antennas, SHAPE.subcarriers).frequency(spectrum)
+    csi = write(CRNN(SHAPE)._paths(*planes_of(cell, 0.6 - 0.8j, (offset[0], offset[1]))), Radio())
+    spectrum = torch.zeros(1, SHAPE.beams, SHAPE.delays, dtype=torch.complex64)
+    spectrum[0, beam, delay] = (0.6 - 0.8j) * math.sqrt(SHAPE.beams * SHAPE.delays)
+    expected = frequency(spectrum)
     torch.testing.assert_close(csi, expected, rtol=1e-4, atol=1e-4)
     assert csi.abs().square().mean() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_path_between_bins_turns_the_phase_of_antennas_and_subcarriers_evenly() -> None:
-    csi = CRNN(SHAPE)._paths(*planes_of((3, 5), 1.0 + 0.0j, (0.2, -0.3)))[0]
-    beam, delay = 3 * CELL + 0.5 + 0.2 - SHAPE.antennas // 2, 5 * CELL + 0.5 - 0.3
+    csi = write(CRNN(SHAPE)._paths(*planes_of((3, 5), 1.0 + 0.0j, (0.2, -0.3))), Radio())[0]
+    beam, delay = 3 * CELL + 0.5 + 0.2 - SHAPE.beams // 2, 5 * CELL + 0.5 - 0.3
     across = (csi[1:] / csi[:-1]).angle()
     along = (csi[:, 1:] / csi[:, :-1]).angle()
-    assert across.flatten() == pytest.approx(-2 * math.pi / SHAPE.antennas * beam, abs=1e-4)
-    assert along.flatten() == pytest.approx(-2 * math.pi / SHAPE.subcarriers * delay, abs=1e-4)
+    assert across.flatten() == pytest.approx(-2 * math.pi / SHAPE.beams * beam, abs=1e-4)
+    assert along.flatten() == pytest.approx(-2 * math.pi / SHAPE.delays * delay, abs=1e-4)
 
 
 def test_where_is_a_distribution_and_every_part_learns() -> None:
@@ -52,7 +53,7 @@ def test_where_is_a_distribution_and_every_part_learns() -> None:
     network = CRNN(SHAPE)
     csi, where = network(torch.nn.functional.normalize(torch.randn(3, SHAPE.embedding), dim=1))
     assert where is not None
-    assert csi.shape == (3, SHAPE.antennas, SHAPE.subcarriers)
+    assert csi.shape == (3, SHAPE.beams, SHAPE.delays)
     assert where.detach().exp().sum(1) == pytest.approx(1.0, abs=1e-5)
     csi.abs().square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.values.parameters())
@@ -62,4 +63,4 @@ def test_the_paper_s_decoder_writes_values() -> None:
     base = preset("base")
     csi, where = CRNN(base)(torch.randn(2, base.embedding))
     assert where is None
-    assert csi.shape == (2, base.antennas, base.subcarriers)
+    assert csi.shape == (2, base.beams, base.delays)

@@ -14,11 +14,11 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.models.cfenn import Normalisation
 from uniair.models.epnn import corridor, edges
 from uniair.models.presets import PRESETS
 from uniair.models.transformer import ResidualAttentionBlock
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import RadioWarning, UniversalModel
+from uniair.radio import OFDM, ULA, Radio
 
 
 @pytest.fixture(scope="module")
@@ -50,26 +50,6 @@ def test_timing_does_matter(model: UniversalModel, links: Links) -> None:
     csi = batch_of(links).csi[:4]
     later = csi * torch.polar(torch.ones(64), -2 * np.pi * 720e3 * 2e-7 * torch.arange(64))
     assert (model.encode_channel(csi) - model.encode_channel(later)).abs().max() > 1e-3
-
-
-def test_normalisation_is_idempotent_and_invertible(links: Links) -> None:
-    normalise = Normalisation(32, 64)
-    csi = normalise(batch_of(links).csi)
-    torch.testing.assert_close(csi.abs().square().mean(dim=(1, 2)), torch.ones(len(csi)))
-    torch.testing.assert_close(normalise(csi), csi, atol=1e-4, rtol=0)
-    torch.testing.assert_close(normalise.frequency(normalise.angle_delay(csi)), csi, atol=1e-4, rtol=0)
-
-
-def test_a_path_lands_in_its_beam_and_delay_bin_with_phase_zero() -> None:
-    n, k = np.arange(32)[:, None], np.arange(64)[None]
-    beam, delay = 5, 11  # sine = 5/16, τ = 11/(64 Δf)
-    csi = np.exp(-1j * np.pi * n * beam / 16 - 2j * np.pi * k * delay / 64 + 0.7j)[None].astype(np.complex64)
-    normalise = Normalisation(32, 64)
-    spectrum = normalise.angle_delay(normalise(torch.from_numpy(csi)))[0]
-    peak = spectrum[16 + beam, delay]
-    assert abs(peak) == pytest.approx(np.sqrt(32 * 64), rel=1e-4)
-    assert float(peak.imag) == pytest.approx(0.0, abs=1e-2)
-    assert float(peak.real) > 0
 
 
 def test_shared_prefix_equals_attention_over_the_concatenation() -> None:
@@ -162,6 +142,67 @@ def test_reconstruction_shape(model: UniversalModel, links: Links) -> None:
     assert out.shape == (3, 32, 64)
     assert out.dtype == torch.complex64
     assert torch.isfinite(torch.view_as_real(out)).all()
+
+
+def test_several_ue_antennas_are_seen_by_the_strongest(model: UniversalModel, links: Links) -> None:
+    csi = batch_of(links).csi[:4]
+    both = torch.stack([0.1 * csi.flip(0), csi], dim=1)
+    both[2] = both[2].flip(0)
+    torch.testing.assert_close(model.encode_channel(both), model.encode_channel(csi))
+
+
+def test_a_carrier_that_the_weights_do_not_know_is_said(model: UniversalModel, links: Links) -> None:
+    radio = Radio(carrier=3.5e9)
+    with pytest.warns(RadioWarning, match=r"extrapolated: carrier 3\.5 GHz, the weights know 28 GHz"):
+        z = model.encode_channel(batch_of(links).csi[:2], radio)
+    torch.testing.assert_close(z, model.encode_channel(batch_of(links).csi[:2]))
+    assert not model.remarks(Radio())
+    assert not model.remarks(Radio(carrier=28.3e9))
+    said = model.remarks(Radio(ULA(16), clock="first_path"))
+    assert [line.split(":")[0] for line in said] == ["the clock starts at the first path", "converted"]
+
+
+def test_the_paths_that_are_read_are_those_that_are_written(model: UniversalModel, links: Links) -> None:
+    z = model.encode_channel(batch_of(links).csi[:3])
+    paths = model.read_paths(z)
+    assert (paths.gain.abs().diff(dim=1) <= 1e-6).all()
+    assert paths.gain.abs().square().sum(1) == pytest.approx(1)
+    assert (paths.cosine.abs() <= 1.1).all()
+    assert paths.delay.max() < 1.5e-6
+    radio = Radio()
+    n = torch.from_numpy(radio.array.layout[:, 0] - radio.array.centre[0]).float()
+    k = torch.from_numpy(radio.grid.frequencies - radio.grid.frequencies.mean())
+    across = torch.polar(torch.ones(()), -2 * torch.pi * paths.cosine[..., None] * n)
+    along = torch.polar(torch.ones(()), (-2 * torch.pi * paths.delay[..., None].double() * k).float())
+    again = (across * paths.gain[..., None]).mT @ along
+    written = model.reconstruct_channel(z)
+    scale = (written.abs().square().mean((1, 2)) / again.abs().square().mean((1, 2))).sqrt()
+    torch.testing.assert_close(again * scale[:, None, None], written, atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["tiny", "base"])
+def test_a_code_is_written_for_another_radio(name: str, links: Links) -> None:
+    torch.manual_seed(0)
+    model = uniair.build(name)
+    z = model.encode_channel(batch_of(links).csi[:2])
+    wide = Radio(ULA(48), OFDM(20, 1e6, 5e6))
+    out = model.reconstruct_channel(z, wide, seen_by=model.radio)
+    assert out.shape == (2, 48, 20)
+    torch.testing.assert_close(out.abs().square().mean((1, 2)), torch.ones(2))
+    same = model.reconstruct_channel(z, model.radio, seen_by=model.radio)
+    torch.testing.assert_close(same, model.reconstruct_channel(z))
+    assert model.reconstruct_channel(z[:0], wide).shape == (0, 48, 20)
+    half = Radio(ULA(16), OFDM(32))  # seen by itself: the middle of either is where the phase is referred to
+    assert model.reconstruct_channel(z, half).shape == (2, 16, 32)
+
+
+def test_a_map_that_is_there_many_times_is_encoded_once(links: Links, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = uniair.build("tiny")
+    env = batch_of(links).environment
+    whole = model.encode_environment(env)
+    copies = Environment(env.map[env.area].clone(), env.bs, env.ue, env.los, env.size)
+    torch.testing.assert_close(model.encode_environment(copies), whole, atol=1e-5, rtol=0)
+    assert len(copies.tensors().map) == len(env.map)
 
 
 def test_bad_csi_is_refused_in_one_line(model: UniversalModel, links: Links) -> None:

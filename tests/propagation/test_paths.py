@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from uniair.errors import InputError
 from uniair.propagation.paths import Paths, free_space_gain
-from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, UPA, Antennas, Radio, Subcarriers
 
 
 def random_paths(seed: int, counts: tuple[int, ...], longest: float = 2e-6) -> Paths:
@@ -62,11 +62,11 @@ def by_the_formula(
     return out
 
 
-@pytest.mark.parametrize(("antennas", "tones", "df"), [(32, 64, 720e3), (5, 7, 120e3), (1, 1, 1e6)])
+@pytest.mark.parametrize(("antennas", "tones", "df"), [(32, 64, 720e3), (5, 7, 120e3), (2, 2, 1e6)])
 def test_csi_equals_the_sum_over_paths(antennas: int, tones: int, df: float) -> None:
     paths = random_paths(0, (4, 0, 1, 3))
     bearing = np.array([0.0, 1.0, -2.0, 0.4])
-    csi = paths.csi(ULA(antennas), OFDM(tones, df), bearing).numpy()
+    csi = paths.csi(Radio(ULA(antennas), OFDM(tones, df)), bearing).numpy()
     expected = by_the_formula(paths, bearing, antennas, tones, df)
     assert csi.dtype == np.complex64
     assert csi.shape == (4, antennas, tones)
@@ -74,6 +74,24 @@ def test_csi_equals_the_sum_over_paths(antennas: int, tones: int, df: float) -> 
     for have, want in zip(csi[[0, 2, 3]], expected[[0, 2, 3]], strict=True):
         assert np.linalg.norm(have - want) <= 1e-5 * np.linalg.norm(want)
         assert np.abs(have - want).max() <= 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("array", [UPA(3, 4, 0.7, 0.4), ULA(6, pattern="tr38901"), ULA(4, codebook=np.eye(4)[:2])])
+def test_any_radio_sees_the_sum_over_paths(array: Antennas) -> None:
+    paths, bearing = random_paths(0, (4, 0, 1, 3)), np.array([0.0, 1.0, -2.0, 0.4])
+    radio = Radio(array, Subcarriers([-1e6, 0, 3e6]), clock="first_path")
+    csi = paths.csi(radio, bearing)
+    assert csi.shape == (4, *radio.shape)
+    first = paths.first_delay()
+    for i in (0, 2, 3):
+        expected = 0
+        for path in range(paths.offsets[i], paths.offsets[i + 1]):
+            zenith, azimuth = float(paths.aod_zenith[path]), float(paths.aod_azimuth[path]) - bearing[i]
+            towards = [math.sin(zenith) * math.cos(azimuth), math.sin(zenith) * math.sin(azimuth), math.cos(zenith)]
+            steering = array.response(torch.tensor([towards], dtype=torch.float64))[0].numpy()
+            tones = np.exp(-2j * np.pi * radio.grid.frequencies * float(paths.delay[path] - first[i]))
+            expected = expected + paths.gain[path] * steering[:, None] * tones
+        np.testing.assert_allclose(csi[i].numpy(), expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_defaults_are_paper_1s_grid() -> None:
@@ -143,7 +161,7 @@ def test_energy_of_orthogonal_paths_adds_up() -> None:
     csi = paths.csi().numpy()[0].astype(np.complex128)
     assert np.mean(np.abs(csi) ** 2) == pytest.approx(paths.power()[0], rel=1e-5)
     assert paths.power()[0] == pytest.approx(14e-8, rel=1e-6)
-    beams = np.fft.ifft(ULA().codebook().numpy().conj() @ csi, axis=1, norm="ortho")
+    beams = np.fft.ifft(ULA().dft_codebook().numpy().conj() @ csi, axis=1, norm="ortho")
     assert np.sum(np.abs(beams) ** 2) == pytest.approx(np.sum(np.abs(csi) ** 2), rel=1e-5)
     strongest = {tuple(np.unravel_index(i, beams.shape)) for i in np.argsort(-np.abs(beams).ravel())[:3]}
     assert strongest == {(1, 2), (5, 9), (30, 30)}
@@ -152,10 +170,10 @@ def test_energy_of_orthogonal_paths_adds_up() -> None:
 @pytest.mark.parametrize("antennas", [4, 32])
 def test_the_codebook_is_orthonormal_and_points_where_it_says(antennas: int) -> None:
     array = ULA(antennas)
-    beams = array.codebook().to(torch.complex128)
+    beams = array.dft_codebook().to(torch.complex128)
     torch.testing.assert_close(beams @ beams.conj().T, torch.eye(antennas, dtype=torch.complex128), atol=1e-6, rtol=0)
     sine = 2 * torch.arange(antennas, dtype=torch.float64) / antennas
-    response = array.response((sine + 1) % 2 - 1).to(torch.complex128)
+    response = array.response(((sine + 1) % 2 - 1)[:, None]).to(torch.complex128)
     torch.testing.assert_close(
         (response @ beams.conj().T).abs(),
         math.sqrt(antennas) * torch.eye(antennas, dtype=torch.float64),
@@ -167,7 +185,7 @@ def test_the_codebook_is_orthonormal_and_points_where_it_says(antennas: int) -> 
 def test_the_array_factor_is_a_dirichlet_kernel() -> None:
     array = ULA(16)
     sine = torch.linspace(-1, 1, 41, dtype=torch.float64)[1:-1]
-    have = array.response(sine).sum(-1).abs().to(torch.float64)
+    have = array.response(sine[:, None]).sum(-1).abs().to(torch.float64)
     half = np.pi * sine.numpy() / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         want = np.abs(np.where(np.abs(half) < 1e-12, 16.0, np.sin(16 * half) / np.sin(half)))
@@ -177,7 +195,7 @@ def test_the_array_factor_is_a_dirichlet_kernel() -> None:
 def test_the_spacing_of_the_array_counts() -> None:
     sine = torch.tensor([0.3], dtype=torch.float64)
     expected = torch.exp(-2j * math.pi * 0.25 * 0.3 * torch.arange(8)).to(torch.complex64)
-    torch.testing.assert_close(ULA(8, 0.25).response(sine)[0], expected)
+    torch.testing.assert_close(ULA(8, 0.25).response(sine[:, None])[0], expected)
 
 
 @pytest.mark.parametrize("name", ["gain", "delay", "aod_azimuth", "aod_zenith"])

@@ -26,7 +26,7 @@ def test_heads_have_the_papers_sizes() -> None:
 
 
 def one_path(sine: float, gain: complex = 1e-5) -> Batch:
-    steering = ULA().response(torch.tensor([sine], dtype=torch.float64))
+    steering = ULA().response(torch.tensor([[sine]], dtype=torch.float64))
     csi = gain * steering[:, :, None] * OFDM().response(torch.tensor([2e-7], dtype=torch.float64))[:, None]
     env = Environment(ue=torch.tensor([[3.0, 4.0, 1.5]]), los=torch.ones(1), size=torch.ones(1) * 50)
     return Batch(csi.to(torch.complex64), env)
@@ -39,14 +39,14 @@ def test_the_best_beam_points_along_the_path(beam: int) -> None:
     assert TASKS["beam"].target(batch).tolist() == [beam]
     gains = beam_gains(batch)[0]
     assert gains[beam] == pytest.approx(32 * 64 * 1e-10, rel=1e-3)  # all power, 32 antennas × 64 subcarriers
-    codebook = (ULA().codebook().conj() @ batch.csi[0]).abs().square().sum(1)
+    codebook = (ULA().dft_codebook().conj() @ batch.csi[0]).abs().square().sum(1)
     torch.testing.assert_close(gains, codebook, rtol=1e-3, atol=1e-12)
 
 
 def test_the_precoder_is_the_paths_steering_vector() -> None:
     batch = one_path(0.3)
     vector = as_vector(TASKS["precoding"].target(batch))[0]
-    steering = ULA().response(torch.tensor(0.3, dtype=torch.float64)) / math.sqrt(32)
+    steering = ULA().response(torch.tensor([0.3], dtype=torch.float64)) / math.sqrt(32)
     assert abs(torch.vdot(vector, steering)) == pytest.approx(1, abs=1e-4)
     assert vector.norm() == pytest.approx(1, abs=1e-4)
     assert float(vector[0].imag) == pytest.approx(0, abs=1e-5)

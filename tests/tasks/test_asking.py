@@ -130,7 +130,7 @@ def test_the_precoder_has_unit_norm_and_a_real_first_antenna(
 def test_a_beams_direction_is_the_codebooks() -> None:
     beam = Beam(torch.eye(32))
     torch.testing.assert_close(
-        ULA().response(beam.direction_cosine().double()) / 32**0.5, ULA().codebook(), atol=1e-5, rtol=0
+        ULA().response(beam.direction_cosine().double()[:, None]) / 32**0.5, ULA().dft_codebook(), atol=1e-5, rtol=0
     )
 
 

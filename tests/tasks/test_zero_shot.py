@@ -9,7 +9,9 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
+from uniair.link_budget import excess_loss
 from uniair.models.universal import UniversalModel
+from uniair.radio import OFDM, ULA, UPA, Radio
 from uniair.tasks import zero_shot
 
 
@@ -29,16 +31,55 @@ def test_los_ignores_the_environments_own_answer(model: UniversalModel, links: L
     assert ((p > 0) & (p < 1)).all()
 
 
-def test_the_power_multiplies_the_odds_of_los(model: UniversalModel, links: Links) -> None:
+def test_the_power_of_a_calibrated_radio_multiplies_the_odds_of_los(model: UniversalModel, links: Links) -> None:
     batch = batch_of(links)
-    without = torch.logit(zero_shot.los(model, batch.csi, batch.environment).double())
-    even = zero_shot.los(model, batch.csi, batch.environment, torch.full((len(links),), zero_shot.EVEN))
-    torch.testing.assert_close(torch.logit(even.double()), without, atol=1e-4, rtol=1e-4)
-    weak = zero_shot.los(model, batch.csi, batch.environment, np.full(len(links), zero_shot.EVEN + 10))
-    torch.testing.assert_close(torch.logit(weak.double()), without - 10 * zero_shot.NATS_PER_DB, atol=1e-3, rtol=1e-3)
-    for wrong in (np.zeros(len(links) - 1), np.full(len(links), np.nan), 0.0):
-        with pytest.raises(InputError, match="excess loss"):
-            zero_shot.los(model, batch.csi, batch.environment, wrong)
+    odds = zero_shot.los_odds(model, batch.csi, batch.environment)
+    torch.testing.assert_close(torch.sigmoid(odds), zero_shot.los(model, batch.csi, batch.environment))
+    torch.testing.assert_close(zero_shot.with_power(odds, torch.full((len(links),), zero_shot.EVEN)), odds)
+    known = zero_shot.los(model, batch.csi, batch.environment, Radio(calibrated=True))
+    torch.testing.assert_close(known, torch.sigmoid(zero_shot.with_power(odds, excess_loss(batch.csi))))
+    weaker = zero_shot.los(model, batch.csi / 10, batch.environment, Radio(calibrated=True))
+    torch.testing.assert_close(
+        torch.logit(weaker.double()), torch.logit(known.double()) - 20 * zero_shot.NATS_PER_DB, atol=1e-2, rtol=1e-2
+    )
+    with pytest.raises(InputError, match="needs the CSI"):
+        zero_shot.los(model, model.encode_channel(batch.csi), batch.environment, Radio(calibrated=True))
+
+
+def test_a_clock_at_the_first_path_is_asked_with_each_candidate_s_own(links: Links) -> None:
+    """A line-of-sight channel whose first path is put where it was is the channel of an absolute clock again."""
+    small = uniair.load("small")
+    clear = links.select(links.los)
+    at_first, radio = batch_of(clear, Radio(clock="first_path")), Radio(clock="first_path")
+    env, csi = at_first.environment, at_first.csi
+    absolute = zero_shot.similarity(small, batch_of(clear).csi, env)
+    searched = zero_shot.similarity(small, csi, env, radio)
+    # each channel beside its own place is what it was, to the step in which lengths are tried
+    assert float((searched.diagonal() - absolute.diagonal()).abs().median()) < 0.1
+    untimed = zero_shot.similarity(small, csi, env)  # told that the clock is absolute
+    assert float(searched.diagonal().mean()) > float(untimed.diagonal().mean()) + 0.2
+    own = zero_shot.similarity(small, csi, [env, env.without("los")], radio)
+    torch.testing.assert_close(own[:, 0], searched.diagonal(), atol=1e-4, rtol=0)
+    assert zero_shot.los(small, csi, env.without("bs"), radio).shape == (len(clear),)
+    _, likelihood = zero_shot.position_likelihood(
+        small, csi[:1], clear.maps[0], clear.bs[0], float(clear.sizes[0]), step=10.0, radio=radio
+    )
+    assert float(likelihood.sum()) == pytest.approx(1, abs=1e-4)
+    with pytest.raises(InputError, match="not its embedding"):
+        zero_shot.rank(small, small.encode_channel(csi, radio), env, radio)
+
+
+@pytest.mark.parametrize("radio", [Radio(ULA(16)), Radio(UPA(2, 8), OFDM(100, 240e3))], ids=str)
+def test_every_question_takes_any_radio(model: UniversalModel, links: Links, radio: Radio) -> None:
+    batch = batch_of(links.select(np.arange(6)), radio)
+    env = batch.environment
+    assert zero_shot.los(model, batch.csi, env, radio).shape == (6,)
+    assert zero_shot.rank(model, batch.csi, env, radio).shape == (6, 6)
+    assert zero_shot.scale(model, batch.csi, env, radio=radio).shape == (6, 3)
+    restored, normalised = zero_shot.feedback(model, batch.csi, search=2, radio=radio)
+    assert restored.shape == normalised.shape == (6, *radio.shape)
+    with pytest.raises(InputError, match="shape"):
+        zero_shot.los(model, batch.csi, env)  # of another radio than was said
 
 
 def test_rank_over_shared_candidates_and_over_one_candidate_each(model: UniversalModel, links: Links) -> None:

@@ -22,7 +22,7 @@ from uniair.data.links import deepmimo
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, REFLECTION, UNKNOWN
-from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
+from uniair.radio import SPEED_OF_LIGHT
 
 REAL = Path(__file__).parents[3].parent / "shared" / "data" / "deepmimo"
 # links, LOS links, users without a path, of each BS; counted in the files without the reader
@@ -188,7 +188,7 @@ def test_csi_is_the_channel_of_the_format(tmp_path: Path, turn: float) -> None:
     phase = np.pi * n * element[..., None, None] - 2 * np.pi * 720e3 * k * rays["delay"][..., None, None]
     channel = np.nansum(wave[..., None, None] * np.exp(1j * phase), axis=1)
     channel = channel[~np.isnan(rays["power"]).all(1)]
-    csi = links.paths.csi(ULA(), OFDM(), links.bearing).numpy()
+    csi = links.paths.csi(bearing=links.bearing).numpy()
     assert (abs(csi - channel).max((1, 2)) / abs(channel).max((1, 2))).max() < 1e-4
 
 
