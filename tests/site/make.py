@@ -19,7 +19,8 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.propagation.paths import LOS, REFLECTION, SPEED_OF_LIGHT, Paths
 from uniair.site.site import Site, Station
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation, divide, embed, measure, save_head
 

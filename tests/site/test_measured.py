@@ -17,7 +17,7 @@ from uniair.errors import InputError
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured, read_measured
 from uniair.site.site import Station
-from uniair.tasks.adaptation import TASKS
+from uniair.tasks.registry import TASKS
 
 NAMES = ("bs0", "bs1")
 CORNER = (1000.0, 2000.0)
