@@ -5,7 +5,7 @@ import { edited, reads, state, station, user } from "./state.js";
 
 const UNSURE = { los: 0.8, beam: 0.5 }; // below this probability the answer is marked
 const MOST = 0.9; // of the likelihood, whose region is measured
-const LONGEST = 80; // letters of a sentence that are shown
+const LONGEST = 80; // letters of a sentence; of a longer one what stands before its colon is shown
 const DRAWN = { los, beam, path_loss: pathLoss, position }; // tasks with a row of their own kind
 
 /** Rows: question, method, model's answer (text, and probability for a bar), truth, verdict (null: nothing to say). */
@@ -85,7 +85,7 @@ function plain(task) {
   if (!found || found.none) return { ...row, none: found?.none };
   const { text } = found;
   const label = column && state.links[column][state.link];
-  const answer = text.length > LONGEST ? `${text.slice(0, LONGEST)} …` : text;
+  const answer = text.length > LONGEST ? `${text.slice(0, LONGEST).split(":")[0]} …` : text;
   if (!column) return { ...row, answer };
   const truth = classes === 2 ? (label ? "yes" : "no") : classes ? `${label}` : `${label.toFixed(1)} ${unit}`;
   return { ...row, answer, truth };
