@@ -155,7 +155,7 @@ def _add_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
 
 
-def _told(status: int, line: str, headers: Any = None) -> JSONResponse:
+def _problem(status: int, line: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"detail": line}, status, headers)
 
 
@@ -167,8 +167,8 @@ def _fault(answer: Callable[[Any], JSONResponse]) -> Callable[[Request, Exceptio
 
 
 FAULTS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    InputError: _fault(lambda e: _told(404 if isinstance(e, NotHereError) else 400, " ".join(str(e).split()))),
-    BusyError: _fault(lambda e: _told(503, str(e), {"Retry-After": "1"})),
-    HTTPException: _fault(lambda e: _told(e.status_code, e.detail, e.headers)),
-    RequestValidationError: _fault(lambda e: _told(422, first_line(e.errors()))),
+    InputError: _fault(lambda e: _problem(404 if isinstance(e, NotHereError) else 400, " ".join(str(e).split()))),
+    BusyError: _fault(lambda e: _problem(503, str(e), {"Retry-After": "1"})),
+    HTTPException: _fault(lambda e: _problem(e.status_code, e.detail, e.headers)),
+    RequestValidationError: _fault(lambda e: _problem(422, first_line(e.errors()))),
 }

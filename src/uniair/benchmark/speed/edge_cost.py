@@ -210,7 +210,7 @@ def packaged_forecasts() -> dict[str, dict[str, dict[str, float]]]:
 
 
 def throughput(model: UniversalModel, batch: int = 64, repeats: int = 20) -> dict[str, Any]:
-    """CSI a second of `cfenn` in torch and ONNX beside a transformer of 0.6 M parameters on 129 tokens, in turns."""
+    """CSI per second of `cfenn` in torch and ONNX beside a transformer of 0.6 M parameters on 129 tokens, in turns."""
     draw = torch.Generator().manual_seed(0)
     shape = (batch, model.preset.antennas, model.preset.subcarriers)
     csi = torch.randn(shape, dtype=torch.complex64, generator=draw)
@@ -234,7 +234,7 @@ def throughput(model: UniversalModel, batch: int = 64, repeats: int = 20) -> dic
 
 
 def encoding(model: UniversalModel, batch: int = 64, repeats: int = 5) -> dict[str, Any]:
-    """CSI a second that `encode_channel` and its ONNX form embed, `cfenn`'s matrix products, and their share of the
+    """CSI per second that `encode_channel` and its ONNX form embed, `cfenn`'s matrix products, and their share of the
     machine's matrix rate: that of one large product in torch, which ONNX's own products may exceed.
     """
     draw = torch.Generator().manual_seed(0)
@@ -312,7 +312,7 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
     speed = result["throughput"]
     rows = [[form, f"{rate:,.0f}", f"{speed['times'][form]:.1f}"] for form, rate in speed["per_s"].items()]
     heading = (
-        f"Embeddings a second at batch {speed['batch']}, beside {speed['parameters']:,} parameters on {TOKENS} tokens"
+        f"Embeddings per second at batch {speed['batch']}, beside {speed['parameters']:,} parameters on {TOKENS} tokens"
     )
     out.append((heading, Table(["", "CSI/s", "times"], rows)))
     rows = [
@@ -320,7 +320,7 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
         for size, one in result["encoding"].items() for form, share in one["share"].items()
     ]  # fmt: skip
     rate = next(iter(result["encoding"].values()))["matrix_rate"] / 1e9
-    heading = f"Embeddings a second, and the share of torch's matrix rate, {rate:.0f} GFLOP/s"
+    heading = f"Embeddings per second, and the share of torch's matrix rate, {rate:.0f} GFLOP/s"
     out.append((heading, Table(["", "CSI/s", "MFLOP a CSI", "share"], rows)))
     return out
 

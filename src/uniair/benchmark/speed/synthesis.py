@@ -22,7 +22,7 @@ def one_exponential_an_element(gain: Tensor, delay: Tensor, sine: Tensor, array:
 
 
 def synthesis_speed(links: int = 20_000, paths: int = 10, repeats: int = 5, seed: int = 0) -> dict[str, float]:
-    """Links a second of both ways in one run, their ratio and the largest relative difference of an entry."""
+    """Links per second of both ways in one run, their ratio and the largest relative difference of an entry."""
     draw = torch.Generator().manual_seed(seed)
     gain = torch.randn(links, paths, dtype=torch.complex64, generator=draw)
     delay = torch.rand(links, paths, dtype=torch.float64, generator=draw) * 1e-6
