@@ -22,6 +22,7 @@ from uniair.errors import InputError
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.router import OUT_OF_SCOPE, Route
 from uniair.site import making, survey
+from uniair.site.measured import Measured
 from uniair.site.site import Site
 from uniair.tasks.asking import Assistant, phrases, tools
 from uniair.tasks.registry import INSTRUCTIONS, TASKS, pairs, register
@@ -175,6 +176,10 @@ def test_a_measured_label_is_what_is_read_back(task: Task, site: Site) -> None:
     assert task.label.write is not None
     measured = torch.tensor([0.5, 2.0, 4.0, 8.0, 10.0])
     torch.testing.assert_close(task.target(task.label.write(batch, measured))[:, 0], measured, atol=1e-3, rtol=1e-3)
+    labels = {"delay_spread_ns": measured.double().numpy(), "beam": np.arange(5)}
+    table = Measured(site.links[0].ue[:5].astype(float), np.zeros(5, dtype=np.int64), labels)
+    for name, wanted in ((NAME, measured[:, None]), ("beam", torch.arange(5))):  # each from channels of its own
+        torch.testing.assert_close(TASKS[name].target(table.fill(batch, last=name)), wanted, atol=1e-3, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ Every method learns from the same streets and is tested on the same others: whol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Samples:
         batch: CSI and environments, the station's array along +x.
         model: frozen.
         absent: figures that these labels don't give.
+        embedded: embeddings by what they are of, made when they are first asked for.
     """
 
     source: str
@@ -56,20 +57,13 @@ class Samples:
     batch: Batch
     model: UniversalModel
     absent: tuple[str, ...] = ()
-
-    @cached_property
-    def channel(self) -> Tensor:
-        """Embeddings of the CSI: [N, E]."""
-        return embed(self.model, self.batch, "channel")
-
-    @cached_property
-    def environment(self) -> Tensor:
-        """Embeddings of map and positions, LOS unknown: [N, E]."""
-        return embed(self.model, self.batch, "environment")
+    embedded: dict[str, Tensor] = field(default_factory=dict)
 
     def embeddings(self, inputs: str) -> Tensor:
-        """Those of the `channel` or of the `environment`: [N, E]."""
-        return self.channel if inputs == "channel" else self.environment
+        """Those of the `channel`, or of the `environment` (map and positions, LOS unknown): [N, E]."""
+        if inputs not in self.embedded:
+            self.embedded[inputs] = embed(self.model, self.batch, inputs)
+        return self.embedded[inputs]
 
     def part(self, index: NDArray[np.int64]) -> Batch:
         """Some of the links."""
@@ -100,8 +94,10 @@ def samples(
         place = stand_ins(site.area, site.stations[station], mine.ue, site.map)
         every = (metric for task in TASKS.values() for metric in task.metrics)
         absent = () if "csi" in mine.labels else tuple(metric.key for metric in every if metric.of_channel)
-        own = Samples("measured", place, mine.fill(batch_of(place)), model, absent)
-        found |= dict.fromkeys(mine.pairs(), own)
+        embedded: dict[str, Tensor] = {}  # one for all: labels do not change them
+        for pair in mine.pairs():
+            batch = mine.fill(batch_of(place), last=pair[0])
+            found[pair] = Samples("measured", place, batch, model, absent, embedded)
     return {pair: found[pair] for pair in pairs() if pair in found}
 
 

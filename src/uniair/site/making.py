@@ -232,7 +232,7 @@ def _zero_shot(channels: Samples, knows_los: bool) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if knows_los:
         truth = channels.links.los if channels.source == "traced" else env.los.bool().numpy()
-        probability = zero_shot.los(model, channels.channel.to(model.device), env).cpu().numpy()
+        probability = zero_shot.los(model, channels.embeddings("channel").to(model.device), env).cpu().numpy()
         most = metrics.majority(truth)
         figures = [
             Figure("LOS from CSI, map and position", float(((probability > 0.5) == truth).mean()), most, "majority"),
@@ -253,7 +253,7 @@ def _positions(site: Site, station: int, channels: Samples, seed: int) -> dict[s
         channels.model,
         site,
         station,
-        channels.channel[chosen].to(channels.model.device),
+        channels.embeddings("channel")[chosen].to(channels.model.device),
         channels.links.ue[chosen],
         STEP,
     )

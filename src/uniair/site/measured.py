@@ -71,16 +71,19 @@ class Measured:
             for name, inputs in task.pairs if inputs != "channel" or "csi" in has
         }  # fmt: skip
 
-    def fill(self, batch: Batch) -> Batch:
+    def fill(self, batch: Batch, last: str = "") -> Batch:
         """What was measured in the place of a batch's own CSI and labels; N must agree.
 
         Without CSI, channels stand in whose labels are the measured ones. They are read from these as from any channel,
         but no head reads it.
+
+        Args:
+            last: the task whose label is written last, so that it holds whatever else was measured.
         """
         csi = self.labels.get("csi")
         if csi is not None:
             batch = replace(batch, csi=torch.from_numpy(csi))
-        for column, task in columns().items():
+        for column, task in sorted(columns().items(), key=lambda one: one[1].name == last):
             said = csi is not None and "csi" in task.known_from
             if column in self.labels and not said and task.label is not None and task.label.write is not None:
                 batch = task.label.write(batch, torch.from_numpy(self.labels[column]))

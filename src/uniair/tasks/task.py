@@ -58,7 +58,8 @@ class Label:
         column: its name, here and in the API.
         about: values and unit, in a few words.
         classes: it is a whole number from 0 to below this; of two, 1 is yes. None: any number.
-        write: puts measured labels [N] into a batch, whose target they then are; None: it can't be measured.
+        write: puts measured labels [N] into a batch, whose target they then are; None: it can't be measured. Where it
+            makes up a channel, the task must be known from `csi` too, so that no measured one is lost.
     """
 
     column: str
