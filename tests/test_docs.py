@@ -18,7 +18,7 @@ import pytest
 from uniair.cli import COMMANDS, main
 from uniair.models.head import Head
 from uniair.propagation.ray_tracing import find_llvm
-from uniair.tasks.adaptation import TASKS
+from uniair.tasks.registry import TASKS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -11,7 +11,7 @@ from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
 from uniair.evaluation import classical
 from uniair.radio import OFDM
-from uniair.tasks.adaptation import TASKS
+from uniair.tasks.registry import TASKS
 
 
 def with_line_of_sight(per_area: int) -> Links:

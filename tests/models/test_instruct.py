@@ -8,7 +8,7 @@ import torch
 from uniair.errors import InputError
 from uniair.models.backbone import Backbone, load_backbone
 from uniair.models.instruct import ORDERS, Design, Instruction, InstructModel
-from uniair.tasks.instruct_loss import INSTRUCTIONS
+from uniair.tasks.registry import INSTRUCTIONS
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")

@@ -9,7 +9,7 @@ import torch
 from uniair.errors import InputError
 from uniair.models.backbone import WHEEL, Backbone, load_backbone
 from uniair.models.router import OUT_OF_SCOPE, THRESHOLD, Router, fit_router, load_router, packaged_phrases
-from uniair.tasks.adaptation import TASKS
+from uniair.tasks.registry import TASKS
 
 PHRASES = {
     "position": {"plain": ["where is the user", "position of the user", "locate the user", "user location"]},

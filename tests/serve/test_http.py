@@ -72,13 +72,14 @@ def test_csi_in_any_form_gives_the_models_embedding_in_any_form(http: Any, predi
 
 def test_every_example_of_the_schema_is_answered_as_the_schema_says(http: Any) -> None:
     described = http.get("/openapi.json").json()
-    assert set(app_of.ASKED) <= set(described["paths"])
-    for path, (_, answer, example, _) in app_of.ASKED.items():
+    questions = app_of.questions()
+    assert set(questions) <= set(described["paths"])
+    for path, question in questions.items():
         step = {"power": [0.5] * 64} if path == "/forecast" else {}
-        found = http.post(path, json=example | step)
+        found = http.post(path, json=question.example | step)
         assert found.status_code == 200, f"{path}: {found.text}"
-        answer.model_validate(found.json(), strict=True)
-        assert described["paths"][path]["post"]["requestBody"]["content"][JSON]["example"] == example
+        question.answer.model_validate(found.json(), strict=True)
+        assert described["paths"][path]["post"]["requestBody"]["content"][JSON]["example"] == question.example
 
 
 def test_requests_larger_than_a_pass_are_answered_in_order(http: Any, predictor: Predictor) -> None:

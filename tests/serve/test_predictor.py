@@ -20,8 +20,8 @@ from uniair.serve.views import Hypotheses, view
 from uniair.site.frame import environment, log_likelihood
 from uniair.site.site import Site
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import TASKS
 from uniair.tasks.answers import Declined
+from uniair.tasks.registry import TASKS
 from uniair.training.heads import load_head
 
 UE = np.array([[10.0, 140.0, 1.5], [75.0, 35.0, 1.5], [149.0, 1.0, 2.0]])
@@ -68,7 +68,7 @@ def test_heads_answer_in_the_sites_frame(predictor: Predictor, station: int) -> 
         turned = head(z)
     found = predictor.answer("position", "channel", z, station)
     back = predictor.views[station].back(turned.numpy())
-    records = predictor.records(found, station)
+    records = found.records()
     np.testing.assert_allclose([[r["x_m"], r["y_m"]] for r in records], back, atol=1e-3)
     # the error in the site's frame is that in the array's, so the figures hold
     truth = predictor.station_links(station).links.ue[:6, :2]
@@ -81,7 +81,7 @@ def test_heads_answer_in_the_sites_frame(predictor: Predictor, station: int) -> 
 def test_a_beam_points_where_its_codebook_entry_does(predictor: Predictor) -> None:
     for station, bearing in ((0, 0.0), (1, np.radians(30.0))):
         z = predictor.model.encode_channel(predictor.csi(station, 0))
-        (record,) = predictor.records(predictor.answer("beam", "channel", z, station), station)
+        (record,) = predictor.answer("beam", "channel", z, station).records()
         for azimuth in record["azimuths_rad"]:
             assert np.cos(azimuth - bearing) == pytest.approx(record["direction_cosine"], abs=1e-6)
 
@@ -130,7 +130,7 @@ def test_links_say_what_heads_did_not_learn_from(predictor: Predictor) -> None:
     assert details["csi_db"].shape == (32, 64)
     assert details["csi_db"].max() == 0
     # the strongest row is the best beam of the codebook, as the labels have it
-    assert int((10 ** (details["csi_db"] / 10)).sum(1).argmax()) == details["beam"] == known.beam[3]
+    assert int((10 ** (details["csi_db"] / 10)).sum(1).argmax()) == details["beam"] == known.labels["beam"][3]
     assert details["truth"]["first_path_ns"] == pytest.approx(details["truth"]["direct_ns"], rel=1e-3)
 
 

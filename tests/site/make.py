@@ -20,7 +20,8 @@ from uniair.data.links.loader import batch_of
 from uniair.propagation.paths import LOS, REFLECTION, Paths
 from uniair.radio import SPEED_OF_LIGHT
 from uniair.site.site import Site, Station
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation, divide, embed, measure, save_head
 

@@ -17,7 +17,8 @@ from uniair.site import learning
 from uniair.site.measured import Measured
 from uniair.site.site import Site, Station
 from uniair.site.site_tables import curves, task_table
-from uniair.tasks.adaptation import TASKS, HeadTraining
+from uniair.tasks.adaptation import HeadTraining
+from uniair.tasks.registry import TASKS, pairs
 from uniair.training.heads import load_head, measure
 
 STATION = Station("bs0", (30.0, 75.0, 6.0), 0.4)
@@ -40,20 +41,20 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path, town(), (STATION,), "tiny", "")
 
 
-@pytest.mark.parametrize("pair", learning.PAIRS)
+@pytest.mark.parametrize("pair", pairs())
 def test_a_kept_head_is_the_one_in_the_table(
     pair: tuple[str, str], model: UniversalModel, links: Links, site: Site
 ) -> None:
-    taught = learning.samples(model, site, 0, links, None)[pair]
-    rows = learning.head_rows(site, 0, pair, taught, QUICK, 0, keep=True)
-    learn, test = taught.divide(0)
+    labelled = learning.samples(model, site, 0, links, None)[pair]
+    rows = learning.head_rows(site, 0, pair, labelled, QUICK, 0, keep=True)
+    learn, test = labelled.divide(0)
     assert [row["labels"] for row in rows] == [16, 64, len(learn)]
     assert [row["all"] for row in rows] == [False, False, True]
     head, inputs = load_head(site.head(*pair, 0), model, pair[0])
     assert inputs == pair[1]
-    again = measure(TASKS[pair[0]], head, taught.embeddings(inputs)[test], taught.part(test))
+    again = measure(TASKS[pair[0]], head, labelled.embeddings(inputs)[test], labelled.part(test))
     assert again == pytest.approx(rows[-1]["figures"])
-    others = learning.other_rows(pair, taught, QUICK, 0)
+    others = learning.other_rows(pair, labelled, QUICK, 0)
     assert {row["labels"] for row in others} == {row["labels"] for row in rows}
     assert all(row["figures"].keys() == rows[-1]["figures"].keys() for row in others)
     table = task_table([*rows, *others], pair[0])
@@ -62,10 +63,10 @@ def test_a_kept_head_is_the_one_in_the_table(
 
 def test_the_same_answer_for_everyone_scores_as_it_should(model: UniversalModel, links: Links, site: Site) -> None:
     for pair, figure, best in ((("los", "channel"), "accuracy", None), (("path_loss", "environment"), "rmse_db", None)):
-        taught = learning.samples(model, site, 0, links, None)[pair]
-        row = next(r for r in learning.other_rows(pair, taught, QUICK, 0) if r["all"] and "same" in r["method"])
-        learn, test = taught.divide(0)
-        target = TASKS[pair[0]].target(taught.batch).double()
+        labelled = learning.samples(model, site, 0, links, None)[pair]
+        row = next(r for r in learning.other_rows(pair, labelled, QUICK, 0) if r["all"] and "same" in r["method"])
+        learn, test = labelled.divide(0)
+        target = TASKS[pair[0]].target(labelled.batch).double()
         if pair[0] == "los":
             best = float((target[test] == round(float(target[learn].mean()))).double().mean())
         else:
@@ -78,8 +79,8 @@ def test_measured_labels_come_first(model: UniversalModel, links: Links, site: S
     ue = town().drop(60, 1.5, rng)
     beams = Measured(ue, np.zeros(60, dtype=np.int64), {"beam": rng.integers(0, 32, 60)})
     found = learning.samples(model, site, 0, links, beams)
-    assert {pair for pair, taught in found.items() if taught.source == "measured"} == {("beam", "environment")}
-    assert set(found) == set(learning.PAIRS)
+    assert {pair for pair, labelled in found.items() if labelled.source == "measured"} == {("beam", "environment")}
+    assert set(found) == set(pairs())
     rows = learning.head_rows(site, 0, ("beam", "environment"), found["beam", "environment"], QUICK, 0, keep=False)
     assert set(rows[-1]["figures"]) == {"top1", "top3"}  # the power of the other beams is not known
     assert not list(site.folder.iterdir())
@@ -87,16 +88,16 @@ def test_measured_labels_come_first(model: UniversalModel, links: Links, site: S
     few = learning.samples(
         model, site, 0, links, Measured(ue[:9], beams.station[:9], {"beam": beams.labels["beam"][:9]})
     )
-    assert all(taught.source == "traced" for taught in few.values())
+    assert all(labelled.source == "traced" for labelled in few.values())
 
 
 def test_networks_from_scratch_see_the_same_streets(model: UniversalModel, links: Links, site: Site) -> None:
     pair = ("los", "channel")
-    taught = learning.samples(model, site, 0, links, None)[pair]
-    [row] = learning.network_rows(pair, taught, 1, 0)
-    assert (row["labels"], row["all"]) == (len(taught.divide(0)[0]), True)
+    labelled = learning.samples(model, site, 0, links, None)[pair]
+    [row] = learning.network_rows(pair, labelled, 1, 0)
+    assert (row["labels"], row["all"]) == (len(labelled.divide(0)[0]), True)
     assert row["tuned"] > 10_000
-    one, two = (learning.network_rows(pair, taught, 1, 0)[0]["figures"] for _ in range(2))
+    one, two = (learning.network_rows(pair, labelled, 1, 0)[0]["figures"] for _ in range(2))
     assert one == two
 
 
@@ -121,6 +122,6 @@ def test_measured_and_traced_rows_of_a_task_stay_apart() -> None:
 
 
 def test_another_seed_tests_on_other_streets(model: UniversalModel, links: Links, site: Site) -> None:
-    taught = learning.samples(model, site, 0, links, None)["los", "channel"]
-    assert set(taught.divide(0)[1]) != set(taught.divide(1)[1])
-    assert replace(taught, source="measured").divide(0)[1].tolist() == taught.divide(0)[1].tolist()
+    labelled = learning.samples(model, site, 0, links, None)["los", "channel"]
+    assert set(labelled.divide(0)[1]) != set(labelled.divide(1)[1])
+    assert replace(labelled, source="measured").divide(0)[1].tolist() == labelled.divide(0)[1].tolist()

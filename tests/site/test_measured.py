@@ -17,7 +17,7 @@ from uniair.errors import InputError
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured, read_measured
 from uniair.site.site import Station
-from uniair.tasks.adaptation import TASKS
+from uniair.tasks.registry import TASKS
 
 NAMES = ("bs0", "bs1")
 CORNER = (1000.0, 2000.0)
@@ -89,6 +89,8 @@ def test_labels_are_read_back_from_what_stands_in_for_a_channel(tmp_path: Path) 
     assert np.allclose(TASKS["path_loss"].target(batch)[:, 0], columns["path_loss_db"], atol=1e-3)
     assert TASKS["los"].target(batch).tolist() == columns["los"].tolist()
     assert found.pairs() == {("los", "environment"), ("beam", "environment"), ("path_loss", "environment")}
+    last = found.fill(batch_of(stand_ins(town(), station, found.ue, occupancy(town()))), last="beam")
+    assert TASKS["beam"].target(last).tolist() == columns["beam"].tolist()
 
 
 def test_measured_channels_teach_every_head(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.models.head import Head
 from uniair.radio import OFDM, ULA
-from uniair.tasks.adaptation import TASKS, HeadTraining, as_vector, beam_gains, fit
+from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.tasks.beam import beam_gains
+from uniair.tasks.precoding import as_vector
+from uniair.tasks.registry import TASKS
 
 
 def test_heads_have_the_papers_sizes() -> None:

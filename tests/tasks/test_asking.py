@@ -15,9 +15,14 @@ from uniair.errors import InputError
 from uniair.models.router import Route
 from uniair.models.universal import UniversalModel
 from uniair.radio import ULA
-from uniair.tasks.adaptation import TASKS
-from uniair.tasks.answers import Beam, Declined, LineOfSight, PathLoss, Position, Precoder
-from uniair.tasks.asking import INPUTS, TOOLS, Assistant, tools
+from uniair.tasks.answers import Declined
+from uniair.tasks.asking import INPUTS, Assistant, tools
+from uniair.tasks.beam import Beam
+from uniair.tasks.los import LineOfSight
+from uniair.tasks.path_loss import PathLoss
+from uniair.tasks.position import Position
+from uniair.tasks.precoding import Precoder
+from uniair.tasks.registry import TASKS
 
 TEMPERATURES = {"los": 2.0, "beam": 0.5}
 QUESTIONS = {"where?": "position", "los?": "los", "weights?": "precoding", "beam?": "beam", "loss?": "path_loss"}
@@ -146,7 +151,7 @@ def test_out_of_scope_is_declined_without_a_guess(assistant: Assistant, model: L
     assert isinstance(answer, Declined)
     assert answer.reason == "out_of_scope"
     assert answer.task is None
-    assert all(tool.about in answer.message for tool in TOOLS.values())
+    assert all(task.tells in answer.message for task in TASKS.values())
     assert model.asked == 0
 
 
@@ -196,7 +201,7 @@ def test_uncalibrated_classification_is_refused(model: LinearModel, towers: Univ
 
 def test_every_task_is_a_tool_of_the_function_calling_form() -> None:
     schemas = tools()
-    assert {TOOLS[s["function"]["name"]].task for s in schemas} == set(TASKS)
+    assert {schema["function"]["name"] for schema in schemas} == {task.tool for task in TASKS.values()}
     for schema in schemas:
         assert schema["type"] == "function"
         assert set(schema["function"]) == {"name", "description", "parameters"}
@@ -223,14 +228,14 @@ def test_an_agent_gets_the_answers_that_people_get(assistant: Assistant, csi: Te
     given = {"csi": as_json(csi[0]), **dict.fromkeys(("map", "bs", "ue", "size"), single(place))}
     asked = {task: question for question, task in QUESTIONS.items()}
     alone = replace(place, bs=place.bs[:1], ue=place.ue[:1], size=place.size[:1])
-    for name, tool in TOOLS.items():
-        arguments = given[tool.inputs[0]]
-        answer = json.loads(assistant.call(name, json.dumps(arguments)))
-        expected = assistant.ask(asked[tool.task], csi=csi[:1], environment=alone).to_json()
-        assert answer["task"] == tool.task
+    for name, task in TASKS.items():
+        arguments = given[task.needs[0]]
+        answer = json.loads(assistant.call(task.tool, json.dumps(arguments)))
+        expected = assistant.ask(asked[name], csi=csi[:1], environment=alone).to_json()
+        assert answer["task"] == name
         for key, value in expected["answers"][0].items():
             assert answer["answers"][0][key] == pytest.approx(value, abs=1e-4)
-        assert json.loads(assistant.call(name, arguments)) == answer
+        assert json.loads(assistant.call(task.tool, arguments)) == answer
 
 
 def test_an_agent_may_name_what_the_host_holds(

@@ -21,8 +21,11 @@ from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.instruct import Design
 from uniair.models.universal import UniversalModel
-from uniair.tasks.answers import Declined, LineOfSight, Position
+from uniair.tasks.answers import Declined
 from uniair.tasks.instruct_loss import temperature
+from uniair.tasks.los import LineOfSight
+from uniair.tasks.position import Position
+from uniair.tasks.registry import TASKS
 from uniair.training import instruction
 from uniair.training.checkpoint import save_model
 from uniair.training.heads import Adaptation
@@ -146,7 +149,7 @@ def test_every_ablation_runs_and_goes_on(
     assert tuned["WM"] < tuned["WL"] < tuned["AI²MMUM"]
     assert tuned["RL"] == tuned["RF"] == tuned["AI²MMUM"]
     for row in result["rows"].values():
-        assert {task for area in row["areas"].values() for task in area} == set(benchmark.HEADLINE)
+        assert {task for area in row["areas"].values() for task in area} == set(TASKS)
         assert row["cost"]["channel"]["latency_ms"] > 0
     assert len(benchmark.INSTRUCT.tables(result)) == 3
     monkeypatch.setattr(benchmark, "train", None)  # everything is there

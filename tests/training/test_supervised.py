@@ -16,7 +16,7 @@ from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.models.baselines import ChannelAutoencoder, ChannelViT, channel_side
 from uniair.models.presets import PRESETS, Preset
-from uniair.tasks.adaptation import TASKS
+from uniair.tasks.registry import TASKS
 from uniair.training.supervised import minibatches, steps, train_autoencoder, train_vit
 
 TINY = PRESETS["tiny"]

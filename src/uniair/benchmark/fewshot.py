@@ -38,7 +38,8 @@ from uniair.models.universal import UniversalModel
 from uniair.propagation.paths import free_space_gain
 from uniair.radio import Radio
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.tasks.registry import TASKS
 from uniair.training.heads import Adaptation, divide, embed, measure
 
 if TYPE_CHECKING:

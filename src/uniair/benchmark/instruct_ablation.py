@@ -17,7 +17,7 @@ from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.universal import UniversalModel
-from uniair.tasks.instruct_loss import INSTRUCTIONS
+from uniair.tasks.registry import INSTRUCTIONS, TASKS
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, Questions, build, calibrate, measure, questions, train
 
@@ -48,13 +48,6 @@ METHODS = {
     "WM": Method("without language model", {"backbone": "none"}),
     "ST": Method("small transformer, trained whole", {"backbone": "transformer", "whole": True}),
     "RF": Method("radio token before the instruction", {"order": "radio_first"}),
-}
-HEADLINE = {  # figure, what it is, whether less is better
-    "position": ("cdf90_m", "position CDF90, m", True),
-    "los": ("accuracy", "LOS accuracy", False),
-    "precoding": ("sgcs", "precoding SGCS", False),
-    "beam": ("top1", "beam top-1", False),
-    "path_loss": ("rmse_db", "path loss RMSE, dB", True),
 }
 MODALITIES = ("channel", "environment")
 
@@ -194,11 +187,16 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
         tasks = list(next(iter(result["rows"].values()))["areas"][area])
         lines = []
         for name, row in result["rows"].items():
-            cells = [row["areas"][area][task][HEADLINE[task][0]] for task in tasks]
-            lines.append([f"{name}: {row['what']}", *(plus_minus(cell["mean"], cell["spread"], 3) for cell in cells)])
+            cells = [
+                plus_minus(cell["mean"], cell["spread"], metric.digits, metric.scale)
+                for task in tasks for metric in [TASKS[task].compared]
+                for cell in [row["areas"][area][task][metric.key]]
+            ]  # fmt: skip
+            lines.append([f"{name}: {row['what']}", *cells])
         heading = (f"{area}: {labels} to learn from, {result['epochs']} epochs, backbone {result['backbone']}; "
                    f"mean ± spread over {result['seeds']} seeds")  # fmt: skip
-        out.append((heading, Table(["", *(HEADLINE[task][1] for task in tasks)], lines)))
+        heads = [f"{TASKS[task].title}: {TASKS[task].compared.heading}" for task in tasks]
+        out.append((heading, Table(["", *heads], lines)))
     lines = []
     for name, row in result["rows"].items():
         for modality, one in row["cost"].items():
@@ -219,21 +217,24 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     rows = -(-len(panels) // columns)
     figure.set_size_inches(4 * columns, 2.6 * rows)
     for axes, (area, task) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
-        key, what, less = HEADLINE[task]
-        cells = [row["areas"][area][task][key] for row in result["rows"].values()]
-        means = [cell["mean"] for cell in cells]
+        metric = TASKS[task].compared
+        cells = [row["areas"][area][task][metric.key] for row in result["rows"].values()]
+        means = [metric.scale * cell["mean"] for cell in cells]
         colours = ["#0072B2", *["#999999"] * (len(means) - 1)]
-        axes.bar(range(len(means)), means, yerr=[cell["spread"] for cell in cells], color=colours, capsize=2)
+        axes.bar(
+            range(len(means)), means, yerr=[metric.scale * cell["spread"] for cell in cells], color=colours, capsize=2
+        )
         low, high = min(means), max(means)
         axes.set_ylim(max(0.0, low - 0.5 * (high - low) - 1e-3), high + 0.25 * (high - low) + 1e-3)
         axes.set_xticks(range(len(means)), list(result["rows"]), rotation=60, fontsize=7)
-        axes.set_title(f"{what} ({'less' if less else 'more'} is better)\n{area}", fontsize=8)
+        better = "less" if metric.less_is_better else "more"
+        axes.set_title(f"{TASKS[task].title}: {metric.heading} ({better} is better)\n{area}", fontsize=8)
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
 
 
 INSTRUCT = Benchmark(
-    "AI²MMUM and its ablations: five tasks from instructions",
+    "AI²MMUM and its ablations: tasks from instructions",
     "paper 2, Figs. 4 and 5, bars without figures: the method ahead of all six ablations in nearly every task",
     ("dense",), run, tables, draw,
 )  # fmt: skip

@@ -23,7 +23,8 @@ from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.files import sha256
 from uniair.models.fusion import Attention, Concatenation, MultiStationViT
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.tasks.registry import TASKS
 from uniair.training.heads import embed
 from uniair.training.multi_station import Users, fit_fusion, locate
 

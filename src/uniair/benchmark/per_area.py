@@ -11,6 +11,7 @@ import matplotlib.style
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.toft import compare
 from uniair.evaluation.tables import Table, plus_minus
+from uniair.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ TABLE3_PAPER = {
     "MLP from position": "88.01",
     "TOFT from map and positions": "90.16",
 }
+PAPER = {"beam": TABLE3_PAPER}
 # the paper gives differences alone
 FIG10_PAPER = {"Task-Specific ViT": "TOFT + 0.78", "Task-General ViT": "TOFT + 4.63"}
 FIG13_PAPER = {
@@ -109,8 +111,7 @@ def _fig10(result: dict[str, Any]) -> list[tuple[str, Table]]:
     ]
 
 
-def _draw_errors(axes: Axes, result: dict[str, Any]) -> None:
-    draw_areas(axes, result, "position", "cdf90_m", "positioning error, CDF90, m")
+def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -118,7 +119,8 @@ def _draw_errors(axes: Axes, result: dict[str, Any]) -> None:
 
 def _draw_fig10(result: dict[str, Any], figure: Figure) -> None:
     axes = figure.subplots()
-    _draw_errors(axes, result)
+    draw_areas(axes, result, "position", "cdf90_m", "positioning error, CDF90, m")
+    _logarithmic(axes)
     names = [f"{area}, {size:.0f} m" for area, size in zip(short(result["areas"]), result["size_m"], strict=True)]
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_xlabel("area and its side")
@@ -143,26 +145,31 @@ def _draw_fig13(result: dict[str, Any], figure: Figure) -> None:
 
 
 def _heads(result: dict[str, Any]) -> list[tuple[str, Table]]:
-    return [
-        (f"Top-1 beams, %; {budget_note(result)}", area_table(result, "beam", "top1", TABLE3_PAPER, 100)),
-        ("Positioning error, CDF90, m", area_table(result, "position", "cdf90_m", {})),
-        ("LOS or NLOS, accuracy, %", area_table(result, "los", "accuracy", {}, 100)),
-        ("Path loss, RMSE, dB", area_table(result, "path_loss", "rmse_db", {}, digits=2)),
-        ("Precoder of one layer, SGCS", area_table(result, "precoding", "sgcs", {}, digits=3)),
-    ]
+    tables, note = [], f"; {budget_note(result)}"
+    for name in result["rows"]:
+        metric = TASKS[name].compared
+        table = area_table(result, name, metric.key, PAPER.get(name, {}), metric.scale, metric.digits)
+        tables.append((f"{TASKS[name].title}: {metric.heading}{note}", table))
+        note = ""
+    return tables
 
 
 def _draw_heads(result: dict[str, Any], figure: Figure) -> None:
-    figure.set_size_inches(12, 11)
-    panels = figure.subplots(3, 2).flat
-    draw_areas(next(panels), result, "beam", "top1", "top-1 beams, %", 100)
-    _draw_errors(next(panels), result)
-    draw_areas(next(panels), result, "los", "accuracy", "LOS accuracy, %", 100)
-    draw_areas(next(panels), result, "path_loss", "rmse_db", "path loss, RMSE, dB")
-    draw_areas(next(panels), result, "precoding", "sgcs", "precoder, SGCS")
-    next(panels).set_visible(False)
-    for axes in figure.axes[:5]:
+    rows = -(-len(result["rows"]) // 2)
+    figure.set_size_inches(12, 3.7 * rows)
+    panels = list(figure.subplots(rows, 2, squeeze=False).flat)
+    for axes, name in zip(panels, result["rows"], strict=False):
+        metric = TASKS[name].compared
+        draw_areas(axes, result, name, metric.key, f"{TASKS[name].title}: {metric.heading}", metric.scale)
         axes.legend(fontsize=7)
+        if metric.unit == "m":
+            _logarithmic(axes)
+    for axes in panels[len(result["rows"]) :]:
+        axes.set_visible(False)
+
+
+def _run_heads(setup: Setup) -> dict[str, Any]:
+    return _run(tuple(TASKS), setup, scratch=False)
 
 
 TABLE3 = Benchmark(
@@ -182,9 +189,8 @@ FIG13 = Benchmark(
     needs=("dense",), run=partial(_run, ("los",)), tables=_fig13, draw=_draw_fig13,
 )  # fmt: skip
 HEADS = Benchmark(
-    title="Five tasks in dense areas: light heads beside classical methods",
+    title="Every task in dense areas: light heads beside classical methods",
     paper="Tables II and III; networks from scratch, which take hours, stand in table3, fig10 and fig13",
     needs=("dense",),
-    run=partial(_run, ("beam", "position", "los", "path_loss", "precoding"), scratch=False),
-    tables=_heads, draw=_draw_heads,
+    run=_run_heads, tables=_heads, draw=_draw_heads,
 )  # fmt: skip

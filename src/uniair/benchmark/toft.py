@@ -5,7 +5,7 @@ The runs that paper 1's Table III and Figs. 10 and 13 share. An area, seed and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -19,14 +19,14 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.environment import Batch
-from uniair.evaluation import classical
-from uniair.evaluation.classical import POSITION_MLP, best_beam, log_distance
+from uniair.evaluation.classical import methods, position_widths
 from uniair.evaluation.tables import spread
 from uniair.link_budget import excess_loss
 from uniair.models.baselines import channel_side
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.tasks.registry import TASKS
 from uniair.training import supervised
 from uniair.training.heads import Adaptation, divide, embed
 
@@ -205,27 +205,35 @@ def _light(area: DenseArea, name: str, wanted: Adaptation, training: HeadTrainin
         with torch.inference_mode():
             for source, z in (("CSI", area.channel), ("map and positions", area.environment)):
                 add(f"one head for both, from {source}", shared(z[test]), shared.parameter_count())
-    if name == "position":
-        add("fingerprints, 5 nearest", torch.from_numpy(classical.fingerprint(seen, held)))
-        add("geometry: first path and beam", torch.from_numpy(classical.geometry(held)))
-    elif name == "los":
-        env = held.environment
-        nowhere = replace(env, bs=None, ue=None)
-        for method, known, excess in (
-            ("ZSL from CSI and map", nowhere, None),
-            ("ZSL from CSI, its power and map", nowhere, excess_loss(held.csi, radio=held.radio)),
-            ("ZSL from CSI, map and positions", env, None),
-        ):
-            odds = zero_shot.los_odds(area.model, area.channel[test].to(area.model.device), known)
-            p = torch.sigmoid(odds if excess is None else zero_shot.with_power(odds, excess)).cpu()
-            add(method, torch.stack([1 - p, p], 1).clamp_min(1e-9).log())
-        add("threshold on delay spread and K", classical.los_threshold(seen, held))
-    elif name == "beam":
-        head("MLP from position", plan, POSITION_MLP)
-        add("look-up of the 5 nearest positions", classical.lookup_beams(seen, target, held))
-    elif name == "path_loss":
-        head("MLP from position", plan, (*POSITION_MLP[:3], 1))
-        add("line over log-distance", log_distance(seen, target, held), tuned=2)
-    elif name == "precoding":
-        add("the best DFT beam", best_beam(held))
+    for method, outputs in ZERO_SHOT.get(name, _nothing)(area, test, held):
+        add(method, outputs)
+    for _, other in methods(task):
+        if not other.dense:
+            continue
+        if other.answer is None:
+            head(other.name, plan, position_widths(task))
+        else:
+            add(other.name, other.answer(seen, target, held), other.tuned)
     return rows
+
+
+def _nothing(_area: DenseArea, _test: Any, _held: Batch) -> list[tuple[str, Tensor]]:
+    return []
+
+
+def _zero_shot_los(area: DenseArea, test: Any, held: Batch) -> list[tuple[str, Tensor]]:
+    env = held.environment
+    nowhere, found = replace(env, bs=None, ue=None), []
+    for method, known, excess in (
+        ("ZSL from CSI and map", nowhere, None),
+        ("ZSL from CSI, its power and map", nowhere, excess_loss(held.csi, radio=held.radio)),
+        ("ZSL from CSI, map and positions", env, None),
+    ):
+        odds = zero_shot.los_odds(area.model, area.channel[test].to(area.model.device), known)
+        p = torch.sigmoid(odds if excess is None else zero_shot.with_power(odds, excess)).cpu()
+        found.append((method, torch.stack([1 - p, p], 1).clamp_min(1e-9).log()))
+    return found
+
+
+# task → what the frozen model answers with nothing tuned, as a head's outputs
+ZERO_SHOT: dict[str, Callable[[DenseArea, Any, Batch], list[tuple[str, Tensor]]]] = {"los": _zero_shot_los}

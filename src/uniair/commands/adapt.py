@@ -1,4 +1,4 @@
-"""Train a light head on the frozen model: position, LOS, beam, path loss or precoder, in seconds an area (TOFT).
+"""Train a light head of a task (--task) on the frozen model, in seconds an area (TOFT).
 
 LINKS is a folder of links, best a dense one (recipes/trace-dense.yaml). Each area gets a head of its own, learned from
 a part of its links and measured on the rest. A head is a file of some kB, kept in --out. With --head, that head is
@@ -26,7 +26,8 @@ from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import TASKS, HeadTraining
+from uniair.tasks.adaptation import HeadTraining
+from uniair.tasks.registry import TASKS
 from uniair.training.heads import Adaptation, adapt, embed, load_head, measure, save_head
 
 LEAST_LINKS = 20
@@ -40,7 +41,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
     parser.add_argument("--seeds", type=int, default=1, help="runs an area; the spread of the figures is over them")
-    parser.add_class_arguments(Adaptation)
+    about = "; ".join(f"{name}: {task.about}, from {' or '.join(task.inputs)}" for name, task in TASKS.items())
+    parser.add_argument("--task", type=str, default=Adaptation.task, help=about)
+    parser.add_class_arguments(Adaptation, skip={"task"})
     parser.add_class_arguments(HeadTraining, "training", skip={"seed"})
 
 

@@ -1,8 +1,7 @@
-"""Ask about a link in plain English; the language model itself recognises which of five tasks is meant.
+"""Ask about a link in plain English; the language model itself recognises which of its tasks is meant.
 
-Position, line of sight and the precoder come from the channel, beam and path loss from map and positions. Without
---links it answers about links of the packaged model's own area, which it did not learn from; --tools prints what an
-LLM agent may call, as JSON schemas.
+Some tasks are answered from the channel, others from map and positions. Without --links it answers about links of the
+packaged model's own area, which it did not learn from; --tools prints what an LLM agent may call, as JSON schemas.
 
 Example:
   uniair instruct ask "Where is this user?" --link 3
@@ -24,9 +23,9 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.environment import Batch
 from uniair.errors import InputError
-from uniair.tasks.adaptation import TASKS
 from uniair.tasks.answers import Answer
 from uniair.tasks.asking import tools
+from uniair.tasks.registry import TASKS
 from uniair.training.instruction import SAMPLE
 
 
@@ -40,7 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--area", type=int, default=0, help="number of the area in it")
     parser.add_argument("--link", type=int, default=0, help="number of the link in the area")
     parser.add_argument("--csi", type=str | None, default=None, help=".npy, complex [32, 64]: a channel of your own")
-    parser.add_argument("--tools", action="store_true", help="print the JSON schemas of the five tasks and leave")
+    parser.add_argument("--tools", action="store_true", help="print the JSON schemas of the tasks and leave")
 
 
 def run(options: Any) -> dict[str, Any]:
@@ -59,7 +58,8 @@ def run(options: Any) -> dict[str, Any]:
     print(answer)
     found = answer.to_json()
     if truth is not None and isinstance(answer, Answer):
-        found["truth"] = known(answer.task, truth)
+        task = TASKS[answer.task]
+        found["truth"] = task.words(task.target(truth)[0])
         print(f"(simulated truth: {found['truth']})")
     return found
 
@@ -93,17 +93,3 @@ def one_link(store: Store, area: int, link: int) -> Batch:
     if not 0 <= link < len(links):
         raise InputError(f"--link {link}: {store.areas[area]} has links 0 to {len(links) - 1}")
     return batch_of(links.select(np.array([link])))
-
-
-def known(task: str, batch: Batch) -> str:
-    """What a task's answer should have been, in a few words."""
-    value = TASKS[task].target(batch)[0]
-    if task == "position":
-        return f"{value[0]:.1f} m east, {value[1]:.1f} m north"
-    if task == "los":
-        return "line of sight" if value else "no line of sight"
-    if task == "beam":
-        return f"beam {value}"
-    if task == "path_loss":
-        return f"{float(value):.1f} dB"
-    return "the channel's first singular vector"

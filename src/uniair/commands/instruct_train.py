@@ -1,6 +1,6 @@
 """Train AI²MMUM on an area of dense links: adapters, prefixes, LoRAs and heads around a frozen language model.
 
-Position, LOS and precoding are asked of the channel, beam and path loss of map and positions. OUT gets config.json and
+Each task is asked of the modality that it reads, the channel or map and positions. OUT gets config.json and
 model.safetensors, a few MB; figures are of the links that were not learned from. A killed run goes on where it was.
 
 Example:
@@ -22,7 +22,7 @@ from uniair.data.links.shards import write_manifest, write_shard
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.models.instruct import Design
-from uniair.tasks.instruct_loss import INSTRUCTIONS
+from uniair.tasks.registry import INSTRUCTIONS
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, build, calibrate, measure, questions, save_instruct, train

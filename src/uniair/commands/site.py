@@ -2,8 +2,8 @@
 
 FILE is a GeoJSON or OpenStreetMap extract (.osm, .osm.gz, .osm.pbf), a buildings.json, sionna:NAME, procedural:SEED, or
 `example`, a generated town with a base station. The square is cut out, links are ray-traced, the pretrained model is
-asked without tuning, and light heads (position, LOS, beam, path loss, precoder) learn from some of the streets and are
-tested on others, beside models trained from scratch. A killed run goes on where it stopped with the same command.
+asked without tuning, and light heads, one a task, learn from some of the streets and are tested on others, beside
+models trained from scratch. A killed run goes on where it stopped with the same command.
 
 --bs is lon,lat[,height[,bearing]] where FILE is geographic, else x,y[,height[,bearing]] in its metres: height in m
 above ground (6 where not given); bearing, in degrees, is the azimuth of the antenna array's line from east,
@@ -12,7 +12,8 @@ anticlockwise (0: along x, 90: along y; the beams' broadside is at right angles 
 --measured is a table of your own measurements, one a row: .csv, .parquet, .npz, or a folder of .npy files. Columns:
   x, y or lon, lat   position, as in --bs; z: height, m (1.5)
   station            bs0, bs1, … in the order of --bs, or 0, 1, …; not needed with one
-  and any of los (1, 0), beam (0 to 31, DFT), path_loss_db, csi (complex [N, 32, 64]; beside NAME.csv as NAME.csi.npy)
+  csi                complex [N, 32, 64]; beside NAME.csv as NAME.csi.npy
+  and the labels that --measured lists
 Heads learn from measured labels where a station has at least 40, and from traced ones otherwise.
 
 Example:
@@ -31,6 +32,7 @@ from jsonargparse import ArgumentParser
 
 from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, Survey
 from uniair.tasks.adaptation import HeadTraining
+from uniair.tasks.registry import columns
 
 NEGATIVE = re.compile(r"^-\.?\d")
 
@@ -47,7 +49,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--ue", type=int, default=2000, help="users outdoors, traced from each station")
     parser.add_argument("--least_height", type=float, default=0.0, help="raise lower buildings to it, m")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
-    parser.add_argument("--measured", type=str | None, default=None, help="table of measured labels")
+    labels = "; ".join(f"{name}: {task.label.about}" for name, task in columns().items() if task.label is not None)
+    parser.add_argument("--measured", type=str | None, default=None, help=f"table of csi or measured labels: {labels}")
     parser.add_argument("--trace", type=bool, default=True, help="false: learn from measured labels alone")
     parser.add_argument("--epochs", type=int, default=20, help="of the networks from scratch; 0 leaves them out")
     parser.add_argument("--seeds", type=int, default=1, help="runs of all that learns, with other streets to test on")

@@ -33,6 +33,7 @@ from uniair.models.ray_launching import FEATURES
 from uniair.models.universal import UniversalModel
 from uniair.site.frame import environment
 from uniair.site.site import Site
+from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
 from uniair.training.heads import load_head
 
@@ -132,6 +133,7 @@ class Package:
         axes |= {"features": {0: "paths"}, "owner": {0: "paths"}}
         write_onnx(EnvironmentGraph(model), place, free, here / "epnn.onnx", axes)
         heads = self.heads()
+        tasks = {name.split("-")[0] for name in heads}
         for name, head in heads.items():
             write_onnx(head, {"embedding": z}, {"answer": {0: "n"}}, here / "heads" / f"{name}.onnx", free)
         forecaster = None if self.forecaster is None else write_forecaster(self.forecaster, here / "forecaster.onnx")
@@ -149,7 +151,8 @@ class Package:
             "temperature": model.temperature, "site": None if self.site is None else self.site.area.name,
             "attribution": "" if self.site is None else self.site.area.attribution,
             "stations": [] if self.site is None else [station.name for station in self.site.stations],
-            "heads": list(heads), "forecaster": forecaster, "int8": names if self.int8 else [],
+            "heads": list(heads), "tasks": {name: {"form": TASKS[name].form} for name in sorted(tasks)},
+            "forecaster": forecaster, "int8": names if self.int8 else [],
             "megabytes": {str(p.relative_to(here)): round(p.stat().st_size / 1e6, 3)
                           for p in sorted(here.rglob("*.onnx")) if p.parent.name != "heads"},
         }  # fmt: skip

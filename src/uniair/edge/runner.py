@@ -4,6 +4,7 @@
 
     site = Runner("my-site")            # the folder that uniair export wrote
     site.position(csi, station=0)       # complex [N, 32, 64] → [N, 2] m
+    site.answer("los", 0, csi)          # any task that the station has a head for, see `card["tasks"]`
     site.los(csi, 0, ue)                # nothing tuned: probability of line of sight, [N]
     stream = site.stream()
     stream.push({"power": power})       # the next beams of a moving vehicle
@@ -200,23 +201,43 @@ class Runner:
             raise ValueError(f"{task}: give csi or ue")
         return self._batches(f"heads/{name}", {"embedding": z}, len(z))
 
+    def answer(
+        self, task: str, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """What a station's head answers, from CSI or, without, from positions [N, 3] m.
+
+        Returns:
+            By the task's form in the card: `place` [N, 2] m in the site's frame, `classes` [N, K] probabilities,
+            `vector` complex [N, K] of unit norm, `values` [N, K] as they are.
+        """
+        out, form = self.head(task, station, csi, ue), self.card["tasks"][task]["form"]
+        if form == "place":
+            return self._view(station).back(out)
+        if form == "classes":
+            return softmax(out)
+        if form == "vector":
+            real, imaginary = np.split(out, 2, axis=1)
+            vector = real + 1j * imaginary
+            return (vector / np.linalg.norm(vector, axis=1, keepdims=True)).astype(np.complex64)
+        return out
+
+    # the tasks that come with the library
+
     def position(self, csi: NDArray[Any], station: int) -> NDArray[np.float64]:
         """Where the UE of each channel stands: [N, 2] m."""
-        return self._view(station).back(self.head("position", station, csi))
+        return self.answer("position", station, csi)
 
     def beam(self, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None) -> Floats:
         """Probability that a beam of the array's DFT codebook is the best, from CSI or position: [N, 32]."""
-        return softmax(self.head("beam", station, csi, ue))
+        return self.answer("beam", station, csi, ue)
 
     def path_loss(self, ue: NDArray[Any], station: int) -> Floats:
         """Path loss at positions [N, 3] m: [N] dB."""
-        return self.head("path_loss", station, ue=ue)[:, 0]
+        return self.answer("path_loss", station, ue=ue)[:, 0]
 
     def precoding(self, csi: NDArray[Any], station: int) -> NDArray[np.complex64]:
         """The best precoder of one layer, of unit norm: complex64 [N, 32]."""
-        real, imaginary = np.split(self.head("precoding", station, csi), 2, axis=1)
-        vector = real + 1j * imaginary
-        return (vector / np.linalg.norm(vector, axis=1, keepdims=True)).astype(np.complex64)
+        return self.answer("precoding", station, csi)
 
     def stream(self) -> Stream:
         """A new stream of steps, of one vehicle."""

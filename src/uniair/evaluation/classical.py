@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +16,8 @@ from torch import Tensor
 from uniair.environment import Batch
 from uniair.link_budget import first_path
 from uniair.radio import SPEED_OF_LIGHT, Radio
-from uniair.tasks.adaptation import beam_gains
+from uniair.tasks.beam import beam_gains
+from uniair.tasks.task import Task
 
 Positions: TypeAlias = NDArray[np.float64]
 
@@ -99,9 +102,6 @@ def los_threshold(learn: Batch, test: Batch) -> Tensor:
     return torch.stack([torch.zeros_like(score), score], 1)
 
 
-POSITION_MLP = (2, 128, 64, 32)  # paper 1, IV-C: 10,720 parameters
-
-
 def log_distance(learn: Batch, target: Tensor, test: Batch) -> Tensor:
     """Path loss by the log-distance law, a line fitted to the labels: [N, 1] dB."""
     decades = [torch.log10((b.environment.ue - b.environment.bs).norm(dim=1)).numpy() for b in (learn, test)]
@@ -114,3 +114,66 @@ def best_beam(test: Batch) -> Tensor:
     antennas = test.csi.shape[1]
     beams = torch.fft.fft(torch.eye(antennas), norm="ortho")[beam_gains(test).argmax(1)]
     return torch.cat([beams.real, beams.imag], dim=1)
+
+
+def nearest_los(learn: Batch, los: Tensor, test: Batch, neighbours: int = 5) -> Tensor:
+    """Votes of the nearest labelled positions for LOS: logarithms of the shares of NLOS and LOS, [N, 2].
+
+    Args:
+        los: int64, the labels of `learn`.
+    """
+    near = NearestNeighbors(n_neighbors=min(neighbours, len(los))).fit(learn.environment.ue[:, :2].numpy())
+    index = near.kneighbors(test.environment.ue[:, :2].numpy())[1]
+    share = los[torch.from_numpy(index)].float().mean(1)
+    return torch.stack([1 - share, share], 1).clamp_min(1e-3).log()
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a light head is compared with; it sees the same labels and the same side of a link.
+
+    Attributes:
+        name: for people.
+        answer: of labelled links, their labels and the links asked about: outputs as a head's, [N, outputs]. None: a
+            network on positions alone, which is trained as heads are (`POSITION_HIDDEN`).
+        tuned: parameters that are fitted on the labels.
+        dense, site: whether it is compared in dense areas, and on a site.
+    """
+
+    name: str
+    answer: Callable[[Batch, Tensor, Batch], Tensor] | None
+    tuned: int = 0
+    dense: bool = True
+    site: bool = True
+
+
+POSITION_HIDDEN = (2, 128, 64)  # paper 1, IV-C: with 32 outputs 10,720 parameters
+MLP = Method("MLP from position", None)
+# (task, inputs) → what its head is compared with; of a task that is not here, see `methods`
+METHODS: dict[tuple[str, str], tuple[Method, ...]] = {
+    ("position", "channel"): (
+        Method("fingerprints, 5 nearest", lambda learn, _, test: torch.from_numpy(fingerprint(learn, test))),
+        # a site's own channels need not say when they were sent
+        Method("geometry: first path and beam", lambda _learn, _, test: torch.from_numpy(geometry(test)), site=False),
+    ),
+    ("los", "channel"): (
+        Method("threshold on delay spread and K", lambda learn, _, test: los_threshold(learn, test), 3),
+    ),
+    ("los", "environment"): (Method("votes of the 5 nearest positions", nearest_los, dense=False),),
+    ("beam", "channel"): (),
+    ("beam", "environment"): (MLP, Method("look-up of the 5 nearest positions", lookup_beams)),
+    ("path_loss", "environment"): (MLP, Method("line over log-distance", log_distance, 2)),
+    ("precoding", "channel"): (Method("the best DFT beam", lambda _learn, _, test: best_beam(test)),),
+}
+
+
+def methods(task: Task) -> Iterator[tuple[str, Method]]:
+    """(inputs, method) of a task; one that `METHODS` does not know has the MLP wherever it reads positions."""
+    for pair in task.pairs:
+        for method in METHODS.get(pair, (MLP,) if pair[1] == "environment" else ()):
+            yield pair[1], method
+
+
+def position_widths(task: Task) -> tuple[int, ...]:
+    """Of the MLP from position."""
+    return (*POSITION_HIDDEN, task.outputs)

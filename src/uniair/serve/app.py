@@ -21,7 +21,7 @@ from uniair.serve import schema
 from uniair.serve.batching import BusyError
 from uniair.serve.bodies import first_line, reply
 from uniair.serve.limits import Guard, Limits
-from uniair.serve.openapi import ABOUT, ASKED, WRONG, describe, parameters, request_body
+from uniair.serve.openapi import ABOUT, WRONG, describe, parameters, questions, request_body
 from uniair.serve.predictor import NotHereError, Predictor
 from uniair.serve.service import Lanes, Service
 from uniair.serve.telemetry import Metrics
@@ -126,8 +126,7 @@ def _add_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         """The traced or measured links of a station; a link's number is its place in the lists."""
         known = predictor.station_links(station)
         return reply(request, {
-            "ue": known.links.ue, "los": known.links.los, "path_loss_db": known.path_loss, "beam": known.beam,
-            "tested": known.tested,
+            "ue": known.links.ue, **known.labels, "tested": known.tested,
         })  # fmt: skip
 
     @app.get("/site/links/{station}/{link}", tags=["site"])
@@ -143,16 +142,20 @@ def _add_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         return FileResponse(PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=PAGE, check_dir=False))
-    for path, (model, answer, example, method) in ASKED.items():
+    for path, question in questions().items():
+        name, task = path.removeprefix("/"), question.task
         app.add_api_route(
-            path, getattr(service, method), methods=["POST"], tags=["ask"], response_class=Response, name=method,
-            openapi_extra={"requestBody": request_body(model, example), "parameters": parameters(model)},
-            responses={200: {"model": answer, "description": (answer.__doc__ or "").strip()}},
+            path, getattr(service, name) if task is None else service.by_head(task), methods=["POST"], tags=["ask"],
+            response_class=Response, name=name,
+            description=None if task is None else f"By the station's light head: {task.tells}.",
+            openapi_extra={"requestBody": request_body(question.body, question.example),
+                           "parameters": parameters(question.body)},
+            responses={200: {"model": question.answer, "description": (question.answer.__doc__ or "").strip()}},
         )  # fmt: skip
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
 
 
-def _told(status: int, line: str, headers: Any = None) -> JSONResponse:
+def _problem(status: int, line: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"detail": line}, status, headers)
 
 
@@ -164,8 +167,8 @@ def _fault(answer: Callable[[Any], JSONResponse]) -> Callable[[Request, Exceptio
 
 
 FAULTS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    InputError: _fault(lambda e: _told(404 if isinstance(e, NotHereError) else 400, " ".join(str(e).split()))),
-    BusyError: _fault(lambda e: _told(503, str(e), {"Retry-After": "1"})),
-    HTTPException: _fault(lambda e: _told(e.status_code, e.detail, e.headers)),
-    RequestValidationError: _fault(lambda e: _told(422, first_line(e.errors()))),
+    InputError: _fault(lambda e: _problem(404 if isinstance(e, NotHereError) else 400, " ".join(str(e).split()))),
+    BusyError: _fault(lambda e: _problem(503, str(e), {"Retry-After": "1"})),
+    HTTPException: _fault(lambda e: _problem(e.status_code, e.detail, e.headers)),
+    RequestValidationError: _fault(lambda e: _problem(422, first_line(e.errors()))),
 }

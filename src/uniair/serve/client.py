@@ -80,7 +80,7 @@ class Client:
         return list(self._get("/site/buildings")["buildings"])
 
     def links(self, station: int = 0) -> dict[str, NDArray[Any]]:
-        """`ue` [N, 3], `los`, `path_loss_db`, `beam` and `tested` [N] of a station's links."""
+        """`ue` [N, 3], `tested` and the tasks' labels [N] (`los`, `path_loss_db`, `beam`, …) of a station's links."""
         return self._get("/site/links", station=station)
 
     def link(self, station: int, link: int) -> dict[str, Any]:
@@ -106,27 +106,35 @@ class Client:
         """Zero-shot probabilities of the candidate positions, [N, candidates]."""
         return self._array("/rank", "probability", csi=csi, station=station, link=link, ue=ue, buildings=buildings)
 
+    def answers(
+        self, task: str, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
+        ue: ArrayLike | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """What the station's light head says, one object a link; tasks that read map and position take `ue` too."""
+        answers: list[dict[str, Any]] = self._post(f"/{task}", csi=csi, station=station, link=link, ue=ue)["answers"]
+        return answers
+
+    # the tasks that come with the library, as arrays
+
     def position(self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None) -> NDArray[np.float64]:
         """Positions, [N, 2] m."""
-        answers = self._answers("/position", csi=csi, station=station, link=link)
-        return np.array([[answer["x_m"], answer["y_m"]] for answer in answers])
+        return np.array([[a["x_m"], a["y_m"]] for a in self.answers("position", csi, station, link)])
 
     def beam(
         self, ue: ArrayLike | None = None, csi: ArrayLike | None = None, station: int = 0, link: int | None = None
     ) -> list[dict[str, Any]]:
         """Best beams: `beam`, `direction_cosine`, `azimuths_rad`, `probability` and `probabilities` of each."""
-        return self._answers("/beam", csi=csi, station=station, link=link, ue=ue)
+        return self.answers("beam", csi, station, link, ue)
 
     def path_loss(self, ue: ArrayLike | None = None, station: int = 0, link: int | None = None) -> NDArray[np.float64]:
         """Path losses, [N] dB."""
-        answers = self._answers("/path_loss", station=station, link=link, ue=ue)
-        return np.array([answer["path_loss_db"] for answer in answers])
+        return np.array([a["path_loss_db"] for a in self.answers("path_loss", None, station, link, ue)])
 
     def precoding(
         self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None
     ) -> NDArray[np.complex128]:
         """Precoders of unit norm, [N, 32]."""
-        answers = self._answers("/precoding", csi=csi, station=station, link=link)
+        answers = self.answers("precoding", csi, station, link)
         return np.array([np.array(a["weights_real"]) + 1j * np.array(a["weights_imag"]) for a in answers])
 
     def likelihood(
@@ -158,10 +166,6 @@ class Client:
     def _array(self, path: str, name: str, **fields: Any) -> NDArray[np.float32]:
         array: NDArray[np.float32] = self._post(path, **fields)[name]
         return array
-
-    def _answers(self, path: str, **fields: Any) -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = self._post(path, **fields)["answers"]
-        return answers
 
     def _document(self, answer: httpx.Response) -> dict[str, Any]:
         if answer.is_error:

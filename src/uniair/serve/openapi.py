@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,21 +11,49 @@ from pydantic import BaseModel
 
 from uniair.serve import schema
 from uniair.serve.bodies import JSON, MSGPACK, NPY
+from uniair.tasks.registry import TASKS
+from uniair.tasks.task import Task
 
 ONE = {"station": 0, "link": 0}
 AT = {"station": 0, "ue": [[75.0, 40.0, 1.5]]}
-ASKED: dict[str, tuple[type[schema.Body], type[BaseModel], dict[str, Any], str]] = {
-    "/encode": (schema.Encode, schema.Embedding, {"csi": schema.small_csi()}, "encode"),
-    "/los": (schema.Hypothesis, schema.LineOfSight, ONE, "los"),
-    "/rank": (schema.Hypothesis, schema.Ranking, ONE | {"ue": [[75.0, 40.0, 1.5], [90.0, 40.0, 1.5]]}, "rank"),
-    "/position": (schema.Channel, schema.Where, ONE, "position"),
-    "/beam": (schema.Place, schema.BestBeams, AT, "beam"),
-    "/path_loss": (schema.Place, schema.Losses, AT, "path_loss"),
-    "/precoding": (schema.Channel, schema.Precoders, ONE, "precoding"),
-    "/likelihood": (schema.Likelihood, schema.Field2D, ONE | {"step": 10.0}, "likelihood"),
-    "/ask": (schema.Ask, schema.Said, ONE | {"instruction": "Where is this user?"}, "ask"),
-    "/forecast": (schema.Step, schema.Beams, {"session": "car-7", "beam": 12}, "forecast"),
+ZERO_SHOT: dict[
+    str, tuple[type[schema.Body], type[BaseModel], dict[str, Any]]
+] = {  # path → body, answer, example; each is answered by the method of its name
+    "/encode": (schema.Encode, schema.Embedding, {"csi": schema.small_csi()}),
+    "/los": (schema.Hypothesis, schema.LineOfSight, ONE),
+    "/rank": (schema.Hypothesis, schema.Ranking, ONE | {"ue": [[75.0, 40.0, 1.5], [90.0, 40.0, 1.5]]}),
+    "/likelihood": (schema.Likelihood, schema.Field2D, ONE | {"step": 10.0}),
+    "/ask": (schema.Ask, schema.Said, ONE | {"instruction": "Where is this user?"}),
+    "/forecast": (schema.Step, schema.Beams, {"session": "car-7", "beam": 12}),
 }
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request with a body.
+
+    Attributes:
+        body, answer: their models.
+        example: of a body.
+        task: whose light head answers; None: nothing is tuned for it.
+    """
+
+    body: type[schema.Body]
+    answer: type[BaseModel]
+    example: dict[str, Any]
+    task: Task | None = None
+
+
+def questions() -> dict[str, Question]:
+    """The requests with a body, by their path: a task's own, where no zero-shot question has that name."""
+    found = {path: Question(*parts) for path, parts in ZERO_SHOT.items()}
+    for name, task in TASKS.items():
+        place = "environment" in task.inputs
+        body, example = (schema.Place, AT) if place else (schema.Channel, ONE)
+        found.setdefault(f"/{name}", Question(body, schema.answers_of(task), example, task))
+    return found
+
+
 ABOUT = """Answers of one site's model and heads. Metres from the site's south-west corner, x east, y north.
 
 CSI is complex [N, 32, 64] (antennas, subcarriers): as JSON, as a .npy body (other fields are then query parameters,
@@ -65,7 +94,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]
-        for model, *_ in ASKED.values():
+        for model in {question.body for question in questions().values()}:
             found = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= found.pop("$defs", {}) | {model.__name__: found}
         app.openapi_schema = document

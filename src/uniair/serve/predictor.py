@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,10 @@ from uniair.models.router import Router
 from uniair.serve.site_links import StationLinks, details, read_links
 from uniair.serve.views import Hypotheses, View, embed, view
 from uniair.site.site import UE_HEIGHT, Site, obstacles
-from uniair.tasks import adaptation
-from uniair.tasks.answers import Answer, Beam, Declined, Position
-from uniair.tasks.asking import TOOLS, Assistant
+from uniair.tasks.answers import Answer, Declined
+from uniair.tasks.asking import Assistant
+from uniair.tasks.registry import TASKS
+from uniair.tasks.task import Task
 from uniair.training.checkpoint import digest
 from uniair.training.heads import load_head
 
@@ -36,7 +37,6 @@ WALL = 1e3  # m, of a building whose height is not said
 STEP = 4.0  # m, of the likelihood map where nothing else is asked for
 MOST_CELLS = 10_000  # of it
 GRIDS = 16  # likelihood maps whose candidates stay embedded, some MB each
-ANSWERS = {tool.task: tool.answer for tool in TOOLS.values()}
 
 
 class NotHereError(InputError):
@@ -110,12 +110,12 @@ class Predictor:
         return one.paths.csi(bearing=one.bearing)
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """What heads answer: task → inputs and a line for people."""
+        """What heads answer, for people: task → inputs, and how to show an answer, its figures and the label."""
         found: dict[str, set[str]] = {}
         for heads in self.heads:
             for task, inputs in heads:
                 found.setdefault(task, set()).add(inputs)
-        return {t: {"inputs": sorted(found[t]), "about": adaptation.TASKS[t].about} for t in sorted(found)}
+        return {name: {"inputs": sorted(inputs)} | _shown(TASKS[name]) for name, inputs in sorted(found.items())}
 
     def link_details(self, station: int, link: int) -> dict[str, Any]:
         """One link for people; see `links.details`."""
@@ -189,18 +189,7 @@ class Predictor:
 
     def answer(self, task: str, inputs: str, z: Tensor, station: int) -> Answer:
         """What a station's head says of N embeddings, in the site's frame."""
-        return self._in_site(ANSWERS[task](self._head(station, inputs, task, z), 1.0), station)
-
-    def records(self, answer: Answer, station: int) -> list[dict[str, Any]]:
-        """An answer as one object a link; beams with the two directions on the ground that they point to, rad."""
-        records: list[dict[str, Any]] = answer.to_json()["answers"]
-        if isinstance(answer, Beam):
-            bearing = self.site.stations[station].bearing
-            for record in records:
-                # left of the array's axis, and its mirror image: a line of antennas can't tell them apart
-                off = float(np.arccos(record["direction_cosine"]))
-                record["azimuths_rad"] = [bearing + off, bearing - off]
-        return records
+        return self._in_site(TASKS[task].answer(self._head(station, inputs, task, z)), station)
 
     def outdoors(self, ue: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which positions [N, 3] stand in the open, on the site's own map: [N]."""
@@ -251,8 +240,8 @@ class Predictor:
                 map=here.map[None], bs=here.bs.expand(count, 3), ue=here.turned(ue), size=np.full(count, here.size)
             )
         assistant = Assistant(
-            lambda task, z: self._head(station, INPUTS[task], task, z), self.model, self.router,
-            {"los": 1.0, "beam": 1.0},
+            lambda task, z: self._head(station, TASKS[task].read, task, z), self.model, self.router,
+            dict.fromkeys(TASKS, 1.0),
         )  # fmt: skip
         said = assistant.ask(instruction, csi, place)
         return said if isinstance(said, Declined) else self._in_site(said, station)
@@ -266,9 +255,7 @@ class Predictor:
         return out
 
     def _in_site(self, answer: Answer, station: int) -> Answer:
-        if not isinstance(answer, Position):
-            return answer
-        return replace(answer, xy=torch.from_numpy(self.views[station].back(answer.xy.double().numpy())).float())
+        return answer.in_site(self.views[station].back, self.site.stations[station].bearing)
 
     def _grid(self, here: View, station: int, step: float) -> Grid:
         key = (station, step, hashlib.sha256(here.plan.tobytes()).hexdigest())
@@ -295,4 +282,13 @@ class Predictor:
         return Grid(axis, outdoors.reshape(len(axis), -1), self.embed([both])[0])
 
 
-INPUTS = {tool.task: "channel" if tool.inputs == ("csi",) else "environment" for tool in TOOLS.values()}
+def _shown(task: Task) -> dict[str, Any]:
+    """What the page has to know of a task to show its answers."""
+    metrics = [
+        {"key": m.key, "name": m.name, "unit": m.unit, "scale": m.scale, "digits": m.digits} for m in task.metrics
+    ]
+    return {
+        "about": task.about, "title": task.title, "unit": task.unit, "example": task.phrases[0], "metrics": metrics,
+        "column": None if task.label is None else task.label.column,
+        "classes": None if task.label is None else task.label.classes,
+    }  # fmt: skip

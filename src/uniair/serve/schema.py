@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Len
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model
+
+from uniair.tasks.task import Task
 
 FAR = 1e5  # m; no site reaches so far
 CORNERS = 2_000  # of an outline
@@ -132,61 +135,26 @@ class Ranking(BaseModel):
     probability: list[list[float]]
 
 
-class WhereRecord(BaseModel):
-    """A position, m from the site's south-west corner."""
+class ByHead(BaseModel):
+    """Answers of a station's light head."""
 
-    x_m: float
-    y_m: float
-
-
-class Where(BaseModel):
-    """Positions by the station's light head."""
-
-    answers: list[WhereRecord]
+    answers: list[Any]
+    text: str = Field(description="A sentence a link.")
     method: Literal["head"]
 
 
-class BeamRecord(BaseModel):
-    """A beam of the DFT codebook: b points to the direction cosine 2b/32 (mod 2) along the array."""
-
-    beam: int
-    direction_cosine: float
-    azimuths_rad: Annotated[list[float], Len(2, 2)]
-    probability: float
-    probabilities: list[float]
-    outdoors: Flag = None
-
-
-class BestBeams(BaseModel):
-    """Best beams by the station's light head."""
-
-    answers: list[BeamRecord]
-
-
-class LossRecord(BaseModel):
-    """A path loss."""
-
-    path_loss_db: float
-    outdoors: Flag = None
-
-
-class Losses(BaseModel):
-    """Path losses by the station's light head."""
-
-    answers: list[LossRecord]
-
-
-class WeightsRecord(BaseModel):
-    """A precoder of unit norm: antenna n sends weights[n] times the symbol."""
-
-    weights_real: list[float]
-    weights_imag: list[float]
-
-
-class Precoders(BaseModel):
-    """Best precoders of one layer by the station's light head."""
-
-    answers: list[WeightsRecord]
+@cache
+def answers_of(task: Task) -> type[BaseModel]:
+    """What a station's light head of a task answers."""
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in task.answers.record.items()}
+    if "environment" in task.inputs:
+        fields["outdoors"] = (Flag, None)
+    name, about = task.answers.__name__, (task.answers.__doc__ or "").splitlines()[0]
+    record = create_model(f"{name}Record", __doc__=about, **fields)
+    several: Any = list[record]  # type: ignore[valid-type]
+    return create_model(
+        f"{name}Answers", __base__=ByHead, __doc__=f"{task.title} by the station's light head.", answers=(several, ...)
+    )
 
 
 class Field2D(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from uniair.serve.sessions import Sessions
 from uniair.serve.telemetry import Metrics
 from uniair.serve.views import Hypotheses, View
 from uniair.tasks.answers import Declined
+from uniair.tasks.task import Task
 
 PASS = 64  # samples that go through a tower together; a larger request takes turns with the others
 Job = Callable[[], Any]
@@ -85,8 +86,8 @@ class Service:
         ue = None if ue is None else np.broadcast_to(ue, (n, 3)) if len(ue) == 1 else ue
         if ue is not None and len(ue) != n:
             raise InputError(f"ue: {len(ue)} positions for {n} CSI; give one each, or one for all")
-        told = np.repeat([0.0, 1.0], n)
-        both = await self._placed(Hypotheses(here, 2 * n, None if ue is None else np.tile(ue, (2, 1)), told))
+        hypothesis = np.repeat([0.0, 1.0], n)
+        both = await self._placed(Hypotheses(here, 2 * n, None if ue is None else np.tile(ue, (2, 1)), hypothesis))
         return reply(request, {"probability_of_los": self.predictor.los(z, both)}, "probability_of_los")
 
     async def rank(self, request: Request) -> Response:
@@ -99,21 +100,15 @@ class Service:
         candidates = await self._placed(Hypotheses(await self._view(fields), len(ue), ue))
         return reply(request, {"probability": self.predictor.rank(z, candidates)}, "probability")
 
-    async def position(self, request: Request) -> Response:
-        """Where the user is, by the station's light head."""
-        return await self._by_channel(request, "position", {"method": "head"})
+    def by_head(self, task: Task) -> Callable[[Request], Awaitable[Response]]:
+        """What answers a task's requests by the station's light head: from the channel, or from a position."""
 
-    async def precoding(self, request: Request) -> Response:
-        """The best precoder of one layer, by the station's light head."""
-        return await self._by_channel(request, "precoding", {})
+        async def answer(request: Request) -> Response:
+            if "environment" in task.inputs:
+                return await self._by_either(request, task.name)
+            return await self._by_channel(request, task.name)
 
-    async def beam(self, request: Request) -> Response:
-        """The best beam, by the station's light head: from the channel, or from the user's position."""
-        return await self._by_either(request, "beam")
-
-    async def path_loss(self, request: Request) -> Response:
-        """The path loss at a position, by the station's light head."""
-        return await self._by_either(request, "path_loss")
+        return answer
 
     async def likelihood(self, request: Request) -> Response:
         """Zero-shot: where the user of one channel may stand. A linear array leaves mirror pairs."""
@@ -137,8 +132,7 @@ class Service:
         if isinstance(said, Declined):
             return reply(request, {"declined": said.reason, "text": said.message, "task": said.task,
                                    "missing": list(said.missing)})  # fmt: skip
-        records = self.predictor.records(said, fields.station)
-        return reply(request, {"task": said.task, "text": str(said), "answers": records})
+        return reply(request, {"task": said.task, "text": str(said), "answers": said.records()})
 
     async def forecast(self, request: Request) -> Response:
         """The next beams of a vehicle after one more step; a session ends after ten idle minutes."""
@@ -209,11 +203,11 @@ class Service:
         found: list[Tensor] = await self.lanes.slow(lambda: self.predictor.embed([asked]))
         return found[0]
 
-    async def _by_channel(self, request: Request, task: str, more: dict[str, Any]) -> Response:
+    async def _by_channel(self, request: Request, task: str) -> Response:
         fields, csi = await read(request, schema.Channel)
         self.predictor.inputs(task, fields.station, ["channel"])
         answer = self.predictor.answer(task, "channel", await self._channel(fields, csi), fields.station)
-        return reply(request, {"answers": self.predictor.records(answer, fields.station)} | more)
+        return reply(request, {"answers": answer.records(), "text": str(answer), "method": "head"})
 
     async def _by_either(self, request: Request, task: str) -> Response:
         fields, csi = await read(request, schema.Place)
@@ -231,8 +225,9 @@ class Service:
         else:
             assert ue is not None
             z = await self._placed(Hypotheses(self.predictor.views[fields.station], len(ue), ue))
-        records = self.predictor.records(self.predictor.answer(task, inputs, z, fields.station), fields.station)
+        answer = self.predictor.answer(task, inputs, z, fields.station)
+        records = answer.records()
         if ue is not None:
             for record, outdoors in zip(records, self.predictor.outdoors(ue).tolist(), strict=True):
                 record["outdoors"] = outdoors
-        return reply(request, {"answers": records})
+        return reply(request, {"answers": records, "text": str(answer), "method": "head"})

@@ -16,7 +16,7 @@ from uniair.data.links.loader import batch_of
 from uniair.models.universal import UniversalModel
 from uniair.radio import SPEED_OF_LIGHT
 from uniair.site.site import Site
-from uniair.tasks import adaptation
+from uniair.tasks.registry import TASKS
 from uniair.training.heads import Adaptation, divide
 
 DARK = -80.0  # dB below the peak, where the picture of a CSI ends
@@ -28,14 +28,12 @@ class StationLinks:
 
     Attributes:
         links: N of them.
-        path_loss: float32 [N] dB.
-        beam: int64 [N], in codebook order.
+        labels: [N] of each task whose label is one number, by its column.
         tested: bool [N], those that the heads did not learn from.
     """
 
     links: Links
-    path_loss: NDArray[np.float32]
-    beam: NDArray[np.int64]
+    labels: dict[str, NDArray[Any]]
     tested: NDArray[np.bool_]
 
 
@@ -55,9 +53,8 @@ def read_links(site: Site, station: int) -> StationLinks | None:
             learned = json.loads(file.metadata()["uniair"])["adaptation"]
         held = divide(links, replace(Adaptation(**learned), labels=None))[1]
         tested &= np.isin(np.arange(len(links)), held)
-    return StationLinks(
-        links, adaptation.path_loss(batch)[:, 0].numpy(), adaptation.beam(batch).numpy(), tested
-    )  # fmt: skip
+    labels = {task.label.column: task.label.values(task.target(batch)) for task in TASKS.values() if task.label}
+    return StationLinks(links, labels, tested)
 
 
 def details(known: StationLinks, link: int, model: UniversalModel) -> dict[str, Any]:
@@ -72,9 +69,7 @@ def details(known: StationLinks, link: int, model: UniversalModel) -> dict[str, 
     level = 20 * torch.log10((spectrum / spectrum.max()).clamp_min(10 ** (DARK / 20)))
     ue, delay = one.ue[0].tolist(), one.paths.delay
     distance = float(np.linalg.norm(one.ue[0] - one.bs[0]))
-    labels = {
-        "los": bool(one.los[0]), "path_loss_db": float(known.path_loss[link]), "beam": int(known.beam[link])
-    }  # fmt: skip
+    labels = {column: values[link].item() for column, values in known.labels.items()}
     return {
         "ue": ue, **labels, "csi_db": torch.fft.ifftshift(level, dim=0).numpy(),
         "truth": {

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.models.head import Head
-from uniair.tasks.adaptation import HeadTask, HeadTraining, fit
+from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.instruct_loss import temperature
+from uniair.tasks.task import Task
 from uniair.training.heads import BLOCK
 
 DECAYS = (1e-3, 3.0)  # of AdamW; the last one where there are too few labels to choose by
@@ -24,7 +25,7 @@ KEPT = 0.2  # share of the streets to choose by
 
 
 def fit_on_streets(
-    task: HeadTask,
+    task: Task,
     z: Tensor,
     target: Tensor,
     places: NDArray[np.floating],

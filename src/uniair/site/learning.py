@@ -1,4 +1,4 @@
-"""What a station's labels teach: light heads on the frozen model, beside methods that learn from the same labels alone.
+"""Light heads that learn from a station's labels, beside methods that learn from the same labels alone.
 
 Every method learns from the same streets and is tested on the same others: whole blocks of 20 m, a fifth of the links.
 """
@@ -6,14 +6,13 @@ Every method learns from the same streets and is tested on the same others: whol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,21 +20,22 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
 from uniair.evaluation import classical
-from uniair.evaluation.classical import POSITION_MLP, best_beam, log_distance
 from uniair.models.universal import UniversalModel
 from uniair.site.fitting import fit_on_streets
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured
 from uniair.site.site import Site
-from uniair.tasks.adaptation import TASKS, HeadTraining, as_vector, fit
+from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.tasks.precoding import as_vector
+from uniair.tasks.registry import TASKS, pairs
+from uniair.tasks.task import Task
 from uniair.training import supervised
 from uniair.training.heads import Adaptation, divide, embed, save_head
 
 LABELS = (16, 64, 256)  # of the few-shot curve, before all
 LEAST = 40  # labelled links that a head is learned from and tested on
-PAIRS = tuple((task, inputs) for task in TASKS for inputs in TASKS[task].inputs)
 Row = dict[str, Any]
-# of labelled and asked links, the labels, and the seed: outputs as a head's, and how many parameters were tuned
+# of labelled links, the labels, the tested links and the seed: outputs as a head's, and how many parameters were tuned
 Method = Callable[[Batch, Tensor, Batch, int], tuple[Tensor, int]]
 
 
@@ -49,6 +49,7 @@ class Samples:
         batch: CSI and environments, the station's array along +x.
         model: frozen.
         absent: figures that these labels don't give.
+        embedded: embeddings by what they are of, made when they are first asked for.
     """
 
     source: str
@@ -56,20 +57,13 @@ class Samples:
     batch: Batch
     model: UniversalModel
     absent: tuple[str, ...] = ()
-
-    @cached_property
-    def channel(self) -> Tensor:
-        """Embeddings of the CSI: [N, E]."""
-        return embed(self.model, self.batch, "channel")
-
-    @cached_property
-    def environment(self) -> Tensor:
-        """Embeddings of map and positions, LOS unknown: [N, E]."""
-        return embed(self.model, self.batch, "environment")
+    embedded: dict[str, Tensor] = field(default_factory=dict)
 
     def embeddings(self, inputs: str) -> Tensor:
-        """Those of the `channel` or of the `environment`: [N, E]."""
-        return self.channel if inputs == "channel" else self.environment
+        """Those of the `channel`, or of the `environment` (map and positions, LOS unknown): [N, E]."""
+        if inputs not in self.embedded:
+            self.embedded[inputs] = embed(self.model, self.batch, inputs)
+        return self.embedded[inputs]
 
     def part(self, index: NDArray[np.int64]) -> Batch:
         """Some of the links."""
@@ -94,24 +88,27 @@ def samples(
         measured: of all stations.
     """
     traced = None if links is None else Samples("traced", links, batch_of(links), model)
-    found = {} if traced is None else dict.fromkeys(PAIRS, traced)
+    found = {} if traced is None else dict.fromkeys(pairs(), traced)
     mine = None if measured is None else measured.of(station)
     if mine is not None and len(mine) >= LEAST:
         place = stand_ins(site.area, site.stations[station], mine.ue, site.map)
-        absent = () if "csi" in mine.labels else ("power_share",)
-        own = Samples("measured", place, mine.fill(batch_of(place)), model, absent)
-        found |= dict.fromkeys(mine.pairs(), own)
-    return {pair: found[pair] for pair in PAIRS if pair in found}
+        every = (metric for task in TASKS.values() for metric in task.metrics)
+        absent = () if "csi" in mine.labels else tuple(metric.key for metric in every if metric.of_channel)
+        embedded: dict[str, Tensor] = {}  # one for all: labels do not change them
+        for pair in mine.pairs():
+            batch = mine.fill(batch_of(place), last=pair[0])
+            found[pair] = Samples("measured", place, batch, model, absent, embedded)
+    return {pair: found[pair] for pair in pairs() if pair in found}
 
 
-def sizes(taught: Samples, seed: int) -> list[int]:
+def sizes(labelled: Samples, seed: int) -> list[int]:
     """Numbers of labels along the few-shot curve: `LABELS` below all that there are to learn from, then these."""
-    most = len(taught.divide(seed)[0])
+    most = len(labelled.divide(seed)[0])
     return [*(count for count in LABELS if count < most), most]
 
 
 def head_rows(
-    site: Site, station: int, pair: tuple[str, str], taught: Samples, training: HeadTraining, seed: int, keep: bool
+    site: Site, station: int, pair: tuple[str, str], labelled: Samples, training: HeadTraining, seed: int, keep: bool
 ) -> list[Row]:
     """A head from each number of labels, measured on the other streets.
 
@@ -119,103 +116,92 @@ def head_rows(
         keep: save the one that learned from all labels as the site's.
     """
     (name, inputs), rows = pair, []
-    task, z, target = TASKS[name], taught.embeddings(inputs), TASKS[name].target(taught.batch)
-    for count in sizes(taught, seed):
-        learn, test = taught.divide(seed, count)
-        places = taught.links.ue[learn, :2]
+    task, z, target = TASKS[name], labelled.embeddings(inputs), TASKS[name].target(labelled.batch)
+    for count in sizes(labelled, seed):
+        learn, test = labelled.divide(seed, count)
+        places = labelled.links.ue[learn, :2]
         head = fit_on_streets(task, z[learn], target[learn], places, replace(training, seed=seed))
         with torch.inference_mode():
-            figures = taught.measure(name, head(z[test]), taught.part(test))
-        rows.append(_row(pair, f"head on {_reads(inputs)}", taught, count, seed, head.parameter_count(), figures))
+            figures = labelled.measure(name, head(z[test]), labelled.part(test))
+        rows.append(_row(pair, f"head on {_reads(inputs)}", labelled, count, seed, head.parameter_count(), figures))
     if keep:
-        about = {"area": taught.links.areas[0], "learned": len(learn), "tested": len(test), "figures": figures,
-                 "source": taught.source}  # fmt: skip
+        about = {"area": labelled.links.areas[0], "learned": len(learn), "tested": len(test), "figures": figures,
+                 "source": labelled.source}  # fmt: skip
         wanted = Adaptation(task=name, inputs=inputs, split="blocks", seed=seed)
-        save_head(site.head(name, inputs, station), head, wanted, taught.model, about)
+        save_head(site.head(name, inputs, station), head, wanted, labelled.model, about)
     return rows
 
 
-def other_rows(pair: tuple[str, str], taught: Samples, training: HeadTraining, seed: int) -> list[Row]:
+def other_rows(pair: tuple[str, str], labelled: Samples, training: HeadTraining, seed: int) -> list[Row]:
     """The same for the methods that use no pretrained model and learn in seconds, and for knowing nothing."""
     rows = []
-    target = TASKS[pair[0]].target(taught.batch)
-    for count in sizes(taught, seed):
-        learn, test = taught.divide(seed, count)
-        held = taught.part(test)
-        for method, outputs in methods(pair[0], pair[1], training):
-            found, tuned = outputs(taught.part(learn), target[learn], held, seed)
-            rows.append(_row(pair, method, taught, count, seed, tuned, taught.measure(pair[0], found, held)))
+    target = TASKS[pair[0]].target(labelled.batch)
+    for count in sizes(labelled, seed):
+        learn, test = labelled.divide(seed, count)
+        held = labelled.part(test)
+        for method, outputs in methods(TASKS[pair[0]], pair[1], training):
+            found, tuned = outputs(labelled.part(learn), target[learn], held, seed)
+            rows.append(_row(pair, method, labelled, count, seed, tuned, labelled.measure(pair[0], found, held)))
     return rows
 
 
-def network_rows(pair: tuple[str, str], taught: Samples, epochs: int, seed: int) -> list[Row]:
+def network_rows(pair: tuple[str, str], labelled: Samples, epochs: int, seed: int) -> list[Row]:
     """A transformer of the model's own shape that is trained from scratch on all the labels (paper 1, IV-C)."""
     task = TASKS[pair[0]]
-    learn, test = taught.divide(seed)
-    target, held = task.target(taught.batch)[learn], taught.part(test)
-    device = taught.model.device
+    learn, test = labelled.divide(seed)
+    target, held = task.target(labelled.batch)[learn], labelled.part(test)
+    device = labelled.model.device
     network = supervised.train_vit(
-        [task], taught.batch.csi[learn].to(device), [target], taught.model.preset, epochs, seed
+        [task], labelled.batch.csi[learn].to(device), [target], labelled.model.preset, epochs, seed
     )
     outputs = network.predict(held.csi.to(device))[0]
     tuned = sum(p.numel() for p in network.parameters())
-    figures = taught.measure(pair[0], outputs, held)
-    return [_row(pair, f"ViT from scratch, {epochs} epochs", taught, len(learn), seed, tuned, figures)]
+    figures = labelled.measure(pair[0], outputs, held)
+    return [_row(pair, f"ViT from scratch, {epochs} epochs", labelled, len(learn), seed, tuned, figures)]
 
 
 def _row(
-    pair: tuple[str, str], method: str, taught: Samples, count: int, seed: int, tuned: int, figures: dict[str, float]
+    pair: tuple[str, str], method: str, labelled: Samples, count: int, seed: int, tuned: int, figures: dict[str, float]
 ) -> Row:
-    return {"task": pair[0], "inputs": pair[1], "method": method, "source": taught.source, "labels": count,
-            "all": count == len(taught.divide(seed)[0]), "seed": seed, "tuned": tuned, "figures": figures}  # fmt: skip
+    return {
+        "task": pair[0], "inputs": pair[1], "method": method, "source": labelled.source, "labels": count,
+        "all": count == len(labelled.divide(seed)[0]), "seed": seed, "tuned": tuned, "figures": figures,
+    }  # fmt: skip
 
 
 def _reads(inputs: str) -> str:
     return "CSI" if inputs == "channel" else "map and position"
 
 
-def methods(task: str, inputs: str, training: HeadTraining) -> Iterator[tuple[str, Method]]:
+def methods(task: Task, inputs: str, training: HeadTraining) -> Iterator[tuple[str, Method]]:
     """What a head is compared with, by name; they see the same side of a link as it does."""
     yield "always the same", partial(_constant, task)
-    if (task, inputs) == ("position", "channel"):
-        yield "fingerprints, 5 nearest", lambda s, _t, h, _: (torch.from_numpy(classical.fingerprint(s, h)).float(), 0)
-    elif (task, inputs) == ("los", "channel"):
-        yield "threshold on delay spread and K", lambda s, _t, h, _: (classical.los_threshold(s, h), 3)
-    elif (task, inputs) == ("los", "environment"):
-        yield "votes of the 5 nearest positions", _nearest_los
-    elif (task, inputs) == ("beam", "environment"):
-        yield "MLP from position", partial(_position_mlp, task, POSITION_MLP, training)
-        yield "votes of the 5 nearest positions", lambda s, t, h, _: (classical.lookup_beams(s, t, h), 0)
-    elif (task, inputs) == ("path_loss", "environment"):
-        yield "MLP from position", partial(_position_mlp, task, (*POSITION_MLP[:3], 1), training)
-        yield "line over log-distance", lambda s, t, h, _: (log_distance(s, t, h), 2)
-    elif (task, inputs) == ("precoding", "channel"):
-        yield "best DFT beam, after a full sweep", lambda _s, _t, h, _: (best_beam(h), 0)
+    for read, method in classical.methods(task):
+        if read == inputs and method.site:
+            yield method.name, partial(_mlp, task, training) if method.answer is None else partial(_classical, method)
 
 
-def _constant(task: str, _seen: Batch, target: Tensor, held: Batch, _seed: int) -> tuple[Tensor, int]:
-    """The best answer that looks at nothing: class shares, the mean, or the labels' principal precoder."""
-    if task == "precoding":
+def _constant(task: Task, _seen: Batch, target: Tensor, held: Batch, _seed: int) -> tuple[Tensor, int]:
+    """The best answer that looks at nothing: class shares, the mean, or the labels' principal vector."""
+    if task.form == "vector":
         vectors = as_vector(target)
         principal = torch.linalg.eigh(vectors.mT @ vectors.conj())[1][:, -1]
         one = torch.cat([principal.real, principal.imag])
-    elif TASKS[task].regression:
-        one = target.mean(0)
+    elif task.form == "classes":
+        one = functional.one_hot(target, task.outputs).float().mean(0).clamp_min(1e-9).log()
     else:
-        one = functional.one_hot(target, TASKS[task].widths[-1]).float().mean(0).clamp_min(1e-9).log()
+        one = target.mean(0)
     return one.expand(len(held.csi), -1), 0
 
 
-def _position_mlp(
-    task: str, widths: tuple[int, ...], training: HeadTraining, seen: Batch, target: Tensor, held: Batch, seed: int
-) -> tuple[Tensor, int]:
+def _mlp(task: Task, training: HeadTraining, seen: Batch, target: Tensor, held: Batch, seed: int) -> tuple[Tensor, int]:
+    """A network on positions alone."""
     plan = [batch.environment.ue[:, :2] for batch in (seen, held)]
-    head = fit(TASKS[task], plan[0], target, replace(training, seed=seed), widths)
+    head = fit(task, plan[0], target, replace(training, seed=seed), classical.position_widths(task))
     with torch.inference_mode():
         return head(plan[1]), head.parameter_count()
 
 
-def _nearest_los(seen: Batch, target: Tensor, held: Batch, _seed: int) -> tuple[Tensor, int]:
-    near = NearestNeighbors(n_neighbors=min(5, len(target))).fit(seen.environment.ue[:, :2].numpy())
-    share = target[torch.from_numpy(near.kneighbors(held.environment.ue[:, :2].numpy())[1])].float().mean(1)
-    return torch.stack([1 - share, share], 1).clamp_min(1e-3).log(), 0
+def _classical(method: classical.Method, seen: Batch, target: Tensor, held: Batch, _seed: int) -> tuple[Tensor, int]:
+    assert method.answer is not None
+    return method.answer(seen, target, held).float(), method.tuned

@@ -22,20 +22,21 @@ from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256, write_text
 from uniair.propagation.ray_tracing import require_sionna
 from uniair.site import confidence, learning, survey
-from uniair.site.learning import PAIRS, Samples
+from uniair.site.learning import Samples
 from uniair.site.measured import read_measured
 from uniair.site.report import write_card, write_report
 from uniair.site.site import NOTE, Site
 from uniair.site.survey import Survey
 from uniair.tasks import zero_shot
 from uniair.tasks.adaptation import HeadTraining
+from uniair.tasks.registry import pairs
 from uniair.training.checkpoint import digest
 
 REPORT = "report.html"
 POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
 STEP = 4.0  # m; of these maps
 # rough seconds on two cores: what the progress bar makes its time left of
-TRACED, ASKED, HEAD, OTHERS, EPOCH = 0.01, 0.006, 8.0, 4.0, 3.0
+TRACED, QUESTION, HEAD, OTHERS, EPOCH = 0.01, 0.006, 8.0, 4.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -121,21 +122,22 @@ def make(request: Request, out: Path) -> Site:
     if (out / NOTE).exists() and (out / REPORT).exists():
         return Site.read(out)
     site = Site(out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference)
-    pairs = [PAIRS if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
-    with tqdm(total=round(_work(request, pairs)), disable=None, bar_format=FORMAT) as bar:
+    heads = [pairs() if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
+    with tqdm(total=round(_work(request, heads)), disable=None, bar_format=FORMAT) as bar:
         steps = Steps(out, bar)
         traced = _traced(site, ground, request, steps) if request.trace else {}
         found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}}
-        taught = {}
+        labelled = {}
         for number, name in enumerate(names):
-            lessons = learning.samples(model, site, number, traced.get(name), labels)
-            taught[name] = lessons
-            found["rows"][name] = _learn(site, number, lessons, request, steps)
-            if heard := lessons.get(("position", "channel")):
-                knows = heard.source == "traced" or (labels is not None and "los" in labels.labels)
-                ask = partial(_zero_shot, heard, knows)
-                found["zero_shot"][name] = steps.once(f"{name}-zero_shot", f"{name}: zero-shot", _asked(request), ask)
-                place = partial(_positions, site, number, heard, request.survey.seed)
+            labelled[name] = learning.samples(model, site, number, traced.get(name), labels)
+            found["rows"][name] = _learn(site, number, labelled[name], request, steps)
+            if channels := labelled[name].get(("position", "channel")):
+                knows = channels.source == "traced" or (labels is not None and "los" in labels.labels)
+                ask = partial(_zero_shot, channels, knows)
+                found["zero_shot"][name] = steps.once(
+                    f"{name}-zero_shot", f"{name}: zero-shot", _questions(request), ask
+                )
+                place = partial(_positions, site, number, channels, request.survey.seed)
                 found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
         bar.set_description("report")
         site.figures.update(_figures(found["rows"], request.survey.seed))
@@ -144,7 +146,7 @@ def make(request: Request, out: Path) -> Site:
             links={name: len(links) for name, links in traced.items()}, uniair=uniair.__version__,
         )  # fmt: skip
         if not (out / REPORT).exists():
-            write_report(out / REPORT, model, site, taught, traced, found, request.survey.seed)
+            write_report(out / REPORT, model, site, labelled, traced, found, request.survey.seed)
         write_card(out / "card.md", site, found)
         site.write()
         bar.update((bar.total or 0) - bar.n)
@@ -154,15 +156,15 @@ def make(request: Request, out: Path) -> Site:
 FORMAT = "{desc:28}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
 
-def _asked(request: Request) -> float:
-    return ASKED * request.survey.ue
+def _questions(request: Request) -> float:
+    return QUESTION * request.survey.ue
 
 
-def _work(request: Request, pairs: list[Any]) -> float:
+def _work(request: Request, heads: list[Any]) -> float:
     networks = EPOCH * request.epochs
-    each = [(HEAD + OTHERS + networks * (inputs == "channel")) * request.seeds for of in pairs for _, inputs in of]
-    station = (TRACED * request.survey.ue if request.trace else 0) + _asked(request) + 5.0
-    return sum(each) + station * len(pairs) + 10.0
+    each = [(HEAD + OTHERS + networks * (inputs == "channel")) * request.seeds for of in heads for _, inputs in of]
+    station = (TRACED * request.survey.ue if request.trace else 0) + _questions(request) + 5.0
+    return sum(each) + station * len(heads) + 10.0
 
 
 def _checksum(path: Path) -> str:
@@ -200,27 +202,27 @@ def _traced(site: Site, ground: survey.Ground, request: Request, steps: Steps) -
 
 
 def _learn(
-    site: Site, station: int, lessons: dict[tuple[str, str], Samples], request: Request, steps: Steps
+    site: Site, station: int, labelled: dict[tuple[str, str], Samples], request: Request, steps: Steps
 ) -> list[dict[str, Any]]:
     """Heads and what they are compared with: rows over all seeds."""
     rows, name, first = [], site.stations[station].name, request.survey.seed
-    for pair, taught in lessons.items():
+    for pair, samples in labelled.items():
         for seed in range(first, first + request.seeds):
             key, about = f"{name}-{pair[0]}-{pair[1]}-{seed}", f"{name}: {pair[0]}"
             keep = seed == first
-            head = partial(learning.head_rows, site, station, pair, taught, request.training, seed, keep)
+            head = partial(learning.head_rows, site, station, pair, samples, request.training, seed, keep)
             rows += steps.once(key, about, HEAD, head)
-            others = partial(learning.other_rows, pair, taught, request.training, seed)
+            others = partial(learning.other_rows, pair, samples, request.training, seed)
             rows += steps.once(f"{key}-others", f"{about}, baselines", OTHERS, others)
             if request.epochs and pair[1] == "channel":
-                network = partial(learning.network_rows, pair, taught, request.epochs, seed)
+                network = partial(learning.network_rows, pair, samples, request.epochs, seed)
                 rows += steps.once(f"{key}-scratch", f"{about}, from scratch", EPOCH * request.epochs, network)
     return rows
 
 
-def _zero_shot(heard: Samples, knows_los: bool) -> dict[str, Any]:
+def _zero_shot(channels: Samples, knows_los: bool) -> dict[str, Any]:
     """Answers about every channel with nothing tuned: figures as the suite has them, and P(LOS) of each link."""
-    model, csi, env = heard.model, heard.batch.csi, heard.batch.environment
+    model, csi, env = channels.model, channels.batch.csi, channels.batch.environment
     restored, normalised = (part.cpu() for part in zero_shot.feedback(model, csi))
     nmse, sgcs = metrics.nmse_db(restored, normalised), metrics.sgcs(restored, normalised)
     figures = [
@@ -229,8 +231,8 @@ def _zero_shot(heard: Samples, knows_los: bool) -> dict[str, Any]:
     ]
     out: dict[str, Any] = {}
     if knows_los:
-        truth = heard.links.los if heard.source == "traced" else env.los.bool().numpy()
-        probability = zero_shot.los(model, heard.channel.to(model.device), env).cpu().numpy()
+        truth = channels.links.los if channels.source == "traced" else env.los.bool().numpy()
+        probability = zero_shot.los(model, channels.embeddings("channel").to(model.device), env).cpu().numpy()
         most = metrics.majority(truth)
         figures = [
             Figure("LOS from CSI, map and position", float(((probability > 0.5) == truth).mean()), most, "majority"),
@@ -240,17 +242,22 @@ def _zero_shot(heard: Samples, knows_los: bool) -> dict[str, Any]:
         ]
         out["probability_of_los"] = probability.round(4).tolist()
         out["los"] = truth.astype(int).tolist()
-    return {"figures": [vars(figure) for figure in figures], "links": len(csi), "source": heard.source} | out
+    return {"figures": [vars(figure) for figure in figures], "links": len(csi), "source": channels.source} | out
 
 
-def _positions(site: Site, station: int, heard: Samples, seed: int) -> dict[str, Any]:
+def _positions(site: Site, station: int, channels: Samples, seed: int) -> dict[str, Any]:
     """Likelihood maps of channels from the tested streets."""
-    _, test = heard.divide(seed)
-    asked = np.sort(np.random.default_rng(seed).permutation(test)[:POSITIONED])
+    _, test = channels.divide(seed)
+    chosen = np.sort(np.random.default_rng(seed).permutation(test)[:POSITIONED])
     answers = confidence.position_answers(
-        heard.model, site, station, heard.channel[asked].to(heard.model.device), heard.links.ue[asked], STEP
+        channels.model,
+        site,
+        station,
+        channels.embeddings("channel")[chosen].to(channels.model.device),
+        channels.links.ue[chosen],
+        STEP,
     )
-    return {"links": asked.tolist(), **answers, "figures": confidence.position_figures(answers)}
+    return {"links": chosen.tolist(), **answers, "figures": confidence.position_figures(answers)}
 
 
 def _figures(rows: dict[str, list[dict[str, Any]]], seed: int) -> dict[str, Any]:

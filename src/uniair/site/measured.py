@@ -6,11 +6,10 @@ x, y            position, m, in the metres that --bs is given in; or
 lon, lat        degrees (WGS 84), where the footprints are geographic
 z               height of the UE, m; 1.5 without it
 station         name (bs0, bs1, …) or number of the base station, from 0; may be left out where there is one
-los             1 or 0
-beam            best of the 32 DFT beams, 0 to 31; not needed beside csi, which says it
-path_loss_db    dB
 csi             complex [N, 32, 64]: in NumPy's `.npz` or folder an array as the others, beside NAME.csv or
                 NAME.parquet the file NAME.csi.npy
+and any column that a task's label has (`Task.label`), such as los, beam or path_loss_db; one that csi says too, as it
+does the beam, is not needed beside it.
 
 A `.npz` file, or a folder of `.npy` files, holds an array [N] of each column's name. A cell left empty or NaN is
 refused: split rows that have different labels into files of their own, or leave the column out.
@@ -20,7 +19,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,10 @@ from uniair.area.area import Area
 from uniair.area.georeference import Georeference
 from uniair.environment import Batch
 from uniair.errors import InputError
-from uniair.radio import ULA
+from uniair.tasks.registry import TASKS, columns
 
 HEIGHT = 1.5  # of a UE, m
-LABELS = ("los", "beam", "path_loss_db", "csi")
-COLUMNS = ("x", "y", "lon", "lat", "z", "station", *LABELS)
+PLACE = ("x", "y", "lon", "lat", "z", "station")
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ class Measured:
     Attributes:
         ue: float64 [N, 3] positions, m from the site's south-west corner.
         station: int64 [N] number of the base station.
-        labels: what was measured, of `LABELS`: los bool, beam int64, path_loss_db float64, csi complex64 [N, 32, 64].
+        labels: what was measured: csi complex64 [N, 32, 64], and by their columns labels of tasks, int64 or float64
+            [N].
     """
 
     ue: NDArray[np.float64]
@@ -65,35 +64,35 @@ class Measured:
 
     def pairs(self) -> set[tuple[str, str]]:
         """The heads that can learn from it: (task, inputs)."""
-        has = set(self.labels)
-        found = {("los", "environment")} if "los" in has else set()
-        found |= {("beam", "environment")} if has & {"beam", "csi"} else set()
-        found |= {("path_loss", "environment")} if "path_loss_db" in has else set()
-        if "csi" in has:
-            found |= {("position", "channel"), ("beam", "channel"), ("precoding", "channel")}
-            found |= {("los", "channel")} if "los" in has else set()
-        return found
+        has = {"ue", *self.labels}
+        return {
+            (name, inputs)
+            for task in TASKS.values() if has & set(task.known_from)
+            for name, inputs in task.pairs if inputs != "channel" or "csi" in has
+        }  # fmt: skip
 
-    def fill(self, batch: Batch) -> Batch:
-        """What was measured in the place of a batch's own CSI and LOS; N must agree.
+    def fill(self, batch: Batch, last: str = "") -> Batch:
+        """What was measured in the place of a batch's own CSI and labels; N must agree.
 
-        Without CSI a channel stands in whose best beam and path loss are the measured ones: a single DFT beam. Labels
-        are read from it as from any channel, but no head reads it.
+        Without CSI, channels stand in whose labels are the measured ones. They are read from these as from any channel,
+        but no head reads it.
+
+        Args:
+            last: the task whose label is written last, so that it holds whatever else was measured.
         """
         csi = self.labels.get("csi")
-        channel = torch.from_numpy(csi) if csi is not None else self._beams()
-        if "path_loss_db" in self.labels:
-            amplitude = channel.abs().square().mean((1, 2), keepdim=True).sqrt()
-            wanted = torch.from_numpy(10 ** (-self.labels["path_loss_db"] / 20)).to(torch.float32)
-            channel = channel / amplitude * wanted[:, None, None]
-        env = batch.environment
-        los = torch.from_numpy(self.labels["los"].astype(np.float32)) if "los" in self.labels else env.los
-        return Batch(channel, type(env)(map=env.map, bs=env.bs, ue=env.ue, los=los, size=env.size, area=env.area))
+        if csi is not None:
+            batch = replace(batch, csi=torch.from_numpy(csi))
+        for column, task in sorted(columns().items(), key=lambda one: one[1].name == last):
+            said = csi is not None and "csi" in task.known_from
+            if column in self.labels and not said and task.label is not None and task.label.write is not None:
+                batch = task.label.write(batch, torch.from_numpy(self.labels[column]))
+        return batch
 
-    def _beams(self) -> torch.Tensor:
-        codebook = ULA().dft_codebook()
-        beam = torch.from_numpy(self.labels.get("beam", np.zeros(len(self), dtype=np.int64)))
-        return codebook[beam][:, :, None].expand(-1, -1, 64).contiguous()
+
+def label_columns() -> tuple[str, ...]:
+    """The columns that hold what was measured."""
+    return (*columns(), "csi")
 
 
 def read_measured(
@@ -111,10 +110,11 @@ def read_measured(
         InputError: missing, not one of these formats, wrong or unknown columns, NaN, or positions off the site.
     """
     table = _read(path)
-    if unknown := sorted(set(table) - set(COLUMNS)):
-        raise InputError(f"{path}: unknown column {', '.join(unknown)}; the columns are {', '.join(COLUMNS)}")
-    if not set(table) & set(LABELS):
-        raise InputError(f"{path}: nothing was measured; give at least one column of {', '.join(LABELS)}")
+    known = (*PLACE, *label_columns())
+    if unknown := sorted(set(table) - set(known)):
+        raise InputError(f"{path}: unknown column {', '.join(unknown)}; the columns are {', '.join(known)}")
+    if not set(table) & set(label_columns()):
+        raise InputError(f"{path}: nothing was measured; give at least one column of {', '.join(label_columns())}")
     plan = ("x", "y") if georeference is None else ("lon", "lat")
     if missing := [name for name in plan if name not in table]:
         raise InputError(f"{path}: no column {', '.join(missing)}; positions are {' and '.join(plan)} here, as in --bs")
@@ -137,12 +137,9 @@ def read_measured(
             f"of {area.size:.0f} × {area.size:.0f} m, as {int(off.sum())} do; raise --side, or leave them out"
         )
     labels: dict[str, NDArray[Any]] = {}
-    if "los" in numbers:
-        labels["los"] = _among(path, "los", numbers["los"], 2).astype(bool)
-    if "beam" in numbers:
-        labels["beam"] = _among(path, "beam", numbers["beam"], 32)
-    if "path_loss_db" in numbers:
-        labels["path_loss_db"] = numbers["path_loss_db"]
+    for column, task in columns().items():
+        if column in numbers and task.label is not None:
+            labels[column] = _among(path, column, numbers[column], task.label.classes)
     if "csi" in table:
         labels["csi"] = _csi(path, table["csi"])
     height = numbers.get("z", np.full(len(ground), HEIGHT))
@@ -198,11 +195,16 @@ def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]
     return out
 
 
-def _among(path: Path, name: str, values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    wrong = (values != np.round(values)) | (values < 0) | (values >= count)
+def _among(path: Path, name: str, values: NDArray[np.float64], classes: int | None) -> NDArray[Any]:
+    """The values, as whole numbers where they are classes."""
+    if classes is None:
+        return values
+    wrong = (values != np.round(values)) | (values < 0) | (values >= classes)
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise InputError(f"{path}: column {name} is {values[i]:g} in row {i + 1}; give whole numbers, 0 to {count - 1}")
+        raise InputError(
+            f"{path}: column {name} is {values[i]:g} in row {i + 1}; give whole numbers, 0 to {classes - 1}"
+        )
     return values.astype(np.int64)
 
 

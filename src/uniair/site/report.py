@@ -15,10 +15,10 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uniair import metrics
 from uniair.area.raster import occupancy
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.environment import Batch
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, draw_map, png, table, write_page
 from uniair.evaluation.tables import Table
 from uniair.files import write_text
@@ -26,17 +26,15 @@ from uniair.models.universal import UniversalModel
 from uniair.site import confidence
 from uniair.site.learning import Samples
 from uniair.site.site import Site
-from uniair.site.site_tables import SHOWN, curves, task_table, zero_shot_table
-from uniair.tasks.adaptation import TASKS, path_loss
+from uniair.site.site_tables import curves, task_table, zero_shot_table
+from uniair.tasks.precoding import as_vector
+from uniair.tasks.registry import TASKS
+from uniair.tasks.task import Task
 from uniair.training.heads import load_head
 
-Lessons = dict[tuple[str, str], Samples]
+Labelled = dict[tuple[str, str], Samples]
 TRAINED_HEIGHT = 7.0  # m; the campaigns raised lower buildings to it
-BEAMS = "hsv"  # the last beam points beside the first
-# what planners ask: positions of channels, and the rest of places
-ERRORS = (("position", "channel"), ("beam", "environment"), ("path_loss", "environment"), ("los", "environment"))
-CLASSES = (("beam", "channel"), ("beam", "environment"), ("los", "channel"), ("los", "environment"))
-NAMES = {"position": "Position", "los": "LOS", "beam": "Best beam", "path_loss": "Path loss", "precoding": "Precoder"}
+SIDES = {"channel": "CSI", "environment": "map and position"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Station:
     model: UniversalModel
     site: Site
     number: int
-    lessons: Lessons
+    labelled: Labelled
     links: Links | None
     rows: list[dict[str, Any]]
     zero_shot: dict[str, Any] | None
@@ -66,15 +64,16 @@ class Station:
     @cached_property
     def everywhere(self) -> dict[str, Tensor]:
         """What the heads on map and position say at each cell."""
-        return confidence.everywhere(self.model, self.site, self.number, ("los", "beam", "path_loss"), self.cells)
+        drawn = [name for name, task in TASKS.items() if task.form in ("classes", "values")]
+        return confidence.everywhere(self.model, self.site, self.number, drawn, self.cells)
 
     def tested(self, pair: tuple[str, str]) -> tuple[Tensor, NDArray[np.int64]]:
         """Outputs of a head on the streets that it did not learn from, and which links these are."""
-        taught = self.lessons[pair]
-        test = taught.divide(self.seed)[1]
+        samples = self.labelled[pair]
+        test = samples.divide(self.seed)[1]
         head, inputs = load_head(self.site.head(*pair, self.number), self.model, pair[0])
         with torch.inference_mode():
-            return head(taught.embeddings(inputs)[test]), test
+            return head(samples.embeddings(inputs)[test]), test
 
     def axes(self, axes: Axes, title: str) -> None:
         """A map with the base station on it."""
@@ -87,7 +86,7 @@ def write_report(
     path: Path,
     model: UniversalModel,
     site: Site,
-    lessons: dict[str, Lessons],
+    labelled: dict[str, Labelled],
     links: dict[str, Links],
     found: dict[str, Any],
     seed: int,
@@ -95,7 +94,7 @@ def write_report(
     """Draws what was found and writes it.
 
     Args:
-        lessons: station → what each head learned from.
+        labelled: station → what each head learned from.
         links: station → traced links.
         found: `rows`, `zero_shot` and `position` of each station.
         seed: of the heads that were kept.
@@ -103,7 +102,7 @@ def write_report(
     sections = [("The site", _about(site), png(_overview(site)))]
     for number, named in enumerate(site.stations):
         one = Station(
-            model, site, number, lessons[named.name], links.get(named.name), found["rows"][named.name],
+            model, site, number, labelled[named.name], links.get(named.name), found["rows"][named.name],
             found["zero_shot"].get(named.name), found["position"].get(named.name), seed,
         )  # fmt: skip
         sections += list(_station(one))
@@ -194,8 +193,8 @@ def _station(one: Station) -> list[tuple[str, str, str]]:
     if one.links is not None:
         sections.append((
             f"{seen}: traced in {len(one.links):,} places",
-            "Path loss between isotropic antennas, line of sight, the best of 32 DFT beams and the delay of the first "
-            "path.", png(_layers(one, one.links)),
+            f"Between isotropic antennas: {', '.join(task.about for task in _known())}, first path's delay.",
+            png(_layers(one, one.links)),
         ))  # fmt: skip
     if one.everywhere:
         sections.append((
@@ -222,87 +221,118 @@ def _html(found: Table) -> str:
     return table(found.head, found.rows) + "<p></p>"
 
 
+def _panels(drawing: Drawing, count: int) -> list[Axes]:
+    """So many, two a row."""
+    panels = list(drawing.subplots(-(-count // 2), 2, squeeze=False).ravel())
+    for axes in panels[count:]:
+        axes.axis("off")
+    return panels[:count]
+
+
 def _scatter(drawing: Drawing, axes: Axes, xy: NDArray[Any], values: Any, label: str, **style: Any) -> None:
     points = axes.scatter(xy[:, 0], xy[:, 1], c=values, **{"s": 7, "linewidths": 0, **style})
     drawing.colorbar(points, ax=axes, label=label, shrink=0.85)
 
 
+def _two(axes: Axes, xy: NDArray[Any], yes: NDArray[np.bool_], looks: dict[str, str], size: float) -> None:
+    """Where it is so and where it is not: name → colour of both, for the legend."""
+    for mask, (name, colour) in zip((yes, ~yes), looks.items(), strict=True):
+        axes.scatter(xy[mask, 0], xy[mask, 1], s=size, color=colour, linewidths=0, label=name)
+    axes.legend(loc="upper right", fontsize=8)
+
+
+def _known() -> list[Task]:
+    """The tasks whose label is one number a link."""
+    return [task for task in TASKS.values() if task.label is not None]
+
+
 def _layers(one: Station, links: Links) -> Drawing:
-    drawing = Drawing(figsize=(11, 9), layout="constrained")
-    (loss, los), (beam, delay) = drawing.subplots(2, 2)
-    batch = batch_of(links)
-    first = np.minimum.reduceat(links.paths.delay, links.paths.offsets[:-1]) * 1e9
-    one.axes(loss, "path loss")
-    _scatter(drawing, loss, links.ue, path_loss(batch)[:, 0], "dB", cmap="viridis_r")
-    one.axes(los, f"line of sight: {100 * links.los.mean():.0f} %")
-    for seen, colour, name in ((links.los, CHANNEL, "LOS"), (~links.los, UE, "NLOS")):
-        los.scatter(*links.ue[seen, :2].T, s=7, color=colour, linewidths=0, label=name)
-    los.legend(loc="upper right", fontsize=8)
-    one.axes(beam, "best beam")
-    _scatter(drawing, beam, links.ue, best_beams(batch), "beam", cmap=BEAMS, vmin=0, vmax=31)
+    """Every label, and the delay of the first path, at each UE."""
+    tasks, batch = _known(), batch_of(links)
+    drawing = Drawing(figsize=(11, 4.5 * -(-(len(tasks) + 1) // 2)), layout="constrained")
+    *panels, delay = _panels(drawing, len(tasks) + 1)
+    for axes, task in zip(panels, tasks, strict=True):
+        assert task.label is not None
+        values = task.label.values(task.target(batch))
+        if task.label.classes == 2:
+            one.axes(axes, f"{task.title}: {100 * values.mean():.0f} %")
+            _two(axes, links.ue, values, {task.title: CHANNEL, f"no {task.title}": UE}, 7)
+        else:
+            one.axes(axes, task.title)
+            _scatter(drawing, axes, links.ue, values, task.unit, **_colours(task))
     one.axes(delay, "delay of the first path")
+    first = np.minimum.reduceat(links.paths.delay, links.paths.offsets[:-1]) * 1e9
     _scatter(drawing, delay, links.ue, first, "ns", cmap="magma_r")
     return drawing
+
+
+def _colours(task: Task) -> dict[str, Any]:
+    """How a picture colours a task's answers."""
+    if task.form != "classes":
+        return {"cmap": task.colours}
+    return {"cmap": task.colours, "vmin": 0, "vmax": 1 if task.outputs == 2 else task.outputs - 1}
 
 
 def _predicted(one: Station) -> Drawing:
     drawing = Drawing(figsize=(5.2 * len(one.everywhere), 4.2), layout="constrained")
     panels = drawing.subplots(1, len(one.everywhere), squeeze=False)[0]
-    for axes, (task, outputs) in zip(panels, one.everywhere.items(), strict=True):
-        one.axes(axes, NAMES[task])
-        if task == "los":
-            _scatter(drawing, axes, one.cells, outputs.softmax(1)[:, 1], "P(LOS)", cmap="viridis", vmin=0, vmax=1)
-        elif task == "beam":
-            _scatter(drawing, axes, one.cells, outputs.argmax(1), "beam", cmap=BEAMS, vmin=0, vmax=31)
+    for axes, (name, outputs) in zip(panels, one.everywhere.items(), strict=True):
+        task = TASKS[name]
+        one.axes(axes, task.title)
+        if task.form == "classes":
+            shown = outputs.softmax(1)[:, 1] if task.outputs == 2 else outputs.argmax(1)
         else:
-            _scatter(drawing, axes, one.cells, outputs[:, 0], "dB", cmap="viridis_r")
+            shown = outputs[:, 0]
+        _scatter(drawing, axes, one.cells, shown, task.unit, **_colours(task))
     return drawing
 
 
 def _errors(one: Station) -> Drawing:
-    """The heads that read what a planner has: positions from CSI, the rest from map and position."""
-    pairs = [pair for pair in ERRORS if pair in one.lessons]
+    """The heads that read what a planner has, map and position; of other tasks those that read CSI."""
+    pairs = [(name, "environment" if "environment" in task.inputs else task.inputs[0]) for name, task in TASKS.items()]
+    pairs = [pair for pair in pairs if pair in one.labelled]
     drawing = Drawing(figsize=(11, 4.5 * -(-len(pairs) // 2)), layout="constrained")
-    panels = drawing.subplots(-(-len(pairs) // 2), 2, squeeze=False).ravel()
-    for axes in panels[len(pairs) :]:
-        axes.axis("off")
-    for axes, pair in zip(panels, pairs, strict=False):
-        outputs, test = one.tested(pair)
-        held, ue = one.lessons[pair].part(test), one.lessons[pair].links.ue[test]
-        truth, title = TASKS[pair[0]].target(held), f"{NAMES[pair[0]]}, {len(test)} links"
-        if pair[0] == "position":
-            one.axes(axes, title)
-            error = (outputs - truth).norm(dim=1)
-            _scatter(drawing, axes, ue, error, "error, m", cmap="magma_r", s=14, vmin=0, vmax=error.quantile(0.95))
-        elif pair[0] == "path_loss":
-            one.axes(axes, title)
-            error = (outputs - truth)[:, 0]
-            most = float(error.abs().quantile(0.95))
-            _scatter(drawing, axes, ue, error, "error, dB", cmap="coolwarm", s=14, vmin=-most, vmax=most)
-        else:
-            right = (outputs.argmax(1) == truth).numpy()
-            one.axes(axes, f"{title}, {100 * right.mean():.0f} % right")
-            for mask, colour, name in ((right, UE, "right"), (~right, BS, "wrong")):
-                axes.scatter(*ue[mask, :2].T, s=14, color=colour, linewidths=0, label=name)
-            axes.legend(loc="upper right", fontsize=8)
+    for axes, pair in zip(_panels(drawing, len(pairs)), pairs, strict=True):
+        _draw_error(drawing, axes, one, pair)
     return drawing
+
+
+def _draw_error(drawing: Drawing, axes: Axes, one: Station, pair: tuple[str, str]) -> None:
+    """How far off each tested link is, in the unit of its form."""
+    outputs, test = one.tested(pair)
+    task, samples = TASKS[pair[0]], one.labelled[pair]
+    ue, truth = samples.links.ue[test], task.target(samples.part(test))
+    title = f"{task.title}, {len(test)} links"
+    if task.form == "classes":
+        right = (outputs.argmax(1) == truth).numpy()
+        one.axes(axes, f"{title}, {100 * right.mean():.0f} % right")
+        _two(axes, ue, right, {"right": UE, "wrong": BS}, 14)
+        return
+    one.axes(axes, title)
+    if task.form == "values":
+        error = (outputs - truth)[:, 0]
+        most = float(error.abs().quantile(0.95))
+        _scatter(drawing, axes, ue, error, f"error, {task.unit}", cmap="coolwarm", s=14, vmin=-most, vmax=most)
+        return
+    if task.form == "place":
+        error, label = (outputs - truth).norm(dim=1), f"error, {task.unit}"
+    else:
+        error, label = 1 - metrics.cosine_squared(as_vector(outputs), as_vector(truth)), "1 − squared cosine"
+    _scatter(drawing, axes, ue, error, label, cmap="magma_r", s=14, vmin=0, vmax=error.quantile(0.95))
 
 
 def _few_shot(one: Station) -> Drawing:
     tasks = _tasks(one.rows)
     drawing = Drawing(figsize=(12, 3.9 * -(-len(tasks) // 2)), layout="constrained")
-    panels = drawing.subplots(-(-len(tasks) // 2), 2, squeeze=False).ravel()
-    for axes in panels[len(tasks) :]:
-        axes.axis("off")
-    for axes, task in zip(panels, tasks, strict=False):
+    for axes, task in zip(_panels(drawing, len(tasks)), tasks, strict=True):
         found = curves(one.rows, task)
         shown = {key for cells in found.values() for figures in cells.values() for key in figures}
-        key, heading, scale, _ = next(entry for entry in SHOWN[task] if entry[0] in shown)
+        metric = next(metric for metric in TASKS[task].metrics if metric.key in shown)
         for method, cells in found.items():
-            mean = [scale * float(np.mean(cells[count][key])) for count in cells]
+            mean = [metric.scale * float(np.mean(cells[count][metric.key])) for count in cells]
             style = "-o" if method.startswith("head ") else ":" if method == "always the same" else "--."
             axes.plot(list(cells), mean, "x" if len(cells) == 1 else style, markersize=5, label=method)
-        axes.set(title=NAMES[task], xscale="log", xlabel="labelled links", ylabel=heading)
+        axes.set(title=TASKS[task].title, xscale="log", xlabel="labelled links", ylabel=metric.heading)
         counts = sorted({count for cells in found.values() for count in cells})
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.minorticks_off()
@@ -311,36 +341,44 @@ def _few_shot(one: Station) -> Drawing:
     return drawing
 
 
+def _classes(one: Station, inputs: Sequence[str] = ("channel", "environment")) -> list[tuple[Task, tuple[str, str]]]:
+    """The classifications that have a head, and the pairs."""
+    tasks = [task for task in TASKS.values() if task.form == "classes"]
+    return [(task, pair) for task in tasks for pair in task.pairs if pair in one.labelled and pair[1] in inputs]
+
+
 def _judged(one: Station) -> dict[str, tuple[NDArray[Any], NDArray[np.bool_]]]:
     """Answers on the tested streets by name: how certain they say they are, and whether they were right."""
     out: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
-    for pair in CLASSES:
-        if pair in one.lessons:
-            outputs, test = one.tested(pair)
-            right = outputs.argmax(1) == TASKS[pair[0]].target(one.lessons[pair].part(test))
-            side = "CSI" if pair[1] == "channel" else "map and position"
-            out[f"{NAMES[pair[0]]}, head on {side}"] = outputs.softmax(1).amax(1).double().numpy(), right.numpy()
+    for task, pair in _classes(one):
+        outputs, test = one.tested(pair)
+        right = outputs.argmax(1) == task.target(one.labelled[pair].part(test))
+        out[_head_name(task, pair)] = outputs.softmax(1).amax(1).double().numpy(), right.numpy()
     if one.zero_shot and "los" in one.zero_shot:
         p, los = np.array(one.zero_shot["probability_of_los"]), np.array(one.zero_shot["los"], dtype=bool)
         out["LOS, zero-shot"] = np.maximum(p, 1 - p), (p > 0.5) == los
     return out
 
 
+def _head_name(task: Task, pair: tuple[str, str]) -> str:
+    return f"{task.title}, head on {SIDES[pair[1]]}"
+
+
 def _trust(one: Station) -> str:
     """What the confidence is worth, in words."""
     said = []
-    pair = ("beam", "environment")
-    if "beam" in one.everywhere and pair in one.lessons:
-        certain, right = _judged(one)["Best beam, head on map and position"]
-        least = confidence.trusted_from(certain, right)
+    for task, pair in _classes(one, ["environment"]):
+        least = confidence.trusted_from(*_judged(one)[_head_name(task, pair)])
         if least is None:
-            said.append("No stated probability was high enough for nine in ten best beams from the map to be right.")
-        else:
-            share = float((one.everywhere["beam"].softmax(1).amax(1) >= least).float().mean())
             said.append(
-                f"Of the best beams from map and position that were stated with {100 * least:.0f} % or more, nine in "
-                f"ten were right; {100 * share:.0f} % of the open ground has that. Elsewhere, sweep."
+                f"{task.title}: no probability stated from the map was high enough for nine in ten to be right."
             )
+            continue
+        share = float((one.everywhere[task.name].softmax(1).amax(1) >= least).float().mean())
+        said.append(
+            f"{task.title}: of the answers from map and position that were stated with {100 * least:.0f} % or more, "
+            f"nine in ten were right; {100 * share:.0f} % of the open ground has that. {task.otherwise}".strip()
+        )
     for name, (stated, hit) in _judged(one).items():
         found = confidence.reliability(stated, hit)
         said.append(f"{name}: says {100 * stated.mean():.0f} %, is right in {100 * hit.mean():.0f} % "
@@ -349,20 +387,21 @@ def _trust(one: Station) -> str:
 
 
 def _confidence(one: Station) -> Drawing:
-    drawing = Drawing(figsize=(12, 9), layout="constrained")
-    (beam, los), (spread, diagonal) = drawing.subplots(2, 2)
-    one.axes(beam, "certainty of the best beam, head on map and position")
-    if "beam" in one.everywhere:
-        certain = one.everywhere["beam"].softmax(1).amax(1)
-        _scatter(drawing, beam, one.cells, certain, "stated probability", cmap="RdYlGn", vmin=0, vmax=1)
+    certain = [task for task, _ in _classes(one, ["environment"])]
+    drawing = Drawing(figsize=(12, 4.5 * -(-(len(certain) + 3) // 2)), layout="constrained")
+    *panels, los, spread, diagonal = _panels(drawing, len(certain) + 3)
+    for axes, task in zip(panels, certain, strict=True):
+        one.axes(axes, f"certainty of {task.title}, head on map and position")
+        probability = one.everywhere[task.name].softmax(1).amax(1)
+        _scatter(drawing, axes, one.cells, probability, "stated probability", cmap="RdYlGn", vmin=0, vmax=1)
     one.axes(los, "certainty of LOS, zero-shot")
-    heard = one.lessons.get(("position", "channel"))
-    if heard and one.zero_shot and "los" in one.zero_shot:
+    channels = one.labelled.get(("position", "channel"))
+    if channels and one.zero_shot and "los" in one.zero_shot:
         p = np.array(one.zero_shot["probability_of_los"])
-        _scatter(drawing, los, heard.links.ue, np.maximum(p, 1 - p), "probability", cmap="RdYlGn", vmin=0.5, vmax=1)
+        _scatter(drawing, los, channels.links.ue, np.maximum(p, 1 - p), "probability", cmap="RdYlGn", vmin=0.5, vmax=1)
     one.axes(spread, "spread of the position's likelihood, zero-shot")
-    if heard and one.position:
-        ue = heard.links.ue[one.position["links"]]
+    if channels and one.position:
+        ue = channels.links.ue[one.position["links"]]
         _scatter(drawing, spread, ue, one.position["spread_m"], "m", cmap="RdYlGn_r", s=30)
     diagonal.plot([0, 1], [0, 1], color=GROUND, linewidth=0.8)
     for name, (stated, right) in _judged(one).items():
@@ -376,8 +415,3 @@ def _confidence(one: Station) -> Drawing:
                  title="does the stated certainty hold?")  # fmt: skip
     diagonal.legend(fontsize=7)
     return drawing
-
-
-def best_beams(batch: Batch) -> NDArray[np.int64]:
-    """Numbers of the best beams: [N]."""
-    return TASKS["beam"].target(batch).numpy()

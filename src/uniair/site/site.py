@@ -20,6 +20,7 @@ from uniair.area.raster import occupancy
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
+from uniair.tasks.registry import TASKS
 
 FORMAT = "uniair-site/1"
 NOTE = "site.json"
@@ -85,10 +86,10 @@ class Site:
         return self.folder / "heads" / f"{task}-{inputs}-{self.stations[station].name}.safetensors"
 
     def heads(self, station: int) -> dict[tuple[str, str], Path]:
-        """The heads of a station that are there: (task, inputs) → file."""
+        """The heads of a station that are there, of tasks that are registered: (task, inputs) → file."""
         found = sorted((self.folder / "heads").glob(f"*-*-{self.stations[station].name}.safetensors"))
         named = ((path, path.name.split("-", 2)) for path in found)
-        return {(task, inputs): path for path, (task, inputs, _) in named}
+        return {(task, inputs): path for path, (task, inputs, _) in named if task in TASKS}
 
     def write(self) -> None:
         """Writes `site.json` in one step."""

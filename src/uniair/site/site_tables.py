@@ -10,19 +10,8 @@ import numpy as np
 from uniair.evaluation.tables import Table
 from uniair.evaluation.zero_shot_suite import Figure
 from uniair.site.site import Site
-from uniair.tasks.adaptation import TASKS
-
-# task → figures shown: key, heading, scale, digits; the first is what the few-shot curve is of
-SHOWN: dict[str, Sequence[tuple[str, str, float, int]]] = {
-    "position": (("median_m", "median, m", 1, 1), ("cdf90_m", "90 % under, m", 1, 1), ("mean_m", "mean, m", 1, 1)),
-    "los": (("accuracy", "right, %", 100, 1), ("macro_f1", "macro-F1, %", 100, 1), ("ece", "ECE, %", 100, 1)),
-    "beam": (
-        ("top1", "top-1, %", 100, 1), ("top3", "top-3, %", 100, 1),
-        ("power_share", "share of the best beam's power, %", 100, 1),
-    ),
-    "path_loss": (("rmse_db", "RMSE, dB", 1, 2),),
-    "precoding": (("sgcs", "SGCS", 1, 3),),
-}  # fmt: skip
+from uniair.tasks.registry import TASKS
+from uniair.tasks.task import Metric
 
 
 def curves(rows: Sequence[dict[str, Any]], task: str) -> dict[str, dict[int, dict[str, list[float]]]]:
@@ -48,21 +37,21 @@ def curves(rows: Sequence[dict[str, Any]], task: str) -> dict[str, dict[int, dic
 def task_table(rows: Sequence[dict[str, Any]], task: str) -> Table:
     """All methods of a task with all their labels; mean over seeds, and ± where there are several."""
     mine = [row for row in rows if row["task"] == task]
-    shown = [entry for entry in SHOWN[task] if any(entry[0] in row["figures"] for row in mine)]
+    shown = [metric for metric in TASKS[task].metrics if any(metric.key in row["figures"] for row in mine)]
     tuned = {name: row["tuned"] for row in mine for name in (row["method"], f"{row['method']}, {row['source']}")}
     lines = []
     for method, cells in curves(rows, task).items():
         count = max(cells)
-        values = [_cell(cells[count].get(key), scale, digits) for key, _, scale, digits in shown]
+        values = [_cell(cells[count].get(metric.key), metric) for metric in shown]
         lines.append([method, f"{count:,}", f"{tuned[method]:,}", *values])
-    return Table([TASKS[task].about, "labels", "tuned", *(heading for _, heading, _, _ in shown)], lines)
+    return Table([TASKS[task].about, "labels", "tuned", *(metric.heading for metric in shown)], lines)
 
 
-def _cell(values: list[float] | None, scale: float, digits: int) -> str:
+def _cell(values: list[float] | None, metric: Metric) -> str:
     if not values:
         return ""
-    mean = f"{scale * float(np.mean(values)):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {scale * float(np.std(values)):.{digits}f}"
+    mean = f"{metric.scale * float(np.mean(values)):.{metric.digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {metric.scale * float(np.std(values)):.{metric.digits}f}"
 
 
 def zero_shot_table(found: dict[str, Any], position: dict[str, Any]) -> Table:
@@ -71,9 +60,9 @@ def zero_shot_table(found: dict[str, Any], position: dict[str, Any]) -> Table:
     for entry in found["figures"]:
         name, value, reference = Figure(**entry).text()
         rows.append([name, value, reference])
-    figures, asked = position["figures"], len(position["links"])
+    figures, channels = position["figures"], len(position["links"])
     rows += [
-        [f"position by likelihood map, {asked} channels: median error", f"{figures['median_m']:.1f} m", ""],
+        [f"position by likelihood map, {channels} channels: median error", f"{figures['median_m']:.1f} m", ""],
         ["  90 % under", f"{figures['cdf90_m']:.1f} m", ""],
         ["  true position inside the region of 50 %", f"{100 * figures['inside_50']:.0f} %", "50 % is honest"],
         ["  true position inside the region of 90 %", f"{100 * figures['inside_90']:.0f} %", "90 % is honest"],
@@ -88,9 +77,9 @@ def head_table(site: Site) -> Table:
         for task, by_inputs in tasks.items():
             for inputs, figures in by_inputs.items():
                 shown = [
-                    f"{heading} {scale * figures[key]:.{digits}f}"
-                    for key, heading, scale, digits in SHOWN[task]
-                    if key in figures
+                    f"{metric.heading} {_cell([figures[metric.key]], metric)}"
+                    for metric in TASKS[task].metrics
+                    if metric.key in figures
                 ]
                 rows.append([f"{name} {task}", "CSI" if inputs == "channel" else "map and position", "; ".join(shown)])
     return Table(["head", "reads", "on streets that it did not learn from"], rows)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,54 +13,11 @@ from torch import Tensor
 
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.models.router import Router
+from uniair.models.router import Phrases, Router, packaged_phrases
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import as_vector
-from uniair.tasks.answers import Answer, Beam, Declined, LineOfSight, PathLoss, Position, Precoder
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A task as agents and people see it.
-
-    Attributes:
-        task: of the model.
-        about: what it answers.
-        inputs: all of which it needs.
-        answer: of the model's outputs [N, outputs] and the calibration temperature.
-        classifies: whether its outputs are logits.
-    """
-
-    task: str
-    about: str
-    inputs: tuple[str, ...]
-    answer: Callable[[Tensor, float], Answer]
-    classifies: bool = False
-
-
-def _precoder(out: Tensor, _: float) -> Precoder:
-    vector = as_vector(out)
-    vector = vector * torch.exp(-1j * vector[:, :1].angle())
-    return Precoder(vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-12))
-
-
-CHANNEL, PLACE = ("csi",), ("map", "bs", "ue", "size")
-
-TOOLS = {
-    "estimate_position": Tool("position", "where the user is, in metres", CHANNEL, lambda out, _: Position(out)),
-    "identify_los": Tool(
-        "los", "whether base station and user are in line of sight", CHANNEL,
-        lambda out, temperature: LineOfSight((out / temperature).softmax(1)[:, 1]), True,
-    ),
-    "compute_precoder": Tool(
-        "precoding", "the precoding weights of the base station's antennas for one layer", CHANNEL, _precoder
-    ),
-    "select_beam": Tool(
-        "beam", "the best beam of the base station's DFT codebook", PLACE,
-        lambda out, temperature: Beam((out / temperature).softmax(1)), True,
-    ),
-    "predict_path_loss": Tool("path_loss", "the path loss in dB", PLACE, lambda out, _: PathLoss(out[:, 0])),
-}  # fmt: skip
+from uniair.tasks.answers import Answer, Declined
+from uniair.tasks.registry import INSTRUCTIONS, TASKS
+from uniair.tasks.task import Task
 
 _MATRIX = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
 _POSITION = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
@@ -96,29 +53,43 @@ def tools() -> list[dict[str, Any]]:
         {
             "type": "function",
             "function": {
-                "name": name,
-                "description": f"Tells {tool.about}, from {_listed(tool.inputs)}.",
+                "name": task.tool,
+                "description": f"Tells {task.tells}, from {_listed(task.needs)}.",
                 "parameters": {
                     "type": "object",
-                    "properties": {key: INPUTS[key] for key in tool.inputs},
-                    "required": list(tool.inputs),
+                    "properties": {key: INPUTS[key] for key in task.needs},
+                    "required": list(task.needs),
                     "additionalProperties": False,
                 },
             },
         }
-        for name, tool in TOOLS.items()
+        for task in _chosen(INSTRUCTIONS)
     ]
+
+
+def phrases(tasks: Iterable[str]) -> Phrases:
+    """What a router of these tasks learns from: the packaged instructions, and the phrases of tasks that they lack."""
+    packaged = packaged_phrases("train")
+    own = {task.name: {"own": task.phrases} for task in _chosen(tasks) if task.name not in packaged}
+    return {**own, **packaged}
+
+
+def _chosen(names: Iterable[str]) -> list[Task]:
+    """Tasks by name, in the order in which AI²MMUM has them."""
+    wanted = set(names)
+    return [TASKS[name] for name in INSTRUCTIONS if name in wanted]
 
 
 class Assistant:
     """Answers instructions and tool calls with an AI²MMUM.
 
     Args:
-        model: task, embeddings [N, E] → outputs [N, …] as in `adaptation.TASKS`; in eval mode.
+        model: task, embeddings [N, E] → outputs [N, …] of a head; in eval mode.
         towers: make the embeddings.
         router: recognises the task.
-        temperatures: classification task (`los`, `beam`) → what its logits are divided by to be calibrated.
+        temperatures: classification → what its logits are divided by to be calibrated.
         held: CSI and maps that tool calls may give by name.
+        tasks: that the model answers; all that are registered where None.
 
     Raises:
         InputError: no temperature above 0 for a classification task.
@@ -131,10 +102,12 @@ class Assistant:
         router: Router,
         temperatures: Mapping[str, float],
         held: Mapping[str, Any] | None = None,
+        tasks: Iterable[str] | None = None,
     ) -> None:
-        for tool in TOOLS.values():
-            if tool.classifies and not temperatures.get(tool.task, 0) > 0:
-                raise InputError(f"temperatures: {tool.task} has none above 0; calibrate it on held-out links")
+        self.tasks = _chosen(TASKS if tasks is None else tasks)
+        for task in self.tasks:
+            if task.form == "classes" and not temperatures.get(task.name, 0) > 0:
+                raise InputError(f"temperatures: {task.name} has none above 0; calibrate it on held-out links")
         self.model, self.towers, self.router = model, towers, router
         self.temperatures, self.held = dict(temperatures), dict(held or {})
 
@@ -143,18 +116,19 @@ class Assistant:
 
         Args:
             instruction: such as "Where is this user?".
-            csi: complex [N, 32, 64], or [32, 64] of one link; position, LOS and precoding need it.
-            environment: map, BS and UE positions and size, all of which beam and path loss need; `los` is not used.
+            csi: complex [N, 32, 64], or [32, 64] of one link; tasks that read the channel need it.
+            environment: map, BS and UE positions and size; tasks that read it need all four. `los` is not used.
 
         Raises:
             InputError: an empty instruction or one of more than 512 tokens; inputs that the towers refuse.
         """
-        task = self.router.route(instruction).task
+        name = self.router.route(instruction).task
+        task = next((task for task in self.tasks if task.name == name), None)
         if task is None:
-            can = "; ".join(f"{tool.about} (from {_listed(tool.inputs)})" for tool in TOOLS.values())
+            can = "; ".join(f"{task.tells} (from {_listed(task.needs)})" for task in self.tasks)
             return Declined("out_of_scope", f"I can't answer that. What I can tell is: {can}.")
         given = {f.name: getattr(environment, f.name) for f in fields(Environment)} if environment is not None else {}
-        return self._answer(next(tool for tool in TOOLS.values() if tool.task == task), {**given, "csi": csi})
+        return self._answer(task, {**given, "csi": csi})
 
     def call(self, name: str, arguments: str | Mapping[str, Any]) -> str:
         """Answers an agent's tool call in JSON: `answers`, or `declined`, or the `error` that the agent should mend.
@@ -164,27 +138,28 @@ class Assistant:
             arguments: as the agent wrote them, or already parsed.
         """
         try:
-            if name not in TOOLS:
-                raise InputError(f"no tool {name!r}; call one of {', '.join(TOOLS)}")
-            return json.dumps(self._answer(TOOLS[name], self._inputs(TOOLS[name], arguments)).to_json())
+            known = {task.tool: task for task in self.tasks}
+            if name not in known:
+                raise InputError(f"no tool {name!r}; call one of {', '.join(known)}")
+            return json.dumps(self._answer(known[name], self._inputs(known[name], arguments)).to_json())
         except InputError as error:
             return json.dumps({"error": str(error)})
 
     @torch.no_grad()
-    def _answer(self, tool: Tool, given: Mapping[str, Any]) -> Answer | Declined:
-        missing = tuple(name for name in tool.inputs if given.get(name) is None)
+    def _answer(self, task: Task, given: Mapping[str, Any]) -> Answer | Declined:
+        missing = tuple(name for name in task.needs if given.get(name) is None)
         if missing:
-            message = f"To tell {tool.about}, I need {_listed(tool.inputs)}; not given: {_listed(missing)}."
-            return Declined("missing_input", message, tool.task, missing)
-        if tool.inputs == CHANNEL:
+            message = f"To tell {task.tells}, I need {_listed(task.needs)}; not given: {_listed(missing)}."
+            return Declined("missing_input", message, task.name, missing)
+        if task.read == "channel":
             csi = given["csi"]
             z = self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi)
         else:
-            place = {name: given[name] for name in tool.inputs}
+            place = {name: given[name] for name in task.needs}
             z = self.towers.encode_environment(Environment(**place, area=given.get("area")))
-        return tool.answer(self.model(tool.task, z).float().cpu(), self.temperatures.get(tool.task, 1.0))
+        return task.answer(self.model(task.name, z).float().cpu() / self.temperatures.get(task.name, 1.0))
 
-    def _inputs(self, tool: Tool, arguments: str | Mapping[str, Any]) -> dict[str, Any]:
+    def _inputs(self, task: Task, arguments: str | Mapping[str, Any]) -> dict[str, Any]:
         """A tool call's arguments as arrays of one link, or of as many as the host holds under a name."""
         try:
             parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
@@ -192,8 +167,8 @@ class Assistant:
             raise InputError(f"arguments: not JSON ({error})") from error
         if not isinstance(parsed, Mapping):
             raise InputError(f"arguments: {type(parsed).__name__}; give an object")
-        if unknown := sorted(set(parsed) - set(tool.inputs)):
-            raise InputError(f"arguments: no {', '.join(unknown)} in this tool; it takes {', '.join(tool.inputs)}")
+        if unknown := sorted(set(parsed) - set(task.needs)):
+            raise InputError(f"arguments: no {', '.join(unknown)} in this tool; it takes {', '.join(task.needs)}")
         return {name: self._input(name, value) for name, value in parsed.items() if value is not None}
 
     def _input(self, name: str, value: Any) -> Any:

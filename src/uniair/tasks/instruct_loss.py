@@ -1,4 +1,4 @@
-"""The five tasks of AI²MMUM (paper 2, Table I): their instructions, beside the losses and metrics of `adaptation`."""
+"""What AI²MMUM is trained by: its tasks' losses in comparable units, its fixed scalings, and its calibration."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from uniair.models.instruct import Instruction, InstructModel
-from uniair.tasks.adaptation import TASKS
-
-INSTRUCTIONS = {
-    "position": Instruction("channel", "position", 2),
-    "los": Instruction("channel", "LOS status", 2),
-    "precoding": Instruction("channel", "precoding", 64),
-    "beam": Instruction("environment", "beam selection", 32),
-    "path_loss": Instruction("environment", "path loss", 1),
-}
+from uniair.models.instruct import InstructModel
+from uniair.tasks.registry import TASKS
 
 
 def loss(model: InstructModel, task: str, z: Tensor, truth: Tensor) -> Tensor:

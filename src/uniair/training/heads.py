@@ -21,7 +21,9 @@ from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import TASKS, HeadTask, HeadTraining, fit
+from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.tasks.registry import TASKS
+from uniair.tasks.task import Task as HeadTask
 from uniair.training.checkpoint import read_tensors
 
 FORMAT = "uniair-head/1"

@@ -25,9 +25,8 @@ from uniair.models.instruct import Design, InstructModel
 from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
 from uniair.tasks import instruct_loss
-from uniair.tasks.adaptation import TASKS
-from uniair.tasks.asking import Assistant
-from uniair.tasks.instruct_loss import INSTRUCTIONS
+from uniair.tasks.asking import Assistant, phrases
+from uniair.tasks.registry import INSTRUCTIONS, TASKS
 from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, fill, load_state, save_state
 from uniair.training.heads import Adaptation, divide, embed
 from uniair.training.log import Log
@@ -243,7 +242,7 @@ def save_instruct(folder: Path, model: InstructModel, temperatures: dict[str, fl
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file({name: v.detach().cpu().contiguous() for name, v in model.kept().items()}, temporary)
     if model.backbone is not None:
-        fit_router(model.backbone).save(folder / ROUTER)
+        fit_router(model.backbone, phrases(model.instructions)).save(folder / ROUTER)
     config = {"format": FORMAT, "design": asdict(model.design), "tasks": list(model.instructions),
               "temperatures": temperatures, "about": about}  # fmt: skip
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
@@ -292,8 +291,9 @@ def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = 
     model, config = load_instruct(folder, backbone)
     if config["about"]["towers"] != digest(towers):
         raise InputError(f"{folder}: learned on the embeddings of another model; give the towers it was trained with")
-    if missing := set(INSTRUCTIONS) - set(model.instructions):
-        raise InputError(f"{folder}: learned nothing about {', '.join(sorted(missing))}; train it on both modalities")
     if model.backbone is None:
         raise InputError(f"{folder}: has no language model that could read an instruction")
-    return Assistant(model, towers, load_router(model.backbone, folder / ROUTER), config["temperatures"])
+    router = load_router(model.backbone, folder / ROUTER)
+    if missing := set(router.labels) & set(TASKS) - set(model.instructions):
+        raise InputError(f"{folder}: learned nothing about {', '.join(sorted(missing))}; train it on both modalities")
+    return Assistant(model, towers, router, config["temperatures"], tasks=model.instructions)

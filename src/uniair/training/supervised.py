@@ -15,8 +15,8 @@ from uniair import losses
 from uniair.errors import InputError
 from uniair.models.baselines import ChannelAutoencoder, ChannelViT
 from uniair.models.presets import Preset
-from uniair.tasks.adaptation import HeadTask
 from uniair.tasks.alignment import Alignment
+from uniair.tasks.task import Task as HeadTask
 from uniair.training.trainer import Optimisation
 
 BATCH = 64  # paper 1, IV-B

@@ -31,8 +31,9 @@ from uniair.evaluation.tables import Table
 from uniair.models.forecast import SIZES, WMLM, Forecast, ForecastPreset
 from uniair.models.presets import preset
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.beam_forecast import figures, forecasts
+from uniair.tasks.registry import TASKS
 from uniair.tasks.zero_shot import los as zero_shot_los
 from uniair.training.forecasting import PACKAGED, SAMPLE, load_forecaster, tensors
 from uniair.training.heads import Adaptation, divide, embed, measure
@@ -311,7 +312,7 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
     speed = result["throughput"]
     rows = [[form, f"{rate:,.0f}", f"{speed['times'][form]:.1f}"] for form, rate in speed["per_s"].items()]
     heading = (
-        f"Embeddings a second at batch {speed['batch']}, beside {speed['parameters']:,} parameters on {TOKENS} tokens"
+        f"Embeddings per second at batch {speed['batch']}, beside {speed['parameters']:,} parameters on {TOKENS} tokens"
     )
     out.append((heading, Table(["", "CSI/s", "times"], rows)))
     rows = [
@@ -319,7 +320,7 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
         for size, one in result["encoding"].items() for form, share in one["share"].items()
     ]  # fmt: skip
     rate = next(iter(result["encoding"].values()))["matrix_rate"] / 1e9
-    heading = f"Embeddings a second, and the share of torch's matrix rate, {rate:.0f} GFLOP/s"
+    heading = f"Embeddings per second, and the share of torch's matrix rate, {rate:.0f} GFLOP/s"
     out.append((heading, Table(["", "CSI/s", "MFLOP a CSI", "share"], rows)))
     return out
 

@@ -30,7 +30,7 @@ LEARNED = ("all tokens", "cached", "bfloat16")
 
 
 def question_speed(towers: UniversalModel, backbone: str, repeats: int = 5, seed: int = 0) -> dict[str, Any]:
-    """Answers a second and ms of a batch for each form and batch size, training questions a second, and stages.
+    """Answers per second and ms of a batch for each form and batch size, training questions per second, and stages.
 
     The forms take turns within each repetition, so that what else the machine does falls on all of them.
     """

@@ -95,10 +95,13 @@ def mutated(count: int, seed: int = 0) -> Iterator[Request]:
 
 def _valid(rng: Rng) -> Request:
     csi = rng.standard_normal((int(rng.integers(1, 3)), 32, 64)) + 1j * rng.standard_normal((32, 64))
-    path = str(rng.choice(["/encode", "/los", "/rank", "/position", "/beam", "/path_loss", "/precoding",
-                           "/likelihood", "/ask", "/forecast"]))  # fmt: skip
+    from uniair.serve.openapi import questions
+
+    asked = questions()
+    path = str(rng.choice(list(asked)))
+    fields = asked[path].body.model_fields
     document: dict[str, Any] = {"station": int(rng.integers(0, 2)), "link": int(rng.integers(0, 20))}
-    if path in ("/los", "/rank", "/beam", "/path_loss"):
+    if "ue" in fields and path != "/ask":
         document["ue"] = rng.uniform(0, 150, (2, 3)).tolist()
     if path == "/likelihood":
         document["step"] = 20.0
@@ -106,7 +109,7 @@ def _valid(rng: Rng) -> Request:
         document["instruction"] = "Where is this user?"
     if path == "/forecast":
         document = {"session": f"s{rng.integers(9)}", "power": rng.uniform(0, 1, 64).tolist(), "beam": 3}
-    if path in ("/los", "/rank", "/likelihood") and rng.random() < 0.3:
+    if "buildings" in fields and rng.random() < 0.3:
         document["buildings"] = [{"outline": rng.uniform(0, 150, (4, 2)).tolist(), "height": 9.0}]
     kind = str(rng.choice([NPY, MSGPACK, JSON]))
     if kind == NPY:

@@ -32,7 +32,7 @@ class Phase:
     """What came of one rate.
 
     Attributes:
-        rate: requests a second that were sent.
+        rate: requests per second that were sent.
         took: s from the moment that a request was due until its answer, of those that were answered.
         statuses: HTTP status, or the kind of failure → requests.
         memory: resident bytes of the server, at the start and then every few seconds.
@@ -67,7 +67,7 @@ def service_load(
 
     Args:
         site: folder that uniair site made.
-        rate: requests a second.
+        rate: requests per second.
         seconds: at that rate, and then up to `OVERLOAD` of them at twice that rate.
         bodies: mutated bodies that are sent afterwards; see `service_fuzz.attack`.
         seed: of arrivals, channels and mutations.

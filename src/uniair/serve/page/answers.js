@@ -5,9 +5,16 @@ import { edited, reads, state, station, user } from "./state.js";
 
 const UNSURE = { los: 0.8, beam: 0.5 }; // below this probability the answer is marked
 const MOST = 0.9; // of the likelihood, whose region is measured
+const LONGEST = 80; // letters of a sentence; of a longer one what stands before its colon is shown
+const DRAWN = { los, beam, path_loss: pathLoss, position }; // tasks with a row of their own kind
 
-/** A row: question, method, model's answer (text, and probability for a bar), truth, verdict (null: nothing to say). */
-const ROWS = [los, beam, pathLoss, head, likeliest];
+/** Rows: question, method, model's answer (text, and probability for a bar), truth, verdict (null: nothing to say). */
+function rows() {
+  const { tasks } = state.site;
+  const drawn = Object.keys(DRAWN).filter((task) => tasks[task] || task === "los"); // which needs no head
+  const others = Object.keys(tasks).filter((task) => !DRAWN[task]);
+  return [...drawn.map((task) => DRAWN[task](state.answers)), ...others.map(plain), likeliest(state.answers)];
+}
 
 export function showAnswers() {
   const { link, links } = state;
@@ -16,7 +23,7 @@ export function showAnswers() {
   const far = Math.hypot(x - station().x, y - station().y);
   document.querySelector("#user-about").textContent =
     `${place([x, y])} of the corner, ${far.toFixed(0)} m from ${station().name}`;
-  document.querySelector("#answers tbody").replaceChildren(...ROWS.map((row) => tableRow(row(state.answers))));
+  document.querySelector("#answers tbody").replaceChildren(...rows().map(tableRow));
   document.querySelector("#trust").textContent = links.tested[link]
     ? "The heads were tested on this street: they never saw its labels."
     : "The heads learned from this street: trust their figures on test streets, not their error here.";
@@ -24,7 +31,7 @@ export function showAnswers() {
 
 /** The answers in one sentence, for those who hear the page. */
 export function spoken() {
-  const said = ROWS.map((row) => row(state.answers)).filter((row) => row.answer && !row.none);
+  const said = rows().filter((row) => row.answer && !row.none);
   return `User ${state.link}: ${said.map((row) => `${row.question} ${row.answer}`).join("; ")}.`;
 }
 
@@ -44,7 +51,7 @@ function los({ los: own, believed }) {
 }
 
 function beam({ beam: found }) {
-  const row = { question: "Best beam", method: method("beam", ({ top1 }) => `${percent(top1)} right`) };
+  const row = { question: "Best beam", method: method("beam") };
   if (!found || found.none) return { ...row, none: found?.none };
   const [one] = found.answers;
   const truth = state.links.beam[state.link];
@@ -53,8 +60,8 @@ function beam({ beam: found }) {
   return { ...row, answer, probability: one.probability, unsure, truth: `${truth}`, right: one.beam === truth };
 }
 
-function pathLoss({ pathLoss: found }) {
-  const row = { question: "Path loss", method: method("path_loss", ({ rmse_db: e }) => `${e.toFixed(1)} dB RMSE`) };
+function pathLoss({ path_loss: found }) {
+  const row = { question: "Path loss", method: method("path_loss") };
   if (!found || found.none) return { ...row, none: found?.none };
   const [{ path_loss_db: said }] = found.answers;
   const truth = state.links.path_loss_db[state.link];
@@ -63,14 +70,25 @@ function pathLoss({ pathLoss: found }) {
   return { ...row, answer: `${said.toFixed(1)} dB`, truth: `${truth.toFixed(1)} dB`, error };
 }
 
-function head({ position: found }) {
-  const row = {
-    question: "Position",
-    method: method("position", ({ median_m: half }) => `half within ${half.toFixed(0)} m`),
-  };
+function position({ position: found }) {
+  const row = { question: "Position", method: method("position") };
   if (!found || found.none) return { ...row, none: found?.none };
   const [{ x_m: x, y_m: y }] = found.answers;
   return { ...row, answer: place([x, y]), ...distance([x, y]) };
+}
+
+/** Any task, from what the API says of it: its title, the answer's sentence and the label. */
+function plain(task) {
+  const { title, column, classes, unit } = state.site.tasks[task];
+  const row = { question: title, method: method(task) };
+  const found = state.answers[task];
+  if (!found || found.none) return { ...row, none: found?.none };
+  const { text } = found;
+  const label = column && state.links[column][state.link];
+  const answer = text.length > LONGEST ? `${text.slice(0, LONGEST).split(":")[0]} …` : text;
+  if (!column) return { ...row, answer };
+  const truth = classes === 2 ? (label ? "yes" : "no") : classes ? `${label}` : `${label.toFixed(1)} ${unit}`;
+  return { ...row, answer, truth };
 }
 
 function likeliest({ likelihood: found }) {
@@ -115,12 +133,15 @@ function tableRow({ question, method, answer, none, probability, unsure, believe
   return row;
 }
 
-/** A head with its figure on the streets that it did not learn from. */
-function method(task, words) {
+/** A head with its first figure on the streets that it did not learn from. */
+function method(task) {
   const inputs = reads(task);
   const figures = state.site.figures?.[station().name]?.[task]?.[inputs];
   const from = inputs === "environment" ? "head, from its place" : "head, from its channel";
-  return figures ? `${from}; ${words(figures)} on test streets` : from;
+  const metric = state.site.tasks[task]?.metrics.find(({ key }) => figures?.[key] !== undefined);
+  if (!metric) return from;
+  const { key, name, unit, scale, digits } = metric;
+  return `${from}; ${name} ${(scale * figures[key]).toFixed(digits)} ${unit}`.trimEnd() + " on test streets";
 }
 
 const distance = ([x, y]) => ({

@@ -4,13 +4,7 @@ import { post } from "./api.js";
 import { element } from "./layers.js";
 import { state } from "./state.js";
 
-const EXAMPLES = [
-  "Where is this user?",
-  "Does the base station see the user?",
-  "Which beam should serve it?",
-  "How strong is the path loss?",
-  "Which modulation should I use?", // not one of the tasks: shows how it declines
-];
+const DECLINED = "Which modulation should I use?"; // not one of the tasks: shows how it declines
 
 let running = new AbortController();
 
@@ -40,19 +34,18 @@ export function listenToAsk(fail) {
     event.preventDefault();
     if (field.value.trim()) ask(field.value);
   });
-  for (const example of EXAMPLES) {
-    const button = element("button", "", example);
-    button.type = "button";
-    button.addEventListener("click", () => {
-      field.value = example;
-      ask(example);
-    });
-    document.querySelector("#examples").append(button);
-  }
+  document.querySelector("#examples").addEventListener("click", ({ target }) => {
+    if (target.tagName !== "BUTTON") return;
+    field.value = target.textContent;
+    ask(field.value);
+  });
 }
 
-/** A server may be started without the language model. */
-export function allowAsking(assistant) {
+/** A question a task, as examples; a server may be started without the language model. */
+export function allowAsking(assistant, tasks) {
+  const examples = [...Object.values(tasks).map(({ example }) => example), DECLINED];
+  const buttons = examples.map((example) => Object.assign(element("button", "", example), { type: "button" }));
+  document.querySelector("#examples").replaceChildren(...buttons);
   document.querySelectorAll("#ask *, #examples button").forEach((one) => (one.disabled = !assistant));
   const why = element("p", "hint", "This server was started without what reads English.");
   document.querySelector("#reply").replaceChildren(...(assistant ? [] : [why]));

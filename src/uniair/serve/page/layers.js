@@ -20,17 +20,7 @@ export const layers = {
       [css("hidden"), `none, ${percent(los, false)}`],
     ],
   },
-  path_loss: {
-    label: "Path loss",
-    colours({ path_loss_db: loss }) {
-      const [low, high] = range(loss);
-      return loss.map((value) => ramp((high - value) / (high - low || 1)));
-    },
-    legend({ path_loss_db: loss }) {
-      const [low, high] = range(loss);
-      return { ramp: VIRIDIS, low: `${high.toFixed(0)} dB`, high: `${low.toFixed(0)} dB` };
-    },
-  },
+  path_loss: { label: "Path loss", ...ramped("path_loss_db", "dB", true) },
   beam: {
     label: "Best beam",
     // beams −1 and 1 are one and the same at half a wavelength: a circle of hues
@@ -51,6 +41,31 @@ export const layers = {
   },
   none: { label: "Hide", colours: () => [], legend: () => [] },
 };
+
+/** Labels of a column on a ramp of colours; `less`: the small ones are the bright ones. */
+function ramped(column, unit, less = false) {
+  const ends = (values) => (less ? range(values).reverse() : range(values));
+  return {
+    colours({ [column]: values }) {
+      const [dark, bright] = ends(values);
+      return values.map((value) => ramp((value - dark) / (bright - dark || 1)));
+    },
+    legend({ [column]: values }) {
+      const [low, high] = ends(values).map((value) => `${value.toFixed(0)} ${unit}`);
+      return { ramp: VIRIDIS, low, high };
+    },
+  };
+}
+
+/** Layers of tasks that are not drawn in a way of their own, before those that are about no task. */
+export function addLayers(tasks) {
+  const { tested, none, ...drawn } = layers;
+  for (const [name, { title, column, unit }] of Object.entries(tasks)) {
+    if (column && !drawn[name]) drawn[name] = { label: title, ...ramped(column, unit) };
+  }
+  for (const name of Object.keys(layers)) delete layers[name];
+  Object.assign(layers, drawn, { tested, none });
+}
 
 /** The legend of a layer and of the map's marks, as HTML elements. */
 export function legend(layer, links, overlay) {

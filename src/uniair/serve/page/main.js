@@ -5,7 +5,7 @@ import { showAnswers, spoken } from "./answers.js";
 import { allowAsking, fadeReply, listenToAsk } from "./ask.js";
 import * as buildings from "./buildings.js";
 import { showChannel } from "./channel.js";
-import { element, layers, legend } from "./layers.js";
+import { addLayers, element, layers, legend } from "./layers.js";
 import { draw } from "./map.js";
 import { listenTo } from "./pointing.js";
 import { inquire } from "./questions.js";
@@ -24,7 +24,11 @@ async function start() {
   $("#about").textContent = `${site.size.toFixed(0)} m wide, ${original.length} buildings, answered by ${site.model}`;
   $("#source").textContent = site.attribution.replace("(c)", "©");
   document.title = `${site.name}: UniAir site`;
-  allowAsking(site.assistant);
+  allowAsking(site.assistant, site.tasks);
+  addLayers(site.tasks);
+  choices($("#layers"), "layer", Object.entries(layers).map(([name, { label }]) => [name, label]), (layer) =>
+    update({ layer }),
+  );
   choices($("#stations"), "station", site.stations.map(({ name }, i) => [i, name]), switchStation);
   const asked = new URLSearchParams(location.hash.slice(1));
   const station = Number(asked.get("station"));
@@ -150,9 +154,6 @@ async function comeBack() {
 
 listenTo(map);
 listenToAsk(fail);
-choices($("#layers"), "layer", Object.entries(layers).map(([name, { label }]) => [name, label]), (layer) =>
-  update({ layer }),
-);
 $("#overlay").addEventListener("change", ({ target }) => update({ overlay: target.checked }));
 $("#previous").addEventListener("click", () => state.links && buildings.selectNext(-1));
 $("#next").addEventListener("click", () => state.links && buildings.selectNext(1));

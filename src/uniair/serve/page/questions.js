@@ -27,15 +27,13 @@ export async function inquire(onlyMap = false) {
     await pause(SETTLE, signal);
     const about = { station: state.station, link: state.link };
     const believed = edited() ? { ...about, buildings: state.buildings.map(plain) } : about;
-    // a beam that is told before anything was received is worth more than one read off the channel
+    // an answer that is there before anything was received is worth more than one read off the channel
     const of = (task) => (reads(task) === "environment" ? { station: state.station, ue: [user()] } : about);
     const questions = {
       detail: () => get(`site/links/${about.station}/${about.link}`, signal),
-      los: () => post("los", about, signal),
-      beam: () => post("beam", of("beam"), signal),
-      pathLoss: () => post("path_loss", of("path_loss"), signal),
-      position: () => post("position", about, signal),
+      los: () => post("los", about, signal), // with nothing tuned, whatever heads there are
     };
+    for (const task of Object.keys(state.site.tasks)) questions[task] ??= () => post(task, of(task), signal);
     const open = Object.entries(questions).filter(([name]) => state.answers[name] === undefined);
     if (edited()) open.push(["believed", () => post("los", believed, signal)]);
     await Promise.all(open.map(([name, question]) => answer(name, question, signal)));

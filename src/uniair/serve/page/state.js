@@ -11,7 +11,7 @@ export const state = {
   building: null, // id of the selected one
   layer: "los",
   overlay: true,
-  answers: {}, // of the chosen link: detail, los, believed, beam, pathLoss, position, likelihood
+  answers: {}, // of the chosen link: detail, believed, likelihood, and by the name of each task
   busy: false,
 };
 
