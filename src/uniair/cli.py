@@ -26,7 +26,11 @@ COMMANDS = {
     "instruct ablate": "AI²MMUM against its ablations on the same data, seeds and budget",
     "instruct ask": "ask about a channel or a place in plain English",
     "instruct retrain": "continue a backbone's pretraining on a folder of telecom text",
-    "forecast": "forecast beams on drives: train, evaluate, adapt to a site, compare with baselines, stream",
+    "forecast train": "train WMLM, which forecasts beams, on a folder of drives",
+    "forecast evaluate": "measure a forecaster on the drives that were held out",
+    "forecast adapt": "adapt a forecaster to the drives of a new site",
+    "forecast compare": "WMLM beside its baselines, on known sites and on ones left out",
+    "forecast stream": "answer step by step along drives, and say how long a step takes",
     "site": "take the model to a place of your own: links, zero-shot answers, light heads and a report",
     "serve": "serve a site: an HTTP API and a page, on this machine alone by default",
     "export": "write a site's models as ONNX, with a runner that needs NumPy and ONNX Runtime alone",
@@ -35,7 +39,7 @@ COMMANDS = {
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MODULES = {"import": "importing"}  # a keyword can't name a module
 USAGE = "usage: uniair COMMAND [options]      uniair COMMAND --help\n\n" + "\n".join(
-    f"  {name:17} {what}" for name, what in COMMANDS.items()
+    f"  {name:18} {what}" for name, what in COMMANDS.items()
 )
 
 
@@ -55,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         near = [known for known in COMMANDS if known.split()[0] == name] or COMMANDS
         if near is not COMMANDS and arguments[1:2] in (["-h"], ["--help"]):
-            print("\n".join(f"uniair {known:17} {COMMANDS[known]}" for known in near))
+            print("\n".join(f"uniair {known:18} {COMMANDS[known]}" for known in near))
             return 0
         asked = pair if near is not COMMANDS else name
         print(f"uniair: no command {asked!r}; choose one of {', '.join(near)}", file=sys.stderr)

@@ -39,8 +39,10 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["train"], "give --drives, a folder of drives; make one: uniair import deepsense"),
-        (["train", "--drives", "{folder}"], "give --out, a folder for the run"),
+        (["train"], "required: drives, out; see uniair forecast train --help"),
+        (["train", "--drives", "{folder}", "--out", "{folder}/run", "--earlier", "x"], "--earlier"),
+        (["train", "--drives", "{folder}", "--out", "{folder}/run", "--preset.beams", "8"], "beams"),
+        (["stream", "--out", "{folder}/run"], "--out"),
         (["train", "--drives", "{folder}", "--out", "{folder}/run", "--size", "7b"], "--size '7b': choose 2m, 20m"),
         (["train", "--drives", "{folder}", "--out", "{folder}/run", "--leave_out", "[c]"], "no c; it has a, b"),
         (["train", "--drives", "{folder}/none", "--out", "{folder}/run"], "no drives; make them with uniair import"),
@@ -49,6 +51,8 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
             "nothing to align among power",
         ),
         (["evaluate", "--drives", "{folder}"], "16 beams for a model of 64; train one for them"),
+        (["stream", "--drives", "{folder}"], "16 beams for a model of 64; train one for them"),
+        (["adapt", "--drives", "{folder}", "--out", "{folder}/run"], "16 beams for a model of 64; train one for them"),
         (["stream", "--drives", "{folder}", "--model", "{folder}"], "no such file; give the folder of uniair forecast"),
         (["compare", "--drives", "{folder}", "--out", "{folder}/run", "--budget", "long"], "choose quick or full"),
     ],
