@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 from uniair.errors import InputError
 
@@ -79,11 +80,16 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         parser.add_argument("--config", action="config", help="YAML file with any of these options (a recipe)")
         parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-        command.arguments(parser)
+        words = arguments[len(name.split()) :]
+        # the options of a figure or measurement are its own, so they depend on which are named
+        command.arguments(parser, *([words] if name == "bench" else []))
         try:
-            options = parser.parse_args(arguments[len(name.split()) :])
+            options = parser.parse_args(words)
         except jsonargparse.ArgumentError as error:
-            raise InputError(f"{' '.join(str(error).split())}; see uniair {name} --help") from error
+            said = " ".join(str(error).split())
+            if said.lower().startswith("unrecognized"):
+                said += f"; {parser.prog} takes {', '.join(option_names(parser))}"
+            raise InputError(f"{said}; see {parser.prog} --help") from error
         result = command.run(parser.instantiate(options))
         if options.json:
             print(json.dumps(result))
@@ -103,6 +109,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"uniair {name}: stopped; the same command goes on where it can", file=sys.stderr)
         return 130
     return 0
+
+
+def option_names(parser: Any) -> list[str]:
+    """The options of a command; of a group such as --training its name alone."""
+    strings = [action.option_strings for action in parser._actions if action.option_strings]
+    return [found[-1] for found in strings if "." not in found[-1] and found[-1] not in ("--help", "--print_config")]
 
 
 if __name__ == "__main__":

@@ -42,10 +42,9 @@ def cities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_method_and_combination(cities: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "z.npy", np.ones((Store(cities).links, 3), dtype=np.float32))
-    setup = Setup(uniair.build("tiny"), tmp_path / "fig12", {"deepmimo": cities}, seeds=2,
-                  embeddings={"theirs": tmp_path / "z.npy"})  # fmt: skip
-    found = FIG12.run(setup)
+    np.save(tmp_path / "theirs.npy", np.ones((Store(cities).links, 3), dtype=np.float32))
+    setup = Setup(uniair.build("tiny"), tmp_path / "fig12", {"deepmimo": cities}, seeds=2)
+    found = FIG12.run(setup, embeddings=(tmp_path / "theirs.npy",))
     assert found["cities"] == {"here/00000": {"users": USERS, "hear_all": USERS - 10, "stations": 3}}
     assert found["left_out"] == ["there/00000"]
     combinations = ["1", "2", "3", "1+2", "1+3", "2+3", "1+2+3"]
@@ -68,7 +67,7 @@ def test_every_method_and_combination(cities: Path, tmp_path: Path) -> None:
         if json.loads(path.read_text())["tuned_parameters"]:
             path.unlink()
             break
-    assert json.dumps(FIG12.run(setup)) == json.dumps(found)
+    assert json.dumps(FIG12.run(setup, embeddings=(tmp_path / "theirs.npy",))) == json.dumps(found)
 
 
 def test_fingerprints_find_a_channel_that_they_have_seen(cities: Path) -> None:

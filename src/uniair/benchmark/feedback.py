@@ -327,12 +327,10 @@ def _draw_code(result: dict[str, Any], figure: Figure) -> None:
 
 
 FIG9 = Benchmark(
-    title="CSI feedback in dense areas: zero-shot beside autoencoders of the same code length",
     paper="Fig. 9: NMSE of ZSL far below the Area-Specific ViT and close to the Area-General ViT",
     needs=("dense", "train"), run=run_fig9, tables=_fig9, draw=_draw_fig9,
 )  # fmt: skip
 CODE = Benchmark(
-    title="CSI feedback with shorter and quantised codes",
     paper="",
     needs=("dense", "train"), run=run_code, tables=_code, draw=_draw_code,
 )  # fmt: skip

@@ -124,6 +124,5 @@ def run(setup: Setup) -> dict[str, Any]:
 
 
 ON_SITE = Benchmark(
-    "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
     "", ("drives",), run, tables, draw,
 )  # fmt: skip

@@ -274,7 +274,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 POSITIONING = Benchmark(
-    "Where the UE stands, nothing tuned, with one to three BSs",
     "",
     ("links",), run, tables, draw,
 )  # fmt: skip

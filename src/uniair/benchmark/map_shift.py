@@ -188,7 +188,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 FIG8 = Benchmark(
-    "The true map against one with a building moved",
     "Fig. 8: one example, building, BS and UE translated; the true map gets 0.564",
     ("links",), run, tables, draw,
 )  # fmt: skip

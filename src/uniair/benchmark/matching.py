@@ -264,17 +264,14 @@ def draw_users(result: dict[str, Any], figure: Figure) -> None:
 
 
 FIG5 = Benchmark(
-    "The similarity of one area's channels and environments",
     "Fig. 5: 150 pairs of area #00032; a bright diagonal, no figures",
     ("links",), run_area, tables_area, draw_area,
 )  # fmt: skip
 FIG6 = Benchmark(
-    "Matching accuracy among an area's links, over areas",
     "Fig. 6: 1,000 areas of 150 pairs in bins of 0.1; no figures in the text",
     ("links",), run_histogram, tables_histogram, draw_histogram,
 )  # fmt: skip
 FIG7 = Benchmark(
-    "Which user of a BS sent this channel",
     "Fig. 7: two examples; the right one of 5 LOS users gets 0.983, of 4 NLOS users 0.883",
     ("links",), run_users, tables_users, draw_users,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
@@ -185,17 +186,20 @@ class City(TurnedCity):
         return {"tuned_parameters": tuned, "combinations": found}
 
 
-def run(setup: Setup) -> dict[str, Any]:
+def run(setup: Setup, *, embeddings: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Every method in every city, `setup.seeds` times.
+
+    Args:
+        embeddings: .npy files, other models' embeddings of the --deepmimo links; a row is named as its file.
 
     Raises:
         InputError: no cities, none whose UEs hear several BSs, or an embeddings file that does not fit.
     """
     store, budget = setup.store("deepmimo"), BUDGETS[setup.budget]
-    given = {name: read_embeddings(path, store) for name, path in setup.embeddings.items()}
+    given = {path.stem: read_embeddings(path, store) for path in embeddings}
     setup.note(
         deepmimo=store.manifest["shards"],
-        embeddings={name: sha256(path) for name, path in setup.embeddings.items()},
+        embeddings={path.stem: sha256(path) for path in embeddings},
     )
     cities: list[tuple[str, City]] = []
     left_out: list[str] = []
@@ -309,7 +313,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 FIG12 = Benchmark(
-    title="Positioning from one, two and three BSs in DeepMIMO cities",
     paper="CDF90 with 3 BSs of DeepMIMO's O1: TOFT 1.095 m (pretrained on DeepMIMO) and 1.758 m (on WAIR-D), "
     "ViT from scratch 1.016 m, MLP 3.817 m",
     needs=("deepmimo",),

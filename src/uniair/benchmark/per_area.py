@@ -83,7 +83,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(handles, names, loc="outside right upper", fontsize=8)
 
 
-def _run(tasks: Sequence[str], setup: Setup, scratch: bool = True) -> dict[str, Any]:
+def _run(tasks: Sequence[str], scratch: bool, setup: Setup) -> dict[str, Any]:
     return compare(setup, tasks, scratch=scratch) | {"seeds": setup.seeds}
 
 
@@ -166,25 +166,21 @@ def _draw_heads(result: dict[str, Any], figure: Figure) -> None:
 
 
 TABLE3 = Benchmark(
-    title="Beam selection in dense areas: heads on the frozen model, networks from scratch, look-up",
     paper="Table III: top-1 in ten areas; CSI-based TOFT within 0.2 points of the Task-Specific ViT, position-based "
     "TOFT 2.2 points above the MLP",
-    needs=("dense",), run=partial(_run, ("beam",)), tables=_table3, draw=_draw_table3,
+    needs=("dense",), run=partial(_run, ("beam",), True), tables=_table3, draw=_draw_table3,
 )  # fmt: skip
 FIG10 = Benchmark(
-    title="Positioning from one base station in dense areas",
     paper="Fig. 10: CDF90 of TOFT 0.78 m below the Task-Specific ViT and 4.63 m below the Task-General ViT on average",
-    needs=("dense",), run=partial(_run, ("position",)), tables=_fig10, draw=_draw_fig10,
+    needs=("dense",), run=partial(_run, ("position",), True), tables=_fig10, draw=_draw_fig10,
 )  # fmt: skip
 FIG13 = Benchmark(
-    title="LOS or NLOS in dense areas",
     paper="Fig. 13: TOFT above both ViTs, ZSL above 90 % in most areas; 92.31 % over 250,000 unseen samples",
-    needs=("dense",), run=partial(_run, ("los",)), tables=_fig13, draw=_draw_fig13,
+    needs=("dense",), run=partial(_run, ("los",), True), tables=_fig13, draw=_draw_fig13,
 )  # fmt: skip
 HEADS = Benchmark(
-    title="Five tasks in dense areas: light heads beside classical methods",
     paper="Tables II and III; networks from scratch, which take hours, stand in table3, fig10 and fig13",
     needs=("dense",),
-    run=partial(_run, ("beam", "position", "los", "path_loss", "precoding"), scratch=False),
+    run=partial(_run, ("beam", "position", "los", "path_loss", "precoding"), False),
     tables=_heads, draw=_draw_heads,
 )  # fmt: skip

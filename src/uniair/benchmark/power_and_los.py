@@ -167,6 +167,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 LINK_BUDGET = Benchmark(
-    "Line of sight when the channel's power is known too", "CSI are normalised one by one (IV-A); LOS 92.31 %",
+    "CSI are normalised one by one (IV-A); LOS 92.31 %",
     ("train", "links"), run, tables, draw,
 )  # fmt: skip

@@ -170,7 +170,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
-    """Bars of the shares, a group a radio."""
+    """Bars of the shares, a group per radio."""
     rows = {name: row for name, row in result["rows"].items() if "top1" in row}
     axes = figure.subplots()
     place = np.arange(len(rows))
@@ -183,4 +183,4 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     axes.legend(fontsize="small")
 
 
-RADIOS = Benchmark("Radios that the weights have not learned", "", ("links",), run, tables, draw)
+RADIOS = Benchmark("", ("links",), run, tables, draw)

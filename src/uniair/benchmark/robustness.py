@@ -293,7 +293,6 @@ def _curves(axes: Axes, levels: dict[str, Any], x: list[float], label: str) -> N
 
 
 ROBUSTNESS = Benchmark(
-    "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
     "",
     ("links",), run, tables, draw,
 )  # fmt: skip

@@ -106,6 +106,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 SCALING = Benchmark(
-    "Accuracy against areas, links and training", "none; it trains once, on 2.25 million links for 100 epochs.",
+    "none; it trains once, on 2.25 million links for 100 epochs.",
     ("train", "validation"), run, tables, draw,
 )  # fmt: skip

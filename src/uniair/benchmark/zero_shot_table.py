@@ -104,6 +104,5 @@ def draw(result: dict[str, Any], figure: Drawing) -> None:
 
 
 ZERO_SHOT = Benchmark(
-    "Zero-shot answers over every held-out link",
     "LOS 92.31 % and scale 90.11 % over 250,000 links of WAIR-D (IV-B, IV-D-4).", ("links",), run, tables, draw,
 )  # fmt: skip

@@ -17,7 +17,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.commands.instruct_train import area_number, lines
+from uniair.commands.dense_area import area_number, lines
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.training.checkpoint import digest

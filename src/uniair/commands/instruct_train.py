@@ -14,13 +14,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
+from uniair.commands.dense_area import area_number, lines
 from uniair.data.links.shards import write_manifest, write_shard
 from uniair.data.links.store import Store
-from uniair.errors import InputError
 from uniair.models.instruct import Design
 from uniair.tasks.instruct_loss import INSTRUCTIONS
 from uniair.training.checkpoint import digest
@@ -69,25 +68,3 @@ def run(options: Any) -> dict[str, Any]:
         print(line)
     print(f"→ {out}")
     return about | {"parameters": counts}
-
-
-def area_number(store: Store, asked: str) -> int:
-    """Number of an area that is given by name or number.
-
-    Raises:
-        InputError: no such area, or one with too few links.
-    """
-    number = int(asked) if asked.isdecimal() else store.areas.index(asked) if asked in store.areas else -1
-    if not 0 <= number < len(store.areas):
-        some = ", ".join(store.areas[:5])
-        raise InputError(f"--area {asked}: none of the {len(store.areas)} areas there, such as {some}")
-    if np.asarray(store.counts)[number] < 20:
-        raise InputError(
-            f"--area {asked}: {store.counts[number]} links; give a dense area, such as of trace-dense.yaml"
-        )
-    return number
-
-
-def lines(figures: dict[str, dict[str, float]]) -> list[str]:
-    """A line a task."""
-    return [f"{task:10} " + "  ".join(f"{k} {v:.3f}" for k, v in found.items()) for task, found in figures.items()]

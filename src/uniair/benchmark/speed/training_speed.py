@@ -11,8 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from uniair.data.links.loader import AreaBatches
-from uniair.data.links.store import Store
-from uniair.models.presets import preset
+from uniair.data.links.store import SAMPLE, Store
+from uniair.models import presets
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
@@ -46,7 +46,7 @@ def training_speed(folder: Path, size: str = "small", steps: int = 10, seed: int
     task, out = Alignment(), {}
     for precision, kind in PRECISIONS.items():
         torch.manual_seed(seed)
-        model = UniversalModel(preset(size)).to(device).train()
+        model = UniversalModel(presets.preset(size)).to(device).train()
         optimisers = Optimisation().optimisers(model)
 
         def step(model: UniversalModel = model, precision: str = precision, optimisers: Any = optimisers) -> None:
@@ -74,3 +74,18 @@ def _clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def run(train: Path | None = None, preset: str = "small", seed: int = 0) -> dict[str, Any]:
+    """Measures and prints.
+
+    Args:
+        train: links folder; the packaged links if not given.
+        preset: size of the model, a preset's name.
+        seed: of weights and batch.
+    """
+    found = training_speed(train or SAMPLE, preset, seed=seed)
+    for precision, speed in found["precisions"].items():
+        rate = f"{speed['share']:.0%} of the {speed['matrix_rate'] / 1e9:,.0f} GFLOP/s of one large product"
+        print(f"{found['preset']} in {precision} ({found['device']}): {speed['samples_per_s']:,.0f} samples/s, {rate}")
+    return found
