@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import uniair
 from uniair.data.drives.drive import SENSORS, Drive
 from uniair.data.drives.windows import Sensing, codebook, read_folder
 from uniair.errors import InputError
-from uniair.models.forecast import SIZES, ForecastPreset
+from uniair.models.forecast import SIZES, WMLM, ForecastPreset
+from uniair.training.forecasting import load_forecaster
 
 FOLDER = "folder of drives: uniair import deepsense, or uniair import twin"
+TOWER = "universal model that csi is read through, where the forecaster does: packaged model or folder"
 SCENARIOS = "use these alone, e.g. [scenario1]"
 
 
@@ -36,6 +40,19 @@ def check_codebook(folder: Path, drives: Sequence[Drive], preset: ForecastPreset
     """Raises an `InputError` where the drives' codebook is of another size than the model's."""
     if codebook(drives) != preset.beams:
         raise InputError(f"{folder}: {codebook(drives)} beams for a model of {preset.beams}; train one for them")
+
+
+def check_sensors(folder: Path, drives: Sequence[Drive], preset: ForecastPreset) -> None:
+    """Raises an `InputError` where no drive has a sensor that the model reads."""
+    for sensor in sensing(preset).sensors:
+        if not any(drive.has(sensor).any() for drive in drives):
+            more = ", or make the drives with uniair twin --csi true" if sensor == "csi" else ""
+            raise InputError(f"{folder}: no drive has {sensor} files; leave it out of --preset.modalities{more}")
+
+
+def forecaster(folder: Path, tower: str) -> WMLM:
+    """A trained forecaster; one that reads CSI gets the named tower."""
+    return load_forecaster(folder, partial(uniair.load, tower))
 
 
 def sensing(preset: ForecastPreset) -> Sensing:

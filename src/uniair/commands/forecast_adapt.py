@@ -15,10 +15,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import FOLDER, SCENARIOS, check_codebook, drives_of, sensing
+from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_codebook, drives_of, forecaster, sensing
 from uniair.tasks.beam_forecast import figures, forecasts
 from uniair.training.forecast_split import settings
-from uniair.training.forecasting import PACKAGED, load_forecaster, save_forecaster
+from uniair.training.forecasting import PACKAGED, save_forecaster
 from uniair.training.on_site import OnSite, adapt_on_site
 
 
@@ -28,6 +28,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, required=True, help="folder for the adapted model")
     parser.add_argument("--model", type=str | None, default=None,
                         help="folder of uniair forecast train; the packaged one if not given")  # fmt: skip
+    parser.add_argument("--tower", type=str, default="small", help=TOWER)
     parser.add_argument("--scenarios", type=list[str], default=[], help=SCENARIOS)
     parser.add_argument("--earlier", type=str | None, default=None, help="drives of earlier sites, for replay")
     parser.add_argument("--adaptation", type=OnSite, default=OnSite(), help="what learns, how long, from what")
@@ -36,7 +37,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Adapts, saves and prints the figures before and after."""
     folder, out, config = Path(options.drives), Path(options.out), options.adaptation
-    drives, model = drives_of(folder, options.scenarios), load_forecaster(Path(options.model or PACKAGED))
+    drives, model = drives_of(folder, options.scenarios), forecaster(Path(options.model or PACKAGED), options.tower)
     check_codebook(folder, drives, model.preset)
     old = None
     if options.earlier:

@@ -15,12 +15,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import FOLDER, SCENARIOS, check_codebook, drives_of, sensing
+from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_codebook, drives_of, forecaster, sensing
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.tasks.beam_forecast import figures, forecasts, los_figures
 from uniair.training.forecast_split import settings
-from uniair.training.forecasting import PACKAGED, SAMPLE, load_forecaster
+from uniair.training.forecasting import PACKAGED, SAMPLE
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -28,13 +28,14 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--drives", type=str | None, default=None, help=f"{FOLDER}; the packaged ones if not given")
     parser.add_argument("--model", type=str | None, default=None,
                         help="folder of uniair forecast train; the packaged one if not given")  # fmt: skip
+    parser.add_argument("--tower", type=str, default="small", help=TOWER)
     parser.add_argument("--scenarios", type=list[str], default=[], help=SCENARIOS)
 
 
 def run(options: Any) -> dict[str, Any]:
     """Measures and prints a line a scenario."""
     folder, saved = Path(options.drives or SAMPLE), Path(options.model or PACKAGED)
-    drives, model = drives_of(folder, options.scenarios), load_forecaster(saved)
+    drives, model = drives_of(folder, options.scenarios), forecaster(saved, options.tower)
     past, future = model.preset.past, model.preset.future
     check_codebook(folder, drives, model.preset)
     setting, report = settings(drives, sensing(model.preset))[0], ImportReport()

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import FOLDER, SCENARIOS, check_codebook, drives_of, sensing
+from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_codebook, drives_of, forecaster, sensing
 from uniair.data.drives.windows import frames, measured
 from uniair.serve.stream import Stream
-from uniair.training.forecasting import PACKAGED, SAMPLE, load_forecaster
+from uniair.training.forecasting import PACKAGED, SAMPLE
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -27,13 +27,14 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--drives", type=str | None, default=None, help=f"{FOLDER}; the packaged ones if not given")
     parser.add_argument("--model", type=str | None, default=None,
                         help="folder of uniair forecast train; the packaged one if not given")  # fmt: skip
+    parser.add_argument("--tower", type=str, default="small", help=TOWER)
     parser.add_argument("--scenarios", type=list[str], default=[], help=SCENARIOS)
 
 
 def run(options: Any) -> dict[str, Any]:
     """Streams the drives one after the other and prints a line each."""
     folder = Path(options.drives or SAMPLE)
-    drives, model = drives_of(folder, options.scenarios), load_forecaster(Path(options.model or PACKAGED))
+    drives, model = drives_of(folder, options.scenarios), forecaster(Path(options.model or PACKAGED), options.tower)
     check_codebook(folder, drives, model.preset)
     stream, turned, sensed = Stream(model), frames(drives), sensing(model.preset)
     took: list[float] = []

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import FOLDER, SCENARIOS, check_scenarios, drives_of, sensing, sized
+import uniair
+from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_scenarios, check_sensors, drives_of, sensing, sized
 from uniair.data.drives.windows import Augmentation, codebook
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
@@ -37,6 +38,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--scenarios", type=list[str], default=[], help=SCENARIOS)
     parser.add_argument("--leave_out", type=list[str], default=[], help="scenarios kept for zero-shot tests")
     parser.add_argument("--size", type=str | None, default=None, help=f"sets the width: {', '.join(SIZES)}")
+    parser.add_argument("--tower", type=str, default="small", help=TOWER)
     parser.add_argument("--anchor", type=str, default="none", help=f"of stage 1: {', '.join(ANCHORS)} (no stage 1)")
     parser.add_argument("--augmentation", type=Augmentation, default=Augmentation(), help="of passages")
     # beams, past and future steps are the drives' and the split's
@@ -56,12 +58,14 @@ def run(options: Any) -> dict[str, Any]:
     if not kept:
         raise InputError("--leave_out leaves no scenario to train on")
     preset = replace(sized(options.preset, options.size), beams=codebook(kept), past=PAST, future=FUTURE)
+    check_sensors(folder, kept, preset)
+    tower = uniair.load(options.tower) if "csi" in preset.modalities else None
     setting, report, config = settings(kept, sensing(preset))[0], ImportReport(), options.training
     setting.cut(kept, report)
     passages = setting.passages(config.length, options.augmentation)
     with world() as here:
         torch.manual_seed(config.optimisation.seed)
-        model: torch.nn.Module = WMLM(preset)
+        model: torch.nn.Module = WMLM(preset, tower)
         if options.anchor != "none":
             model = train(model, passages, config, here, out / "alignment", None, SensorAlignment(options.anchor))
         model = train(model, passages, config, here, out, setting.checked)

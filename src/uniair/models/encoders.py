@@ -229,13 +229,18 @@ class Channel(Encoder):
         self._tower = (tower.eval().requires_grad_(False),)
         self.out = nn.Linear(tower.preset.embedding, width)
 
+    @property
+    def tower(self) -> UniversalModel:
+        """The frozen universal model."""
+        return self._tower[0]
+
     def present(self, values: Tensor) -> Tensor:
         """Where [N, T] the CSI was measured."""
         return torch.isfinite(torch.view_as_real(values)).flatten(2).all(2)
 
     def encode(self, values: Tensor) -> Tensor:
         """[S, antennas, subcarriers] → [S, width]."""
-        tower = self._tower[0].to(values.device)
+        tower = self.tower.to(values.device)
         # a missing step's zeros have no direction to normalise; its token is replaced
         empty = values.abs().amax((1, 2), keepdim=True) == 0
         z = tower.encode_channel(torch.where(empty, torch.ones_like(values), values)).clone()

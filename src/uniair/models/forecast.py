@@ -197,6 +197,11 @@ class WMLM(nn.Module):
                 nn.init.zeros_(head.weight)
                 nn.init.zeros_(head.bias)
 
+    @property
+    def tower(self) -> UniversalModel | None:
+        """The universal model that reads `csi`; None without that modality. Its weights are not this model's."""
+        return next((encoder.tower for encoder in self.encoders.values() if isinstance(encoder, Channel)), None)
+
     def parameter_counts(self) -> dict[str, int]:
         """Parameters of the encoders, the backbone, the heads, and in all."""
         own = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}

@@ -36,6 +36,7 @@ COLUMNS = {
     "camera": ("unit1_rgb",),
     "lidar": ("unit1_lidar", "unit1_lidar_scr"),
     "radar": ("unit1_radar",),
+    "csi": ("unit1_csi",),  # of the digital twin; DeepSense has none
 }
 CELLS = ("power", "label", "bs", "ue", "blockage", *SENSORS)
 EMPTY = ("", "nan", "none")
