@@ -157,14 +157,13 @@ class Camera(Encoder):
 class PretrainedCamera(Encoder):
     """Any vision model of `transformers`, by name or folder; its pooled or mean output becomes the token.
 
-    Args:
-        tuned: whether the vision model itself is trained.
+    The vision model stays frozen.
 
     Raises:
         InputError: `transformers` is missing, or has no such model.
     """
 
-    def __init__(self, width: int, name: str, tuned: bool = False) -> None:
+    def __init__(self, width: int, name: str) -> None:
         super().__init__(width)
         try:
             from transformers import AutoModel
@@ -174,7 +173,7 @@ class PretrainedCamera(Encoder):
             raise InputError("a pretrained vision model needs pip install 'uniair[llm]'") from error
         except (OSError, ValueError) as error:
             raise InputError(f"vision model {name!r}: {str(error).splitlines()[0]}") from error
-        self.vision.requires_grad_(tuned)
+        self.vision.requires_grad_(False)
         self.side = int(getattr(self.vision.config, "image_size", 224))
         self.out = nn.Linear(int(self.vision.config.hidden_size), width)
 

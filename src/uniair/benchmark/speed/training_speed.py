@@ -20,15 +20,16 @@ from uniair.training.pretraining import Batches
 from uniair.training.trainer import Optimisation
 
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the product that the matrix rate is measured with
+PRODUCTS = 10
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def matrix_rate(device: torch.device, kind: torch.dtype, times: int = 10) -> float:
-    """Best rate of one large matrix product, FLOP/s."""
+def matrix_rate(device: torch.device, kind: torch.dtype) -> float:
+    """Best rate of one large matrix product in `PRODUCTS` turns, FLOP/s."""
     side = MATRIX[device.type]
     a = torch.randn(side, side, device=device).to(kind)
     best = float("inf")
-    for _ in range(times):
+    for _ in range(PRODUCTS):
         began = _clock(device)
         a @ a
         best = min(best, _clock(device) - began)

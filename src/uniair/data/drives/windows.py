@@ -27,6 +27,7 @@ GAPS = "gap in the time stamps: the drive is cut there"
 UNKNOWN_FUTURE = "window with a future step whose beam is unknown: skipped"
 LOST = "step without power: its token is the learned one for what is missing"
 PARTIAL = "power with NaN beams: they are taken as weak as the weakest measured"
+POINTS = 512  # of LiDAR that are kept of a step, the same share of every scan
 CHANNEL = (ULA().antennas, OFDM().subcarriers)  # of the CSI that the towers read: paper 1's radio
 NO_POSITION = "step without a position: its token is the learned one for what is missing"
 
@@ -38,13 +39,11 @@ class Sensing:
     Attributes:
         sensors: those to read from disk, of `SENSORS`.
         image: height and width of a camera frame, pixels.
-        points: LiDAR points kept a step, the same share of every scan.
         cube: angles, ranges and velocities of the radar cube that are kept.
     """
 
     sensors: tuple[str, ...] = ()
     image: tuple[int, int] = (64, 112)
-    points: int = 512
     cube: tuple[int, int, int] = (16, 64, 32)
 
 
@@ -150,7 +149,7 @@ def sensed(drive: Drive, steps: NDArray[np.integer], sensing: Sensing) -> Steps:
     out: Steps = {}
     for sensor in sensing.sensors:
         present = drive.has(sensor)[steps]
-        shapes = {"camera": (3, *sensing.image), "lidar": (sensing.points, 3), "radar": sensing.cube, "csi": CHANNEL}
+        shapes = {"camera": (3, *sensing.image), "lidar": (POINTS, 3), "radar": sensing.cube, "csi": CHANNEL}
         kind = np.complex64 if sensor == "csi" else np.float32
         values: NDArray[Any] = np.full((len(steps), *shapes[sensor]), np.nan, dtype=kind)
         for t in np.flatnonzero(present):
@@ -159,7 +158,7 @@ def sensed(drive: Drive, steps: NDArray[np.integer], sensing: Sensing) -> Steps:
                 values[t] = _frame(drive.file("camera", step), sensing.image).transpose(2, 0, 1) / 255
             elif sensor == "lidar":
                 points = drive.lidar(step)
-                values[t] = points[np.linspace(0, len(points) - 1, sensing.points).astype(int)]
+                values[t] = points[np.linspace(0, len(points) - 1, POINTS).astype(int)]
             elif sensor == "csi":
                 values[t] = _channel(drive.file("csi", step))
             else:
