@@ -14,7 +14,7 @@ COLUMNS = "100"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Adds a section a command."""
+    """Adds a section per command."""
     if page.file.src_uri != PAGE:
         return markdown
     sections = [f"## uniair {name}\n\n{what[0].upper()}{what[1:]}.\n\n```text\n{help_of(name)}```\n"

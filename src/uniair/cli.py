@@ -62,8 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
         if near is not COMMANDS and arguments[1:2] in (["-h"], ["--help"]):
             print("\n".join(f"uniair {known:18} {COMMANDS[known]}" for known in near))
             return 0
-        asked = pair if near is not COMMANDS else name
-        print(f"uniair: no command {asked!r}; choose one of {', '.join(near)}", file=sys.stderr)
+        given = pair if near is not COMMANDS else name
+        print(f"uniair: no command {given!r}; choose one of {', '.join(near)}", file=sys.stderr)
         return 2
     try:
         import argparse

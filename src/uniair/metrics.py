@@ -15,7 +15,7 @@ def nmse_db(estimate: Tensor, csi: Tensor) -> float:
     """10 log10 mean_i(‖Ĥ_i − H_i‖² / ‖H_i‖²), dB.
 
     Args:
-        estimate, csi: complex [N, ...], both normalised a sample.
+        estimate, csi: complex [N, ...], both normalised per sample.
     """
     return float(10 * torch.log10(relative_error(estimate, csi).mean()))
 

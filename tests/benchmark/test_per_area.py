@@ -42,7 +42,7 @@ def test_tables_and_figure(name: str, folder: Path, tmp_path: Path, monkeypatch:
     tables = benchmark.tables(result)
     heading, first = tables[0]
     assert methods <= {row[0] for row in first.rows}
-    assert "30 links an area" in heading
+    assert "30 links per area" in heading
     for _, table in tables:
         assert all(len(row) == len(table.head) for row in table.rows)
         assert table.text()

@@ -60,7 +60,7 @@ def write_report(
         ("A building moves", "One building near the link is moved on the map and the channel asked which map is the "
          "true one (paper 1, Fig. 8).", png(_shifted_building(model, links, rng))),
         ("Where is the user?", "The likelihood of every outdoor position, given one channel, the map and the base "
-         "station. LOS is not told. A linear array cannot tell front from back: mirror images in the dashed axis are "
+         "station. LOS is not given. A linear array cannot tell front from back: mirror images in the dashed axis are "
          "told apart by reflections alone.", png(_likelihood(model, area, rng))),
         ("The embedding space", "Channel and environment embeddings of the same links, joined by lines (paper 1, "
          "Fig. 3).", png(_embedding(model, links, rng))),

@@ -29,7 +29,7 @@ METRICS = ("top1", "top3", "dba")
 def on_site(
     comparison: Comparison, site: int = 0, config: OnSite = OnSite(), parts: Sequence[str] = tuple(PARTS)
 ) -> dict[str, Any]:
-    """Adapts a forecaster that was trained on all sites but one to that one; kept a seed in `comparison.out`.
+    """Adapts a forecaster that was trained on all sites but one to that one; kept per seed in `comparison.out`.
 
     A fifth of the site's drives, whole ones, is tested on; the earlier sites' held-out drives show what is forgotten.
 

@@ -125,7 +125,7 @@ def _one(
     """Trains and measures one method on one area."""
     links, area = data[number], data.areas[number]
     wanted = Adaptation(labels=budget.labels, seed=seed)
-    asked = questions(setup.model, area, links, (modality,), wanted)
+    dataset = questions(setup.model, area, links, (modality,), wanted)
     model = untrained(design, setup.model.preset.embedding, modality, seed)
     tower = None
     if method.towers:
@@ -134,14 +134,14 @@ def _one(
             tower = UniversalModel(setup.model.preset)
     folder = setup.out / "training" / f"{method.what}-{modality}-{area}-{seed}".replace("/", "-").replace(" ", "-")
     began = time.perf_counter()
-    train(model, asked, replace(budget.training, seed=seed), folder, tower)
+    train(model, dataset, replace(budget.training, seed=seed), folder, tower)
     took = time.perf_counter() - began
-    figures = measure(model, asked, calibrate(model, asked, tower), tower)
+    figures = measure(model, dataset, calibrate(model, dataset, tower), tower)
     shutil.rmtree(folder)
     tuned = model.parameter_counts()["total"]
     if tower is not None:
         tuned += sum(p.numel() for p in _tower_parameters(tower, modality))
-    return {"figures": figures, "tuned": tuned, "seconds": took} | cost(model, asked, modality)
+    return {"figures": figures, "tuned": tuned, "seconds": took} | cost(model, dataset, modality)
 
 
 def designed(method: Method, backbone: str, dtype: str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def designed(method: Method, backbone: str, dtype: str) -> dict[str, Any]:
 
 def untrained(design: Mapping[str, Any], embedding: int, modality: str, seed: int) -> InstructModel:
     """The model of a design before training, for the tasks of one modality."""
-    tasks = {task: asked for task, asked in INSTRUCTIONS.items() if asked.modality == modality}
+    tasks = {task: instruction for task, instruction in INSTRUCTIONS.items() if instruction.modality == modality}
     return build(Design(**design, embedding=embedding, seed=seed), tasks)
 
 
@@ -166,9 +166,9 @@ def _tower_parameters(tower: UniversalModel, modality: str) -> list[torch.nn.Par
     return [p for part in parts for p in part.parameters()]
 
 
-def cost(model: InstructModel, asked: Questions, modality: str) -> dict[str, float]:
+def cost(model: InstructModel, dataset: Questions, modality: str) -> dict[str, float]:
     """What an answer costs from an embedding on: parameters that it runs through, ms alone, answers/s of 256."""
-    task, z = asked.tasks(modality)[0], asked.embeddings[modality]
+    task, z = dataset.tasks(modality)[0], dataset.embeddings[modality]
 
     @torch.no_grad()
     def seconds(count: int, repeats: int) -> float:
@@ -206,7 +206,7 @@ def _sum_up(what: str, areas: dict[str, dict[str, list[dict[str, Any]]]]) -> dic
 
 
 def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
-    """A table an area, and one of what the methods cost."""
+    """A table per area, and one of what the methods cost."""
     labels = "80 % of the links" if result["labels"] is None else f"{result['labels']} links"
     out = []
     for area in result["areas"]:
@@ -231,7 +231,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
-    """Bars with error bars over seeds, a panel a task and area."""
+    """Bars with error bars over seeds, a panel per task and area."""
     panels = [(area, task) for area in result["areas"]
               for task in next(iter(result["rows"].values()))["areas"][area]]  # fmt: skip
     columns = min(3, len(panels))

@@ -62,14 +62,14 @@ def area_table(
 
 def budget_note(result: dict[str, Any]) -> str:
     """What the methods learned from, for a heading."""
-    labels = "80 % of an area's links" if result["labels"] is None else f"{result['labels']:,} links an area"
+    labels = "80 % of an area's links" if result["labels"] is None else f"{result['labels']:,} links per area"
     split = "at random" if result["split"] == "random" else "by blocks of 20 m"
     epochs = "" if result["epochs"] is None else f", ViTs from scratch {result['epochs']} epochs (paper: 1,000)"
     return f"{labels} to learn from, split {split}, seeds: {result['seeds']}{epochs}"
 
 
 def draw_areas(axes: Axes, result: dict[str, Any], task: str, key: str, label: str, scale: float = 1.0) -> None:
-    """A marker a method and area."""
+    """A marker per method and area."""
     for i, (method, row) in enumerate(result["rows"][task].items()):
         axes.plot([scale * value for value in row["by_area"][key]], linestyle=":", linewidth=0.8, label=method,
                   color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)])  # fmt: skip

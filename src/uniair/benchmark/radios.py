@@ -38,7 +38,7 @@ class Condition:
 
     Attributes:
         name: as the table shows it.
-        radio: as the model is told.
+        radio: as it is given to the model.
         impaired: None: measured as it is.
     """
 
@@ -102,15 +102,19 @@ def run(setup: Setup) -> dict[str, Any]:
         areas, links_seen = areas + 1, links_seen + len(links)
         for condition in CONDITIONS:
             seeds = range(setup.seeds if condition.impaired else 1)
-            one = [setup.once(f"{name}-{condition.name}-{seed}",
-                              partial(_area, setup.model, links, condition, [seed, number])) for seed in seeds]  # fmt: skip
+            one = [
+                setup.once(
+                    f"{name}-{condition.name}-{seed}", partial(_area, setup.model, links, condition, [seed, number])
+                )
+                for seed in seeds
+            ]
             sums.setdefault(condition.name, []).append(one)
         for decoded in DECODED:
             found = setup.once(f"{name}-to {decoded}", partial(_decode, setup.model, links, DECODED[decoded]))
             sums.setdefault(f"to {decoded}", []).append([found])
     rows = {name: _row(per_area) for name, per_area in sums.items()}
-    told = {one.name: {"radio": one.radio.to_json(), "says": str(one.radio)} for one in CONDITIONS}
-    return {"areas": areas, "links": links_seen, "rows": rows, "radios": told}
+    radios = {one.name: {"radio": one.radio.to_json(), "says": str(one.radio)} for one in CONDITIONS}
+    return {"areas": areas, "links": links_seen, "rows": rows, "radios": radios}
 
 
 def _row(per_area: list[list[Sums]]) -> dict[str, Any]:

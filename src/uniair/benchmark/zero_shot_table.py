@@ -42,8 +42,8 @@ def run(setup: Setup) -> dict[str, Any]:
             "by_place": {name: {key: f.value for key, f in found.items()} for name, found in by_place.items()},
         }
 
-    asked = {"model": setup.model, "untrained": untrained(setup.model)}
-    found = {name: setup.once(name, partial(figures, model)) for name, model in asked.items()}
+    models = {"model": setup.model, "untrained": untrained(setup.model)}
+    found = {name: setup.once(name, partial(figures, model)) for name, model in models.items()}
     return {"links": store.links, "areas": len(store), "search": setup.once("search", partial(_search, setup))} | found
 
 

@@ -1,4 +1,4 @@
-"""Train a light head on the frozen model: position, LOS, beam, path loss or precoder, in seconds an area (TOFT).
+"""Train a light head on the frozen model: position, LOS, beam, path loss or precoder, in seconds per area (TOFT).
 
 LINKS is a folder of links, best a dense one (recipes/trace-dense.yaml). Each area gets a head of its own, learned from
 a part of its links and measured on the rest. A head is a file of some kB, kept in --out. With --head, that head is
@@ -39,7 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--head", type=str | None, default=None, help="measure this head instead of training any")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
-    parser.add_argument("--seeds", type=int, default=1, help="runs an area; the spread of the figures is over them")
+    parser.add_argument("--seeds", type=int, default=1, help="runs per area; the spread of the figures is over them")
     parser.add_class_arguments(Adaptation)
     parser.add_class_arguments(HeadTraining, "training", skip={"seed"})
 

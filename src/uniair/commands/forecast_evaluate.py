@@ -33,7 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Any) -> dict[str, Any]:
-    """Measures and prints a line a scenario."""
+    """Measures and prints a line per scenario."""
     folder, saved = Path(options.drives or SAMPLE), Path(options.model or PACKAGED)
     drives, model = drives_of(folder, options.scenarios), forecaster(saved, options.tower)
     past, future = model.preset.past, model.preset.future

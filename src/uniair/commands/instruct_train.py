@@ -48,22 +48,22 @@ def run(options: Any) -> dict[str, Any]:
     given = {name: options[name] for name in Design.__dataclass_fields__ if name in options}
     design = Design(**given, embedding=towers.preset.embedding)
     wanted = Adaptation(labels=options.labels, split=options.split, seed=design.seed)
-    asked = questions(towers, store.areas[number], store[number], tuple(options.modalities), wanted)
-    model = build(design, {task: INSTRUCTIONS[task] for task in asked.targets})
+    dataset = questions(towers, store.areas[number], store[number], tuple(options.modalities), wanted)
+    model = build(design, {task: INSTRUCTIONS[task] for task in dataset.targets})
     out = Path(options.out)
-    train(model, asked, replace(options.training, seed=design.seed), out)
-    temperatures = calibrate(model, asked)
-    figures = measure(model, asked, temperatures)
-    about = {"area": asked.name, "wanted": asdict(wanted), "towers": digest(towers), "model": towers.preset.name,
-             "learned": len(asked.learn), "tested": len(asked.test), "figures": figures,
+    train(model, dataset, replace(options.training, seed=design.seed), out)
+    temperatures = calibrate(model, dataset)
+    figures = measure(model, dataset, temperatures)
+    about = {"area": dataset.name, "wanted": asdict(wanted), "towers": digest(towers), "model": towers.preset.name,
+             "learned": len(dataset.learn), "tested": len(dataset.test), "figures": figures,
              "data": store.manifest["recipe"]}  # fmt: skip
     save_instruct(out, model, temperatures, about)
     if options.sample:
-        shown = store[number].select(asked.test[: options.sample].numpy())
+        shown = store[number].select(dataset.test[: options.sample].numpy())
         write_shard(out / "sample" / "links-00000.safetensors", shown)
         write_manifest(out / "sample", {"part_of": store.manifest["recipe"]}, store.manifest["attribution"])
     counts = model.parameter_counts()
-    print(f"{asked.name}: learned from {len(asked.learn):,} links, {counts['total']:,} tuned parameters")
+    print(f"{dataset.name}: learned from {len(dataset.learn):,} links, {counts['total']:,} tuned parameters")
     for line in lines(figures):
         print(line)
     print(f"→ {out}")

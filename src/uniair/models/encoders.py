@@ -1,4 +1,4 @@
-"""Encoders of what is sensed at a time step: one token a step from each modality.
+"""Encoders of what is sensed at a time step: one token per step from each modality.
 
 Every encoder takes its modality as [N, T, ...] and gives tokens [N, T, width]. NaN, or a beam of −1, marks a step where
 the modality is missing; such a step's token is learned.
@@ -94,7 +94,7 @@ class BeamIndex(Encoder):
 
 
 class Position(Encoder):
-    """Where the UE is and how it moves: [N, T, 4], metres across and along the site's frame, and metres a step.
+    """Where the UE is and how it moves: [N, T, 4], metres across and along the site's frame, and metres per step.
 
     Azimuth and range of the place, speed and bearing of the move, and sines of the azimuth up to a few degrees' period.
     """

@@ -34,7 +34,7 @@ from uniair.models.universal import UniversalModel
 
 MODALITIES = ("power", "beam", "position", "camera", "lidar", "radar", "csi")
 SIZES = {"2m": 224, "20m": 512, "120m": 960, "2.4b": 2560}  # the dial of each size
-HEAD, ASPECT = 32, 85  # width of an attention head, and of the model a block
+HEAD, ASPECT = 32, 85  # width of an attention head, and of the model per block
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ForecastPreset:
 
     @property
     def heads(self) -> int:
-        """Attention heads a block."""
+        """Attention heads per block."""
         return self.width // HEAD
 
 

@@ -54,7 +54,7 @@ def accuracy(
     A head is trained on torch's embeddings and tested on those of each form, on the links that it did not learn from.
 
     Args:
-        store: links of one base station an area, in the first `areas` of it; `links` of each are drawn, seeded.
+        store: links of one base station per area, in the first `areas` of it; `links` of each are drawn, seeded.
     """
     rows: dict[str, dict[str, list[dict[str, float]]]] = {}
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The sample contract of measured drives, and how they are kept: one safetensors file a scenario."""
+"""The sample contract of measured drives, and how they are kept: one safetensors file per scenario."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def points(path: Path) -> NDArray[np.float32]:
 
 @np.errstate(over="ignore", invalid="ignore")
 def radar_cube(path: Path) -> NDArray[np.complex64]:
-    """Radar baseband as complex64 [antennas, samples a chirp, chirps], [4, 256, 250] in DeepSense, from .npy or .mat.
+    """Radar baseband as complex64 [antennas, samples per chirp, chirps], [4, 256, 250] in DeepSense, from .npy or .mat.
 
     Raises:
         InputError: missing, truncated, a pickle, or not a complex cube.

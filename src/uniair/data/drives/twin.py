@@ -103,7 +103,7 @@ class Twin:
         sites: a scenario each.
         drives: of each site; more of them leave the first ones as they are.
         least_steps, most_steps: of a drive.
-        rate: steps a second.
+        rate: steps per second.
         antennas: of the ULA, half a wavelength apart, each with the element pattern of 3GPP TR 38.901.
         beams: of the codebook, see `directions`.
         oversampling: DFT beams per antenna.
@@ -117,9 +117,9 @@ class Twin:
         gps_memory: s until the error has forgotten itself.
         gps_lost: share of the steps without a fix, in runs of five on average; written as (0, 0).
         clear: share of the drives without other traffic.
-        density: least and most vehicles a metre of lane in the others.
+        density: least and most vehicles per metre of lane in the others.
         frame: width and height of a picture, pixels.
-        samples: light paths a pixel.
+        samples: light paths per pixel.
         seed: of everything drawn.
         ray_tracing: see `RayTracing`.
     """
@@ -233,7 +233,8 @@ def record(twin: Twin, site: Site, number: int) -> Recording:
         pictures.append(street.picture(twin.samples, int(grain[step])))
     paths = Paths.concatenate(found)
     power = received_power(twin, paths, site.boresight, rng)
-    csi = paths.csi(bearing=site.boresight - np.pi / 2).numpy() if twin.csi else None
+    radio = Radio(carrier=twin.ray_tracing.frequency)
+    csi = paths.csi(radio, site.boresight - np.pi / 2).numpy() if twin.csi else None
     return Recording(traffic, ue, gps, power, paths.los(), np.stack(pictures), csi)
 
 

@@ -1,4 +1,4 @@
-"""The twin's drives on disk, in DeepSense's own layout: written a drive at a time, resumed, summed up in a card."""
+"""The twin's drives on disk, in DeepSense's own layout: written drive by drive, resumed, summed up in a card."""
 
 from __future__ import annotations
 

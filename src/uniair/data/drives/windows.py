@@ -16,7 +16,7 @@ from uniair.data.drives import sensors
 from uniair.data.drives.drive import Drive, read_drives
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
-from uniair.radio import OFDM, ULA
+from uniair.radio import Radio
 
 Steps = dict[str, NDArray[Any]]
 Frames = Mapping[str, NDArray[np.float64]]
@@ -28,7 +28,7 @@ UNKNOWN_FUTURE = "window with a future step whose beam is unknown: skipped"
 LOST = "step without power: its token is the learned one for what is missing"
 PARTIAL = "power with NaN beams: they are taken as weak as the weakest measured"
 POINTS = 512  # of LiDAR that are kept of a step, the same share of every scan
-CHANNEL = (ULA().antennas, OFDM().subcarriers)  # of the CSI that the towers read: paper 1's radio
+CHANNEL = Radio().shape  # of the CSI that the towers read: paper 1's radio
 NO_POSITION = "step without a position: its token is the learned one for what is missing"
 
 
@@ -126,7 +126,7 @@ def measured(drive: Drive, steps: NDArray[np.integer], frame: NDArray[np.float64
 
     `power` float32 [T, B], linear; `beam` int64 [T]; `los` float32 [T], 1 in line of sight, 0 where it is blocked;
     `position` float32 [T, 4], metres across and along the scenario's
-    frame and metres a step in both directions, 0 at the first step; and of the sensors asked for `camera` float32
+    frame and metres per step in both directions, 0 at the first step; and of the sensors asked for `camera` float32
     [T, 3, H, W] from 0 to 1, `lidar` float32 [T, points, 3], m, `radar` float32 [T, angles, ranges, velocities], dB
     above the cube's median, `csi` complex64 [T, 32, 64].
     """
