@@ -74,21 +74,21 @@ class GRU(nn.Module):
     Args:
         power: [S, B] linear powers of training steps, which give the scaling of each beam.
         future: horizons.
+        hidden: units.
     """
 
-    UNITS = 128
     shift: Tensor
     spread: Tensor
 
-    def __init__(self, power: Tensor, future: int) -> None:
+    def __init__(self, power: Tensor, future: int, hidden: int = 128) -> None:
         super().__init__()
         level = decibel(power)
         level = level[torch.isfinite(level).all(1)]
         self.beams, self.future = power.shape[1], future
         self.register_buffer("shift", level.mean(0))
         self.register_buffer("spread", level.std(0, correction=0).clamp_min(1e-3))
-        self.recurrent = nn.GRU(self.beams, self.UNITS, batch_first=True)
-        self.head = nn.Linear(self.UNITS, 2 * future * self.beams)
+        self.recurrent = nn.GRU(self.beams, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 2 * future * self.beams)
 
     def forward(self, steps: Mapping[str, Tensor]) -> Forecast:
         """`power` [N, T, B] → logits and change of power."""
