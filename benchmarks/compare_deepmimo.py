@@ -2,9 +2,9 @@
 
     python benchmarks/compare_deepmimo.py CHANNELS [SCENARIOS]
 
-Without SCENARIOS, prints the links a second of both as JSON; with it, a JSON line for each scenario, BS and turn of the
-BS, then one for all: the largest deviation of an entry over the largest entry of its link. Exits 1 where that is above
-`LIMIT`.
+Without SCENARIOS, prints the links per second of both as JSON; with it, a JSON line for each scenario, BS and turn of
+the BS, then one for all: the largest deviation of an entry over the largest entry of its link. Exits 1 where that is
+above `LIMIT`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def deviation(links: Links, channels: np.ndarray) -> tuple[float, int]:
 
 
 def speed(seed: int = 0) -> float:
-    """Links a second of `Paths.csi` once it is warm, median of five."""
+    """Links per second of `Paths.csi` once it is warm, median of five."""
     rng = np.random.default_rng(seed)
     count = LINKS * PATHS
     paths = Paths.from_rows(

@@ -83,7 +83,7 @@ def drawn(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def datasets(name: str) -> list[Any]:
-    """One data set a BS."""
+    """One data set per BS."""
     loaded = deepmimo.load(name)
     return list(loaded.datasets) if isinstance(loaded, MacroDataset) else [loaded]
 
@@ -112,7 +112,7 @@ def write_channels(out: Path, source: Path, work: Path) -> None:
 
 
 def write_speed(out: Path, work: Path) -> None:
-    """Links a second of the first call and, with array responses that deepmimo then has, of later ones (median)."""
+    """Links per second of the first call and, with array responses that deepmimo then has, of later ones (median)."""
     write_v4(work / "drawn", [drawn()])
     (dataset,) = datasets("drawn")
     seconds = []

@@ -81,7 +81,7 @@ def base_stations(links: Path) -> None:
             "train": [s for stations in found.values() for i, s in enumerate(stations) if i != fold],
             "test": [stations[fold] for stations in found.values()],
         }
-        about = "DeepMIMO's Fort Worth, Indianapolis, San Diego and Santa Clara, 28 GHz: one BS a city is left out."
+        about = "DeepMIMO's Fort Worth, Indianapolis, San Diego and Santa Clara, 28 GHz: one BS per city is left out."
         write(f"base-stations-{fold + 1}-v1", "bs", about, sides)
 
 

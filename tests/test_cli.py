@@ -44,7 +44,7 @@ def test_every_command_teaches_its_use(name: str, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as left:
         main([*name.split(), "--help"])
     assert left.value.code == 0
-    assert f"Example:\n  uniair {name} " in capsys.readouterr().out or name == "doctor"
+    assert f"Example:\n  uniair {name}" in capsys.readouterr().out or name == "doctor"
 
 
 @pytest.mark.parametrize(

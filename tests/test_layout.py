@@ -8,6 +8,8 @@ from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+from uniair.cli import COMMANDS, MODULES
+
 SOURCE = Path(__file__).parents[1] / "src" / "uniair"
 # ground floor first; parts of one floor do not import each other
 FLOORS: tuple[tuple[str, ...], ...] = (
@@ -83,6 +85,13 @@ def test_the_parts_of_a_floor_do_not_import_each_other() -> None:
         if floor(name) == floor(other) and part(name) != part(other) and other not in SHARED_DATA
     ]
     assert not across, across
+
+
+def test_commands_do_not_import_each_other() -> None:
+    commands = {f"commands.{MODULES.get(name, name.replace(' ', '_'))}" for name in COMMANDS}
+    assert commands < modules().keys()
+    met = [f"{name} → {other}" for name in commands for other in imported(name) & commands]
+    assert not met, met
 
 
 def test_the_two_wings_meet_above_them() -> None:

@@ -13,7 +13,7 @@ COLUMNS = "100"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Adds a section a command, or the table of the tasks."""
+    """Adds a section per command, or the table of the tasks."""
     if page.file.src_uri == "reference/learning.md":
         return f"{markdown}\n## All tasks\n\n{task_table()}\n"
     if page.file.src_uri != "reference/commands.md":

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 from uniair.errors import InputError
 
@@ -26,7 +27,11 @@ COMMANDS = {
     "instruct ablate": "AI²MMUM against its ablations on the same data, seeds and budget",
     "instruct ask": "ask about a channel or a place in plain English",
     "instruct retrain": "continue a backbone's pretraining on a folder of telecom text",
-    "forecast": "forecast beams on drives: train, evaluate, adapt to a site, compare with baselines, stream",
+    "forecast train": "train WMLM, which forecasts beams, on a folder of drives",
+    "forecast evaluate": "measure a forecaster on the drives that were held out",
+    "forecast adapt": "adapt a forecaster to the drives of a new site",
+    "forecast compare": "WMLM beside its baselines, on known sites and on ones left out",
+    "forecast stream": "answer step by step along drives, and say how long a step takes",
     "site": "take the model to a place of your own: links, zero-shot answers, light heads and a report",
     "serve": "serve a site: an HTTP API and a page, on this machine alone by default",
     "export": "write a site's models as ONNX, with a runner that needs NumPy and ONNX Runtime alone",
@@ -35,7 +40,7 @@ COMMANDS = {
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MODULES = {"import": "importing"}  # a keyword can't name a module
 USAGE = "usage: uniair COMMAND [options]      uniair COMMAND --help\n\n" + "\n".join(
-    f"  {name:17} {what}" for name, what in COMMANDS.items()
+    f"  {name:18} {what}" for name, what in COMMANDS.items()
 )
 
 
@@ -55,10 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         near = [known for known in COMMANDS if known.split()[0] == name] or COMMANDS
         if near is not COMMANDS and arguments[1:2] in (["-h"], ["--help"]):
-            print("\n".join(f"uniair {known:17} {COMMANDS[known]}" for known in near))
+            print("\n".join(f"uniair {known:18} {COMMANDS[known]}" for known in near))
             return 0
-        asked = pair if near is not COMMANDS else name
-        print(f"uniair: no command {asked!r}; choose one of {', '.join(near)}", file=sys.stderr)
+        given = pair if near is not COMMANDS else name
+        print(f"uniair: no command {given!r}; choose one of {', '.join(near)}", file=sys.stderr)
         return 2
     try:
         import argparse
@@ -75,11 +80,16 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         parser.add_argument("--config", action="config", help="YAML file with any of these options (a recipe)")
         parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-        command.arguments(parser)
+        words = arguments[len(name.split()) :]
+        # the options of a figure or measurement are its own, so they depend on which are named
+        command.arguments(parser, *([words] if name == "bench" else []))
         try:
-            options = parser.parse_args(arguments[len(name.split()) :])
+            options = parser.parse_args(words)
         except jsonargparse.ArgumentError as error:
-            raise InputError(f"{' '.join(str(error).split())}; see uniair {name} --help") from error
+            said = " ".join(str(error).split())
+            if said.lower().startswith("unrecognized"):
+                said += f"; {parser.prog} takes {', '.join(option_names(parser))}"
+            raise InputError(f"{said}; see {parser.prog} --help") from error
         result = command.run(parser.instantiate(options))
         if options.json:
             print(json.dumps(result))
@@ -99,6 +109,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"uniair {name}: stopped; the same command goes on where it can", file=sys.stderr)
         return 130
     return 0
+
+
+def option_names(parser: Any) -> list[str]:
+    """The options of a command; of a group such as --training its name alone."""
+    strings = [action.option_strings for action in parser._actions if action.option_strings]
+    return [found[-1] for found in strings if "." not in found[-1] and found[-1] not in ("--help", "--print_config")]
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+BINS = 15  # of the confidence, in the calibration error
+DELTA = 5.0  # Δ of the distance-based accuracy; scores of another one can't be compared
+
 
 def nmse_db(estimate: Tensor, csi: Tensor) -> float:
     """10 log10 mean_i(‖Ĥ_i − H_i‖² / ‖H_i‖²), dB.
 
     Args:
-        estimate, csi: complex [N, ...], both normalised a sample.
+        estimate, csi: complex [N, ...], both normalised per sample.
     """
     return float(10 * torch.log10(relative_error(estimate, csi).mean()))
 
@@ -53,13 +56,13 @@ def macro_f1(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float(np.mean(scores))
 
 
-def calibration_error(probability: NDArray[np.floating], truth: NDArray[np.bool_], bins: int = 15) -> float:
-    """Expected calibration error of P(true) [N] over equal-width bins of the winning class's confidence."""
+def calibration_error(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
+    """Expected calibration error of P(true) [N] over `BINS` equal-width bins of the winning class's confidence."""
     confidence = np.maximum(probability, 1 - probability)
     correct = (probability >= 0.5) == truth
-    index = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
-    counts = np.bincount(index, minlength=bins)
-    gap = np.abs(np.bincount(index, confidence, bins) - np.bincount(index, correct, bins))
+    index = np.minimum(((confidence - 0.5) * 2 * BINS).astype(int), BINS - 1)
+    counts = np.bincount(index, minlength=BINS)
+    gap = np.abs(np.bincount(index, confidence, BINS) - np.bincount(index, correct, BINS))
     return float(gap.sum() / max(counts.sum(), 1))
 
 
@@ -77,14 +80,13 @@ def top_k(logits: Tensor, beam: Tensor, k: int) -> float:
     return float((logits.topk(k, 1).indices == beam[:, None]).any(1).float().mean())
 
 
-def dba(logits: Tensor, beam: Tensor, delta: float = 5.0) -> float:
-    """Distance-based accuracy: mean over K = 1 … 3 of 1 − mean(min(min over k ≤ K of |ŷ_k − y| / Δ, 1)).
+def dba(logits: Tensor, beam: Tensor) -> float:
+    """Distance-based accuracy: mean over K = 1 … 3 of 1 − mean(min(min over k ≤ K of |ŷ_k − y| / Δ, 1)), Δ = 5.
 
     Args:
         logits: [N, B]; beam: int64 [N].
-        delta: Δ; scores of another one can't be compared.
     """
-    distance = (logits.topk(3, 1).indices - beam[:, None]).abs() / delta
+    distance = (logits.topk(3, 1).indices - beam[:, None]).abs() / DELTA
     return float((1 - distance.cummin(1).values.clamp(max=1)).mean())
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ import uniair
 from uniair.benchmark import ablation, results, scaling, trained
 from uniair.benchmark import zero_shot_table as zero_shot
 from uniair.benchmark.benchmark import DATA, Benchmark, Setup, perform
-from uniair.benchmark.catalogue import BENCHMARKS
+from uniair.benchmark.catalogue import FIGURES, PAGE, SPEED, Entry
 from uniair.benchmark.speed.training_speed import training_speed
 from uniair.cli import main
+from uniair.commands.bench import named, options_of
 from uniair.data.links import shards
 from uniair.data.links.store import SAMPLE
 from uniair.errors import InputError
@@ -71,15 +75,20 @@ def test_tables_read_the_same_on_a_terminal_and_on_a_page() -> None:
     assert table.markdown().splitlines() == ["|  | top-1 |", "| --- | ---: |", "| a method | 1.0 |", "| b | 22.0 |"]
 
 
-def test_the_page_is_made_from_the_json(model: UniversalModel, tmp_path: Path) -> None:
+def test_the_page_is_made_from_the_json(model: UniversalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(result: dict[str, Any], figure: Any) -> None:
         figure.subplots().plot([0, result["value"]])
 
-    toy = Benchmark("A toy", "0.5 in the paper", (), lambda setup: {"value": setup.once("one", lambda: 0.25)},
-                    lambda result: [("All", Table(["", "value"], [["ours", f"{result['value']}"]]))], draw)  # fmt: skip
-    perform("toy", toy, Setup(model, tmp_path / "runs/toy", {}))
+    def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
+        return [("All", Table(["", "value"], [["ours", f"{result['value']}"]]))]
+
+    made = Benchmark("0.5 in the paper", (), lambda setup: {"value": setup.once("one", lambda: 0.25)}, tables, draw)
+    monkeypatch.setattr(scaling, "TOY", made, raising=False)
+    toy = Entry("A toy", "scaling:TOY")
+    perform("toy", made, Setup(model, tmp_path / "runs/toy", {}))
     page = tmp_path / "docs/results.md"
     assert results.write_results({"toy": toy}, tmp_path / "runs", page) == ["toy"]
+    assert "## A toy" in page.read_text()
     assert "| ours | 0.25 |" in page.read_text()
     assert (tmp_path / "docs/results/toy.svg").read_text().startswith("<?xml")
     (tmp_path / "docs/results/toy.json").write_text("{}")
@@ -93,7 +102,7 @@ def test_the_results_page_in_the_docs_is_what_its_json_says(tmp_path: Path) -> N
     docs = Path(__file__).parents[2] / "docs"
     made = (docs / "results.md").read_text(encoding="utf-8")
     (tmp_path / "results").symlink_to(docs / "results")
-    results.write_results(BENCHMARKS, tmp_path / "nowhere", tmp_path / "results.md")
+    results.write_results(FIGURES, tmp_path / "nowhere", tmp_path / "results.md")
     assert (tmp_path / "results.md").read_text(encoding="utf-8") == made
 
 
@@ -171,6 +180,14 @@ def test_zero_shot_figures_are_by_place_too(model: UniversalModel, folders: dict
         (["fig6", "--links", "nowhere", "--seeds", "0"], "at least 1"),
         (["results"], "run uniair bench all"),
         (["fig99"], "fig99"),
+        (
+            ["fig6", "--embeddings", "x"],
+            "uniair bench fig6 takes --config, --json, --model, --out, --budget, --seeds, --links",
+        ),
+        (["forecast", "--model", "small"], "takes --config, --json, --out, --budget, --seeds, --drives"),
+        (["synthesis", "--site", "x"], "takes --config, --json, --seed"),
+        (["service"], "required: site"),
+        ([], "required: what"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -182,3 +199,48 @@ def test_bad_input_is_one_line(
     assert says in message
     assert message.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as left:
+        main(["bench", *words, "--help"])
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_is_of_what_was_named_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    every = shown([], capsys)
+    assert all(f"  {name} " in every and entry.title in every for name, entry in (FIGURES | PAGE | SPEED).items())
+    assert "--model" not in every
+    assert set(re.findall(r"^  (--\w+)", shown(["fig6"], capsys), re.M)) == {
+        "--config", "--print_config", "--json", "--model", "--out", "--budget", "--seeds", "--links",
+    }  # fmt: skip
+    both = shown(["fewshot", "synthesis"], capsys)
+    assert all(option in both for option in ("--embeddings", "--dense", "--deepmimo", "--seed ", "--seeds "))
+    assert "--backbone" not in both
+    assert "--dtype" in shown(["all"], capsys)
+
+
+def test_the_list_is_printed_without_torch() -> None:
+    code = "import sys, uniair.cli\ntry: uniair.cli.main(['bench', '--help'])\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+def test_options_that_are_shared_mean_the_same() -> None:
+    kinds: dict[str, set[tuple[str, str]]] = {}
+    for name in FIGURES | PAGE | SPEED:
+        for option in options_of(name):
+            kinds.setdefault(option.name, set()).add((str(option.kind), str(option.default)))
+            assert option.about, f"{name} --{option.name}"
+    assert {name: found for name, found in kinds.items() if len(found) > 1} == {}
+
+
+def test_names_stand_anywhere_but_as_values() -> None:
+    assert named(["fig6", "fig7", "--links", "x"]) == ["fig6", "fig7"]
+    assert named(["--links", "heads", "fig6"]) == ["fig6"]
+    assert named(["--json", "fig6"]) == ["fig6"]
+    assert named(["all"]) == list(FIGURES)
+    assert named(["fig6", "all", "edge"])[0] == "fig6"
+    assert len(named(["fig6", "all", "edge"])) == len(FIGURES) + 1
+    assert named(["--help"]) == []

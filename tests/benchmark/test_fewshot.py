@@ -96,10 +96,10 @@ def test_a_run_has_every_row_and_resumes(tmp_path: Path) -> None:
     cities = folder(tmp_path / "cities", geometric_links(seed=3, areas=2, per_area=120))
     dense = folder(tmp_path / "dense", geometric_links(seed=4, areas=2, per_area=40))
     export_csi(Store(cities), tmp_path / "csi.npy", fewshot.BEARING)
-    np.save(tmp_path / "z.npy", np.load(tmp_path / "csi.npy")[:, :, 0].real.astype(np.float32) * 1e6)
-    setup = Setup(uniair.build("tiny"), tmp_path / "out", {"deepmimo": cities, "dense": dense}, seeds=2,
-                  embeddings={"theirs": tmp_path / "z.npy"})  # fmt: skip
-    found = fewshot.FEWSHOT.run(setup)
+    np.save(tmp_path / "theirs.npy", np.load(tmp_path / "csi.npy")[:, :, 0].real.astype(np.float32) * 1e6)
+    setup = Setup(uniair.build("tiny"), tmp_path / "out", {"deepmimo": cities, "dense": dense}, seeds=2)
+    given = (tmp_path / "theirs.npy",)
+    found = fewshot.FEWSHOT.run(setup, embeddings=given)
     for scope in fewshot.SCOPES:
         rows = found["scopes"][scope]["rows"]
         assert set(rows["beam"]) | set(fewshot.ZSL.values()) == set(rows["los"])
@@ -117,7 +117,7 @@ def test_a_run_has_every_row_and_resumes(tmp_path: Path) -> None:
     runs = sorted((setup.out / "runs").glob("*.json"))
     written = [path.stat().st_mtime_ns for path in runs]
     runs[0].unlink()
-    again = fewshot.FEWSHOT.run(setup)
+    again = fewshot.FEWSHOT.run(setup, embeddings=given)
     assert json.dumps(again) == json.dumps(found)
     assert [path.stat().st_mtime_ns for path in runs[1:]] == written[1:]
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.data.drives.moving import drive, drives
 
@@ -36,11 +38,44 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
     assert last(capsys)["steps"] == 5 * 24
 
 
+def test_a_forecaster_may_read_csi_through_the_towers(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for number, one in enumerate(drives(5, steps=12, scenario="c")):
+        names = tuple("" if step == 3 else f"{number}-{step}.npy" for step in range(12))
+        for name in filter(None, names):
+            csi = rng.standard_normal((32, 64)) + 1j * rng.standard_normal((32, 64))
+            np.save(tmp_path / name, csi.astype(np.complex64))
+        held.append(replace(one, files={"csi": names}, root=tmp_path))
+    write_drives(tmp_path / "with" / "drives-c.safetensors", held)
+    given, out = ["--drives", str(tmp_path / "with")], tmp_path / "run"
+    wanted = ["--preset.modalities", "[beam,csi]", *SMALL]
+    assert cli.main(["forecast", "train", *given, "--out", str(out), *wanted]) == 0
+    assert "tower" in json.loads((out / "config.json").read_text())
+    assert cli.main(["forecast", "evaluate", *given, "--model", str(out)]) == 0
+    assert cli.main(["forecast", "stream", *given, "--model", str(out), "--json"]) == 0
+    assert last(capsys)["steps"] == 5 * 12
+    assert cli.main(["forecast", "adapt", *given, "--model", str(out), "--out", str(tmp_path / "adapted"),
+                     "--adaptation.part", "head", "--adaptation.steps", "1"]) == 0  # fmt: skip
+    assert json.loads((tmp_path / "adapted" / "config.json").read_text())["tower"]
+    capsys.readouterr()
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {"tower": "of another model"}))
+    assert cli.main(["forecast", "evaluate", *given, "--model", str(out)]) == 2
+    assert "reads CSI through other towers (of another model); give those as --tower" in capsys.readouterr().err
+    assert cli.main(["forecast", "train", "--drives", str(folder), "--out", str(out), *wanted]) == 2
+    assert "no drive has csi files" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["train"], "give --drives, a folder of drives; make one: uniair import deepsense"),
-        (["train", "--drives", "{folder}"], "give --out, a folder for the run"),
+        (["train"], "required: drives, out; see uniair forecast train --help"),
+        (["train", "--drives", "{folder}", "--out", "{folder}/run", "--earlier", "x"], "--earlier"),
+        (["train", "--drives", "{folder}", "--out", "{folder}/run", "--preset.beams", "8"], "beams"),
+        (["stream", "--out", "{folder}/run"], "--out"),
         (["train", "--drives", "{folder}", "--out", "{folder}/run", "--size", "7b"], "--size '7b': choose 2m, 20m"),
         (["train", "--drives", "{folder}", "--out", "{folder}/run", "--leave_out", "[c]"], "no c; it has a, b"),
         (["train", "--drives", "{folder}/none", "--out", "{folder}/run"], "no drives; make them with uniair import"),
@@ -49,6 +84,8 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
             "nothing to align among power",
         ),
         (["evaluate", "--drives", "{folder}"], "16 beams for a model of 64; train one for them"),
+        (["stream", "--drives", "{folder}"], "16 beams for a model of 64; train one for them"),
+        (["adapt", "--drives", "{folder}", "--out", "{folder}/run"], "16 beams for a model of 64; train one for them"),
         (["stream", "--drives", "{folder}", "--model", "{folder}"], "no such file; give the folder of uniair forecast"),
         (["compare", "--drives", "{folder}", "--out", "{folder}/run", "--budget", "long"], "choose quick or full"),
     ],

@@ -141,8 +141,8 @@ def test_every_ablation_runs_and_goes_on(
     stored(tmp_path / "dense")
     budget = benchmark.Budget(1, 40, InstructTraining(epochs=1, batch=16))
     monkeypatch.setitem(benchmark.BUDGETS, "quick", budget)
-    setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=2, backbone="tiny")
-    result = perform("instruct", benchmark.INSTRUCT, setup)
+    setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=2)
+    result = perform("instruct", benchmark.INSTRUCT, setup, backbone="tiny")
     assert set(result["rows"]) == set(benchmark.METHODS)
     tuned = {name: row["tuned"]["channel"] for name, row in result["rows"].items()}
     assert tuned["FP"] < tuned["AI²MMUM"] < tuned["TE/TC"]
@@ -153,7 +153,7 @@ def test_every_ablation_runs_and_goes_on(
         assert row["cost"]["channel"]["latency_ms"] > 0
     assert len(benchmark.INSTRUCT.tables(result)) == 3
     monkeypatch.setattr(benchmark, "train", None)  # everything is there
-    again = perform("instruct", benchmark.INSTRUCT, setup)
+    again = perform("instruct", benchmark.INSTRUCT, setup, backbone="tiny")
     assert again == result
     assert not list((tmp_path / "instruct/training").iterdir())
 

@@ -102,6 +102,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 ABLATION = Benchmark(
-    "What each part of the recipe is worth", "trains its own recipe alone (III-A-2 argues for CRNN, III-A-3 for MSNN).",
+    "trains its own recipe alone (III-A-2 argues for CRNN, III-A-3 for MSNN).",
     ("train", "validation"), run, tables, draw,
 )  # fmt: skip

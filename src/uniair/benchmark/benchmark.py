@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,6 @@ class Setup:
         folders: folders of links or drives by their name in `DATA`; those that were not given are absent.
         budget: `quick` shows the shape in minutes; `full` is what is reported.
         seeds: repetitions of whatever is drawn at random.
-        embeddings: files with another model's embeddings, by its name.
-        backbone, dtype: language model of `instruct`, see `load_backbone`.
     """
 
     model: UniversalModel
@@ -48,9 +47,6 @@ class Setup:
     folders: Mapping[str, Path]
     budget: str = "quick"
     seeds: int = 3
-    embeddings: Mapping[str, Path] = field(default_factory=dict)
-    backbone: str = "smollm2-135m"
-    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.budget not in ("quick", "full"):
@@ -84,37 +80,57 @@ class Setup:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One command: `uniair bench NAME`.
+    """A figure or table: `uniair bench NAME`.
 
     Attributes:
-        title: a line for people.
         paper: what the paper shows there, in words and figures; empty where it has nothing of the kind.
         needs: names of the folders in `DATA` that it reads.
-        run: makes the result, which is plain JSON.
+        run: makes the result, which is plain JSON; keyword-only parameters beside the setup are options of its own.
         tables: of a result: heading and table.
         draw: a result onto a figure of matplotlib.
+        may_use: names of the folders in `DATA` that it can do without.
     """
 
-    title: str
     paper: str
     needs: tuple[str, ...]
-    run: Callable[[Setup], dict[str, Any]]
+    run: Callable[..., dict[str, Any]]
     tables: Callable[[dict[str, Any]], Sequence[tuple[str, Table]]]
     draw: Callable[[dict[str, Any], Figure], None]
+    may_use: tuple[str, ...] = ()
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether the frozen model takes part; forecasters on drives are trained on the spot."""
+        return self.needs != ("drives",)
 
 
-def perform(name: str, benchmark: Benchmark, setup: Setup) -> dict[str, Any]:
-    """Runs a benchmark and writes `result.json`, `figure.svg` and `figure.png` into the setup's folder."""
+def perform(name: str, benchmark: Benchmark, setup: Setup, **options: Any) -> dict[str, Any]:
+    """Runs a benchmark and writes `result.json`, `figure.svg` and `figure.png` into the setup's folder.
+
+    Args:
+        options: of the benchmark's own, see `Benchmark.run`.
+    """
     from matplotlib.figure import Figure
 
     about = {"benchmark": name, "budget": setup.budget, "seeds": setup.seeds}
-    if benchmark.needs != ("drives",):  # nothing is asked of the frozen model there
+    if benchmark.asks_model:
         about |= {"preset": setup.model.preset.name, "weights": digest(setup.model)}
-    result = about | benchmark.run(setup)
+    result = about | benchmark.run(setup, **options)
     write_text(setup.out / "result.json", json.dumps(result, indent=1) + "\n")
     figure = Figure(figsize=(8, 4), layout="constrained")
     benchmark.draw(result, figure)
     for kind, plain in (("svg", {"Date": None}), ("png", {"Software": None})):
         with atomic_path(setup.out / f"figure.{kind}") as temporary:
             figure.savefig(temporary, format=kind, dpi=150, metadata=plain)
+    return result
+
+
+def show(name: str, title: str, benchmark: Benchmark, setup: Setup, **options: Any) -> dict[str, Any]:
+    """Performs a benchmark and prints its tables."""
+    began = time.perf_counter()
+    result = perform(name, benchmark, setup, **options)
+    print(f"\n{title}" + (f"\nThe paper: {benchmark.paper}" if benchmark.paper else ""))
+    for heading, table in benchmark.tables(result):
+        print(f"\n{heading}\n{table.text()}")
+    print(f"\n{setup.out}/figure.svg, figure.png and result.json, {time.perf_counter() - began:.0f} s")
     return result

@@ -1,48 +1,83 @@
-"""Every benchmark by the name that the command line knows it by."""
+"""Every figure and every measurement of speed, by the name that the command line knows it by.
+
+Titles stand here and all else where it is made, so that the list is printed without loading any of it.
+"""
 
 from __future__ import annotations
 
-from uniair.benchmark.ablation import ABLATION
-from uniair.benchmark.benchmark import Benchmark
-from uniair.benchmark.embedding_space import FIG3
-from uniair.benchmark.feedback import CODE, FIG9
-from uniair.benchmark.fewshot import FEWSHOT
-from uniair.benchmark.forecast_comparison import FORECAST
-from uniair.benchmark.forecast_on_site import ON_SITE
-from uniair.benchmark.instruct_ablation import INSTRUCT
-from uniair.benchmark.localisation import POSITIONING
-from uniair.benchmark.map_shift import FIG8
-from uniair.benchmark.matching import FIG5, FIG6, FIG7
-from uniair.benchmark.multi_bs import FIG12
-from uniair.benchmark.per_area import FIG10, FIG13, HEADS, TABLE3
-from uniair.benchmark.power_and_los import LINK_BUDGET
-from uniair.benchmark.radios import RADIOS
-from uniair.benchmark.robustness import ROBUSTNESS
-from uniair.benchmark.scaling import SCALING
-from uniair.benchmark.zero_shot_table import ZERO_SHOT
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
-BENCHMARKS: dict[str, Benchmark] = {
-    "zeroshot": ZERO_SHOT,
-    "linkbudget": LINK_BUDGET,
-    "fig3": FIG3,
-    "fig5": FIG5,
-    "fig6": FIG6,
-    "fig7": FIG7,
-    "fig8": FIG8,
-    "positioning": POSITIONING,
-    "fig9": FIG9,
-    "code": CODE,
-    "fig10": FIG10,
-    "fig12": FIG12,
-    "table3": TABLE3,
-    "fig13": FIG13,
-    "heads": HEADS,
-    "fewshot": FEWSHOT,
-    "radios": RADIOS,
-    "robustness": ROBUSTNESS,
-    "ablation": ABLATION,
-    "scaling": SCALING,
-    "instruct": INSTRUCT,
-    "forecast": FORECAST,
-    "onsite": ON_SITE,
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the catalogue.
+
+    Attributes:
+        title: a line for people; the heading of a figure's section on the results page.
+        place: `module:name` below `uniair.benchmark`.
+    """
+
+    title: str
+    place: str
+
+    def load(self) -> Any:
+        """A figure's `Benchmark`; of the others a function whose parameters are the command's options."""
+        module, name = self.place.split(":")
+        return getattr(import_module(f"uniair.benchmark.{module}"), name)
+
+
+FIGURES = {
+    "zeroshot": Entry("Zero-shot answers over every held-out link", "zero_shot_table:ZERO_SHOT"),
+    "linkbudget": Entry("Line of sight when the channel's power is known too", "power_and_los:LINK_BUDGET"),
+    "fig3": Entry("The common space of channels and environments", "embedding_space:FIG3"),
+    "fig5": Entry("The similarity of one area's channels and environments", "matching:FIG5"),
+    "fig6": Entry("Matching accuracy among an area's links, over areas", "matching:FIG6"),
+    "fig7": Entry("Which user of a BS sent this channel", "matching:FIG7"),
+    "fig8": Entry("The true map against one with a building moved", "map_shift:FIG8"),
+    "positioning": Entry("Where the UE stands, nothing tuned, with one to three BSs", "localisation:POSITIONING"),
+    "fig9": Entry(
+        "CSI feedback in dense areas: zero-shot beside autoencoders of the same code length",
+        "feedback:FIG9",
+    ),
+    "code": Entry("CSI feedback with shorter and quantised codes", "feedback:CODE"),
+    "fig10": Entry("Positioning from one base station in dense areas", "per_area:FIG10"),
+    "fig12": Entry("Positioning from one, two and three BSs in DeepMIMO cities", "multi_bs:FIG12"),
+    "table3": Entry(
+        "Beam selection in dense areas: heads on the frozen model, networks from scratch, look-up",
+        "per_area:TABLE3",
+    ),
+    "fig13": Entry("LOS or NLOS in dense areas", "per_area:FIG13"),
+    "heads": Entry("Every task in dense areas: light heads beside classical methods", "per_area:HEADS"),
+    "fewshot": Entry(
+        "Light heads from 16 labels on: frozen features in DeepMIMO cities, TOFT in dense areas",
+        "fewshot:FEWSHOT",
+    ),
+    "radios": Entry("Radios that the weights have not learned", "radios:RADIOS"),
+    "robustness": Entry(
+        "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
+        "robustness:ROBUSTNESS",
+    ),
+    "ablation": Entry("What each part of the recipe is worth", "ablation:ABLATION"),
+    "scaling": Entry("Accuracy against areas, links and training", "scaling:SCALING"),
+    "instruct": Entry("AI²MMUM and its ablations: tasks from instructions", "instruct_ablation:INSTRUCT"),
+    "forecast": Entry(
+        "Beams forecast on drives, on sites that are known and on ones never seen",
+        "forecast_comparison:FORECAST",
+    ),
+    "onsite": Entry(
+        "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
+        "forecast_on_site:ON_SITE",
+    ),
 }
+SPEED = {
+    "synthesis": Entry("CSI from paths, links per second", "speed.synthesis:run"),
+    "training": Entry("Pretraining, samples per second and share of the matrix rate", "speed.training_speed:run"),
+    "loading": Entry("How a million links open and are read, and how long training waits", "speed.loading:run"),
+    "questions": Entry("AI²MMUM, answers and training questions per second", "speed.questions:run"),
+    "tracing": Entry("Links per second, and what is lost against 50 times the rays", "speed.tracing:run"),
+    "edge": Entry("Accuracy and speed of the models in torch, ONNX and int8", "speed.edge_cost:run"),
+    "service": Entry("Requests per second that a site's server bears", "speed.service_load:run"),
+}
+PAGE = {"results": Entry("The results page, from what was run so far", "results:run")}

@@ -23,6 +23,7 @@ from uniair.tasks import zero_shot
 
 SHIFTS = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
 EXAMPLE_SHIFT = 12.0
+SHIFTED, EMBEDDED = 240, 250  # links that are drawn for a picture
 FOOTER = "Buildings: scenes of sionna-rt (Apache-2.0); map data (c) OpenStreetMap contributors, ODbL 1.0."
 
 
@@ -59,7 +60,7 @@ def write_report(
         ("A building moves", "One building near the link is moved on the map and the channel asked which map is the "
          "true one (paper 1, Fig. 8).", png(_shifted_building(model, links, rng))),
         ("Where is the user?", "The likelihood of every outdoor position, given one channel, the map and the base "
-         "station. LOS is not told. A linear array cannot tell front from back: mirror images in the dashed axis are "
+         "station. LOS is not given. A linear array cannot tell front from back: mirror images in the dashed axis are "
          "told apart by reflections alone.", png(_likelihood(model, area, rng))),
         ("The embedding space", "Channel and environment embeddings of the same links, joined by lines (paper 1, "
          "Fig. 3).", png(_embedding(model, links, rng))),
@@ -127,9 +128,9 @@ def _multi_user(model: UniversalModel, area: Links, rng: np.random.Generator) ->
     return drawing
 
 
-def _shifted_building(model: UniversalModel, links: Links, rng: np.random.Generator, count: int = 240) -> Drawing:
+def _shifted_building(model: UniversalModel, links: Links, rng: np.random.Generator) -> Drawing:
     """Left and middle: one link, its map and the wrong one. Right: links of all areas, against the shift in metres."""
-    some = links.select(np.sort(rng.permutation(len(links))[:count]))
+    some = links.select(np.sort(rng.permutation(len(links))[:SHIFTED]))
     batch, pixels = batch_of(some), some.maps.shape[-1]
     pixel = some.sizes[some.area] / pixels
     buildings = np.stack([
@@ -196,8 +197,8 @@ def _likelihood(model: UniversalModel, area: Links, rng: np.random.Generator) ->
     return drawing
 
 
-def _embedding(model: UniversalModel, links: Links, rng: np.random.Generator, count: int = 250) -> Drawing:
-    batch = batch_of(links.select(np.sort(rng.permutation(len(links))[:count])))
+def _embedding(model: UniversalModel, links: Links, rng: np.random.Generator) -> Drawing:
+    batch = batch_of(links.select(np.sort(rng.permutation(len(links))[:EMBEDDED])))
     channel, environment = model.encode_channel(batch.csi).cpu(), model.encode_environment(batch.environment).cpu()
     flat = flattened(channel.numpy(), environment.numpy())
     drawing = Drawing(figsize=(12, 5))

@@ -147,7 +147,6 @@ def draw_pairs(axes: Axes, title: str, channel: NDArray[Any], environment: NDArr
 
 
 FIG3 = Benchmark(
-    "The common space of channels and environments",
     "Fig. 3: PCA shows parallel lines between partners once CRNN is trained too, and disorder without it",
     ("links",), run, tables, draw,
 )  # fmt: skip

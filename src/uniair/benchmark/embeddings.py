@@ -55,7 +55,7 @@ def read_embeddings(path: Path, store: Store) -> list[Tensor]:
     Raises:
         InputError: no such file, not a .npy of floats [links, width], another number of rows, NaN or infinite values.
     """
-    expected = f"expected float [{store.links}, width], one row a link of {store.folder} in its order"
+    expected = f"expected float [{store.links}, width], one row per link of {store.folder} in its order"
     try:
         found = np.lib.format.open_memmap(path, mode="r")  # never unpickles
     except FileNotFoundError as error:

@@ -249,7 +249,7 @@ def lengths(model: UniversalModel) -> list[int]:
 
 
 def run_code(setup: Setup) -> dict[str, Any]:
-    """NMSE and SGCS against code length and bits a number; nothing is fitted to the test areas."""
+    """NMSE and SGCS against code length and bits per number; nothing is fitted to the test areas."""
     budget, own = BUDGETS[setup.budget], FEEDBACK_BUDGETS[setup.budget]
     dense, train = setup.store("dense").first(budget.areas), setup.store("train")
     check_split(train.areas, dense.areas)
@@ -266,8 +266,8 @@ def run_code(setup: Setup) -> dict[str, Any]:
         for part, measure, suffix in (("curve", _curve, ""), ("searched", _searched, "-searched")):
             found = []
             for seed in range(setup.seeds):
-                asked = partial(measure, area, partial(code, seed), own.links, Adaptation(seed=seed))
-                found.append(setup.once(f"{name}-{seed}{suffix}", asked))
+                unit = partial(measure, area, partial(code, seed), own.links, Adaptation(seed=seed))
+                found.append(setup.once(f"{name}-{seed}{suffix}", unit))
             for key in found[0]:
                 runs[part].setdefault(key, []).append([figures[key] for figures in found])
     means = {
@@ -305,7 +305,7 @@ def _search_table(result: dict[str, Any]) -> Table:
 def _code(result: dict[str, Any]) -> list[tuple[str, Table]]:
     about = f"{result['links_per_area']} test links of each of {len(result['areas'])} areas, seeds: {result['seeds']}"
     return [
-        (f"CSI feedback by code length and bits a number, NMSE, dB; {about}", _code_table(result, "nmse_db", 2)),
+        (f"CSI feedback by code length and bits per number, NMSE, dB; {about}", _code_table(result, "nmse_db", 2)),
         ("The same, SGCS", _code_table(result, "sgcs", 3)),
         ("The sender improves its code against the decoder before it sends it: floats", _search_table(result)),
     ]
@@ -321,18 +321,16 @@ def _draw_code(result: dict[str, Any], figure: Figure) -> None:
     values = [result["searched"][f"{SEARCHED}x{bits}"]["nmse_db"]["mean"] for bits in result["bits"]]
     axes.plot(total, values, "k--", label=f"{result['lengths'][-1]}, {SEARCHED} steps of search")
     axes.set_xscale("log", base=2)
-    axes.set(xlabel="bits a channel (2 to 8 a number, then float)", ylabel="CSI feedback, NMSE, dB")
+    axes.set(xlabel="bits per channel (2 to 8 per number, then float)", ylabel="CSI feedback, NMSE, dB")
     axes.grid(alpha=0.3)
     axes.legend()
 
 
 FIG9 = Benchmark(
-    title="CSI feedback in dense areas: zero-shot beside autoencoders of the same code length",
     paper="Fig. 9: NMSE of ZSL far below the Area-Specific ViT and close to the Area-General ViT",
     needs=("dense", "train"), run=run_fig9, tables=_fig9, draw=_draw_fig9,
 )  # fmt: skip
 CODE = Benchmark(
-    title="CSI feedback with shorter and quantised codes",
     paper="",
     needs=("dense", "train"), run=run_code, tables=_code, draw=_draw_code,
 )  # fmt: skip

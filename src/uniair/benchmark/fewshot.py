@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
@@ -245,8 +246,11 @@ def units(links: Links, scope: str) -> dict[str, NDArray[np.int64]]:
     return {name: index for name, index in found.items() if len(index) >= LEAST_LINKS}
 
 
-def run(setup: Setup) -> dict[str, Any]:
+def run(setup: Setup, *, embeddings: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Cities and dense areas, every seed.
+
+    Args:
+        embeddings: .npy files, other models' embeddings of the --deepmimo links; a row is named as its file.
 
     Raises:
         InputError: a links folder is missing, an embeddings file does not fit, or no city is large enough.
@@ -255,10 +259,10 @@ def run(setup: Setup) -> dict[str, Any]:
     chosen = [i for i in range(len(cities)) if cities.counts[i] >= LEAST_LINKS]
     if not chosen:
         raise InputError(f"{cities.folder}: no city has {LEAST_LINKS} links; import DeepMIMO's city scenarios")
-    given = {name: read_embeddings(path, cities) for name, path in setup.embeddings.items()}
+    given = {path.stem: read_embeddings(path, cities) for path in embeddings}
     setup.note(
         deepmimo=cities.manifest["shards"], dense=dense.manifest["shards"],
-        embeddings={name: sha256(path) for name, path in setup.embeddings.items()},
+        embeddings={path.stem: sha256(path) for path in embeddings},
     )  # fmt: skip
     labels = LABELS if setup.full else QUICK_LABELS
     made = [City(cities, i, setup.model, {k: areas[i] for k, areas in given.items()}) for i in chosen]
@@ -407,7 +411,6 @@ def _curve(axes: Axes, cells: dict[str, Any], name: str, number: int) -> None:
 
 
 FEWSHOT = Benchmark(
-    title="Light heads from 16 labels on: frozen features in DeepMIMO cities, TOFT in dense areas",
     paper="",
     needs=("deepmimo", "dense"),
     run=run,

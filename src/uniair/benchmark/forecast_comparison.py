@@ -382,7 +382,6 @@ def run(setup: Setup) -> dict[str, Any]:
 
 
 FORECAST = Benchmark(
-    "Beams forecast on drives, on sites that are known and on ones never seen",
     "paper 3, Fig. 4d and 4e: bars without figures, WMLM ahead of an RNN and reprogrammed language models in and out "
     "of the scenarios that it was trained on.",
     ("drives",), run, tables, draw_accuracy,

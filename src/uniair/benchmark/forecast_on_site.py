@@ -29,7 +29,7 @@ METRICS = ("top1", "top3", "dba")
 def on_site(
     comparison: Comparison, site: int = 0, config: OnSite = OnSite(), parts: Sequence[str] = tuple(PARTS)
 ) -> dict[str, Any]:
-    """Adapts a forecaster that was trained on all sites but one to that one; kept a seed in `comparison.out`.
+    """Adapts a forecaster that was trained on all sites but one to that one; kept per seed in `comparison.out`.
 
     A fifth of the site's drives, whole ones, is tested on; the earlier sites' held-out drives show what is forgotten.
 
@@ -124,6 +124,5 @@ def run(setup: Setup) -> dict[str, Any]:
 
 
 ON_SITE = Benchmark(
-    "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
     "", ("drives",), run, tables, draw,
 )  # fmt: skip

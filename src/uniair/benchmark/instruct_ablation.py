@@ -73,8 +73,13 @@ BUDGETS = {
 }
 
 
-def run(setup: Setup) -> dict[str, Any]:
-    """Every method in every area, `setup.seeds` times."""
+def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32") -> dict[str, Any]:
+    """Every method in every area, `setup.seeds` times.
+
+    Args:
+        backbone: language model, name or folder.
+        dtype: of its weights, float32 or bfloat16.
+    """
     budget = BUDGETS[setup.budget]
     store = setup.store("dense").first(budget.areas + 1)
     places = [("channel", store, number) for number in range(budget.areas)]
@@ -83,30 +88,38 @@ def run(setup: Setup) -> dict[str, Any]:
         places.append(("channel", setup.store("deepmimo"), 0))
     setup.note(
         data=store.manifest["recipe"], deepmimo="deepmimo" in setup.folders, labels=budget.labels,
-        training=asdict(budget.training), backbone=setup.backbone, dtype=setup.dtype,
+        training=asdict(budget.training), backbone=backbone, dtype=dtype,
     )  # fmt: skip
     rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {name: {} for name in METHODS}
     jobs = [(name, *place, seed) for seed in range(setup.seeds) for place in places for name in METHODS]
     for name, modality, data, number, seed in tqdm(jobs, unit="run", disable=None):
         area = data.areas[number]
-        unit = partial(_one, setup, METHODS[name], modality, data, number, budget, seed)
+        design = designed(METHODS[name], backbone, dtype)
+        unit = partial(_one, setup, METHODS[name], design, modality, data, number, budget, seed)
         found = setup.once(f"{name.replace('/', '')}-{modality}-{area}-{seed}", unit)
         rows[name].setdefault(f"{modality}: {area}", {}).setdefault("runs", []).append(found)
     return {
         "areas": [f"{modality}: {data.areas[number]}" for modality, data, number in places],
-        "labels": budget.labels, "epochs": budget.training.epochs, "backbone": setup.backbone, "dtype": setup.dtype,
+        "labels": budget.labels, "epochs": budget.training.epochs, "backbone": backbone, "dtype": dtype,
         "rows": {name: _sum_up(METHODS[name].what, areas) for name, areas in rows.items()},
     }  # fmt: skip
 
 
 def _one(
-    setup: Setup, method: Method, modality: str, data: Any, number: int, budget: Budget, seed: int
+    setup: Setup,
+    method: Method,
+    design: Mapping[str, Any],
+    modality: str,
+    data: Any,
+    number: int,
+    budget: Budget,
+    seed: int,
 ) -> dict[str, Any]:
     """Trains and measures one method on one area."""
     links, area = data[number], data.areas[number]
     wanted = Adaptation(labels=budget.labels, seed=seed)
-    asked = questions(setup.model, area, links, (modality,), wanted)
-    model = untrained(method, setup, modality, seed)
+    dataset = questions(setup.model, area, links, (modality,), wanted)
+    model = untrained(design, setup.model.preset.embedding, modality, seed)
     tower = None
     if method.towers:
         with torch.random.fork_rng(devices=[]):
@@ -114,25 +127,31 @@ def _one(
             tower = UniversalModel(setup.model.preset)
     folder = setup.out / "training" / f"{method.what}-{modality}-{area}-{seed}".replace("/", "-").replace(" ", "-")
     began = time.perf_counter()
-    train(model, asked, replace(budget.training, seed=seed), folder, tower)
+    train(model, dataset, replace(budget.training, seed=seed), folder, tower)
     took = time.perf_counter() - began
-    figures = measure(model, asked, calibrate(model, asked, tower), tower)
+    figures = measure(model, dataset, calibrate(model, dataset, tower), tower)
     shutil.rmtree(folder)
     tuned = model.parameter_counts()["total"]
     if tower is not None:
         tuned += sum(p.numel() for p in _tower_parameters(tower, modality))
-    return {"figures": figures, "tuned": tuned, "seconds": took} | cost(model, asked, modality)
+    return {"figures": figures, "tuned": tuned, "seconds": took} | cost(model, dataset, modality)
 
 
-def untrained(method: Method, setup: Setup, modality: str, seed: int) -> InstructModel:
-    """The model of a method before training, for the tasks of one modality."""
+def designed(method: Method, backbone: str, dtype: str) -> dict[str, Any]:
+    """What a method's `Design` is made with, for a language model and the type of its weights."""
     design: dict[str, Any] = {
-        "backbone": setup.backbone, "embedding": setup.model.preset.embedding, "seed": seed,
-        "dtype": "float32" if "whole" in method.design else setup.dtype,  # small updates vanish in less
-    } | dict(method.design)  # fmt: skip
+        "backbone": backbone,
+        "dtype": "float32" if "whole" in method.design else dtype,  # small updates vanish in less
+    } | dict(method.design)
     if design["backbone"] == "random:":
-        design["backbone"] += setup.backbone
-    return build(Design(**design), {t: i for t, i in INSTRUCTIONS.items() if i.modality == modality})
+        design["backbone"] += backbone
+    return design
+
+
+def untrained(design: Mapping[str, Any], embedding: int, modality: str, seed: int) -> InstructModel:
+    """The model of a design before training, for the tasks of one modality."""
+    tasks = {task: instruction for task, instruction in INSTRUCTIONS.items() if instruction.modality == modality}
+    return build(Design(**design, embedding=embedding, seed=seed), tasks)
 
 
 def _tower_parameters(tower: UniversalModel, modality: str) -> list[torch.nn.Parameter]:
@@ -140,9 +159,9 @@ def _tower_parameters(tower: UniversalModel, modality: str) -> list[torch.nn.Par
     return [p for part in parts for p in part.parameters()]
 
 
-def cost(model: InstructModel, asked: Questions, modality: str) -> dict[str, float]:
+def cost(model: InstructModel, dataset: Questions, modality: str) -> dict[str, float]:
     """What an answer costs from an embedding on: parameters that it runs through, ms alone, answers/s of 256."""
-    task, z = asked.tasks(modality)[0], asked.embeddings[modality]
+    task, z = dataset.tasks(modality)[0], dataset.embeddings[modality]
 
     @torch.no_grad()
     def seconds(count: int, repeats: int) -> float:
@@ -180,7 +199,7 @@ def _sum_up(what: str, areas: dict[str, dict[str, list[dict[str, Any]]]]) -> dic
 
 
 def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
-    """A table an area, and one of what the methods cost."""
+    """A table per area, and one of what the methods cost."""
     labels = "80 % of the links" if result["labels"] is None else f"{result['labels']} links"
     out = []
     for area in result["areas"]:
@@ -210,7 +229,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
-    """Bars with error bars over seeds, a panel a task and area."""
+    """Bars with error bars over seeds, a panel per task and area."""
     panels = [(area, task) for area in result["areas"]
               for task in next(iter(result["rows"].values()))["areas"][area]]  # fmt: skip
     columns = min(3, len(panels))
@@ -234,7 +253,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 INSTRUCT = Benchmark(
-    "AI²MMUM and its ablations: tasks from instructions",
     "paper 2, Figs. 4 and 5, bars without figures: the method ahead of all six ablations in nearly every task",
-    ("dense",), run, tables, draw,
+    ("dense",), run, tables, draw, may_use=("deepmimo",),
 )  # fmt: skip

@@ -44,10 +44,10 @@ Columns = dict[str, list[Any]]
 
 
 def run(setup: Setup) -> dict[str, Any]:
-    """One BS over every link, then one, two and three BSs over the UEs that at least three BSs hear.
+    """One BS over every link, then one, two and three BSs over the UEs with paths to at least three BSs.
 
     A UE's BSs are drawn anew for each seed; the second joins the first, and the third both. There, LOS is that of the
-    first BS, so that a row's UEs are the same for any number of BSs. The UE's height is told.
+    first BS, so that a row's UEs are the same for any number of BSs. The UE's height is known.
     """
     store = setup.store("links")
     areas, step = 40 if setup.full else 8, STEPS_M[setup.budget]
@@ -169,8 +169,8 @@ def _look_together(links: Links, grid: NDArray[np.float64], log: Tensor, seeds: 
         for number, ue in enumerate(ues):
             order = rng.permutation(np.flatnonzero(of_ue == number))
             for count in STATIONS if len(order) >= max(STATIONS) else ():
-                heard = order[:count]
-                posterior = Posterior(grid, log[heard].sum(0))
+                used = order[:count]
+                posterior = Posterior(grid, log[used].sum(0))
                 out["seed"].append(seed)
                 out["stations"].append(count)
                 out["los"].append(int(links.los[order[0]]))
@@ -236,8 +236,8 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
             if group == "all" and count != "1":
                 regions.append((name, *(f"{100 * entry['regions'][str(p)]:.1f} %" for p in REGIONS)))
     if rows:
-        asked = f"UEs that at least {max(STATIONS)} BSs hear (± over draws of the BSs)"
-        found.append((asked, Table(("positioning error", *FIGURES), rows)))
+        heading = f"UEs with paths to at least {max(STATIONS)} BSs (± over draws of the BSs)"
+        found.append((heading, Table(("positioning error", *FIGURES), rows)))
     head = ("UEs inside the smallest region of", *(f"{100 * p:.0f} %" for p in REGIONS))
     found.append(("Calibration of the map", Table(head, regions)))
     speed = result["speed"]
@@ -274,7 +274,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 POSITIONING = Benchmark(
-    "Where the UE stands, nothing tuned, with one to three BSs",
     "",
     ("links",), run, tables, draw,
 )  # fmt: skip

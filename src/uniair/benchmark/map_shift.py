@@ -55,9 +55,9 @@ def run(setup: Setup) -> dict[str, Any]:
             sums = np.array([np.sum([unit[moved][los] for unit in seed], axis=0) for seed in units])
             if (sums[..., 0] > 0).all():
                 rows.setdefault(moved, {})[los] = [
-                    {"asked": int(asked.sum()), "accuracy": spread([(right / asked).tolist()]),
-                     "probability": spread([(probability / asked).tolist()])}
-                    for asked, right, probability in sums.transpose(1, 2, 0)
+                    {"asked": int(tested.sum()), "accuracy": spread([(right / tested).tolist()]),
+                     "probability": spread([(probability / tested).tolist()])}
+                    for tested, right, probability in sums.transpose(1, 2, 0)
                 ]  # fmt: skip
     return {"areas": len(units[0]), "shifts_m": list(SHIFTS), "moved": rows}
 
@@ -137,14 +137,18 @@ def _ask(model: UniversalModel, links: Links, rng: np.random.Generator) -> dict[
                 stays &= ((position[:, :2] >= 0) & (position[:, :2] <= size[:, None])).all(1)
                 cell = np.clip((position[:, :2] / size[:, None] * pixels).astype(int), 0, pixels - 1)
                 stays &= wrong[np.arange(n), cell[:, 1], cell[:, 0]] == 0
-            asked = np.flatnonzero(stays)
+            tested = np.flatnonzero(stays)
             probability = np.full(n, 0.5)
-            if len(asked):
-                true = env.select(torch.from_numpy(asked))
+            if len(tested):
+                true = env.select(torch.from_numpy(tested))
                 other = replace(
-                    true, map=torch.from_numpy(wrong[asked]), area=torch.arange(len(asked)), bs=bs[asked], ue=ue[asked]
+                    true,
+                    map=torch.from_numpy(wrong[tested]),
+                    area=torch.arange(len(tested)),
+                    bs=bs[tested],
+                    ue=ue[tested],
                 )
-                probability[asked] = zero_shot.rank(model, channel[asked], [true, other])[:, 0].cpu().numpy()
+                probability[tested] = zero_shot.rank(model, channel[tested], [true, other])[:, 0].cpu().numpy()
             right = np.where(probability == 0.5, 0.5, probability > 0.5)  # less than a pixel: nothing to tell
             for kind, chosen in (("los", stays & links.los), ("nlos", stays & ~links.los)):
                 sums[moved][kind].append([float(chosen.sum()), float(right[chosen].sum()),
@@ -162,9 +166,9 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
             accuracy.append((name, *(f"{100 * cell['accuracy']['mean']:.1f} %" for cell in row)))
             probability.append((name, *(f"{cell['probability']['mean']:.3f}" for cell in row)))
     cells = [cell for kinds in result["moved"].values() for row in kinds.values() for cell in row]
-    asked, spreads = max(c["asked"] for c in cells), max(c["accuracy"]["spread"] for c in cells)
+    most, spreads = max(c["asked"] for c in cells), max(c["accuracy"]["spread"] for c in cells)
     about = (
-        f"True map preferred (chance 50 %; up to {asked:,} questions a cell, ± at most {100 * spreads:.1f} over seeds)"
+        f"True map preferred (chance 50 %; up to {most:,} questions per cell, ± at most {100 * spreads:.1f} over seeds)"
     )
     one = "Mean probability of the true map (the paper's one example, building, BS and UE moved: 0.564)"
     return [(about, Table(head, accuracy)), (one, Table(head, probability))]
@@ -188,7 +192,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 FIG8 = Benchmark(
-    "The true map against one with a building moved",
     "Fig. 8: one example, building, BS and UE translated; the true map gets 0.564",
     ("links",), run, tables, draw,
 )  # fmt: skip

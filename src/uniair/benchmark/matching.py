@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 USERS = (2, 3, 4, 5, 10)
-DRAWS = 20  # groups of users a BS and seed
+DRAWS = 20  # groups of users per BS and seed
 KINDS = {"all": "all", "los": "LOS", "nlos": "NLOS"}
 COLOURS = {"all": GROUND, "los": CHANNEL, "nlos": UE}
 
@@ -56,7 +56,7 @@ def percent(entry: dict[str, Any]) -> str:
 
 
 def similarities(model: UniversalModel, links: Links) -> Tensor:
-    """Of every channel (rows) with every environment (columns), LOS told as in the paper: float32 [N, N]."""
+    """Of every channel (rows) with every environment (columns), LOS given as in the paper: float32 [N, N]."""
     batch = batch_of(links)
     return zero_shot.similarity(model, batch.csi, batch.environment).cpu()
 
@@ -183,7 +183,7 @@ def histogram(axes: Axes, by_area: dict[str, Sequence[float]], chance: float) ->
 # Fig. 7: users of one BS
 
 CROWDS = {
-    "los": "LOS users", "nlos": "NLOS users", "mixed": "mixed users", "mixed_los_unknown": "mixed users, LOS not told"
+    "los": "LOS users", "nlos": "NLOS users", "mixed": "mixed users", "mixed_los_unknown": "mixed users, LOS unknown"
 }  # fmt: skip
 
 
@@ -212,12 +212,12 @@ def run_users(setup: Setup) -> dict[str, Any]:
 def _users(model: UniversalModel, links: Links, seeds: int) -> dict[str, Any]:
     batch = batch_of(links)
     z, env = model.encode_channel(batch.csi), batch.environment
-    told = zero_shot.similarity(model, z, env).cpu()
-    untold = zero_shot.similarity(model, z, replace(env, los=None)).cpu()
+    known = zero_shot.similarity(model, z, env).cpu()
+    unknown = zero_shot.similarity(model, z, replace(env, los=None)).cpu()
     sums = {crowd: {str(users): np.zeros((seeds, 3)) for users in USERS} for crowd in CROWDS}
     of_bs = [np.flatnonzero((links.bs == bs).all(1)) for bs in np.unique(links.bs, axis=0)]
     for crowd in CROWDS:
-        found = untold if crowd == "mixed_los_unknown" else told
+        found = unknown if crowd == "mixed_los_unknown" else known
         for users in USERS:
             for seed in range(seeds):
                 rng = np.random.default_rng([seed, users])
@@ -264,17 +264,14 @@ def draw_users(result: dict[str, Any], figure: Figure) -> None:
 
 
 FIG5 = Benchmark(
-    "The similarity of one area's channels and environments",
     "Fig. 5: 150 pairs of area #00032; a bright diagonal, no figures",
     ("links",), run_area, tables_area, draw_area,
 )  # fmt: skip
 FIG6 = Benchmark(
-    "Matching accuracy among an area's links, over areas",
     "Fig. 6: 1,000 areas of 150 pairs in bins of 0.1; no figures in the text",
     ("links",), run_histogram, tables_histogram, draw_histogram,
 )  # fmt: skip
 FIG7 = Benchmark(
-    "Which user of a BS sent this channel",
     "Fig. 7: two examples; the right one of 5 LOS users gets 0.983, of 4 NLOS users 0.883",
     ("links",), run_users, tables_users, draw_users,
 )  # fmt: skip

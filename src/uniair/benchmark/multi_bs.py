@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
@@ -31,10 +32,10 @@ from uniair.training.multi_station import Users, fit_fusion, locate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMMON = 200  # UEs that hear all BSs; a city with fewer cannot compare one BS with three
+COMMON = 200  # UEs with a path to all BSs; a city with fewer cannot compare one BS with three
 TEST = 0.2
 NEIGHBOURS = 5
-HEARD = "as heard"  # all test UEs, each with the BSs that it has a path to
+CONNECTED = "as heard"  # all test UEs, each with the BSs that it has a path to
 PERCENT = np.arange(0, 101, 5)
 VIT = "ViT from scratch, concatenation"
 # CDF90 in m of 3 BSs in DeepMIMO's O1 scenario with 167,220 labels
@@ -130,7 +131,7 @@ class City(TurnedCity):
         for bs in range(len(users.stations)):
             seen = learn[users.link[learn, bs] >= 0]
             target = torch.from_numpy(users.ue[seen, :2])
-            config = HeadTraining(epochs=4 * epochs, steps=100, seed=seed)  # of four times as many labels a step
+            config = HeadTraining(epochs=4 * epochs, steps=100, seed=seed)  # of four times as many labels per step
             heads.append(fit(task, self.channel[users.link[seen, bs]], target, config))
 
         def answer(index: NDArray[np.int64], some: tuple[int, ...] | None) -> Tensor:
@@ -153,9 +154,11 @@ class City(TurnedCity):
 
         def answer(index: NDArray[np.int64], some: tuple[int, ...] | None) -> Tensor:
             bs = list(range(len(self.users.stations)) if some is None else some)
-            heard = learn[(self.users.link[learn][:, bs] >= 0).any(1)]
-            near = KNeighborsRegressor(min(NEIGHBOURS, len(heard)), weights=lambda d: 1 / (d + 1e-6), algorithm="brute")
-            near.fit(of(heard, bs), self.users.ue[heard, :2])
+            linked = learn[(self.users.link[learn][:, bs] >= 0).any(1)]
+            near = KNeighborsRegressor(
+                min(NEIGHBOURS, len(linked)), weights=lambda d: 1 / (d + 1e-6), algorithm="brute"
+            )
+            near.fit(of(linked, bs), self.users.ue[linked, :2])
             return torch.from_numpy(np.asarray(near.predict(of(index, bs)), dtype=np.float32))
 
         return self._outcome(0, test, answer)
@@ -167,7 +170,7 @@ class City(TurnedCity):
         answer: Callable[[NDArray[np.int64], tuple[int, ...] | None], Tensor],
         most: int | None = None,
     ) -> Outcome:
-        """Errors of every combination on the test users that hear all BSs, and of all test users as they hear."""
+        """Errors of every combination on the test users with a path to all BSs, and of all test users with theirs."""
         users = self.users
 
         def error(index: NDArray[np.int64], some: tuple[int, ...] | None) -> dict[str, Any]:
@@ -182,21 +185,24 @@ class City(TurnedCity):
             for some in combinations(range(len(users.stations)), count)
         }
         if most is None:
-            found[HEARD] = error(test, None)
+            found[CONNECTED] = error(test, None)
         return {"tuned_parameters": tuned, "combinations": found}
 
 
-def run(setup: Setup) -> dict[str, Any]:
+def run(setup: Setup, *, embeddings: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Every method in every city, `setup.seeds` times.
 
+    Args:
+        embeddings: .npy files, other models' embeddings of the --deepmimo links; a row is named as its file.
+
     Raises:
-        InputError: no cities, none whose UEs hear several BSs, or an embeddings file that does not fit.
+        InputError: no cities, none whose UEs have paths to several BSs, or an embeddings file that does not fit.
     """
     store, budget = setup.store("deepmimo"), BUDGETS[setup.budget]
-    given = {name: read_embeddings(path, store) for name, path in setup.embeddings.items()}
+    given = {path.stem: read_embeddings(path, store) for path in embeddings}
     setup.note(
         deepmimo=store.manifest["shards"],
-        embeddings={name: sha256(path) for name, path in setup.embeddings.items()},
+        embeddings={path.stem: sha256(path) for path in embeddings},
     )
     cities: list[tuple[str, City]] = []
     left_out: list[str] = []
@@ -209,7 +215,7 @@ def run(setup: Setup) -> dict[str, Any]:
             left_out.append(name)
     if not cities:
         raise InputError(
-            f"{store.folder}: in no area {COMMON} UEs hear all of several BSs; import DeepMIMO's city scenarios whole"
+            f"{store.folder}: in no area {COMMON} UEs have paths to all of several BSs; import DeepMIMO's cities whole"
         )
     found: dict[str, dict[str, list[Outcome]]] = {}
     about = {}
@@ -233,7 +239,7 @@ def _sum_up(runs: list[list[Outcome]]) -> dict[str, Any]:
     keys = [key for key in runs[0][0]["combinations"] if all(key in city[0]["combinations"] for city in runs)]
     groups: dict[str, list[str]] = {}
     for key in keys:
-        groups.setdefault(HEARD if key == HEARD else str(key.count("+") + 1), []).append(key)
+        groups.setdefault(CONNECTED if key == CONNECTED else str(key.count("+") + 1), []).append(key)
 
     def figure(name: str, some: list[str]) -> dict[str, Any]:
         def mean(one: Outcome) -> float:
@@ -256,17 +262,17 @@ def _sum_up(runs: list[list[Outcome]]) -> dict[str, Any]:
 def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
     """CDF90 and median by number of BSs, then CDF90 of every combination."""
     most = min(city["stations"] for city in result["cities"].values())  # what all cities have
-    groups = [*(str(n + 1) for n in range(most)), HEARD]
+    groups = [*(str(n + 1) for n in range(most)), CONNECTED]
     rows = []
     for method, row in result["rows"].items():
         cells = [_cells(row["by_count"].get(group)) for group in groups]
         rows.append([method, f"{row['tuned_parameters']:,}", *cells])
     paper = ["" if n != "3" else "{:.3f}" for n in groups]
     rows += [[name, "", *(cell.format(value) for cell in paper)] for name, value in PAPER.items()]
-    cities = ", ".join(f"{name} ({about['users']:,} UEs, {about['hear_all']:,} hear all)"
+    cities = ", ".join(f"{name} ({about['users']:,} UEs, {about['hear_all']:,} with a path to all)"
                        for name, about in result["cities"].items())  # fmt: skip
-    head = ["", "tuned", *(f"{n} BS" for n in groups[:-1]), "all UEs, BSs as heard"]
-    combined = [key for key in next(iter(result["rows"].values()))["by_combination"] if key != HEARD]
+    head = ["", "tuned", *(f"{n} BS" for n in groups[:-1]), "all UEs, BSs with a path"]
+    combined = [key for key in next(iter(result["rows"].values()))["by_combination"] if key != CONNECTED]
     each = [
         [
             method,
@@ -298,7 +304,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
         style = {"color": colours[i % len(colours)], "label": method}
         if str(most) in row["quantiles_m"]:
             cdf.plot(row["quantiles_m"][str(most)][:-1], PERCENT[:-1] / 100, **style)
-        groups = [group for group in row["by_count"] if group != HEARD]
+        groups = [group for group in row["by_count"] if group != CONNECTED]
         mean, deviation = ([row["by_count"][g]["cdf90_m"][key] for g in groups] for key in ("mean", "spread"))
         count.errorbar([int(g) for g in groups], mean, deviation, marker="osD^vP*X"[i % 8], capsize=3, **style)
     cdf.axhline(0.9, color="grey", linewidth=0.8, linestyle=":")
@@ -310,7 +316,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 FIG12 = Benchmark(
-    title="Positioning from one, two and three BSs in DeepMIMO cities",
     paper="CDF90 with 3 BSs of DeepMIMO's O1: TOFT 1.095 m (pretrained on DeepMIMO) and 1.758 m (on WAIR-D), "
     "ViT from scratch 1.016 m, MLP 3.817 m",
     needs=("deepmimo",),

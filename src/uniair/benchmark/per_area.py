@@ -64,14 +64,14 @@ def area_table(
 
 def budget_note(result: dict[str, Any]) -> str:
     """What the methods learned from, for a heading."""
-    labels = "80 % of an area's links" if result["labels"] is None else f"{result['labels']:,} links an area"
+    labels = "80 % of an area's links" if result["labels"] is None else f"{result['labels']:,} links per area"
     split = "at random" if result["split"] == "random" else "by blocks of 20 m"
     epochs = "" if result["epochs"] is None else f", ViTs from scratch {result['epochs']} epochs (paper: 1,000)"
     return f"{labels} to learn from, split {split}, seeds: {result['seeds']}{epochs}"
 
 
 def draw_areas(axes: Axes, result: dict[str, Any], task: str, key: str, label: str, scale: float = 1.0) -> None:
-    """A marker a method and area."""
+    """A marker per method and area."""
     for i, (method, row) in enumerate(result["rows"][task].items()):
         axes.plot([scale * value for value in row["by_area"][key]], linestyle=":", linewidth=0.8, label=method,
                   color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)])  # fmt: skip
@@ -85,7 +85,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(handles, names, loc="outside right upper", fontsize=8)
 
 
-def _run(tasks: Sequence[str], setup: Setup, scratch: bool = True) -> dict[str, Any]:
+def _run(tasks: Sequence[str], scratch: bool, setup: Setup) -> dict[str, Any]:
     return compare(setup, tasks, scratch=scratch) | {"seeds": setup.seeds}
 
 
@@ -173,23 +173,19 @@ def _run_heads(setup: Setup) -> dict[str, Any]:
 
 
 TABLE3 = Benchmark(
-    title="Beam selection in dense areas: heads on the frozen model, networks from scratch, look-up",
     paper="Table III: top-1 in ten areas; CSI-based TOFT within 0.2 points of the Task-Specific ViT, position-based "
     "TOFT 2.2 points above the MLP",
-    needs=("dense",), run=partial(_run, ("beam",)), tables=_table3, draw=_draw_table3,
+    needs=("dense",), run=partial(_run, ("beam",), True), tables=_table3, draw=_draw_table3,
 )  # fmt: skip
 FIG10 = Benchmark(
-    title="Positioning from one base station in dense areas",
     paper="Fig. 10: CDF90 of TOFT 0.78 m below the Task-Specific ViT and 4.63 m below the Task-General ViT on average",
-    needs=("dense",), run=partial(_run, ("position",)), tables=_fig10, draw=_draw_fig10,
+    needs=("dense",), run=partial(_run, ("position",), True), tables=_fig10, draw=_draw_fig10,
 )  # fmt: skip
 FIG13 = Benchmark(
-    title="LOS or NLOS in dense areas",
     paper="Fig. 13: TOFT above both ViTs, ZSL above 90 % in most areas; 92.31 % over 250,000 unseen samples",
-    needs=("dense",), run=partial(_run, ("los",)), tables=_fig13, draw=_draw_fig13,
+    needs=("dense",), run=partial(_run, ("los",), True), tables=_fig13, draw=_draw_fig13,
 )  # fmt: skip
 HEADS = Benchmark(
-    title="Every task in dense areas: light heads beside classical methods",
     paper="Tables II and III; networks from scratch, which take hours, stand in table3, fig10 and fig13",
     needs=("dense",),
     run=_run_heads, tables=_heads, draw=_draw_heads,

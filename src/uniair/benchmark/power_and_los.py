@@ -86,9 +86,9 @@ def _ask(model: UniversalModel, links: Links) -> dict[str, Any]:
         return [round(float(p), 4) for p in probability]
 
     found: dict[str, Any] = {"links": len(links), "is_los": links.los.tolist(), "excess": rounded(first)}
-    for known, asked in knowing.items():
+    for known, place in knowing.items():
         loss = first if known == "map" else direct
-        odds = zero_shot.los_odds(model, channel, asked)
+        odds = zero_shot.los_odds(model, channel, place)
         found[known] = rounded(torch.sigmoid(odds))
         found[f"{known}, power"] = [rounded(torch.sigmoid(zero_shot.with_power(odds, loss + off))) for off in OFFSETS]
     return found
@@ -126,8 +126,8 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
         return [f"{100 * found['accuracy']:.1f} %", f"{100 * found['ece']:.1f} %"]
 
     majority = f"{100 * rows['power']['majority']:.1f} % majority"
-    asked = [["the power alone", majority, "", *shown(rows["power"]["with"][right])]]
-    asked += [
+    cells = [["the power alone", majority, "", *shown(rows["power"]["with"][right])]]
+    cells += [
         [name, *shown(rows[known]["without"]), *shown(rows[known]["with"][right])] for known, name in KNOWN.items()
     ]
     names = {"power": "the power alone"} | KNOWN
@@ -142,7 +142,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
     ]  # fmt: skip
     return [
         (f"LOS on {result['links']:,} links in {result['areas']} areas",
-         Table(["known", "accuracy", "ECE", "accuracy with power", "ECE"], asked)),
+         Table(["known", "accuracy", "ECE", "accuracy with power", "ECE"], cells)),
         ("Accuracy, %, where the power is taken for so many dB too weak",
          Table(["known", *(f"{off:+g} dB" for off in result["offsets_db"])], wrong)),
         (f"The rule, and fits to {fit['links']['mean']:,.0f} links of training places each",
@@ -167,6 +167,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 LINK_BUDGET = Benchmark(
-    "Line of sight when the channel's power is known too", "CSI are normalised one by one (IV-A); LOS 92.31 %",
+    "CSI are normalised one by one (IV-A); LOS 92.31 %",
     ("train", "links"), run, tables, draw,
 )  # fmt: skip

@@ -38,7 +38,7 @@ class Condition:
 
     Attributes:
         name: as the table shows it.
-        radio: as the model is told.
+        radio: as it is given to the model.
         impaired: None: measured as it is.
     """
 
@@ -102,15 +102,19 @@ def run(setup: Setup) -> dict[str, Any]:
         areas, links_seen = areas + 1, links_seen + len(links)
         for condition in CONDITIONS:
             seeds = range(setup.seeds if condition.impaired else 1)
-            one = [setup.once(f"{name}-{condition.name}-{seed}",
-                              partial(_area, setup.model, links, condition, [seed, number])) for seed in seeds]  # fmt: skip
+            one = [
+                setup.once(
+                    f"{name}-{condition.name}-{seed}", partial(_area, setup.model, links, condition, [seed, number])
+                )
+                for seed in seeds
+            ]
             sums.setdefault(condition.name, []).append(one)
         for decoded in DECODED:
             found = setup.once(f"{name}-to {decoded}", partial(_decode, setup.model, links, DECODED[decoded]))
             sums.setdefault(f"to {decoded}", []).append([found])
     rows = {name: _row(per_area) for name, per_area in sums.items()}
-    told = {one.name: {"radio": one.radio.to_json(), "says": str(one.radio)} for one in CONDITIONS}
-    return {"areas": areas, "links": links_seen, "rows": rows, "radios": told}
+    radios = {one.name: {"radio": one.radio.to_json(), "says": str(one.radio)} for one in CONDITIONS}
+    return {"areas": areas, "links": links_seen, "rows": rows, "radios": radios}
 
 
 def _row(per_area: list[list[Sums]]) -> dict[str, Any]:
@@ -170,7 +174,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
-    """Bars of the shares, a group a radio."""
+    """Bars of the shares, a group per radio."""
     rows = {name: row for name, row in result["rows"].items() if "top1" in row}
     axes = figure.subplots()
     place = np.arange(len(rows))
@@ -183,4 +187,4 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     axes.legend(fontsize="small")
 
 
-RADIOS = Benchmark("Radios that the weights have not learned", "", ("links",), run, tables, draw)
+RADIOS = Benchmark("", ("links",), run, tables, draw)

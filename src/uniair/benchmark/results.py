@@ -1,4 +1,4 @@
-"""The results page: every benchmark's JSON as one page of tables and figures, never typed by hand."""
+"""The results page: every figure's JSON as one page of tables and figures, never typed by hand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uniair.benchmark.benchmark import Benchmark
+from uniair.benchmark.catalogue import FIGURES, Entry
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 
@@ -19,29 +20,42 @@ says on what data, with how many seeds and with which budget it was run; "paper"
 """
 
 
-def write_results(benchmarks: Mapping[str, Benchmark], runs: Path, page: Path) -> list[str]:
+def run(out: str = "runs/bench", page: str = "docs/results.md") -> dict[str, Any]:
+    """Writes the page and says what is on it.
+
+    Args:
+        out: folder of the runs.
+        page: the page to write.
+    """
+    written = write_results(FIGURES, Path(out), Path(page))
+    print(f"{page}: {', '.join(written)}")
+    return {"page": page, "figures": written}
+
+
+def write_results(figures: Mapping[str, Entry], runs: Path, page: Path) -> list[str]:
     """Copies the results under `runs` beside `page` (`results/NAME.json`, `.svg`) and writes the page from all there.
 
     Returns:
-        The names of the benchmarks on the page.
+        The names of the figures on the page.
 
     Raises:
         InputError: there is no result yet, or one that is not a result.
     """
     folder = page.parent / page.stem
-    for name in benchmarks:
+    for name in figures:
         if (runs / name / "result.json").exists():
             for found, kept in (("result.json", f"{name}.json"), ("figure.svg", f"{name}.svg")):
                 with atomic_path(folder / kept) as temporary:
                     shutil.copyfile(runs / name / found, temporary)
-    there = [name for name in benchmarks if (folder / f"{name}.json").exists()]
+    there = [name for name in figures if (folder / f"{name}.json").exists()]
     if not there:
-        raise InputError(f"{runs}: no result.json of any benchmark; run uniair bench all --out {runs} first")
-    write_text(page, HEAD + "".join(_section(benchmarks[name], name, folder) for name in there))
+        raise InputError(f"{runs}: no result.json of any figure; run uniair bench all --out {runs} first")
+    write_text(page, HEAD + "".join(_section(figures[name], name, folder) for name in there))
     return there
 
 
-def _section(benchmark: Benchmark, name: str, folder: Path) -> str:
+def _section(entry: Entry, name: str, folder: Path) -> str:
+    benchmark: Benchmark = entry.load()
     path = folder / f"{name}.json"
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -53,4 +67,4 @@ def _section(benchmark: Benchmark, name: str, folder: Path) -> str:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a result of uniair bench {name} ({error!r}); run it again") from error
     paper = f"The paper: {benchmark.paper}\n\n" if benchmark.paper else ""
-    return f"\n## {benchmark.title}\n\n{made}.\n\n{paper}{tables}![{benchmark.title}]({folder.name}/{name}.svg)\n"
+    return f"\n## {entry.title}\n\n{made}.\n\n{paper}{tables}![{entry.title}]({folder.name}/{name}.svg)\n"

@@ -43,7 +43,7 @@ FAMILIES = {
     AS_IT_IS: "nothing changed",
     "snr": "SNR, dB",
     "timing": "timing offset, ns",
-    "missing": "not told",
+    "missing": "not given",
     "removed": "buildings gone from the map, %",
     "added": "buildings too many in the map, %",
     "bs_off": "BS position off, m",
@@ -86,7 +86,7 @@ class Places:
 
     Attributes:
         los: [2, N, E] embeddings of NLOS and LOS.
-        scale: [3, N, E] of `zero_shot.SCALES`; the middle one is the place as it is told.
+        scale: [3, N, E] of `zero_shot.SCALES`; the middle one is the place as it is given.
         truth: bool [N] LOS.
     """
 
@@ -152,12 +152,12 @@ def _drawn(model: UniversalModel, links: Links, seed: list[int]) -> Sums:
     env, csi = batch.environment, batch.csi
     places, channel = Places.encode(model, env), model.encode_channel(csi)
 
-    def heard(db: float) -> dict[str, float]:
+    def in_noise(db: float) -> dict[str, float]:
         z = model.encode_channel(noisy(csi, db, rng))
         return places.answers(z) | feedback(model, z, csi)
 
-    def told(**changed: Any) -> dict[str, float]:
-        return Places.encode(model, replace(env, **changed)).answers(channel)
+    def given(**inputs: Any) -> dict[str, float]:
+        return Places.encode(model, replace(env, **inputs)).answers(channel)
 
     def maps(change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]) -> Tensor:
         return torch.from_numpy(np.stack([change(one, area) for area, one in enumerate(env.map.numpy())]))
@@ -171,12 +171,12 @@ def _drawn(model: UniversalModel, links: Links, seed: list[int]) -> Sums:
         return with_boxes(occupancy, float(env.size[here][0]), stand, share, rng)
 
     return {
-        "snr": {str(db): heard(db) for db in SNR_DB},
-        "removed": {f"{100 * share:.0f}": told(map=maps(partial(fewer, share=share)))
+        "snr": {str(db): in_noise(db) for db in SNR_DB},
+        "removed": {f"{100 * share:.0f}": given(map=maps(partial(fewer, share=share)))
                     for share in SHARES},
-        "added": {f"{100 * share:.0f}": told(map=maps(partial(boxes, share=share))) for share in ADDED},
-        "bs_off": {str(metres): told(bs=moved(env.bs, env.size, metres, rng)) for metres in OFF_M},
-        "ue_off": {str(metres): told(ue=moved(env.ue, env.size, metres, rng)) for metres in OFF_M},
+        "added": {f"{100 * share:.0f}": given(map=maps(partial(boxes, share=share))) for share in ADDED},
+        "bs_off": {str(metres): given(bs=moved(env.bs, env.size, metres, rng)) for metres in OFF_M},
+        "ue_off": {str(metres): given(ue=moved(env.ue, env.size, metres, rng)) for metres in OFF_M},
     }  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def with_boxes(
 
 
 def moved(position: Tensor, size: Tensor, metres: float, rng: np.random.Generator) -> Tensor:
-    """Positions [N, 3] told `metres` off in a random direction, one for each place; kept within the area."""
+    """Positions [N, 3] given `metres` off in a random direction, one for each place; kept within the area."""
     _, place = np.unique(position.numpy(), axis=0, return_inverse=True)
     angle = rng.uniform(0, 2 * np.pi, int(place.max()) + 1)[place]
     out = position.clone()
@@ -293,7 +293,6 @@ def _curves(axes: Axes, levels: dict[str, Any], x: list[float], label: str) -> N
 
 
 ROBUSTNESS = Benchmark(
-    "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
     "",
     ("links",), run, tables, draw,
 )  # fmt: skip

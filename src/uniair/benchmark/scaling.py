@@ -1,4 +1,4 @@
-"""Held-out accuracy against the number of areas, of links an area, and of training steps."""
+"""Held-out accuracy against the number of areas, of links per area, and of training steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEPS = {"quick": 240, "full": 2000}
-SHARES = (1 / 64, 1 / 16, 1 / 4, 1)  # of the areas and of the steps; links an area are in `LINKS`
+SHARES = (1 / 64, 1 / 16, 1 / 4, 1)  # of the areas and of the steps; links per area are in `LINKS`
 LINKS = (2, 8, 32, 128)
 FEWEST = BATCHES.areas
 SHOWN = ("los", "scale", "top1", "top5")
@@ -55,7 +55,7 @@ def run(setup: Setup) -> dict[str, Any]:
     steps = STEPS[setup.budget]
     setup.note(steps=steps, preset=shape.name, train=store.manifest["recipe"], links=store.links,
                  validation=setup.store("validation").manifest["recipe"])  # fmt: skip
-    curves: dict[str, list[dict[str, Any]]] = {"areas": [], "links an area": [], "steps": []}
+    curves: dict[str, list[dict[str, Any]]] = {"areas": [], "links per area": [], "steps": []}
 
     def point(curve: str, value: int, data: Sequence[Links], steps: int) -> None:
         found = [
@@ -73,14 +73,14 @@ def run(setup: Setup) -> dict[str, Any]:
         areas = max(FEWEST, round(share * len(store)))
         point("areas", areas, store.first(areas), steps)
     for most in LINKS:
-        point("links an area", most, FewerLinks(store, most), steps)
+        point("links per area", most, FewerLinks(store, most), steps)
     for share in SHARES:
         point("steps", round(share * steps), store, round(share * steps))
     return {"steps": steps, "trained_preset": shape.name, "areas": len(store), "links": store.links, "curves": curves}
 
 
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
-    """One table a curve."""
+    """One table per curve."""
     rest = (f"`{result['trained_preset']}`, {result['areas']:,} areas, {result['links']:,} links and {result['steps']} "
             f"steps where not said otherwise, batches of {BATCHES.areas} areas with at most {BATCHES.links_per_area} "
             f"links of each; held-out places; %, ± over {result['seeds']} seeds")  # fmt: skip
@@ -92,7 +92,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
-    """One panel a curve, one line a figure."""
+    """A panel per curve, a line per figure."""
     panels = figure.subplots(1, len(result["curves"]), sharey=True)
     for axes, (curve, points) in zip(panels, result["curves"].items(), strict=True):
         for column in SHOWN:
@@ -106,6 +106,6 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 SCALING = Benchmark(
-    "Accuracy against areas, links and training", "none; it trains once, on 2.25 million links for 100 epochs.",
+    "none; it trains once, on 2.25 million links for 100 epochs.",
     ("train", "validation"), run, tables, draw,
 )  # fmt: skip

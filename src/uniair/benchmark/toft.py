@@ -51,7 +51,7 @@ class Budget:
     heads: HeadTraining = HeadTraining()
 
 
-# full: of `small` on two cores a network takes some 5 minutes, and Table III, Figs. 10 and 13 train 40 a seed
+# full: of `small` on two cores a network takes some 5 minutes, and Table III, Figs. 10 and 13 train 40 per seed
 BUDGETS = {"quick": Budget(2, 512, 100), "full": Budget(None, None, 20)}
 
 

@@ -42,8 +42,8 @@ def run(setup: Setup) -> dict[str, Any]:
             "by_place": {name: {key: f.value for key, f in found.items()} for name, found in by_place.items()},
         }
 
-    asked = {"model": setup.model, "untrained": untrained(setup.model)}
-    found = {name: setup.once(name, partial(figures, model)) for name, model in asked.items()}
+    models = {"model": setup.model, "untrained": untrained(setup.model)}
+    found = {name: setup.once(name, partial(figures, model)) for name, model in models.items()}
     return {"links": store.links, "areas": len(store), "search": setup.once("search", partial(_search, setup))} | found
 
 
@@ -104,6 +104,5 @@ def draw(result: dict[str, Any], figure: Drawing) -> None:
 
 
 ZERO_SHOT = Benchmark(
-    "Zero-shot answers over every held-out link",
     "LOS 92.31 % and scale 90.11 % over 250,000 links of WAIR-D (IV-B, IV-D-4).", ("links",), run, tables, draw,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Train a light head of a task (--task) on the frozen model, in seconds an area (TOFT).
+"""Train a light head of a task (--task) on the frozen model, in seconds per area (TOFT).
 
 LINKS is a folder of links, best a dense one (recipes/trace-dense.yaml). Each area gets a head of its own, learned from
 a part of its links and measured on the rest. A head is a file of some kB, kept in --out. With --head, that head is
@@ -40,7 +40,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--head", type=str | None, default=None, help="measure this head instead of training any")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
-    parser.add_argument("--seeds", type=int, default=1, help="runs an area; the spread of the figures is over them")
+    parser.add_argument("--seeds", type=int, default=1, help="runs per area; the spread of the figures is over them")
     about = "; ".join(f"{name}: {task.about}, from {' or '.join(task.inputs)}" for name, task in TASKS.items())
     parser.add_argument("--task", type=str, default=Adaptation.task, help=about)
     parser.add_class_arguments(Adaptation, skip={"task"})

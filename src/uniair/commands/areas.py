@@ -46,7 +46,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Any) -> dict[str, Any]:
-    """Lists, and draws if asked."""
+    """Lists, and draws where a picture is wanted."""
     if not options.side > 0:
         raise InputError(f"--side {options.side} must be above 0 m")
     place = load_place(options.place, options.seed)

@@ -60,7 +60,7 @@ def table(statistics: dict[str, Any]) -> list[str]:
     """The counts of each place or scenario, and of all."""
     if "places" in statistics:
         rows = [*statistics["places"].items(), ("all", statistics)]
-        head = f"{'place':24} {'areas':>7} {'links':>9} {'LOS, %':>7} {'paths a link':>13}"
+        head = f"{'place':24} {'areas':>7} {'links':>9} {'LOS, %':>7} {'paths per link':>13}"
         return [head] + [
             f"{name:24} {row['areas']:7,} {row['links']:9,} "
             + (f"{100 * row['los_share']:7.1f} {row['paths_a_link']:13.1f}" if row["links"] else f"{'–':>7} {'–':>13}")

@@ -17,9 +17,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.benchmark.benchmark import DATA, Setup
-from uniair.benchmark.instruct_ablation import INSTRUCT
-from uniair.commands.bench import show
+from uniair.benchmark.benchmark import DATA, Benchmark, Setup, show
+from uniair.benchmark.catalogue import FIGURES
 from uniair.models.backbone import DTYPES
 
 
@@ -38,6 +37,6 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Runs every method and prints the tables."""
     folders = {name: Path(options[name]) for name in ("dense", "deepmimo") if options[name] is not None}
-    setup = Setup(uniair.load(options.model), Path(options.out) / "instruct", folders, options.budget, options.seeds,
-                  backbone=options.backbone, dtype=options.dtype)  # fmt: skip
-    return show("instruct", INSTRUCT, setup)
+    benchmark: Benchmark = FIGURES["instruct"].load()
+    setup = Setup(uniair.load(options.model), Path(options.out) / "instruct", folders, options.budget, options.seeds)
+    return show("instruct", FIGURES["instruct"].title, benchmark, setup, backbone=options.backbone, dtype=options.dtype)

@@ -17,7 +17,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.commands.instruct_train import area_number, lines
+from uniair.commands.dense_area import area_number, lines
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.training.checkpoint import digest
@@ -46,11 +46,11 @@ def run(options: Any) -> dict[str, Any]:
     wanted = Adaptation(**about["wanted"])
     modalities = tuple({i.modality: None for i in model.instructions.values()})
     own = store.areas[number] == about["area"]
-    asked = questions(towers, store.areas[number], store[number], modalities, wanted if own else Adaptation())
+    dataset = questions(towers, store.areas[number], store[number], modalities, wanted if own else Adaptation())
     if not own:
-        asked = replace(asked, test=torch.arange(len(asked.batch.csi)))
-    figures = measure(model, asked, config["temperatures"])
-    print(f"{asked.name}: {len(asked.test):,} links" + (" that were not learned from" if own else ", another area"))
+        dataset = replace(dataset, test=torch.arange(len(dataset.batch.csi)))
+    figures = measure(model, dataset, config["temperatures"])
+    print(f"{dataset.name}: {len(dataset.test):,} links" + (" that were not learned from" if own else ", another area"))
     for line in lines(figures):
         print(line)
-    return {"area": asked.name, "own": own, "tested": len(asked.test), "figures": figures}
+    return {"area": dataset.name, "own": own, "tested": len(dataset.test), "figures": figures}

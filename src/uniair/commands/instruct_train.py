@@ -14,13 +14,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
+from uniair.commands.dense_area import area_number, lines
 from uniair.data.links.shards import write_manifest, write_shard
 from uniair.data.links.store import Store
-from uniair.errors import InputError
 from uniair.models.instruct import Design
 from uniair.tasks.registry import INSTRUCTIONS
 from uniair.training.checkpoint import digest
@@ -49,45 +48,23 @@ def run(options: Any) -> dict[str, Any]:
     given = {name: options[name] for name in Design.__dataclass_fields__ if name in options}
     design = Design(**given, embedding=towers.preset.embedding)
     wanted = Adaptation(labels=options.labels, split=options.split, seed=design.seed)
-    asked = questions(towers, store.areas[number], store[number], tuple(options.modalities), wanted)
-    model = build(design, {task: INSTRUCTIONS[task] for task in asked.targets})
+    dataset = questions(towers, store.areas[number], store[number], tuple(options.modalities), wanted)
+    model = build(design, {task: INSTRUCTIONS[task] for task in dataset.targets})
     out = Path(options.out)
-    train(model, asked, replace(options.training, seed=design.seed), out)
-    temperatures = calibrate(model, asked)
-    figures = measure(model, asked, temperatures)
-    about = {"area": asked.name, "wanted": asdict(wanted), "towers": digest(towers), "model": towers.preset.name,
-             "learned": len(asked.learn), "tested": len(asked.test), "figures": figures,
+    train(model, dataset, replace(options.training, seed=design.seed), out)
+    temperatures = calibrate(model, dataset)
+    figures = measure(model, dataset, temperatures)
+    about = {"area": dataset.name, "wanted": asdict(wanted), "towers": digest(towers), "model": towers.preset.name,
+             "learned": len(dataset.learn), "tested": len(dataset.test), "figures": figures,
              "data": store.manifest["recipe"]}  # fmt: skip
     save_instruct(out, model, temperatures, about)
     if options.sample:
-        shown = store[number].select(asked.test[: options.sample].numpy())
+        shown = store[number].select(dataset.test[: options.sample].numpy())
         write_shard(out / "sample" / "links-00000.safetensors", shown)
         write_manifest(out / "sample", {"part_of": store.manifest["recipe"]}, store.manifest["attribution"])
     counts = model.parameter_counts()
-    print(f"{asked.name}: learned from {len(asked.learn):,} links, {counts['total']:,} tuned parameters")
+    print(f"{dataset.name}: learned from {len(dataset.learn):,} links, {counts['total']:,} tuned parameters")
     for line in lines(figures):
         print(line)
     print(f"→ {out}")
     return about | {"parameters": counts}
-
-
-def area_number(store: Store, asked: str) -> int:
-    """Number of an area that is given by name or number.
-
-    Raises:
-        InputError: no such area, or one with too few links.
-    """
-    number = int(asked) if asked.isdecimal() else store.areas.index(asked) if asked in store.areas else -1
-    if not 0 <= number < len(store.areas):
-        some = ", ".join(store.areas[:5])
-        raise InputError(f"--area {asked}: none of the {len(store.areas)} areas there, such as {some}")
-    if np.asarray(store.counts)[number] < 20:
-        raise InputError(
-            f"--area {asked}: {store.counts[number]} links; give a dense area, such as of trace-dense.yaml"
-        )
-    return number
-
-
-def lines(figures: dict[str, dict[str, float]]) -> list[str]:
-    """A line a task."""
-    return [f"{task:10} " + "  ".join(f"{k} {v:.3f}" for k, v in found.items()) for task, found in figures.items()]

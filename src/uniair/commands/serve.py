@@ -1,7 +1,7 @@
 """Serve a site: an HTTP API with JSON, .npy and msgpack, and a page to explore it, on this machine alone by default.
 
 SITE is a folder that `uniair site` made. The page is at the address that is printed, the API's description at
-/openapi.json, metrics at /metrics; the log, one JSON line a request without its payload, goes to standard error.
+/openapi.json, metrics at /metrics; the log, one JSON line per request without its payload, goes to standard error.
 Ctrl-C (or SIGTERM) ends it once it has answered what it took.
 
 To be reached from other machines it needs --host and a token: the first line of --token_file, or the variable
@@ -55,7 +55,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 LIMITS = (
     ("body", 20_000_000, "most bytes of a request"),
-    ("samples", 1024, "most CSI or positions a request"),
+    ("samples", 1024, "most CSI or positions per request"),
     ("concurrency", 128, "requests at a time; more are told to come back (503)"),
     ("queue", 256, "passes through the model that may wait"),
     ("seconds", 30.0, "longest time for an answer, s (504)"),

@@ -1,7 +1,7 @@
 """Make a digital twin of DeepSense 6G: drives by a roadside 60 GHz receiver with a camera, by ray tracing.
 
 Cars, vans, buses and trucks drive through streets of the scenes that come with sionna-rt (a street canyon, Munich); one
-car carries the UE. --out gets a folder a site in DeepSense's own layout: beam powers, GPS, pictures from the base
+car carries the UE. --out gets a folder per site in DeepSense's own layout: beam powers, GPS, pictures from the base
 station, beam and blockage labels. A run that was killed goes on where it stopped when the same command is given again,
 and ends with the same bytes; more --drives add to those that are there.
 

@@ -129,7 +129,7 @@ def _write_links(folder: Path, found: Iterable[Links]) -> int:
 
 
 def _write_drives(folder: Path, found: Iterable[Drive]) -> int:
-    """One file a scenario; returns the number of drives."""
+    """One file per scenario; returns the number of drives."""
     total = 0
     for scenario, drives in groupby(found, key=lambda drive: drive.scenario):
         kept = list(drives)

@@ -1,6 +1,6 @@
 """What a data set holds, and what in it physics rules out: links or drives, file by file in one pass.
 
-The memory needed is a shard's, plus 8 bytes a link (to find links that are there twice) and the pictured areas.
+The memory needed is a shard's, plus 8 bytes per link (to find links that are there twice) and the pictured areas.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Findings(dict[str, dict[str, Any]]):
             entry["examples"] += some[: EXAMPLES - len(entry["examples"])]
 
     def lines(self) -> list[str]:
-        """For people, a line a finding."""
+        """For people, a line per finding."""
         return [
             f"{f['count']:,} {f['what']} ({', '.join(f['examples'])}{', …' if f['count'] > len(f['examples']) else ''})"
             for f in self.values()

@@ -210,7 +210,7 @@ def _places(found: LinksStatistics) -> str:
         )
         for name, place in (*values["places"].items(), ("all", values))
     ]
-    return table(("place", "areas", "links", "LOS", "paths a link"), rows)
+    return table(("place", "areas", "links", "LOS", "paths per link"), rows)
 
 
 def _percent(share: float | None) -> str:
@@ -334,7 +334,7 @@ def _paths(found: LinksStatistics) -> Figure:
         kinds = [*(item for item in kinds if item[0] in few), ("others", others)]
     drawing, (left, right) = _drawing(11, max(3.4, 0.8 + 0.36 * len(kinds)))
     left.bar(list(found.path_counts), list(found.path_counts.values()), color=UE, width=0.9)
-    left.set(xlabel="paths a link", ylabel="links", xlim=(0.3, max(found.path_counts) + 0.7))
+    left.set(xlabel="paths per link", ylabel="links", xlim=(0.3, max(found.path_counts) + 0.7))
     left.locator_params(axis="x", integer=True)
     total = sum(paths for _, (paths, _) in kinds)
     at = np.arange(len(kinds))
@@ -470,7 +470,7 @@ def _beams(found: DrivesStatistics, size: int) -> Figure:
 def _lengths(found: DrivesStatistics) -> Figure:
     drawing, (left, right) = _drawing(11, 2.8)
     left.hist(found.steps, bins=20, color=UE, edgecolor="white")
-    left.set(xlabel="samples a drive", ylabel="drives")
+    left.set(xlabel="samples per drive", ylabel="drives")
     counts = found.distance.counts[0]
     if counts.any():
         first, last = _extent(counts)

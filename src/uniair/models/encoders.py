@@ -1,4 +1,4 @@
-"""Encoders of what is sensed at a time step: one token a step from each modality.
+"""Encoders of what is sensed at a time step: one token per step from each modality.
 
 Every encoder takes its modality as [N, T, ...] and gives tokens [N, T, width]. NaN, or a beam of −1, marks a step where
 the modality is missing; such a step's token is learned.
@@ -94,7 +94,7 @@ class BeamIndex(Encoder):
 
 
 class Position(Encoder):
-    """Where the UE is and how it moves: [N, T, 4], metres across and along the site's frame, and metres a step.
+    """Where the UE is and how it moves: [N, T, 4], metres across and along the site's frame, and metres per step.
 
     Azimuth and range of the place, speed and bearing of the move, and sines of the azimuth up to a few degrees' period.
     """
@@ -157,14 +157,13 @@ class Camera(Encoder):
 class PretrainedCamera(Encoder):
     """Any vision model of `transformers`, by name or folder; its pooled or mean output becomes the token.
 
-    Args:
-        tuned: whether the vision model itself is trained.
+    The vision model stays frozen.
 
     Raises:
         InputError: `transformers` is missing, or has no such model.
     """
 
-    def __init__(self, width: int, name: str, tuned: bool = False) -> None:
+    def __init__(self, width: int, name: str) -> None:
         super().__init__(width)
         try:
             from transformers import AutoModel
@@ -174,7 +173,7 @@ class PretrainedCamera(Encoder):
             raise InputError("a pretrained vision model needs pip install 'uniair[llm]'") from error
         except (OSError, ValueError) as error:
             raise InputError(f"vision model {name!r}: {str(error).splitlines()[0]}") from error
-        self.vision.requires_grad_(tuned)
+        self.vision.requires_grad_(False)
         self.side = int(getattr(self.vision.config, "image_size", 224))
         self.out = nn.Linear(int(self.vision.config.hidden_size), width)
 
@@ -229,13 +228,18 @@ class Channel(Encoder):
         self._tower = (tower.eval().requires_grad_(False),)
         self.out = nn.Linear(tower.preset.embedding, width)
 
+    @property
+    def tower(self) -> UniversalModel:
+        """The frozen universal model."""
+        return self._tower[0]
+
     def present(self, values: Tensor) -> Tensor:
         """Where [N, T] the CSI was measured."""
         return torch.isfinite(torch.view_as_real(values)).flatten(2).all(2)
 
     def encode(self, values: Tensor) -> Tensor:
         """[S, antennas, subcarriers] → [S, width]."""
-        tower = self._tower[0].to(values.device)
+        tower = self.tower.to(values.device)
         # a missing step's zeros have no direction to normalise; its token is replaced
         empty = values.abs().amax((1, 2), keepdim=True) == 0
         z = tower.encode_channel(torch.where(empty, torch.ones_like(values), values)).clone()

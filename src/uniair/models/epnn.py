@@ -165,7 +165,7 @@ def edges(maps: Tensor, raster: int) -> Tensor:
 def position_vector(environment: Environment, known: dict[str, Tensor], raster: int) -> Tensor:
     """Paper 1's 8 numbers, unknown ones 0: [N, 8].
 
-    BS and UE in the map's coordinates (0 to 1, height in tens of metres), LOS, scale (metres a pixel).
+    BS and UE in the map's coordinates (0 to 1, height in tens of metres), LOS, scale (metres per pixel).
     """
     size = environment.size[:, None]
     columns = []

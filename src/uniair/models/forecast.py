@@ -34,7 +34,7 @@ from uniair.models.universal import UniversalModel
 
 MODALITIES = ("power", "beam", "position", "camera", "lidar", "radar", "csi")
 SIZES = {"2m": 224, "20m": 512, "120m": 960, "2.4b": 2560}  # the dial of each size
-HEAD, ASPECT = 32, 85  # width of an attention head, and of the model a block
+HEAD, ASPECT = 32, 85  # width of an attention head, and of the model per block
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ForecastPreset:
 
     @property
     def heads(self) -> int:
-        """Attention heads a block."""
+        """Attention heads per block."""
         return self.width // HEAD
 
 
@@ -196,6 +196,11 @@ class WMLM(nn.Module):
             if head is not None:
                 nn.init.zeros_(head.weight)
                 nn.init.zeros_(head.bias)
+
+    @property
+    def tower(self) -> UniversalModel | None:
+        """The universal model that reads `csi`; None without that modality. Its weights are not this model's."""
+        return next((encoder.tower for encoder in self.encoders.values() if isinstance(encoder, Channel)), None)
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters of the encoders, the backbone, the heads, and in all."""

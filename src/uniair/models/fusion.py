@@ -24,12 +24,13 @@ class Concatenation(nn.Module):
     Args:
         stations: B.
         width: of an embedding.
-        hidden: layers of the perceptron.
     """
 
-    def __init__(self, stations: int, width: int, hidden: tuple[int, ...] = (64, 32)) -> None:
+    HIDDEN = (64, 32)  # layers of the perceptron
+
+    def __init__(self, stations: int, width: int) -> None:
         super().__init__()
-        self.head = Head((stations * width, *hidden, 2))
+        self.head = Head((stations * width, *self.HIDDEN, 2))
         self.missing = nn.Parameter(torch.zeros(stations, width))
 
     def forward(self, z: Tensor, present: Tensor, stations: Tensor) -> Tensor:
@@ -56,21 +57,21 @@ class Attention(nn.Module):
 
     Args:
         width: of an embedding.
-        tokens: width of a token.
-        heads: of the attention.
     """
 
+    TOKENS, HEADS = 64, 4  # width of a token, heads of the attention
     shift: Tensor
     spread: Tensor
     offset: Tensor
     unit: Tensor
 
-    def __init__(self, width: int, tokens: int = 64, heads: int = 4) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
+        tokens = self.TOKENS
         self.embed = nn.Linear(width + 3, tokens)
         self.query = nn.Parameter(torch.randn(tokens) * tokens**-0.5)
         self.block = nn.TransformerEncoderLayer(
-            tokens, heads, 2 * tokens, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            tokens, self.HEADS, 2 * tokens, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.answer = nn.Sequential(nn.LayerNorm(tokens), nn.Linear(tokens, tokens), nn.GELU(), nn.Linear(tokens, 2))
         self.register_buffer("shift", torch.zeros(width))

@@ -1,4 +1,4 @@
-"""AI²MMUM: a language model reads radio embeddings and an instruction, a linear head a task answers (paper 2, III)."""
+"""AI²MMUM: a language model reads radio embeddings and an instruction, a head per task answers (paper 2, III)."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Design:
         backbone: see `load_backbone`; `none` joins the adapters to the heads without a language model (WM).
         prefix: learnable tokens before the keywords; 0: keywords alone (FP).
         same_prompt: one instruction for all tasks (SP).
-        rank: of LoRA on the query and key projections, one LoRA a modality; 0: no LoRA (WL).
+        rank: of LoRA on the query and key projections, one LoRA per modality; 0: no LoRA (WL).
         order: `instruction_first` computes the keys and values of an instruction once for any number of samples, and
-            the backbone then reads one token a sample; `radio_first` reads all tokens of each.
+            the backbone then reads one token per sample; `radio_first` reads all tokens of each.
         whole: train the backbone itself, without LoRA.
         dtype: of the backbone: `float32`, `bfloat16`, or `4bit` where bitsandbytes and a GPU are there.
         embedding: length of the towers' representations.

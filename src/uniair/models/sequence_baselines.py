@@ -108,17 +108,15 @@ class ReprogrammedLM(nn.Module):
         language: a causal language model of `transformers`; frozen here.
         power: as of `GRU`.
         future: horizons.
-        prototypes, words: prototypes, each a mixture of so many word embeddings spread over the vocabulary.
-        prompt: tokens of the prompt.
+        words: word embeddings, spread over the vocabulary, that a prototype is a mixture of.
     """
 
+    PROTOTYPES, PROMPT = 64, 4  # prototypes, and tokens of the prompt
     shift: Tensor
     spread: Tensor
     words: Tensor
 
-    def __init__(
-        self, language: Any, power: Tensor, future: int, prototypes: int = 64, words: int = 1024, prompt: int = 4
-    ) -> None:
+    def __init__(self, language: Any, power: Tensor, future: int, words: int = 1024) -> None:
         super().__init__()
         level = decibel(power)
         level = level[torch.isfinite(level).all(1)]
@@ -132,8 +130,8 @@ class ReprogrammedLM(nn.Module):
         self.register_buffer("spread", level.std(0, correction=0).clamp_min(1e-3))
         self.register_buffer("words", vocabulary[chosen].float().clone(), persistent=False)
         self.query = nn.Linear(self.beams, width)
-        self.mixture = nn.Linear(len(chosen), prototypes, bias=False)
-        self.prompt = nn.Parameter(self.words[:: max(1, len(chosen) // prompt)][:prompt].clone())
+        self.mixture = nn.Linear(len(chosen), self.PROTOTYPES, bias=False)
+        self.prompt = nn.Parameter(self.words[:: max(1, len(chosen) // self.PROMPT)][: self.PROMPT].clone())
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 2 * future * self.beams)
 

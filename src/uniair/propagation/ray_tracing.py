@@ -37,7 +37,7 @@ class RayTracing:
         samples: rays launched from each BS.
         lookouts: UEs that the rays look for; the chains of walls and edges found are tried for every UE (see
             `SharedChains`). 0: Sionna RT's own search, every ray against every UE.
-        paths: most paths kept a link, the strongest.
+        paths: most paths kept per link, the strongest.
         building_material: ITU-R P.2040 name.
         ground_material: ITU-R P.2040 name valid at `frequency` (its ground types end at 10 GHz).
         seed: of the ray launcher.

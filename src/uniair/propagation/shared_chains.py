@@ -1,7 +1,7 @@
 """Chains of walls and edges found for a few UEs, tried for all: what makes tracing many UEs affordable.
 
 Sionna RT tests every bounce of every ray against every UE. That is where the time goes: 40,000 rays × 3 bounces × 30
-UEs are 3.6 million visibility tests a BS, for a few thousand different chains. Here the rays look for a few UEs only,
+UEs are 3.6 million visibility tests per BS, for a few thousand different chains. Here the rays look for a few UEs only,
 spread over the area; equal chains are merged, and the image method then tries each chain for every UE exactly. A chain
 seen from one UE thus serves its neighbours, so that fewer rays find more paths.
 """

@@ -213,7 +213,7 @@ class Street:
         """What the camera sees now: sRGB uint8 [height, width, 3], row 0 at the top.
 
         Args:
-            samples: light paths a pixel.
+            samples: light paths per pixel.
             seed: of them; the same seed gives the same bytes.
         """
         film = self._light.integrator().render(self._light, self._light.sensors()[0], seed=seed, spp=samples)

@@ -31,7 +31,7 @@ from uniair.files import atomic_path, write_text
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.universal import UniversalModel
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, Terms, forecasts
-from uniair.training.checkpoint import CONFIG, WEIGHTS, read_tensors
+from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, read_tensors
 from uniair.training.distributed import World
 from uniair.training.log import Log
 from uniair.training.trainer import Optimisation
@@ -200,32 +200,40 @@ def validation(windows: Windows, steps: Mapping[str, Tensor]) -> Callable[[nn.Mo
 
 def save_forecaster(model: WMLM, folder: Path) -> None:
     """Writes `config.json` and `model.safetensors`; what `load_forecaster` reads."""
-    write_text(folder / CONFIG, json.dumps(asdict(model.preset), indent=1) + "\n")
+    config = asdict(model.preset) | ({"tower": digest(model.tower)} if model.tower else {})
+    write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
     weights: dict[str, Any] = get_model_state_dict(model, options=FULL)
     if weights:  # on the first process alone
         with atomic_path(folder / WEIGHTS) as temporary:
             save_file({k: v.contiguous() for k, v in weights.items()}, temporary)
 
 
-def load_forecaster(folder: Path, tower: UniversalModel | None = None) -> WMLM:
+def load_forecaster(folder: Path, tower: Callable[[], UniversalModel] | None = None) -> WMLM:
     """The model in a folder, in eval mode.
 
+    Args:
+        tower: gives the universal model that a forecaster with `csi` reads it through; called for such a one alone.
+
     Raises:
-        InputError: no forecaster there, or a broken one.
+        InputError: no forecaster there, a broken one, or one that was trained with another tower.
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; give the folder of uniair forecast train")
     try:
         entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        trained_with = entries.pop("tower", None)
         if odd := set(entries) - {f.name for f in fields(ForecastPreset)}:
             raise InputError(f"{folder / CONFIG}: unknown entries {sorted(odd)}; it is no forecaster's")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
-        model = WMLM(ForecastPreset(**values), tower)
+        preset = ForecastPreset(**values)
+        model = WMLM(preset, tower() if tower and "csi" in preset.modalities else None)
     except (ValueError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / CONFIG}: not a forecaster's config ({error})") from error
+    if model.tower and digest(model.tower) != trained_with:
+        raise InputError(f"{folder}: reads CSI through other towers ({trained_with}); give those as --tower")
     weights = read_tensors(folder / WEIGHTS)
     try:
         model.load_state_dict(weights)

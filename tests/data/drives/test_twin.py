@@ -193,6 +193,26 @@ def test_the_reader_of_measured_drives_reads_it(folder: Path) -> None:
 
 
 @needs_tracer
+def test_csi_is_of_the_same_paths_and_changes_nothing_else(folder: Path, tmp_path: Path) -> None:
+    run(replace(SMALL, csi=True), tmp_path / "made")
+    plain, made = tree(folder), tree(tmp_path / "made")
+    written = {name for name in made if "csi_data" in name}
+    changed = {name for name in plain if made[name] != plain[name]}
+    assert set(made) - set(plain) == written
+    assert changed == {"recipe.json", "card.json", "scenario101/scenario101.csv", "scenario102/scenario102.csv"}
+    drives, _ = everything(tmp_path / "made")
+    assert sum(drive.has("csi").sum() for drive in drives) == len(written) > 0
+    clear = next(drive for drive in drives if drive.los.any())
+    step = int(np.flatnonzero(clear.los)[0])
+    beams = np.fft.fft(clear.csi(step), n=1024, axis=0)  # turns as much an antenna as the direction's sine
+    best = int((np.abs(beams) ** 2).sum(1).argmax())
+    sine = -2 * np.where(best > 512, best - 1024, best) / 1024
+    assert sine == pytest.approx(SMALL.directions[clear.beam[step]], abs=0.08)
+    with pytest.raises(InputError, match="another twin"):
+        run(SMALL, tmp_path / "made")
+
+
+@needs_tracer
 @pytest.mark.parametrize("fails_at", [4, 31])
 def test_a_killed_run_ends_with_the_same_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int

@@ -159,6 +159,26 @@ def test_cameras_are_read_and_a_missing_picture_is_nan(tmp_path: Path) -> None:
     assert np.isnan(steps["camera"][0, 1]).all()
 
 
+def test_csi_is_read_checked_and_missing_where_there_is_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    csi = (rng.standard_normal((32, 64)) + 1j * rng.standard_normal((32, 64))).astype(np.complex64)
+    np.save(tmp_path / "a.npy", csi)
+    one = replace(drive(steps=8), files={"csi": ("a.npy", "", *["a.npy"] * 6)}, root=tmp_path).validate("here")
+    steps = cut([one]).steps(sensing=Sensing(("csi",)))
+    assert steps["csi"].shape == (1, 8, 32, 64)
+    np.testing.assert_array_equal(steps["csi"][0, 0], csi)
+    assert np.isnan(steps["csi"][0, 1]).all()
+    np.testing.assert_array_equal(mirrored(steps)["csi"][0, 0], csi[::-1])
+    drawn = Passages((one,), 6, sensing=Sensing(("csi",))).draw(3, rng)
+    assert drawn["csi"].shape == (3, 6, 32, 64)
+    for broken, says in ((csi[:16], "16 × 64; the towers read 32 × 64"), (csi.real, "expected finite complex CSI"),
+                         (csi * np.nan, "expected finite complex CSI")):  # fmt: skip
+        np.save(tmp_path / "b.npy", broken)
+        with pytest.raises(InputError, match=says):
+            cut([replace(one, files={"csi": ("b.npy",) * 8})]).steps(sensing=Sensing(("csi",)))
+        (tmp_path / "b.npy").unlink()
+
+
 def test_a_target_shows_at_its_range_angle_and_velocity() -> None:
     antenna, sample, chirp = np.ogrid[:4, :256, :250]
     phase = 2 * np.pi * (0.25 * antenna + 20 / 256 * sample + 5 / 250 * chirp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from uniair import metrics
+from uniair import load, metrics
 from uniair.benchmark.speed.training_speed import matrix_rate
 from uniair.data.drives.windows import cut, frames, read_folder
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
+from uniair.data.links.store import SAMPLE as LINKS
 from uniair.data.links.store import Store
 from uniair.edge.export import Package, seeded_steps, write_forecaster
 from uniair.edge.graphs import ForecastGraph
@@ -28,6 +30,7 @@ from uniair.edge.quantisation import quantise
 from uniair.edge.runner import STATE, Runner, View
 from uniair.environment import Batch
 from uniair.evaluation.tables import Table
+from uniair.files import write_text
 from uniair.models.forecast import SIZES, WMLM, Forecast, ForecastPreset
 from uniair.models.presets import preset
 from uniair.models.universal import UniversalModel
@@ -45,14 +48,14 @@ TOKENS, WIDTH, LAYERS = 129, 64, 12  # of an open channel foundation model of 0.
 
 
 def accuracy(
-    model: UniversalModel, store: Store, areas: int = 3, links: int = 2000, training: HeadTraining = HeadTraining()
+    model: UniversalModel, store: Store, areas: int = 6, links: int = 2000, training: HeadTraining = HeadTraining()
 ) -> dict[str, Any]:
     """Figures of every task from embeddings of each form: task → form → figure → mean over areas.
 
-    A head is trained on torch's embeddings and asked on those of each form, on the links that it did not learn from.
+    A head is trained on torch's embeddings and tested on those of each form, on the links that it did not learn from.
 
     Args:
-        store: links of one base station an area, in the first `areas` of it; `links` of each are drawn, seeded.
+        store: links of one base station per area, in the first `areas` of it; `links` of each are drawn, seeded.
     """
     rows: dict[str, dict[str, list[dict[str, float]]]] = {}
     with TemporaryDirectory() as folder:
@@ -93,8 +96,8 @@ def _figures(
             if not task.regression and target.ndim == 1 and len(torch.unique(target[learn])) < 2:
                 continue
             head = fit(task, z["torch"][learn], target[learn], training)
-            asked = batch_of(links.select(test))
-            out[f"{name} from {inputs}"] = {form: measure(task, head, z[form][test], asked) for form in FORMS}
+            tested = batch_of(links.select(test))
+            out[f"{name} from {inputs}"] = {form: measure(task, head, z[form][test], tested) for form in FORMS}
     out["zero-shot LOS"] = _zero_shot(model, batch, view, runners)
     restored = {"torch": model.reconstruct_channel(channel["torch"])}
     restored |= {form: torch.from_numpy(r.reconstruct(channel[form].numpy())) for form, r in runners.items()}
@@ -186,13 +189,13 @@ def forecast_accuracy(model: WMLM, steps: Mapping[str, Tensor], past: int) -> di
     Args:
         steps: [N, past + F, ...] of what was measured.
     """
-    heard = {name: values[:, :past] for name, values in steps.items()}
+    observed = {name: values[:, :past] for name, values in steps.items()}
     found = {"torch": figures(forecasts(model, steps, past), steps, past)}
     with TemporaryDirectory() as folder:
         paths = {"ONNX": Path(folder) / "forecaster.onnx", "int8": Path(folder) / "int8.onnx"}
         write_forecaster(model, paths["ONNX"])
         quantise(paths["ONNX"], paths["int8"])
-        feed = ForecastGraph(model).start(len(heard["beam"])) | heard
+        feed = ForecastGraph(model).start(len(observed["beam"])) | observed
         for form, path in paths.items():
             session = _session(path)
             out = session.run(None, {put.name: feed[put.name].numpy() for put in session.get_inputs()})
@@ -281,7 +284,7 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def edge_cost(model: UniversalModel, store: Store, areas: int = 3) -> dict[str, Any]:
+def edge_cost(model: UniversalModel, store: Store, areas: int) -> dict[str, Any]:
     """The parts: `accuracy`, `latency_ms`, `forecast` and `encoding` by size, `throughput`, and how many threads."""
     return {
         "threads": torch.get_num_threads(),
@@ -307,7 +310,7 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
         return [f"{value:.2f}" for form in FORMS for value in ms[form].values()]
 
     rows = [[name, size, *cells(ms)] for name, sizes in result["latency_ms"].items() for size, ms in sizes.items()]
-    rows += [[f"WMLM {size}, a step", "1", *cells(found["ms"])] for size, found in result["forecast"].items()]
+    rows += [[f"WMLM {size}, per step", "1", *cells(found["ms"])] for size, found in result["forecast"].items()]
     out.append((f"Latency, ms, {threads}", Table(header, rows)))
     speed = result["throughput"]
     rows = [[form, f"{rate:,.0f}", f"{speed['times'][form]:.1f}"] for form, rate in speed["per_s"].items()]
@@ -321,7 +324,7 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
     ]  # fmt: skip
     rate = next(iter(result["encoding"].values()))["matrix_rate"] / 1e9
     heading = f"Embeddings per second, and the share of torch's matrix rate, {rate:.0f} GFLOP/s"
-    out.append((heading, Table(["", "CSI/s", "MFLOP a CSI", "share"], rows)))
+    out.append((heading, Table(["", "CSI/s", "MFLOP per CSI", "share"], rows)))
     return out
 
 
@@ -335,3 +338,20 @@ def faster(result: Mapping[str, Any]) -> list[str]:
         gain = ms["ONNX"]["cpu"] / ms["int8"]["cpu"]
         lines.append(f"int8 {'wins' if gain > 1.05 else 'does not win'} on {name}: {gain:.2f} times as fast as ONNX")
     return lines
+
+
+def run(model: str = "small", dense: Path | None = None, areas: int = 6, out: str = "runs/bench") -> dict[str, Any]:
+    """Measures, prints and writes `edge/result.json`.
+
+    Args:
+        model: packaged model or checkpoint folder.
+        dense: links folder of dense areas; the packaged links if not given.
+        areas: how many.
+        out: folder for the runs.
+    """
+    found = edge_cost(load(model), Store(dense or LINKS), areas)
+    for heading, table in tables(found):
+        print(f"\n{heading}\n{table.text()}")
+    print("\n" + "\n".join(faster(found)))
+    write_text(Path(out) / "edge" / "result.json", json.dumps(found, indent=1) + "\n")
+    return found

@@ -15,9 +15,9 @@ import torch
 
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.shards import read_manifest
-from uniair.data.links.store import Store
+from uniair.data.links.store import SAMPLE, Store
 from uniair.files import write_text
-from uniair.models.presets import preset
+from uniair.models import presets
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
@@ -25,6 +25,7 @@ from uniair.training.pretraining import Batches
 from uniair.training.trainer import Optimisation, train
 
 MILLION = 1_000_000
+STEPS = 20  # of training; the first half warms up
 
 
 def repeated(folder: Path, links: int, out: Path) -> int:
@@ -52,8 +53,11 @@ def open_and_read(folder: Path) -> tuple[float, float, int]:
     return opened - start, time.perf_counter() - opened, kilobytes * 1024
 
 
-def loading_speed(folder: Path, size: str = "small", steps: int = 20, seed: int = 0) -> dict[str, float]:
+def loading_speed(folder: Path, size: str, seed: int = 0) -> dict[str, float]:
     """Opens and reads a million links in a process of its own, then trains on `folder` for a few steps.
+
+    Args:
+        size: of the model, a preset's name.
 
     Returns:
         links, open_s, read_s, peak_bytes; waiting (share of the time that training waited for its batch) and
@@ -67,12 +71,28 @@ def loading_speed(folder: Path, size: str = "small", steps: int = 20, seed: int 
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             open_s, read_s, peak = pool.submit(open_and_read, Path(scratch) / "links").result()
         torch.manual_seed(seed)
-        config = Optimisation(steps=steps, log_every=steps // 2, save_every=steps, seed=seed)
+        config = Optimisation(steps=STEPS, log_every=STEPS // 2, save_every=STEPS, seed=seed)
         run = Path(scratch) / "run"
-        train(UniversalModel(preset(size)), Alignment(), data, config, run, World.alone())
+        train(UniversalModel(presets.preset(size)), Alignment(), data, config, run, World.alone())
         log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    timed = [line for line in log if "waiting" in line][-1]  # the first half warms up
+    timed = [line for line in log if "waiting" in line][-1]
     return {
         "links": links, "open_s": open_s, "read_s": read_s, "peak_bytes": peak,
         "waiting": timed["waiting"], "samples_per_s": timed["samples_per_s"],
     }  # fmt: skip
+
+
+def run(train: Path | None = None, preset: str = "small", seed: int = 0) -> dict[str, Any]:
+    """Measures and prints.
+
+    Args:
+        train: links folder; the packaged links if not given.
+        preset: size of the model, a preset's name.
+        seed: of weights and batches.
+    """
+    speed = loading_speed(train or SAMPLE, preset, seed)
+    print(f"{speed['links']:,.0f} links open in {speed['open_s']:.2f} s, are read in {speed['read_s']:.1f} s with at "
+          f"most {speed['peak_bytes'] / 2**20:,.0f} MB")  # fmt: skip
+    print(f"training ({preset}) waits {speed['waiting']:.2%} of the time for its batch, at "
+          f"{speed['samples_per_s']:,.0f} samples/s")  # fmt: skip
+    return dict(speed)

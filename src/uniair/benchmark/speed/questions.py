@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from uniair import load
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.universal import UniversalModel
 from uniair.training.instruction import build
@@ -20,8 +21,8 @@ from uniair.training.instruction import build
 TASK = "los"  # of the longest instruction: three learned tokens and three words
 BATCHES = (1, 32, 256)
 FORMS = {
-    "all tokens": "radio token first, six tokens a sample (plain PEFT)",
-    "cached": "instruction's keys and values computed once, one token a sample",
+    "all tokens": "radio token first, six tokens per sample (plain PEFT)",
+    "cached": "instruction's keys and values computed once, one token per sample",
     "merged": "the same, LoRA merged into the backbone",
     "bfloat16": "the same, backbone in bfloat16",
     "int8": "the same, LoRA merged and weights in int8",
@@ -89,3 +90,25 @@ def _seconds(work: Callable[..., Any], *arguments: Any) -> float:
     began = time.perf_counter()
     work(*arguments)
     return time.perf_counter() - began
+
+
+def run(model: str = "small", backbone: str = "smollm2-135m", seed: int = 0) -> dict[str, Any]:
+    """Measures and prints.
+
+    Args:
+        model: packaged model or checkpoint folder.
+        backbone: language model, name or folder.
+        seed: of the channels.
+    """
+    found = question_speed(load(model), backbone, seed=seed)
+    batches = list(found["answer_ms"]["tower"])
+    print(f"{found['backbone']}, {found['threads']} threads; ms of a batch of {', '.join(batches)}, and answers/s")
+    for name, took in found["answer_ms"].items():
+        cells = "".join(f"{ms:10.1f}" for ms in took.values())
+        rate = "".join(f"{value:9,.0f}" for value in found["answers_per_s"].get(name, {}).values())
+        print(f"{name:11}{cells}  {rate:27}  {FORMS.get(name, 'stage: before or after the backbone')}")
+    for name, value in found["differs"].items():
+        print(f"largest difference of an output from cached, {name}: {value:.2g} of the largest")
+    for name, value in found["training_per_s"].items():
+        print(f"training, {name}: {value:,.0f} questions/s")
+    return found

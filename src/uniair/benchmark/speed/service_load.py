@@ -57,9 +57,7 @@ class Phase:
         }  # fmt: skip
 
 
-def service_load(
-    site: Path, rate: float = 200.0, seconds: float = 30.0, bodies: int = 0, seed: int = 0
-) -> dict[str, Any]:
+def service_load(site: Path, rate: float, seconds: float, bodies: int = 0, seed: int = 0) -> dict[str, Any]:
     """Starts `uniair serve` in a process of its own on loopback, and drives it.
 
     Requests fall due at the times of a Poisson process, and latency counts from then: a server that is late is not
@@ -200,3 +198,23 @@ def _ready(port: int) -> None:
         if time.monotonic() > until:
             raise InputError(f"uniair serve was not ready after {STARTS:.0f} s")
         time.sleep(0.1)
+
+
+def run(site: Path, rate: float = 200.0, seconds: float = 30.0, bodies: int = 0, seed: int = 0) -> dict[str, Any]:
+    """Measures and prints.
+
+    Args:
+        site: folder that uniair site made.
+        rate: requests per second, then twice as many.
+        seconds: at that rate, then up to 60 at twice it.
+        bodies: mutated bodies to send afterwards.
+        seed: of arrivals, channels and mutations.
+    """
+    found = service_load(site, rate, seconds, bodies, seed)
+    for r in found["rates"]:
+        print(f"{r['rate']:.0f}/s: {r['answered']:.1%} answered, {r['shed']:.1%} shed, {r['errors']} errors, "
+              f"p50 {r['p50_ms']:.0f} ms, p99 {r['p99_ms']:.0f} ms, {r['memory_start'] / 2**20:.0f} → "
+              f"{r['memory_end'] / 2**20:.0f} MB")  # fmt: skip
+    sent = found["bodies"]
+    print(f"{sent['sent']:,} mutated bodies, {sent['fault_count']} faults; alive: {found['alive']}")
+    return found

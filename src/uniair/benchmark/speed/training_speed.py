@@ -11,8 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from uniair.data.links.loader import AreaBatches
-from uniair.data.links.store import Store
-from uniair.models.presets import preset
+from uniair.data.links.store import SAMPLE, Store
+from uniair.models import presets
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
@@ -20,15 +20,16 @@ from uniair.training.pretraining import Batches
 from uniair.training.trainer import Optimisation
 
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the product that the matrix rate is measured with
+PRODUCTS = 10
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def matrix_rate(device: torch.device, kind: torch.dtype, times: int = 10) -> float:
-    """Best rate of one large matrix product, FLOP/s."""
+def matrix_rate(device: torch.device, kind: torch.dtype) -> float:
+    """Best rate of one large matrix product in `PRODUCTS` turns, FLOP/s."""
     side = MATRIX[device.type]
     a = torch.randn(side, side, device=device).to(kind)
     best = float("inf")
-    for _ in range(times):
+    for _ in range(PRODUCTS):
         began = _clock(device)
         a @ a
         best = min(best, _clock(device) - began)
@@ -46,7 +47,7 @@ def training_speed(folder: Path, size: str = "small", steps: int = 10, seed: int
     task, out = Alignment(), {}
     for precision, kind in PRECISIONS.items():
         torch.manual_seed(seed)
-        model = UniversalModel(preset(size)).to(device).train()
+        model = UniversalModel(presets.preset(size)).to(device).train()
         optimisers = Optimisation().optimisers(model)
 
         def step(model: UniversalModel = model, precision: str = precision, optimisers: Any = optimisers) -> None:
@@ -74,3 +75,18 @@ def _clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def run(train: Path | None = None, preset: str = "small", seed: int = 0) -> dict[str, Any]:
+    """Measures and prints.
+
+    Args:
+        train: links folder; the packaged links if not given.
+        preset: size of the model, a preset's name.
+        seed: of weights and batch.
+    """
+    found = training_speed(train or SAMPLE, preset, seed=seed)
+    for precision, speed in found["precisions"].items():
+        rate = f"{speed['share']:.0%} of the {speed['matrix_rate'] / 1e9:,.0f} GFLOP/s of one large product"
+        print(f"{found['preset']} in {precision} ({found['device']}): {speed['samples_per_s']:,.0f} samples/s, {rate}")
+    return found

@@ -36,6 +36,7 @@ COLUMNS = {
     "camera": ("unit1_rgb",),
     "lidar": ("unit1_lidar", "unit1_lidar_scr"),
     "radar": ("unit1_radar",),
+    "csi": ("unit1_csi",),  # of the digital twin; DeepSense has none
 }
 CELLS = ("power", "label", "bs", "ue", "blockage", *SENSORS)
 EMPTY = ("", "nan", "none")
@@ -175,7 +176,7 @@ class _Table:
         return f"scenario{match[1]}" if match else re.sub(r"\W+", "-", self.path.stem)
 
     def steps(self) -> int:
-        """Steps a row: 5 in the CSVs of the challenge, 0 elsewhere."""
+        """Steps per row: 5 in the CSVs of the challenge, 0 elsewhere."""
         numbered = (re.fullmatch(r"unit1_(?:rgb|lidar|radar)_(\d{1,2})", name) for name in self.columns)
         return max((int(match[1]) for match in numbered if match), default=0)
 

@@ -1,4 +1,4 @@
-"""The sample contract of measured drives, and how they are kept: one safetensors file a scenario."""
+"""The sample contract of measured drives, and how they are kept: one safetensors file per scenario."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from uniair.errors import InputError
 from uniair.files import atomic_path
 
 FORMAT = "uniair-drives/2"
-SENSORS = ("camera", "lidar", "radar")
+SENSORS = ("camera", "lidar", "radar", "csi")
 TYPES = {"time": "float64", "power": "float64", "beam": "int32", "bs": "float64", "ue": "float64", "los": "int8",
          "steps": "int32"}  # fmt: skip
 SEMI_MAJOR_AXIS, ECCENTRICITY_SQUARED = 6378137.0, 0.00669437999014  # WGS 84, m
@@ -38,7 +38,7 @@ class Drive:
         beam: int32 [T] the best beam, from 0; -1 where neither power nor label is known.
         bs, ue: float64 [T, 2] latitude and longitude, °; NaN where unknown.
         los: int8 [T] 1 where BS and UE see each other, 0 where something blocks the view, -1 where unknown.
-        files: sensor (`camera`, `lidar`, `radar`) → [T] file names below `root`, "" where one is missing; a sensor that
+        files: sensor (one of `SENSORS`) → [T] file names below `root`, "" where one is missing; a sensor that
             the scenario lacks has no entry.
         root: folder of the files; None where there are none.
     """
@@ -77,7 +77,7 @@ class Drive:
         return np.column_stack([across * np.cos(latitude) * east, across * (1 - ECCENTRICITY_SQUARED) / w * north])
 
     def has(self, sensor: str) -> NDArray[np.bool_]:
-        """[T] the steps with a file of `camera`, `lidar` or `radar`."""
+        """[T] the steps with a file of one of `SENSORS`."""
         return np.array([bool(name) for name in self.files.get(sensor, ("",) * len(self))], dtype=bool)
 
     def camera(
@@ -97,6 +97,10 @@ class Drive:
     def radar(self, step: int) -> NDArray[np.complex64]:
         """Baseband cube of a step, complex64 [4, 256, 250] antennas × samples × chirps; errors as `camera`."""
         return sensors.radar_cube(self.file("radar", step))
+
+    def csi(self, step: int) -> NDArray[np.complex64]:
+        """Channel of a step, complex64 [antennas, subcarriers]; errors as `camera`."""
+        return sensors.channel(self.file("csi", step))
 
     def file(self, sensor: str, step: int) -> Path:
         """Where a step's file of a sensor lies; errors as `camera`."""

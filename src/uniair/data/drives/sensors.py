@@ -1,4 +1,4 @@
-"""Files of camera, LiDAR and radar, read when they are asked for."""
+"""Files of camera, LiDAR, radar and CSI, read when they are asked for."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def points(path: Path) -> NDArray[np.float32]:
 
 @np.errstate(over="ignore", invalid="ignore")
 def radar_cube(path: Path) -> NDArray[np.complex64]:
-    """Radar baseband as complex64 [antennas, samples a chirp, chirps], [4, 256, 250] in DeepSense, from .npy or .mat.
+    """Radar baseband as complex64 [antennas, samples per chirp, chirps], [4, 256, 250] in DeepSense, from .npy or .mat.
 
     Raises:
         InputError: missing, truncated, a pickle, or not a complex cube.
@@ -85,6 +85,18 @@ def radar_cube(path: Path) -> NDArray[np.complex64]:
     if cube.ndim != 3 or not np.iscomplexobj(cube):
         raise InputError(f"{path}: holds {cube.dtype} {cube.shape}, expected a complex cube [4, 256, 250]")
     return np.array(cube, dtype=np.complex64)
+
+
+def channel(path: Path) -> NDArray[np.complex64]:
+    """CSI as complex64 [antennas, subcarriers], from .npy.
+
+    Raises:
+        InputError: missing, truncated, a pickle, not complex, or NaN.
+    """
+    csi = array(path)
+    if csi.ndim != 2 or not np.iscomplexobj(csi) or not np.isfinite(csi).all():
+        raise InputError(f"{path}: holds {csi.dtype} {csi.shape}, expected finite complex CSI [antennas, subcarriers]")
+    return np.array(csi, dtype=np.complex64)
 
 
 def array(path: Path) -> NDArray[Any]:

@@ -166,7 +166,7 @@ def drive_through(
     Args:
         lanes: of the street.
         window: where along the axis the UE is recorded in each lane: smallest and largest place, m.
-        density: other vehicles a metre of lane; 0 leaves the street to the UE.
+        density: other vehicles per metre of lane; 0 leaves the street to the UE.
         steps: least and most of them; the street's length and the least bound the UE's speed.
         period: s between steps.
         rng: all that is drawn.

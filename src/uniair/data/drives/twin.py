@@ -103,20 +103,23 @@ class Twin:
         sites: a scenario each.
         drives: of each site; more of them leave the first ones as they are.
         least_steps, most_steps: of a drive.
-        rate: steps a second.
+        rate: steps per second.
         antennas: of the ULA, half a wavelength apart, each with the element pattern of 3GPP TR 38.901.
         beams: of the codebook, see `directions`.
         oversampling: DFT beams per antenna.
         eirp: of the UE, dBm; so weak that the best beam stands 5 to 15 dB over the floor, as in the measured drives.
         noise_figure: dB.
         ofdm: subcarriers that the power is summed over.
+        csi: whether the channel is written too, as the array and the subcarriers of paper 1 see the same paths: 32
+            isotropic antennas along the receiver's array, 64 × 720 kHz, without noise. A step without any path has
+            none.
         gps_error: standard deviation along each axis, m; two axes of 1 m are 1.25 m off on average.
         gps_memory: s until the error has forgotten itself.
         gps_lost: share of the steps without a fix, in runs of five on average; written as (0, 0).
         clear: share of the drives without other traffic.
-        density: least and most vehicles a metre of lane in the others.
+        density: least and most vehicles per metre of lane in the others.
         frame: width and height of a picture, pixels.
-        samples: light paths a pixel.
+        samples: light paths per pixel.
         seed: of everything drawn.
         ray_tracing: see `RayTracing`.
     """
@@ -132,6 +135,7 @@ class Twin:
     eirp: float = -7.0
     noise_figure: float = 8.0
     ofdm: OFDM = OFDM(64, 312.5e3)
+    csi: bool = False
     gps_error: float = 1.0
     gps_memory: float = 20.0
     gps_lost: float = 0.01
@@ -183,6 +187,7 @@ class Recording:
         power: float64 [T, beams] received power, pW.
         los: bool [T] whether the BS sees the antenna.
         pictures: uint8 [T, height, width, 3].
+        csi: complex64 [T, 32, 64], see `Twin.csi`; 0 at steps without a path, None where it is not wanted.
     """
 
     traffic: Traffic
@@ -191,6 +196,7 @@ class Recording:
     power: NDArray[np.float64]
     los: NDArray[np.bool_]
     pictures: NDArray[np.uint8]
+    csi: NDArray[np.complex64] | None = None
 
 
 def record(twin: Twin, site: Site, number: int) -> Recording:
@@ -227,7 +233,9 @@ def record(twin: Twin, site: Site, number: int) -> Recording:
         pictures.append(street.picture(twin.samples, int(grain[step])))
     paths = Paths.concatenate(found)
     power = received_power(twin, paths, site.boresight, rng)
-    return Recording(traffic, ue, gps, power, paths.los(), np.stack(pictures))
+    radio = Radio(carrier=twin.ray_tracing.frequency)
+    csi = paths.csi(radio, site.boresight - np.pi / 2).numpy() if twin.csi else None
+    return Recording(traffic, ue, gps, power, paths.los(), np.stack(pictures), csi)
 
 
 @lru_cache(maxsize=32)

@@ -1,4 +1,4 @@
-"""The twin's drives on disk, in DeepSense's own layout: written a drive at a time, resumed, summed up in a card."""
+"""The twin's drives on disk, in DeepSense's own layout: written drive by drive, resumed, summed up in a card."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ COLUMNS = (  # of scenario 9, and the label file of the blockage scenarios 17 to
     "index", "unit1_rgb", "unit1_pwr_60ghz", "unit1_loc", "unit1_blockage", "unit2_loc", "unit1_beam_index",
     "seq_index", "time_stamp[UTC]",
 )  # fmt: skip
+CSI_COLUMN = "unit1_csi"
 FOLDERS = ("unit1/camera_data", "unit1/mmWave_data", "unit1/GPS_data", "unit1/label_data", "unit2/GPS_data")
 ATTRIBUTION = {"munich": "Munich: map data © OpenStreetMap contributors, ODbL 1.0, as it comes with sionna-rt"}
 
@@ -44,7 +45,7 @@ def run(twin: Twin, out: Path) -> dict[str, Any]:
     note_recipe(out, made, lambda _: "another twin (see recipe.json); give another --out, or the same settings")
     for unfinished in out.rglob(".*.part"):
         unfinished.unlink()
-    rows = {site.scenario: _rows(out, site) for site in twin.sites}
+    rows = {site.scenario: _rows(out, site, columns(twin)) for site in twin.sites}
     there = {scenario: len({row["seq_index"] for row in held}) for scenario, held in rows.items()}
     done = sum(min(count, twin.drives) for count in there.values())
     with tqdm(total=twin.drives * len(twin.sites), initial=done, unit="drive", disable=None) as bar:
@@ -54,17 +55,24 @@ def run(twin: Twin, out: Path) -> dict[str, Any]:
                     continue
                 held = rows[site.scenario]
                 held += _write(out, site, record(twin, site, number), number, len(held), twin.rate)
-                write_text(_table(out, site), _as_csv(held))
+                write_text(_table(out, site), _as_csv(held, columns(twin)))
                 bar.update()
     card = _card(twin, out, made, rows)
     write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
     return card
 
 
+def columns(twin: Twin) -> tuple[str, ...]:
+    """Of a scenario's CSV."""
+    return (*COLUMNS, CSI_COLUMN) if twin.csi else COLUMNS
+
+
 def _recipe(twin: Twin) -> dict[str, Any]:
     """What makes the bytes, as JSON: all settings but the number of drives, and the version of the tracer."""
     settings = asdict(twin)
     del settings["drives"]
+    if not twin.csi:  # a twin without CSI is what it was before there was any
+        del settings["csi"]
     return json.loads(json.dumps({"twin": settings, "tracer": f"sionna-rt {version('sionna-rt')}"}))
 
 
@@ -72,7 +80,7 @@ def _table(out: Path, site: Site) -> Path:
     return out / f"scenario{site.scenario}" / f"scenario{site.scenario}.csv"
 
 
-def _rows(out: Path, site: Site) -> list[dict[str, str]]:
+def _rows(out: Path, site: Site, expected: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of the drives that are whole."""
     path = _table(out, site)
     if not path.exists():
@@ -80,7 +88,7 @@ def _rows(out: Path, site: Site) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
         rows = list(table)
-    if tuple(table.fieldnames or ()) != COLUMNS or any(None in row or None in row.values() for row in rows):
+    if tuple(table.fieldnames or ()) != expected or any(None in row or None in row.values() for row in rows):
         raise InputError(f"{path}: not a table that uniair twin wrote; delete its folder and run the command again")
     return rows
 
@@ -110,7 +118,18 @@ def _write(out: Path, site: Site, recording: Recording, number: int, before: int
             _clock(start + step / rate),
         )  # fmt: skip
         rows.append(dict(zip(COLUMNS, map(str, cells), strict=True)))
+        if recording.csi is not None:
+            rows[-1][CSI_COLUMN] = _channel(root, recording.csi[step], index)
     return rows
+
+
+def _channel(root: Path, csi: NDArray[np.complex64], index: int) -> str:
+    """Writes the channel of a step and returns its cell; empty where no path arrived."""
+    if not csi.any():
+        return ""
+    (root / "unit1/csi_data").mkdir(parents=True, exist_ok=True)
+    np.save(root / f"unit1/csi_data/csi_{index}.npy", csi)
+    return f"./unit1/csi_data/csi_{index}.npy"
 
 
 def _lines(values: Iterable[float], style: str) -> str:
@@ -124,9 +143,9 @@ def _clock(seconds: float) -> str:
     return f"['{minutes // 60:02d}-{minutes % 60:02d}-{rest // 1000:02d}-{rest % 1000:03d}']"
 
 
-def _as_csv(rows: list[dict[str, str]]) -> str:
+def _as_csv(rows: list[dict[str, str]], header: tuple[str, ...]) -> str:
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(text, header, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()
@@ -147,7 +166,8 @@ def _card(twin: Twin, out: Path, recipe: dict[str, Any], rows: dict[int, list[di
             "best_beam_histogram": np.bincount(beams, minlength=twin.beams).tolist(),
         }
     return {
-        "what": "digital twin of DeepSense 6G by ray tracing: beam powers, GPS and camera; nothing of it is measured",
+        "what": "digital twin of DeepSense 6G by ray tracing: beam powers, GPS and camera"
+        f"{', and CSI' if twin.csi else ''}; nothing of it is measured",
         "seed": twin.seed,
         "scenarios": scenarios,
         "attribution": [ATTRIBUTION[s] for s in sorted({site.scene for site in twin.sites}) if s in ATTRIBUTION],

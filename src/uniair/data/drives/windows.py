@@ -16,6 +16,7 @@ from uniair.data.drives import sensors
 from uniair.data.drives.drive import Drive, read_drives
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
+from uniair.radio import Radio
 
 Steps = dict[str, NDArray[Any]]
 Frames = Mapping[str, NDArray[np.float64]]
@@ -26,6 +27,8 @@ GAPS = "gap in the time stamps: the drive is cut there"
 UNKNOWN_FUTURE = "window with a future step whose beam is unknown: skipped"
 LOST = "step without power: its token is the learned one for what is missing"
 PARTIAL = "power with NaN beams: they are taken as weak as the weakest measured"
+POINTS = 512  # of LiDAR that are kept of a step, the same share of every scan
+CHANNEL = Radio().shape  # of the CSI that the towers read: paper 1's radio
 NO_POSITION = "step without a position: its token is the learned one for what is missing"
 
 
@@ -34,15 +37,13 @@ class Sensing:
     """How the sensors of a step become arrays.
 
     Attributes:
-        sensors: those to read from disk: `camera`, `lidar`, `radar`.
+        sensors: those to read from disk, of `SENSORS`.
         image: height and width of a camera frame, pixels.
-        points: LiDAR points kept a step, the same share of every scan.
         cube: angles, ranges and velocities of the radar cube that are kept.
     """
 
     sensors: tuple[str, ...] = ()
     image: tuple[int, int] = (64, 112)
-    points: int = 512
     cube: tuple[int, int, int] = (16, 64, 32)
 
 
@@ -125,9 +126,9 @@ def measured(drive: Drive, steps: NDArray[np.integer], frame: NDArray[np.float64
 
     `power` float32 [T, B], linear; `beam` int64 [T]; `los` float32 [T], 1 in line of sight, 0 where it is blocked;
     `position` float32 [T, 4], metres across and along the scenario's
-    frame and metres a step in both directions, 0 at the first step; and of the sensors asked for `camera` float32
+    frame and metres per step in both directions, 0 at the first step; and of the sensors asked for `camera` float32
     [T, 3, H, W] from 0 to 1, `lidar` float32 [T, points, 3], m, `radar` float32 [T, angles, ranges, velocities], dB
-    above the cube's median.
+    above the cube's median, `csi` complex64 [T, 32, 64].
     """
     out: Steps = {
         "power": drive.power[steps].astype(np.float32),
@@ -148,15 +149,18 @@ def sensed(drive: Drive, steps: NDArray[np.integer], sensing: Sensing) -> Steps:
     out: Steps = {}
     for sensor in sensing.sensors:
         present = drive.has(sensor)[steps]
-        one = {"camera": (3, *sensing.image), "lidar": (sensing.points, 3), "radar": sensing.cube}[sensor]
-        values = np.full((len(steps), *one), np.nan, dtype=np.float32)
+        shapes = {"camera": (3, *sensing.image), "lidar": (POINTS, 3), "radar": sensing.cube, "csi": CHANNEL}
+        kind = np.complex64 if sensor == "csi" else np.float32
+        values: NDArray[Any] = np.full((len(steps), *shapes[sensor]), np.nan, dtype=kind)
         for t in np.flatnonzero(present):
             step = int(steps[t])
             if sensor == "camera":
                 values[t] = _frame(drive.file("camera", step), sensing.image).transpose(2, 0, 1) / 255
             elif sensor == "lidar":
                 points = drive.lidar(step)
-                values[t] = points[np.linspace(0, len(points) - 1, sensing.points).astype(int)]
+                values[t] = points[np.linspace(0, len(points) - 1, POINTS).astype(int)]
+            elif sensor == "csi":
+                values[t] = _channel(drive.file("csi", step))
             else:
                 values[t] = range_angle_velocity(drive.radar(step), sensing.cube)
         out[sensor] = values
@@ -166,6 +170,14 @@ def sensed(drive: Drive, steps: NDArray[np.integer], sensing: Sensing) -> Steps:
 @lru_cache(maxsize=16_384)  # 350 MB at the default size: training draws every frame hundreds of times
 def _frame(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     return sensors.images([path], size)[0]
+
+
+@lru_cache(maxsize=16_384)  # 270 MB
+def _channel(path: Path) -> NDArray[np.complex64]:
+    csi = sensors.channel(path)
+    if csi.shape != CHANNEL:
+        raise InputError(f"{path}: CSI of {csi.shape[0]} × {csi.shape[1]}; the towers read {CHANNEL[0]} × {CHANNEL[1]}")
+    return csi
 
 
 def with_moves(position: NDArray[Any]) -> NDArray[np.float32]:
@@ -424,8 +436,8 @@ def reversed_(steps: Steps) -> Steps:
 
 
 def mirrored(steps: Steps) -> Steps:
-    """Left and right exchanged, of beams [..., B], positions and pictures; LiDAR and radar, whose axes are not known
-    here, become missing.
+    """Left and right exchanged, of beams [..., B], positions, pictures and antennas; LiDAR and radar, whose axes are
+    not known here, become missing.
     """
     out = dict(steps)
     beams = steps["power"].shape[-1]
@@ -434,6 +446,8 @@ def mirrored(steps: Steps) -> Steps:
     out["position"] = steps["position"] * np.array([-1, 1, -1, 1], dtype=np.float32)
     if "camera" in steps:
         out["camera"] = steps["camera"][..., ::-1].copy()
+    if "csi" in steps:
+        out["csi"] = steps["csi"][..., ::-1, :].copy()
     return out | {name: np.full_like(steps[name], np.nan) for name in ("lidar", "radar") if name in steps}
 
 

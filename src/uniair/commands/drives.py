@@ -1,0 +1,73 @@
+"""What the forecast commands share: the drives of a folder, and what a forecaster reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import uniair
+from uniair.data.drives.drive import SENSORS, Drive
+from uniair.data.drives.windows import Sensing, codebook, read_folder
+from uniair.errors import InputError
+from uniair.models.forecast import SIZES, WMLM, ForecastPreset
+from uniair.training.forecasting import load_forecaster
+
+FOLDER = "folder of drives: uniair import deepsense, or uniair import twin"
+TOWER = "universal model that csi is read through, where the forecaster does: packaged model or folder"
+SCENARIOS = "use these alone, e.g. [scenario1]"
+
+
+def drives_of(folder: Path, scenarios: Sequence[str]) -> list[Drive]:
+    """The drives of a folder, of some scenarios alone where any are named.
+
+    Raises:
+        InputError: no drives there, or no such scenario.
+    """
+    drives = read_folder(folder)
+    check_scenarios(folder, drives, scenarios)
+    return [drive for drive in drives if not scenarios or drive.scenario in scenarios]
+
+
+def check_scenarios(folder: Path, drives: Sequence[Drive], scenarios: Sequence[str]) -> None:
+    """Raises an `InputError` where a scenario is none of the drives'."""
+    if odd := set(scenarios) - {drive.scenario for drive in drives}:
+        raise InputError(f"{folder}: no {min(odd)}; it has {', '.join({d.scenario: 0 for d in drives})}")
+
+
+def check_codebook(folder: Path, drives: Sequence[Drive], preset: ForecastPreset) -> None:
+    """Raises an `InputError` where the drives' codebook is of another size than the model's."""
+    if codebook(drives) != preset.beams:
+        raise InputError(f"{folder}: {codebook(drives)} beams for a model of {preset.beams}; train one for them")
+
+
+def check_sensors(folder: Path, drives: Sequence[Drive], preset: ForecastPreset) -> None:
+    """Raises an `InputError` where no drive has a sensor that the model reads."""
+    for sensor in sensing(preset).sensors:
+        if not any(drive.has(sensor).any() for drive in drives):
+            more = ", or make the drives with uniair twin --csi true" if sensor == "csi" else ""
+            raise InputError(f"{folder}: no drive has {sensor} files; leave it out of --preset.modalities{more}")
+
+
+def forecaster(folder: Path, tower: str) -> WMLM:
+    """A trained forecaster; one that reads CSI gets the named tower."""
+    return load_forecaster(folder, partial(uniair.load, tower))
+
+
+def sensing(preset: ForecastPreset) -> Sensing:
+    """The sensors that a forecaster reads, in its shapes."""
+    return Sensing(tuple(s for s in SENSORS if s in preset.modalities), preset.image, cube=preset.cube)
+
+
+def sized(preset: ForecastPreset, size: str | None) -> ForecastPreset:
+    """The preset at one of `SIZES`; as it is where none is given.
+
+    Raises:
+        InputError: no such size.
+    """
+    if size is None:
+        return preset
+    if size not in SIZES:
+        raise InputError(f"--size {size!r}: choose {', '.join(SIZES)}")
+    return replace(preset, width=SIZES[size])
