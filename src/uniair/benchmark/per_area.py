@@ -169,7 +169,7 @@ def _draw_heads(result: dict[str, Any], figure: Figure) -> None:
 
 
 def _run_heads(setup: Setup) -> dict[str, Any]:
-    return _run(tuple(TASKS), setup, scratch=False)
+    return _run(tuple(TASKS), False, setup)
 
 
 TABLE3 = Benchmark(
