@@ -13,6 +13,7 @@ import uniair
 from uniair.cli import COMMANDS
 from uniair.data.links import shards
 
+MINE = uniair.Radio(array=uniair.UPA(4, 8), grid=uniair.OFDM(128, 240e3), clock="first_path")
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -20,8 +21,8 @@ def test_the_python_in_the_readme_runs() -> None:
     links = shards.read(Path(uniair.__file__).parent / "sample")
     one = links.select(links.area == 0)
     names = {
-        "csi": one.paths.csi().numpy(), "occupancy": one.maps[0], "bs": one.bs, "ue": one.ue,
-        "size": np.repeat(one.sizes, len(one)),
+        "csi": one.paths.csi().numpy(), "csi_of_mine": one.paths.csi(MINE).numpy(), "occupancy": one.maps[0],
+        "bs": one.bs, "ue": one.ue, "size": np.repeat(one.sizes, len(one)),
     }  # fmt: skip
     pytest.importorskip("httpx2", reason="httpx2 is missing: pip install 'uniair[serve]'")
     for block in re.findall(r"```python\n(.*?)```", README, re.S):

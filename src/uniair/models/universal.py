@@ -147,6 +147,16 @@ class UniversalModel(nn.Module):
             out = out[torch.arange(len(out), device=out.device), strongest]
         return out
 
+    def own_or(self, radio: Radio | None) -> Radio:
+        """The radio, or the weights' own where none is given.
+
+        Raises:
+            InputError: something else was given.
+        """
+        if radio is not None and not isinstance(radio, Radio):
+            raise InputError(f"radio is {type(radio).__name__}; give a uniair.Radio")
+        return self.radio if radio is None else radio
+
     def remarks(self, radio: Radio) -> tuple[str, ...]:
         """What to know about answers on a radio that differs from the one of the weights, a line each."""
         out = []
@@ -180,7 +190,7 @@ class UniversalModel(nn.Module):
         Warns:
             RadioWarning: a carrier that the weights do not know.
         """
-        radio = self.radio if radio is None else radio
+        radio = self.own_or(radio)
         self.warn(radio)
         checked = self.check_csi(csi, radio)
         size = CACHED if self.device.type == "cpu" else BATCH
@@ -231,7 +241,7 @@ class UniversalModel(nn.Module):
         Raises:
             InputError: another shape, or NaN.
         """
-        z, radio = self._check_code(z), self.radio if radio is None else radio
+        z, radio = self._check_code(z), self.own_or(radio)
         parts = [self.crnn(part, radio, seen_by)[0] for part in torch.split(z, BATCH)]
         out = torch.cat(parts) if parts else torch.zeros(0, *radio.shape, dtype=torch.complex64)
         if seen_by in (None, radio) or not len(out):
@@ -267,7 +277,7 @@ class UniversalModel(nn.Module):
     @torch.inference_mode()
     def normalise_channel(self, csi: Any, radio: Radio | None = None) -> Tensor:
         """CSI as the model sees it, what `reconstruct_channel` is compared with: complex64 [N, ports, subcarriers]."""
-        radio = self.radio if radio is None else radio
+        radio = self.own_or(radio)
         return torch.cat([self.see(part, radio).csi for part in torch.split(self.check_csi(csi, radio), BATCH)])
 
     def parameter_counts(self) -> dict[str, int]:

@@ -36,7 +36,7 @@ def search_code(model: UniversalModel, csi: Any, steps: int, radio: Radio | None
     """
     if steps < 0:
         raise InputError(f"code search of {steps} steps: give 0 (the embedding as it is) or more")
-    radio = model.radio if radio is None else radio
+    radio = model.own_or(radio)
     start, truth = model.encode_channel(csi, radio), model.normalise_channel(csi, radio)
     found = [
         _search(model, *part, steps, radio)

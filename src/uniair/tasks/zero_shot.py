@@ -43,7 +43,7 @@ def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None =
     Raises:
         InputError: see `UniversalModel.encode_channel` and `Environment.tensors`.
     """
-    radio = model.radio if radio is None else radio
+    radio = model.own_or(radio)
     odds = los_odds(model, csi, env, radio)
     if radio.calibrated:
         if _is_embedding(model, csi):
@@ -117,7 +117,7 @@ class Channels:
     """
 
     def __init__(self, model: UniversalModel, csi: Any, radio: Radio | None = None) -> None:
-        self.model, self.radio = model, model.radio if radio is None else radio
+        self.model, self.radio = model, model.own_or(radio)
         self.searched = self.radio.clock == "first_path"
         if _is_embedding(model, csi):
             if self.searched:
