@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from uniair import metrics
+from uniair.angle_delay import delayed
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import percent, some_areas
 from uniair.data.links.links import Links
@@ -22,7 +23,6 @@ from uniair.environment import Environment
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
-from uniair.radio import OFDM
 from uniair.tasks import zero_shot
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _exact(model: UniversalModel, links: Links) -> Sums:
     places, channel = Places.encode(model, env), model.encode_channel(csi)
 
     def late(ns: float) -> dict[str, float]:
-        seen = off_time(csi, ns * 1e-9)
+        seen = delayed(csi, batch.radio, torch.full((len(csi),), ns * 1e-9))
         z = model.encode_channel(seen)
         return places.answers(z) | feedback(model, z, seen)
 
@@ -185,12 +185,6 @@ def noisy(csi: Tensor, snr_db: float, rng: np.random.Generator) -> Tensor:
     power = csi.abs().square().mean((1, 2), keepdim=True) / 10 ** (snr_db / 10)
     noise = rng.standard_normal((*csi.shape, 2)) / np.sqrt(2)
     return csi + power.sqrt() * torch.view_as_complex(torch.from_numpy(noise)).to(csi.dtype)
-
-
-def off_time(csi: Tensor, offset: float) -> Tensor:
-    """The CSI of a receiver whose clock runs `offset` seconds ahead: every path seems that much longer."""
-    ofdm = OFDM(subcarriers=csi.shape[-1])
-    return csi * ofdm.response(torch.tensor(offset, dtype=torch.float64))
 
 
 def without_buildings(occupancy: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
