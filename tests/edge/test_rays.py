@@ -19,7 +19,7 @@ def town(seed: int) -> np.ndarray:
 
 def test_constants_are_those_of_the_model() -> None:
     names = ("GRID", "RAYS", "DEPTH", "CORNERS", "FAN", "MARCH", "LEVELS", "FAN_ANGLES", "LEAST_JUMP", "KINDS",
-             "SUBCARRIER_PERIOD", "SINE_OCTAVES", "LENGTH_OCTAVES", "FEATURES")  # fmt: skip
+             "SUBCARRIER_PERIOD", "COSINE_OCTAVES", "LENGTH_OCTAVES", "FEATURES")  # fmt: skip
     for name in names:
         assert getattr(rays, name) == getattr(ray_launching, name), name
 

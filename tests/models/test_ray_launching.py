@@ -27,7 +27,7 @@ def ask(
 
 def found(paths: Candidates, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
     mine = paths.kind == KINDS.index(kind)
-    return paths.length[mine], paths.sine[mine]
+    return paths.length[mine], paths.cosine[mine]
 
 
 def open_ground() -> torch.Tensor:
@@ -43,17 +43,17 @@ def wall_north(y: float) -> torch.Tensor:
 def test_open_ground_has_the_straight_line_alone() -> None:
     paths = ask(open_ground())
     assert set(paths.kind.tolist()) == {KINDS.index("")}
-    length, sine = found(paths, "")
+    length, cosine = found(paths, "")
     assert length == pytest.approx(math.dist(BS, UE), abs=0.3)
-    assert sine == pytest.approx((UE[0] - BS[0]) / math.dist(BS, UE), abs=0.02)
+    assert cosine == pytest.approx((UE[0] - BS[0]) / math.dist(BS, UE), abs=0.02)
 
 
 def test_a_wall_mirrors_the_user() -> None:
     image = (UE[0], 2 * 100.0 - UE[1], UE[2])
-    length, sine = found(ask(wall_north(100.0)), "R")
+    length, cosine = found(ask(wall_north(100.0)), "R")
     assert len(length) >= 1
     assert length == pytest.approx(math.dist(BS, image), abs=1.5)
-    assert sine == pytest.approx((image[0] - BS[0]) / math.dist(BS, image), abs=0.03)
+    assert cosine == pytest.approx((image[0] - BS[0]) / math.dist(BS, image), abs=0.03)
 
 
 def test_two_walls_give_the_double_reflection() -> None:
@@ -71,11 +71,11 @@ def test_behind_a_building_the_corner_sends() -> None:
     user, corner = (85.0, 95.0, 1.5), (60.0, 80.0)
     paths = ask(blocked, ue=user)
     assert not len(found(paths, "")[0])
-    length, sine = found(paths, "D")
+    length, cosine = found(paths, "D")
     flat = math.dist(BS[:2], corner) + math.dist(corner, user[:2])
     assert len(length) >= 1
     assert length == pytest.approx(math.hypot(flat, BS[2] - user[2]), abs=1.5)
-    assert sine == pytest.approx(math.cos(math.pi / 4), abs=0.05)
+    assert cosine == pytest.approx(math.cos(math.pi / 4), abs=0.05)
     bend = math.pi / 4 - math.atan2(user[1] - corner[1], user[0] - corner[0])
     assert paths.turn[paths.kind == KINDS.index("D")] == pytest.approx(bend, abs=0.12)
 
@@ -86,7 +86,7 @@ def test_lengths_scale_with_the_map_and_sines_mirror() -> None:
     assert torch.equal(paths.kind, twice.kind)
     assert torch.allclose(2 * paths.length, twice.length, rtol=1e-4)
     mirrored = ask(blocked.flip(1), (SIZE - BS[0], *BS[1:]), (SIZE - UE[0], *UE[1:]))
-    assert mirrored.sine.mean() == pytest.approx(-float(paths.sine.mean()), abs=0.02)
+    assert mirrored.cosine.mean() == pytest.approx(-float(paths.cosine.mean()), abs=0.02)
 
 
 def test_hypotheses_that_differ_in_los_share_their_paths() -> None:
@@ -113,5 +113,5 @@ def test_users_in_chunks_have_the_same_paths(monkeypatch: pytest.MonkeyPatch) ->
     whole = candidates(environment.tensors(), torch.ones(20, dtype=torch.bool))
     monkeypatch.setattr(ray_launching, "CHUNK", 7)
     parts = candidates(environment.tensors(), torch.ones(20, dtype=torch.bool))
-    for name in ("owner", "kind", "length", "sine", "closeness"):
+    for name in ("owner", "kind", "length", "cosine", "closeness"):
         assert torch.equal(getattr(parts, name), getattr(whole, name))

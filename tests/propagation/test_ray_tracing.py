@@ -217,7 +217,9 @@ def test_links_are_bs_major_and_the_same_bytes_come_twice() -> None:
 
 @needs_tracer
 def test_a_link_does_not_depend_on_its_company() -> None:
-    config = RayTracing(samples=10_000, lookouts=0)  # with lookouts, what a UE sees is tried for its neighbours too
+    config = RayTracing(
+        samples=10_000, probe_users=0
+    )  # with probe_users, what a UE sees is tried for its neighbours too
     ue = np.array([[190.0, 143.0, 1.5], [128.0, 190.0, 1.5]])
     both = trace(street(), BS, ue, config)
     for i in range(2):
@@ -231,8 +233,8 @@ def test_shared_chains_find_the_engines_paths_and_more() -> None:
     rng = np.random.default_rng(5)
     area = procedural.city(8, 400.0).crop(40.0, 60.0, 200.0, rotation=0.4)
     bs, ue = area.drop(2, 6.0, rng), area.drop(40, 1.5, rng)
-    own = trace(area, bs, ue, RayTracing(samples=20_000, lookouts=0, paths=1000))
-    shared = trace(area, bs, ue, RayTracing(samples=80_000, lookouts=6, paths=1000))
+    own = trace(area, bs, ue, RayTracing(samples=20_000, probe_users=0, paths=1000))
+    shared = trace(area, bs, ue, RayTracing(samples=80_000, probe_users=6, paths=1000))
     np.testing.assert_array_equal(own.los(), shared.los())
     assert len(shared.gain) > 1.3 * len(own.gain)
     lost, same = [], 0
@@ -258,10 +260,10 @@ def test_shared_chains_find_the_engines_paths_and_more() -> None:
 def test_a_dense_drop_is_traced_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     bs = np.array([[50.0, 150.0, 6.0], [128.0, 170.0, 6.0]])
     ue = np.array([[190.0, 143.0, 1.5], [128.0, 190.0, 1.5], [90.0, 155.0, 1.5]])
-    whole = trace(street(), bs, ue, RayTracing(samples=5000, lookouts=0))
+    whole = trace(street(), bs, ue, RayTracing(samples=5000, probe_users=0))
     for limit, value in (("UE_CHUNK", 2), ("MOST_TESTS", 2 * 5000 * 3)):  # two UEs at once, then one
         monkeypatch.setattr(f"uniair.propagation.ray_tracing.{limit}", value)
-        parts = trace(street(), bs, ue, RayTracing(samples=5000, lookouts=0))
+        parts = trace(street(), bs, ue, RayTracing(samples=5000, probe_users=0))
         for name in ("offsets", *Paths.PER_PATH):
             assert getattr(whole, name).tobytes() == getattr(parts, name).tobytes()
 

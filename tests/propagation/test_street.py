@@ -16,7 +16,7 @@ from uniair.radio import SPEED_OF_LIGHT
 pytestmark = needs_tracer
 
 FREQUENCY = 60e9
-CONFIG = RayTracing(frequency=FREQUENCY, depth=1, diffraction=False, samples=5_000, lookouts=0)
+CONFIG = RayTracing(frequency=FREQUENCY, depth=1, diffraction=False, samples=5_000, probe_users=0)
 BS = np.array([[0.0, -10.0, 3.0]])
 CAMERA = Camera((0.0, -10.0, 3.0), np.pi / 2, np.deg2rad(110), (112, 64))
 SUN = np.array([0.3, 0.4, -0.8])

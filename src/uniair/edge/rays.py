@@ -20,9 +20,9 @@ Integers = NDArray[np.int64]
 GRID, RAYS, DEPTH, CORNERS, FAN, MARCH, LEVELS = 256, 256, 3, 16, 24, 40, 5
 FAN_ANGLES, LEAST_JUMP = (-0.35, 2.1), 4.0
 SUBCARRIER_PERIOD = 299_792_458.0 / 720e3
-SINE_OCTAVES, LENGTH_OCTAVES = 5, 7
+COSINE_OCTAVES, LENGTH_OCTAVES = 5, 7
 KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")
-FEATURES = 2 * SINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
+FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
 HALF = np.float32(0.5)
 
 
@@ -35,7 +35,7 @@ class Segments(NamedTuple):
     length: Floats
     before: Floats
     behind: Floats
-    sine: Floats
+    cosine: Floats
     turn: Floats
     kind: Integers
     width: Floats
@@ -48,7 +48,7 @@ class Rays(NamedTuple):
     direction: Floats
     before: Floats
     behind: Floats
-    sine: Floats
+    cosine: Floats
     turn: Floats
     alive: NDArray[np.bool_]
 
@@ -136,13 +136,13 @@ def meet(rays: Segments, bs: NDArray[Any], ue: NDArray[Any], size: float) -> tup
     straight = np.array([name.endswith("D") for name in KINDS])
     flat = (rays.before[s] + np.where(straight[kind], np.hypot(t, q), t)) * pixel
     length = np.maximum(np.hypot(flat, np.float32(np.asarray(bs)[2]) - ue[n, 2]), np.float32(0.1))
-    sine, turn = rays.sine[s] * flat / length, rays.turn[s]
+    cosine, turn = rays.cosine[s] * flat / length, rays.turn[s]
     phases = np.concatenate([
-        np.float32(math.pi) * sine[:, None] * np.float32(2) ** np.arange(SINE_OCTAVES, dtype=np.float32),
+        np.float32(math.pi) * cosine[:, None] * np.float32(2) ** np.arange(COSINE_OCTAVES, dtype=np.float32),
         np.float32(2 * math.pi / SUBCARRIER_PERIOD) * length[:, None]
         * np.float32(2) ** np.arange(LENGTH_OCTAVES, dtype=np.float32),
     ], axis=1)  # fmt: skip
-    plain = [1 - np.abs(q) / spread, np.log(length) / 5, sine, turn, np.sin(turn / 2)]
+    plain = [1 - np.abs(q) / spread, np.log(length) / 5, cosine, turn, np.sin(turn / 2)]
     kinds = np.eye(len(KINDS), dtype=np.float32)[kind]
     features = np.concatenate([np.sin(phases), np.cos(phases), kinds, np.stack(plain, axis=1)], axis=1)
     return features.astype(np.float32), n
@@ -157,7 +157,7 @@ def _flown(rays: Rays, length: Floats, kind: str, width: float) -> Segments:
     along = rays.start[:, 0] * rays.direction[:, 0] + rays.start[:, 1] * rays.direction[:, 1]
     aside = rays.start[:, 0] * rays.direction[:, 1] - rays.start[:, 1] * rays.direction[:, 0]
     return Segments(
-        rays.direction, along, aside, np.where(rays.alive, length, np.float32(-1)), rays.before, rays.behind, rays.sine,
+        rays.direction, along, aside, np.where(rays.alive, length, np.float32(-1)), rays.before, rays.behind, rays.cosine,
         rays.turn, np.full(len(length), KINDS.index(kind)), np.full(len(length), width, np.float32),
     )  # fmt: skip
 
@@ -194,5 +194,5 @@ def _diffracted(rays: Rays, length: Floats, hit: NDArray[np.bool_]) -> Rays:
     angle = np.arctan2(passing[:, 1], passing[:, 0]).repeat(FAN) + shadow.repeat(FAN) * turn
     return Rays(
         corner.repeat(FAN, 0), _direction(angle), (rays.before[far] + reach).repeat(FAN), np.zeros_like(turn),
-        rays.sine[far].repeat(FAN), turn, (jump > 0).repeat(FAN),
+        rays.cosine[far].repeat(FAN), turn, (jump > 0).repeat(FAN),
     )  # fmt: skip

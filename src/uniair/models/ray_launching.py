@@ -27,9 +27,9 @@ MARCH = 40  # steps of a ray; one that has not met a wall by then ends there
 CHUNK = 1024  # users that are looked at together
 LEVELS = 5  # a step is up to 2^(LEVELS − 1) pixels
 SUBCARRIER_PERIOD = 299_792_458.0 / 720e3  # metres of path after which the phase between two subcarriers repeats
-SINE_OCTAVES, LENGTH_OCTAVES = 5, 7
+COSINE_OCTAVES, LENGTH_OCTAVES = 5, 7
 KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")  # reflections and a diffraction, in order
-FEATURES = 2 * SINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
+FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
 
 
 class Segments(NamedTuple):
@@ -41,7 +41,7 @@ class Segments(NamedTuple):
         length: [B, S]; −1 where there is no such piece.
         before: [B, S] length of the path up to its start.
         behind: [B, S] of that, what lies since the rays left one point.
-        sine: [B, S] cosine between the departure and the array's axis.
+        cosine: [B, S] cosine between the departure and the array's axis.
         turn: [B, S] angle of a diffraction, rad; 0 where there is none.
         kind: [S] which of `KINDS`.
         width: [S] rad between neighbouring rays.
@@ -53,7 +53,7 @@ class Segments(NamedTuple):
     length: Tensor
     before: Tensor
     behind: Tensor
-    sine: Tensor
+    cosine: Tensor
     turn: Tensor
     kind: Tensor
     width: Tensor
@@ -104,7 +104,7 @@ class Rays(NamedTuple):
     direction: Tensor
     before: Tensor
     behind: Tensor
-    sine: Tensor
+    cosine: Tensor
     turn: Tensor
     alive: Tensor
 
@@ -114,7 +114,7 @@ class Rays(NamedTuple):
         aside = self.start[..., 0] * self.direction[..., 1] - self.start[..., 1] * self.direction[..., 0]
         every = torch.ones_like(length[0])
         return Segments(
-            self.direction, along, aside, torch.where(self.alive, length, -1.0), self.before, self.behind, self.sine,
+            self.direction, along, aside, torch.where(self.alive, length, -1.0), self.before, self.behind, self.cosine,
             self.turn, (KINDS.index(kind) * every).long(), width * every,
         )  # fmt: skip
 
@@ -156,7 +156,7 @@ class Rays(NamedTuple):
         angle = fanned(torch.atan2(passing[..., 1], passing[..., 0])) + fanned(shadow) * turn
         return Rays(
             fanned(corner), torch.stack([angle.cos(), angle.sin()], -1), fanned(at(self.before, far) + reach),
-            torch.zeros_like(turn), fanned(at(self.sine, far)), turn, fanned(jump > 0),
+            torch.zeros_like(turn), fanned(at(self.cosine, far)), turn, fanned(jump > 0),
         )  # fmt: skip
 
 
@@ -201,7 +201,7 @@ class Candidates:
 
     Attributes:
         length: [P] m.
-        sine: [P] cosine between the departure and the array's axis.
+        cosine: [P] cosine between the departure and the array's axis.
         kind: int64 [P] which of `KINDS`.
         turn: [P] angle of the diffraction, rad; 0 where there is none.
         closeness: [P] 1 where the ray meets the user, towards 0 where it is as far off as its neighbour.
@@ -211,7 +211,7 @@ class Candidates:
     """
 
     length: Tensor
-    sine: Tensor
+    cosine: Tensor
     kind: Tensor
     turn: Tensor
     closeness: Tensor
@@ -221,13 +221,13 @@ class Candidates:
 
     def features(self) -> Tensor:
         """What EPNN reads of each path, its delay and direction as the phases that they turn: [P, FEATURES]."""
-        sine_octaves = 2.0 ** torch.arange(SINE_OCTAVES, device=self.sine.device)
-        length_octaves = 2.0 ** torch.arange(LENGTH_OCTAVES, device=self.sine.device)
+        cosine_octaves = 2.0 ** torch.arange(COSINE_OCTAVES, device=self.cosine.device)
+        length_octaves = 2.0 ** torch.arange(LENGTH_OCTAVES, device=self.cosine.device)
         phases = torch.cat([
-            math.pi * self.sine[:, None] * sine_octaves,
+            math.pi * self.cosine[:, None] * cosine_octaves,
             2 * math.pi / SUBCARRIER_PERIOD * self.length[:, None] * length_octaves,
         ], dim=1)  # fmt: skip
-        plain = [self.closeness, self.length.log() / 5, self.sine, self.turn, (self.turn / 2).sin()]
+        plain = [self.closeness, self.length.log() / 5, self.cosine, self.turn, (self.turn / 2).sin()]
         kinds = functional.one_hot(self.kind, len(KINDS))
         return torch.cat([phases.sin(), phases.cos(), kinds, torch.stack(plain, dim=1)], dim=1)
 
@@ -262,8 +262,8 @@ def candidates(environment: Environment, usable: Tensor) -> Candidates:
     reach = torch.where(straight[kind], torch.hypot(t, q), t)
     flat = (rays.before[which, s] + reach) * pixel[n, 0]
     length = torch.hypot(flat, rise[n]).clamp_min(0.1)
-    sine = rays.sine[which, s] * flat / length
-    return Candidates(length, sine, kind, rays.turn[which, s], 1 - q.abs() / spread, n, of, len(rows))
+    cosine = rays.cosine[which, s] * flat / length
+    return Candidates(length, cosine, kind, rays.turn[which, s], 1 - q.abs() / spread, n, of, len(rows))
 
 
 def _meet(rays: Segments, which: Tensor, ue: Tensor) -> tuple[Tensor, ...]:

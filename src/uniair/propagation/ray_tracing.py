@@ -35,7 +35,7 @@ class RayTracing:
         diffraction: follow first-order diffraction at edges.
         transmission: follow paths through walls.
         samples: rays launched from each BS.
-        lookouts: UEs that the rays look for; the chains of walls and edges found are tried for every UE (see
+        probe_users: UEs that the rays look for; the chains of walls and edges found are tried for every UE (see
             `SharedChains`). 0: Sionna RT's own search, every ray against every UE.
         paths: most paths kept per link, the strongest.
         building_material: ITU-R P.2040 name.
@@ -49,7 +49,7 @@ class RayTracing:
     diffraction: bool = True
     transmission: bool = False
     samples: int = 100_000
-    lookouts: int = 6
+    probe_users: int = 6
     paths: int = 25
     building_material: str = "concrete"
     ground_material: str = "concrete"
@@ -187,12 +187,12 @@ def trace_scene(
     rt = require_sionna()
     # the solver's default drops paths in an order that depends on thread timing
     solver = rt.PathSolver(deterministic=True)
-    if config.lookouts:
+    if config.probe_users:
         from uniair.propagation.shared_chains import SharedChains
 
-        solver._candidate_generator = SharedChains(config.lookouts)
+        solver._candidate_generator = SharedChains(config.probe_users)
     step = UE_CHUNK
-    if not config.lookouts:
+    if not config.probe_users:
         step = min(step, max(1, MOST_TESTS // (len(bs) * config.samples * max(config.depth, 1))))
     parts = []
     for start in range(0, len(ue), step):
@@ -207,8 +207,8 @@ def trace_scene(
             scene,
             max_depth=config.depth,
             samples_per_src=config.samples,
-            # room for the chains that lookouts see; memory is taken for all of it
-            max_num_paths_per_src=max(config.samples, 50_000) if config.lookouts else 1_000_000,
+            # room for the chains that probe_users see; memory is taken for all of it
+            max_num_paths_per_src=max(config.samples, 50_000) if config.probe_users else 1_000_000,
             synthetic_array=True,
             specular_reflection=config.reflection,
             refraction=config.transmission,

@@ -21,23 +21,23 @@ NORMAL_STEP, OFFSET_STEP = 5e-3, 0.05  # planes and edges closer than this (unit
 
 
 class SharedChains(SBDeterministicCandidateGenerator):
-    """Candidate generator for `sionna.rt.PathSolver`: searches from `lookouts` UEs, offers what it finds to all.
+    """Candidate generator for `sionna.rt.PathSolver`: searches from `probe_users` UEs, offers what it finds to all.
 
     Args:
-        lookouts: UEs that rays are tested against, the farthest from each other; all others share what these see.
+        probe_users: UEs that rays are tested against, the farthest from each other; all others share what these see.
     """
 
     # of the rays that could, how many bend round an edge; the engine's 0.2 leaves most NLOS power unfound
     DIFFRACTION_SAMPLING_PROBABILITY = 0.5
 
-    def __init__(self, lookouts: int) -> None:
+    def __init__(self, probe_users: int) -> None:
         super().__init__()
-        self.lookouts = lookouts
+        self.probe_users = probe_users
 
     def __call__(self, mi_scene: Any, src_positions: Any, tgt_positions: Any, **settings: Any) -> Any:
         """Line-of-sight paths of all UEs, and every chain × every UE on its side of the last wall."""
         ue = np.array(tgt_positions).T
-        self._chosen = farthest(ue, self.lookouts)
+        self._chosen = farthest(ue, self.probe_users)
         found = super().__call__(mi_scene, src_positions, tgt_positions, **settings)
         found.schedule()
         dr.eval()

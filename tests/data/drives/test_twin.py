@@ -24,7 +24,7 @@ from uniair.propagation.paths import Paths, free_space_gain
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.radio import SPEED_OF_LIGHT, ULA
 
-TRACING = RayTracing(frequency=60e9, depth=1, diffraction=False, samples=2_000, lookouts=0)
+TRACING = RayTracing(frequency=60e9, depth=1, diffraction=False, samples=2_000, probe_users=0)
 SMALL = Twin(
     SITES[:2], drives=2, least_steps=3, most_steps=4, frame=(48, 32), samples=2, gps_lost=0.2, ray_tracing=TRACING
 )

@@ -28,9 +28,9 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("Sionna RT's own search, 20,000 rays", RayTracing(samples=20_000, lookouts=0)),
-    Setting("Sionna RT's own search, 40,000 rays", RayTracing(samples=40_000, lookouts=0)),
-    Setting("Sionna RT's own search, 200,000 rays", RayTracing(samples=200_000, lookouts=0)),
+    Setting("Sionna RT's own search, 20,000 rays", RayTracing(samples=20_000, probe_users=0)),
+    Setting("Sionna RT's own search, 40,000 rays", RayTracing(samples=40_000, probe_users=0)),
+    Setting("Sionna RT's own search, 200,000 rays", RayTracing(samples=200_000, probe_users=0)),
     Setting("shared chains, 40,000 rays", RayTracing(samples=40_000)),
     Setting("shared chains, 100,000 rays (the default)", RayTracing()),
 )

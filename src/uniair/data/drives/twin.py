@@ -145,7 +145,7 @@ class Twin:
     samples: int = 16
     seed: int = 0
     ray_tracing: RayTracing = field(
-        default_factory=lambda: RayTracing(frequency=60e9, depth=2, samples=20_000, lookouts=0)
+        default_factory=lambda: RayTracing(frequency=60e9, depth=2, samples=20_000, probe_users=0)
     )
 
     def __post_init__(self) -> None:
@@ -168,7 +168,7 @@ class Twin:
 
     @property
     def directions(self) -> NDArray[np.float64]:
-        """[beams] sine that each beam points to, from the boresight, positive to the right of the picture.
+        """[beams] direction cosine along the array that each beam points to, positive to the right of the picture.
 
         The middle beams of an over-sampled DFT: 64 of the 80 of 16 antennas, five times over-sampled, reach to ±52°,
         the sector that the beams of the measured scenarios 1 to 7 span.
