@@ -157,8 +157,8 @@ def _flown(rays: Rays, length: Floats, kind: str, width: float) -> Segments:
     along = rays.start[:, 0] * rays.direction[:, 0] + rays.start[:, 1] * rays.direction[:, 1]
     aside = rays.start[:, 0] * rays.direction[:, 1] - rays.start[:, 1] * rays.direction[:, 0]
     return Segments(
-        rays.direction, along, aside, np.where(rays.alive, length, np.float32(-1)), rays.before, rays.behind, rays.cosine,
-        rays.turn, np.full(len(length), KINDS.index(kind)), np.full(len(length), width, np.float32),
+        rays.direction, along, aside, np.where(rays.alive, length, np.float32(-1)), rays.before, rays.behind,
+        rays.cosine, rays.turn, np.full(len(length), KINDS.index(kind)), np.full(len(length), width, np.float32),
     )  # fmt: skip
 
 
