@@ -22,7 +22,7 @@ from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.propagation.paths import SPEED_OF_LIGHT, free_space_gain
 from uniair.radio import OFDM, ULA
-from uniair.tasks.adaptation import HeadTraining
+from uniair.training.heads import HeadTraining
 
 
 def folder(path: Path, links: Links) -> Path:

@@ -19,9 +19,9 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.propagation.paths import LOS, REFLECTION, SPEED_OF_LIGHT, Paths
 from uniair.site.site import Site, Station
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import TASKS
 from uniair.training.checkpoint import digest
-from uniair.training.heads import Adaptation, divide, embed, measure, save_head
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure, save_head
 
 SIDE, USERS, FREQUENCY = 150.0, 80, 28e9
 PLACES = ((30.0, 75.0), (120.0, 70.0), (75.0, 20.0))  # of the base stations, m

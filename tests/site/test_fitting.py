@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional
 
 from uniair.site.fitting import fit_on_streets
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import TASKS
+from uniair.training.heads import HeadTraining, fit
 
 SHORT = HeadTraining(epochs=0, steps=300)
 

@@ -15,7 +15,8 @@ from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.models.head import Head
 from uniair.radio import OFDM, ULA
-from uniair.tasks.adaptation import TASKS, HeadTraining, as_vector, beam_gains, fit
+from uniair.tasks.adaptation import TASKS, as_vector, beam_gains
+from uniair.training.heads import HeadTraining, fit
 
 
 def test_heads_have_the_papers_sizes() -> None:

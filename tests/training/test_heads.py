@@ -17,8 +17,8 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import TASKS, HeadTraining
-from uniair.training.heads import BLOCK, Adaptation, adapt, divide, embed, load_head, save_head
+from uniair.tasks.adaptation import TASKS
+from uniair.training.heads import BLOCK, Adaptation, HeadTraining, adapt, divide, embed, load_head, save_head
 
 QUICK = HeadTraining(epochs=1, steps=100, batch=32)
 

@@ -37,8 +37,9 @@ from uniair.models.universal import UniversalModel
 from uniair.propagation.link_budget import FREQUENCY, excess_loss
 from uniair.propagation.paths import free_space_gain
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
-from uniair.training.heads import Adaptation, divide, embed, measure
+from uniair.tasks.adaptation import TASKS
+from uniair.training import loop
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,10 @@ LABELS = (16, 64, 256, 512, 1024, 8000)
 QUICK_LABELS = (16, 64, 512)
 LEAST_LINKS = 500  # of a city or BS; smaller ones are samples
 TEST = 0.3
-EPOCHS, BATCH, RATE, DECAY = 300, 256, 1e-3, 1e-3
+EPOCHS, BATCH = 300, 256
+PLAN = loop.Optimisation(
+    schedule="constant", learning_rate=1e-3, matrix_rate=0.0, warmup=0.0, adamw="heads", weight_decay=1e-3, clip=0.0
+)
 HIDDEN: Mapping[str, tuple[int, ...]] = {"los": (), "beam": (64,)}
 CLASSES = {"los": 2, "beam": 32}
 
@@ -96,14 +100,14 @@ def light_head(features: Tensor, target: Tensor, learn: Tensor, widths: tuple[in
     spread_ = seen.std(0, correction=0)
     head.spread.copy_(torch.where(spread_ > 0, spread_, 1.0))
     scaled, truth = (seen - head.shift) / head.spread, target[learn]
-    optimizer = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
     order = torch.Generator().manual_seed(seed)
-    for _ in range(EPOCHS):
-        for index in torch.split(torch.randperm(len(seen), generator=order), BATCH):
-            optimizer.zero_grad()
-            functional.cross_entropy(head.layers(scaled[index]), truth[index]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    return head.eval()
+    batches = [part for _ in range(EPOCHS) for part in torch.split(torch.randperm(len(seen), generator=order), BATCH)]
+
+    def loss(number: int) -> dict[str, Tensor]:
+        index = batches[number]
+        return {"total": functional.cross_entropy(head.layers(scaled[index]), truth[index])}
+
+    return loop.run(head, loss, replace(PLAN, steps=len(batches)))
 
 
 def frozen_features(model: UniversalModel, batch: Batch) -> dict[str, Tensor]:

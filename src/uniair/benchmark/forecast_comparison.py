@@ -38,9 +38,9 @@ from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence, ReprogrammedLM
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, figures, forecasts
 from uniair.training.distributed import World
+from uniair.training.forecast_adaptation import OnlineLearning, adapt_online
 from uniair.training.forecast_split import FUTURE, PAST, Setting, settings
 from uniair.training.forecasting import ForecastTraining, tensors, train
-from uniair.training.online import OnlineLearning, adapt_online
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -121,7 +121,8 @@ def _one(
             tower = UniversalModel(setup.model.preset)
     folder = setup.out / "training" / f"{method.what}-{modality}-{area}-{seed}".replace("/", "-").replace(" ", "-")
     began = time.perf_counter()
-    train(model, asked, replace(budget.training, seed=seed), folder, tower)
+    plan = replace(budget.training.optimisation, seed=seed)
+    train(model, asked, replace(budget.training, optimisation=plan), folder, tower)
     took = time.perf_counter() - began
     figures = measure(model, asked, calibrate(model, asked, tower), tower)
     shutil.rmtree(folder)

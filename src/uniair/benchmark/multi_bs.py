@@ -23,8 +23,8 @@ from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.files import sha256
 from uniair.models.fusion import Attention, Concatenation, MultiStationViT
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
-from uniair.training.heads import embed
+from uniair.tasks.adaptation import TASKS
+from uniair.training.heads import HeadTraining, embed, fit
 from uniair.training.multi_station import Users, fit_fusion, locate
 
 if TYPE_CHECKING:

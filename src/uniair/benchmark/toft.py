@@ -26,9 +26,9 @@ from uniair.models.baselines import channel_side
 from uniair.models.universal import UniversalModel
 from uniair.propagation.link_budget import excess_loss
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import TASKS
 from uniair.training import supervised
-from uniair.training.heads import Adaptation, divide, embed
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit
 
 VIT_TASKS = ("position", "los", "beam")  # what has a Task-Specific ViT, and what the Task-General ViT does at once
 Row = tuple[str, str, int, dict[str, float]]  # task, method, tuned parameters, figures

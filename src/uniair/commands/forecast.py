@@ -38,9 +38,9 @@ from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.serve.stream import Stream
 from uniair.tasks.beam_forecast import SensorAlignment, figures, forecasts, los_figures
 from uniair.training.distributed import world
+from uniair.training.forecast_adaptation import OnSite, adapt_on_site
 from uniair.training.forecast_split import FUTURE, PAST, settings
 from uniair.training.forecasting import PACKAGED, SAMPLE, ForecastTraining, load_forecaster, save_forecaster, train
-from uniair.training.on_site import OnSite, adapt_on_site
 
 SENSORS = ("camera", "lidar", "radar")
 
@@ -155,9 +155,12 @@ def _adapt(options: Any, drives: list[Drive]) -> dict[str, Any]:
     site = settings(drives, _sensing(model.preset))[0]
     old = settings(earlier, _sensing(model.preset))[0].passages(config.length, config.augmentation) if earlier else None
     began = time.perf_counter()
-    adapted, tuned = adapt_on_site(model, site.passages(config.length, config.augmentation), config, old)
+    with world() as here:
+        adapted, tuned = adapt_on_site(model, site.passages(config.length, config.augmentation), config, old, here)
+        save_forecaster(adapted, out)
+        if not here.main:
+            return {}
     seconds = time.perf_counter() - began
-    save_forecaster(adapted, out)
     by_state = {name: {scenario: figures(forecasts(one, steps, one.preset.past), steps, one.preset.past)
                        for scenario, (_, steps) in site.parts.get("held out", {}).items()}
                 for name, one in (("before", model), ("after", adapted))}  # fmt: skip

@@ -2,6 +2,7 @@
 
 Position, LOS and precoding are asked of the channel, beam and path loss of map and positions. OUT gets config.json and
 model.safetensors, a few MB; figures are of the links that were not learned from. A killed run goes on where it was.
+Under torchrun it trains on all processes.
 
 Example:
   uniair instruct train runs/dense --area sionna_etoile/00000 --out runs/instruct
@@ -24,8 +25,10 @@ from uniair.errors import InputError
 from uniair.models.instruct import Design
 from uniair.tasks.instruct_loss import INSTRUCTIONS
 from uniair.training.checkpoint import digest
+from uniair.training.distributed import world
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, build, calibrate, measure, questions, save_instruct, train
+from uniair.training.loop import Optimisation
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -39,7 +42,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", type=str, default="random", help="random links to test on (paper), or whole blocks")
     parser.add_argument("--sample", type=int, default=0, help="so many of the tested links go into OUT/sample")
     parser.add_class_arguments(Design, skip={"embedding"})
-    parser.add_class_arguments(InstructTraining, "training", skip={"seed"})
+    parser.add_class_arguments(InstructTraining, "training", skip={"optimisation"})
+    plan = asdict(InstructTraining.optimisation)
+    parser.add_class_arguments(Optimisation, "training.optimisation", default=plan, skip={"seed"})
 
 
 def run(options: Any) -> dict[str, Any]:
@@ -52,7 +57,11 @@ def run(options: Any) -> dict[str, Any]:
     asked = questions(towers, store.areas[number], store[number], tuple(options.modalities), wanted)
     model = build(design, {task: INSTRUCTIONS[task] for task in asked.targets})
     out = Path(options.out)
-    train(model, asked, replace(options.training, seed=design.seed), out)
+    plan = replace(options.training.optimisation, seed=design.seed)
+    with world() as here:
+        train(model, asked, replace(options.training, optimisation=plan), out, world=here)
+        if not here.main:
+            return {}
     temperatures = calibrate(model, asked)
     figures = measure(model, asked, temperatures)
     about = {"area": asked.name, "wanted": asdict(wanted), "towers": digest(towers), "model": towers.preset.name,

@@ -30,7 +30,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, Survey
-from uniair.tasks.adaptation import HeadTraining
+from uniair.training.heads import HeadTraining
 
 NEGATIVE = re.compile(r"^-\.?\d")
 

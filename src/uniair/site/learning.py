@@ -27,9 +27,9 @@ from uniair.site.fitting import fit_on_streets
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured
 from uniair.site.site import Site
-from uniair.tasks.adaptation import TASKS, HeadTraining, as_vector, fit
+from uniair.tasks.adaptation import TASKS, as_vector
 from uniair.training import supervised
-from uniair.training.heads import Adaptation, divide, embed, save_head
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, save_head
 
 LABELS = (16, 64, 256)  # of the few-shot curve, before all
 LEAST = 40  # labelled links that a head is learned from and tested on

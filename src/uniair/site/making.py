@@ -28,8 +28,8 @@ from uniair.site.report import write_card, write_report
 from uniair.site.site import NOTE, Site
 from uniair.site.survey import Survey
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import HeadTraining
 from uniair.training.checkpoint import digest
+from uniair.training.heads import HeadTraining
 
 REPORT = "report.html"
 POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from

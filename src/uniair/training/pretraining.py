@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.store import Store
+from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 from uniair.files import write_text
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
+from uniair.training.checkpoint import save_model
 from uniair.training.distributed import World
-from uniair.training.trainer import Optimisation, train
+from uniair.training.loop import Optimisation, run
 
 VALIDATION_LINKS = 1500
+COLDEST = math.log(0.01)
 
 
 @dataclass(frozen=True)
@@ -71,10 +77,83 @@ def pretrain(
     model = UniversalModel(preset)
     watched = sample(held_out, VALIDATION_LINKS, seed=0)
     draw = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment)
+
+    def figures() -> dict[str, float]:
+        return {f"validation/{name}": value for name, value in zero_shot_suite(model, watched).values().items()}
+
     return train(
-        model, task, draw, optimisation, out, world, validate=lambda m: zero_shot_suite(m, watched).values(),
-        also={"batches": asdict(batches), "areas": len(data), "links": count},
+        model, task, draw, optimisation, out, world, figures,
+        {"batches": asdict(batches), "areas": len(data), "links": count},
     )  # fmt: skip
+
+
+def train(
+    model: UniversalModel,
+    task: Alignment,
+    batches: Callable[[np.random.Generator], Batch],
+    config: Optimisation,
+    out: Path,
+    world: World,
+    validate: Callable[[], dict[str, float]] | None = None,
+    also: dict[str, Any] | None = None,
+) -> UniversalModel:
+    """Trains into `out` and returns the model; each process draws batches of its own, which are its negatives.
+
+    Batch and masks are drawn from (seed, number of the batch, rank).
+
+    Args:
+        validate: figures of the model in eval mode, logged at every state.
+        also: settings of the data that a resumed run must share.
+
+    Raises:
+        InputError: as `run`.
+    """
+    model.to(world.device)
+    model.log_temperature.requires_grad_(task.learned_temperature)
+
+    def draw(number: int) -> tuple[Batch, np.random.Generator]:
+        rng = np.random.default_rng([config.seed, number, world.rank])
+        return batches(rng), rng
+
+    def loss(number: int) -> dict[str, Tensor | float]:
+        (batch, rng), waited = ahead(number)
+        terms = task.loss(model, batch.to(world.device), rng)
+        return {**terms, "samples_per_s": len(batch.csi) * world.size, "waiting": waited}
+
+    @torch.no_grad()
+    def warm() -> None:
+        model.log_temperature.clamp_(min=COLDEST)
+
+    settings = {"preset": asdict(model.preset), "task": asdict(task), "optimisation": asdict(config),
+                "processes": world.size, **(also or {})}  # fmt: skip
+    with Ahead(draw) as ahead:
+        run(model, loss, config, about="pretraining", world=world, out=out, settings=settings, after=warm,
+            validate=validate)  # fmt: skip
+    if world.main:
+        save_model(model, out)
+    world.wait()  # the others may read it now
+    return model
+
+
+class Ahead:
+    """Draws the next batch while the model works on this one: on one core, or its threads would stall the model's."""
+
+    def __init__(self, draw: Callable[[int], tuple[Batch, np.random.Generator]]) -> None:
+        self.draw, self.pool = draw, ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+        self.drawn: dict[int, Future[tuple[Batch, np.random.Generator]]] = {}
+
+    def __call__(self, number: int) -> tuple[tuple[Batch, np.random.Generator], float]:
+        """What was drawn for a number, and the seconds that this took beyond the model's own."""
+        asked = time.perf_counter()
+        found = (self.drawn.pop(number, None) or self.pool.submit(self.draw, number)).result()
+        self.drawn[number + 1] = self.pool.submit(self.draw, number + 1)
+        return found, time.perf_counter() - asked
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
 
 
 def _names_and_links(data: Sequence[Links]) -> tuple[tuple[str, ...], int]:

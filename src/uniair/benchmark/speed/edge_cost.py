@@ -31,11 +31,11 @@ from uniair.evaluation.tables import Table
 from uniair.models.forecast import SIZES, WMLM, Forecast, ForecastPreset
 from uniair.models.presets import preset
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import TASKS, HeadTraining, fit
+from uniair.tasks.adaptation import TASKS
 from uniair.tasks.beam_forecast import figures, forecasts
 from uniair.tasks.zero_shot import los as zero_shot_los
 from uniair.training.forecasting import PACKAGED, SAMPLE, load_forecaster, tensors
-from uniair.training.heads import Adaptation, divide, embed, measure
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure
 
 FORMS = ("torch", "ONNX", "int8")
 MODELS = ("cfenn", "epnn", "crnn")

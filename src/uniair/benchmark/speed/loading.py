@@ -21,8 +21,8 @@ from uniair.models.presets import preset
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
-from uniair.training.pretraining import Batches
-from uniair.training.trainer import Optimisation, train
+from uniair.training.loop import Optimisation
+from uniair.training.pretraining import Batches, train
 
 MILLION = 1_000_000
 

@@ -16,8 +16,8 @@ from uniair.models.presets import preset
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
+from uniair.training.loop import Optimisation, parameters
 from uniair.training.pretraining import Batches
-from uniair.training.trainer import Optimisation
 
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the product that the matrix rate is measured with
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -47,7 +47,7 @@ def training_speed(folder: Path, size: str = "small", steps: int = 10, seed: int
     for precision, kind in PRECISIONS.items():
         torch.manual_seed(seed)
         model = UniversalModel(preset(size)).to(device).train()
-        optimisers = Optimisation().optimisers(model)
+        optimisers = Optimisation().optimisers(parameters(model))
 
         def step(model: UniversalModel = model, precision: str = precision, optimisers: Any = optimisers) -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
