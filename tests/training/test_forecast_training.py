@@ -18,11 +18,11 @@ from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import Persistence
 from uniair.tasks.beam_forecast import Forecasting, figures, forecasts, los_figures
+from uniair.training.checkpoint import save_model
 from uniair.training.distributed import World, world
 from uniair.training.forecasting import (
     ForecastTraining,
     load_forecaster,
-    save_forecaster,
     tensors,
     train,
     validation,
@@ -76,7 +76,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
 
 def test_two_processes_train_the_same_model_as_one(tmp_path: Path) -> None:
     alone = run(tmp_path / "one")
-    save_forecaster(alone, tmp_path / "one")
+    save_model(alone, tmp_path / "one")
     options = ["--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     command = [sys.executable, "-m", "torch.distributed.run", *options, __file__, str(tmp_path / "two")]
     root = Path(__file__).parents[2]
@@ -100,19 +100,19 @@ def test_training_learns_to_beat_persistence_and_survives_the_disk(tmp_path: Pat
     for horizon in ("1", "2", "3"):
         assert found[horizon]["top1"] > kept[horizon]["top1"] + 0.2
     assert isinstance(model, WMLM)
-    save_forecaster(model, tmp_path)
+    save_model(model, tmp_path)
     again = figures(forecasts(load_forecaster(tmp_path), steps, 5), steps, 5)
     assert again == found
 
 
 def test_other_settings_and_damaged_files_are_refused(tmp_path: Path) -> None:
-    save_forecaster(run(tmp_path), tmp_path)
+    save_model(run(tmp_path), tmp_path)
     with pytest.raises(InputError, match=r"holds a run with other settings \(batch\); give another --out"):
         run(tmp_path, config=replace(SHORT, batch=4))
     with pytest.raises(InputError, match="batch 8: not divisible among 3 processes"):
         run(None, World(0, 3, torch.device("cpu")))
     (tmp_path / "state.safetensors").write_bytes(b"broken")
-    with pytest.raises(InputError, match="not a training state"):
+    with pytest.raises(InputError, match="remove it to start again"):
         run(tmp_path)
     (tmp_path / "config.json").write_text('{"width": 64}')
     with pytest.raises(InputError, match="weights of another forecaster"):
@@ -139,4 +139,4 @@ def test_line_of_sight_is_learned_from_drives_that_say_it() -> None:
 
 if __name__ == "__main__":
     with world() as here:
-        save_forecaster(run(Path(sys.argv[1]), here), Path(sys.argv[1]))
+        save_model(run(Path(sys.argv[1]), here), Path(sys.argv[1]))

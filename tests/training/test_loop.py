@@ -67,7 +67,6 @@ def test_the_schedules() -> None:
     steady = replace(plan, cycles=1, schedule="constant")
     assert [steady.share(step) for step in (9, 10, 99)] == pytest.approx([10 / 11, 1.0, 1.0])
     assert replace(steady, warmup=0.0).share(0) == 1.0
-    assert replace(plan, accumulate=4).at_least(1000).steps == 250
 
 
 def test_muon_trains_the_matrices_and_adamw_the_rest() -> None:
@@ -142,7 +141,7 @@ def test_states_of_other_versions_and_damaged_ones_are_refused(tmp_path: Path) -
     with pytest.raises(InputError, match="the state of another version"):
         run(model, towards(model), QUICK, out=tmp_path)
     (tmp_path / "state.safetensors").write_bytes(b"broken")
-    with pytest.raises(InputError, match="not a training state"):
+    with pytest.raises(InputError, match="remove it to start again"):
         run(model, towards(model), QUICK, out=tmp_path)
 
 

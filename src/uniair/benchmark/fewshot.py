@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.embeddings import read_embeddings
@@ -34,6 +33,7 @@ from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.files import sha256
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.propagation.link_budget import FREQUENCY, excess_loss
 from uniair.propagation.paths import free_space_gain
 from uniair.tasks import zero_shot
@@ -104,8 +104,7 @@ def light_head(features: Tensor, target: Tensor, learn: Tensor, widths: tuple[in
     batches = [part for _ in range(EPOCHS) for part in torch.split(torch.randperm(len(seen), generator=order), BATCH)]
 
     def loss(number: int) -> dict[str, Tensor]:
-        index = batches[number]
-        return {"total": functional.cross_entropy(head.layers(scaled[index]), truth[index])}
+        return {"total": functional.cross_entropy(head.layers(scaled[batches[number]]), truth[batches[number]])}
 
     return loop.run(head, loss, replace(PLAN, steps=len(batches)))
 
@@ -277,7 +276,7 @@ def _cities(setup: Setup, cities: Sequence[City], labels: Sequence[int]) -> dict
     for scope in SCOPES:
         cells: dict[str, dict[str, dict[str, list[list[float]]]]] = {task: {} for task in HIDDEN}
         learned = {}
-        for city in tqdm(cities, desc=scope, unit="city", disable=None):
+        for city in track(cities, "city", scope):
             place = city.store.areas[city.number]
             for unit, index in units(city.store[city.number], scope).items():
                 key = f"{place}-{unit}"
@@ -310,7 +309,7 @@ def _dense(setup: Setup, store: Store) -> dict[str, Any]:
     if not setup.full:
         store, labels, training = store.first(2), labels[::2], HeadTraining(epochs=20, steps=400)
     found: dict[str, dict[str, list[list[float]]]] = {row: {} for row in DENSE}
-    for number in tqdm(range(len(store)), desc="dense", unit="area", disable=None):
+    for number in track(range(len(store)), "area", "dense"):
         area = DenseArea(store, number, setup.model)
         for count in labels:
             job = partial(dense_figures, area, count, training)

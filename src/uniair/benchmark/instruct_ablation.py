@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.tasks.instruct_loss import INSTRUCTIONS
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, Questions, build, calibrate, measure, questions, train
@@ -94,7 +94,7 @@ def run(setup: Setup) -> dict[str, Any]:
     )  # fmt: skip
     rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {name: {} for name in METHODS}
     jobs = [(name, *place, seed) for seed in range(setup.seeds) for place in places for name in METHODS]
-    for name, modality, data, number, seed in tqdm(jobs, unit="run", disable=None):
+    for name, modality, data, number, seed in track(jobs, "run"):
         area = data.areas[number]
         unit = partial(_one, setup, METHODS[name], modality, data, number, budget, seed)
         found = setup.once(f"{name.replace('/', '')}-{modality}-{area}-{seed}", unit)

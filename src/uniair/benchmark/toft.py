@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Setup
 from uniair.data.links.links import Links
@@ -24,6 +23,7 @@ from uniair.evaluation.classical import POSITION_MLP, best_beam, log_distance
 from uniair.evaluation.tables import spread
 from uniair.models.baselines import channel_side
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.propagation.link_budget import excess_loss
 from uniair.tasks import zero_shot
 from uniair.tasks.adaptation import TASKS
@@ -131,7 +131,7 @@ def compare(
         )  # fmt: skip
     sizes: list[float] = []
     found: dict[str, dict[str, dict[str, Any]]] = {task: {} for task in tasks}
-    for number, name in enumerate(tqdm(store.areas, unit="area", disable=None)):
+    for number, name in enumerate(track(store.areas, "area")):
         area = DenseArea(store, number, setup.model)
         sizes.append(float(area.links.sizes[0]))
         for seed in range(setup.seeds):

@@ -37,10 +37,11 @@ from uniair.files import write_text
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.serve.stream import Stream
 from uniair.tasks.beam_forecast import SensorAlignment, figures, forecasts, los_figures
+from uniair.training.checkpoint import save_model
 from uniair.training.distributed import world
 from uniair.training.forecast_adaptation import OnSite, adapt_on_site
 from uniair.training.forecast_split import FUTURE, PAST, settings
-from uniair.training.forecasting import PACKAGED, SAMPLE, ForecastTraining, load_forecaster, save_forecaster, train
+from uniair.training.forecasting import PACKAGED, SAMPLE, ForecastTraining, load_forecaster, train
 
 SENSORS = ("camera", "lidar", "radar")
 
@@ -101,7 +102,7 @@ def _train(options: Any, drives: list[Drive]) -> dict[str, Any]:
             model = train(model, passages, config, here, out / "alignment", None, SensorAlignment(options.anchor))
         model = train(model, passages, config, here, out, setting.checked)
         assert isinstance(model, WMLM)
-        save_forecaster(model, out)
+        save_model(model, out)
         if here.main:
             write_text(out / "windows.json", json.dumps(report.as_json(), indent=1) + "\n")
     for reason, count in report.left_out.items():
@@ -157,7 +158,7 @@ def _adapt(options: Any, drives: list[Drive]) -> dict[str, Any]:
     began = time.perf_counter()
     with world() as here:
         adapted, tuned = adapt_on_site(model, site.passages(config.length, config.augmentation), config, old, here)
-        save_forecaster(adapted, out)
+        save_model(adapted, out)
         if not here.main:
             return {}
     seconds = time.perf_counter() - began

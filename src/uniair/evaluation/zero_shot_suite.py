@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from uniair import metrics
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.propagation.link_budget import excess_loss
 from uniair.tasks import zero_shot
 
@@ -102,7 +102,7 @@ def answer(model: UniversalModel, links: Links, progress: bool = False) -> Answe
     bounds = np.searchsorted(links.area[order], np.arange(len(links.areas) + 1))
     members = [(area, order[a:b]) for area, (a, b) in enumerate(pairwise(bounds)) if b > a]
     parts = []
-    for area, index in tqdm(members, unit="area", disable=None if progress else True):
+    for area, index in track(members, "area", show=progress):
         batch = batch_of(links.select(index))
         csi, env = batch.csi, batch.environment
         channel = model.encode_channel(csi)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 import uniair
 from uniair import metrics
@@ -20,6 +19,7 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256, write_text
+from uniair.progress import bar
 from uniair.propagation.ray_tracing import require_sionna
 from uniair.site import confidence, learning, survey
 from uniair.site.learning import PAIRS, Samples
@@ -122,8 +122,8 @@ def make(request: Request, out: Path) -> Site:
         return Site.read(out)
     site = Site(out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference)
     pairs = [PAIRS if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
-    with tqdm(total=round(_work(request, pairs)), disable=None, bar_format=FORMAT) as bar:
-        steps = Steps(out, bar)
+    with bar(round(_work(request, pairs)), "second", form=FORMAT) as shown:
+        steps = Steps(out, shown)
         traced = _traced(site, ground, request, steps) if request.trace else {}
         found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}}
         taught = {}
@@ -137,7 +137,7 @@ def make(request: Request, out: Path) -> Site:
                 found["zero_shot"][name] = steps.once(f"{name}-zero_shot", f"{name}: zero-shot", _asked(request), ask)
                 place = partial(_positions, site, number, heard, request.survey.seed)
                 found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
-        bar.set_description("report")
+        shown.set_description("report")
         site.figures.update(_figures(found["rows"], request.survey.seed))
         site.about.update(
             recipe=made, seconds=round(steps.seconds(), 1), corner=list(corner), measured=counts,
@@ -147,7 +147,7 @@ def make(request: Request, out: Path) -> Site:
             write_report(out / REPORT, model, site, taught, traced, found, request.survey.seed)
         write_card(out / "card.md", site, found)
         site.write()
-        bar.update((bar.total or 0) - bar.n)
+        shown.update((shown.total or 0) - shown.n)
     return site
 
 

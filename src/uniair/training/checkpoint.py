@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
-from uniair.models.forecast import ForecastPreset
+from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
 from uniair.training.distributed import whole
@@ -27,11 +28,16 @@ STATE, FORMAT = "state.safetensors", "uniair-training/1"
 Shape = TypeVar("Shape", Preset, ForecastPreset)
 
 
-def save_model(model: UniversalModel, folder: Path) -> None:
-    """Writes `config.json` and `model.safetensors`; what `load_model` reads."""
-    write_text(folder / CONFIG, json.dumps(asdict(model.preset), indent=1) + "\n")
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file({k: whole(v) for k, v in model.named_parameters()}, temporary)
+def save_model(model: UniversalModel | WMLM, folder: Path) -> None:
+    """Writes `config.json` and `model.safetensors`; what `load_model` and `load_forecaster` read.
+
+    All processes gather what is split among them, the first one writes.
+    """
+    weights = {name: whole(value) for name, value in model.named_parameters()}
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        write_text(folder / CONFIG, json.dumps(asdict(model.preset), indent=1) + "\n")
+        with atomic_path(folder / WEIGHTS) as temporary:
+            save_file(weights, temporary)
 
 
 def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
@@ -49,7 +55,8 @@ def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
             f"{folder}: a checkpoint of preset {preset.name!r}, not {expect!r}; give the folder of a {expect!r} run"
         )
     model = UniversalModel(preset)
-    load_weights(model, folder / WEIGHTS)
+    path, other = folder / WEIGHTS, f"another preset than {preset.name!r}"
+    fill(dict(model.named_parameters()), read_tensors(path), path, other)
     return model.eval()
 
 
@@ -83,11 +90,6 @@ def digest(model: UniversalModel) -> str:
     for values in model.parameters():
         found.update(values.detach().cpu().numpy().tobytes())
     return found.hexdigest()[:16]
-
-
-def load_weights(model: UniversalModel, path: Path) -> None:
-    """Fills the model from a safetensors file whose names and shapes must fit exactly."""
-    fill(dict(model.named_parameters()), read_tensors(path), path, f"another preset than {model.preset.name!r}")
 
 
 def fill(named: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path, other: str) -> None:
@@ -180,21 +182,17 @@ class State:
         about = check_state(out, settings)
         if about is None:
             return
-        parts: dict[str, dict[str, Tensor]] = {"trained": {}, "best": {}, "moments": {}}
+        found: dict[str, dict[str, Tensor]] = {"trained": {}, "best": {}}
         for name, value in read_tensors(out / STATE).items():
             kind, rest = name.split("/", 1)
-            parts[kind][rest] = value
-        fill(self.trained, parts["trained"], out / STATE, "another model")
-        self.best = {name: _like(value, self.trained[name]) for name, value in parts["best"].items()}
-        moments: dict[str, dict[str, Tensor]] = {}
-        for name, value in parts["moments"].items():
-            parameter, key = name.rsplit("/", 1)
-            like = value if key == "step" else _like(value, self.trained[parameter])
-            moments.setdefault(parameter, {})[key] = like
-        names = {value: name for name, value in self.trained.items()}
-        for optimiser in self.optimisers:
-            for p in (p for group in optimiser.param_groups for p in group["params"] if names[p] in moments):
-                optimiser.state[p] = moments[names[p]]
+            found.setdefault(kind, {})[rest] = value
+        fill(self.trained, found["trained"], out / STATE, "another model")
+        self.best = {name: _like(value, self.trained[name]) for name, value in found["best"].items()}
+        owner = {p: o for o in self.optimisers for group in o.param_groups for p in group["params"]}
+        for name, value in found.get("moments", {}).items():
+            of, key = name.rsplit("/", 1)
+            parameter = self.trained[of]
+            owner[parameter].state[parameter][key] = value if key == "step" else _like(value, parameter)
         self.step, self.lowest = int(about["step"]), float(about["lowest"])
 
 
@@ -204,22 +202,29 @@ def check_state(out: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None
     Raises:
         InputError: the state is damaged, of another version, or of a run with other settings.
     """
-    path = out / STATE
-    if old := next(iter(sorted(out.glob("step-*"))), None):
-        raise InputError(f"{old}: the state of another version of uniair; remove it, or give another --out")
+    path = next(iter(sorted(out.glob("step-*"))), out / STATE)  # folders of that name were an older format
     if not path.exists():
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-        about: dict[str, Any] = json.loads(header.get("uniair", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: truncated or not a training state ({error}); remove it to start again") from error
+    about = {} if path.is_dir() else read_header(path, "remove it to start again")
     if about.get("format") != FORMAT:
         raise InputError(f"{path}: the state of another version of uniair; remove it, or give another --out")
     if changed := differences(about["settings"], json.loads(json.dumps(settings))):
         raise InputError(f"{out}: holds a run with other settings ({', '.join(changed)}); give another --out")
     return about
+
+
+def read_header(path: Path, advice: str) -> dict[str, Any]:
+    """What is said about the tensors of a file that `uniair` wrote; empty where that is nothing.
+
+    Raises:
+        InputError: truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            found: dict[str, Any] = json.loads((file.metadata() or {}).get("uniair", "{}"))
+        return found
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error}); {advice}") from error
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:

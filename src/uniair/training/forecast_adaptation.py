@@ -72,11 +72,9 @@ class OnSite(SiteLearning):
     def __post_init__(self) -> None:
         if self.part not in PARTS:
             raise InputError(f"no part {self.part!r} to adapt; choose one of {', '.join(PARTS)}")
-        if self.rank < 1 or self.optimisation.steps < 1 or not 0 <= self.replay < 1:
-            raise InputError(
-                f"rank {self.rank}, {self.optimisation.steps} steps, replay {self.replay}: give at least 1, at least "
-                "1, and a share below 1"
-            )
+        rank, steps, replay = self.rank, self.optimisation.steps, self.replay
+        if rank < 1 or steps < 1 or not 0 <= replay < 1:
+            raise InputError(f"rank {rank}, {steps} steps, replay {replay}: give at least 1, 1, and a share below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

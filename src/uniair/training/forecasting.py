@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,18 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from uniair.data.drives.windows import Passages, Steps, Windows
 from uniair.errors import InputError
-from uniair.files import atomic_path, write_text
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.universal import UniversalModel
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, Terms, forecasts
-from uniair.training.checkpoint import CONFIG, WEIGHTS, fill, read_preset, read_tensors
-from uniair.training.distributed import World, whole
+from uniair.training.checkpoint import WEIGHTS, fill, read_preset, read_tensors
+from uniair.training.distributed import World
 from uniair.training.loop import Optimisation, run
 
 PACKAGED = Path(__file__).parents[1] / "weights" / "forecast"  # learned from the digital twin alone
@@ -142,15 +139,6 @@ def validation(windows: Windows, steps: Mapping[str, Tensor]) -> Callable[[nn.Mo
     return loss
 
 
-def save_forecaster(model: WMLM, folder: Path) -> None:
-    """Writes `config.json` and `model.safetensors`; what `load_forecaster` reads."""
-    write_text(folder / CONFIG, json.dumps(asdict(model.preset), indent=1) + "\n")
-    weights = {name: whole(value) for name, value in model.state_dict().items()}
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        with atomic_path(folder / WEIGHTS) as temporary:
-            save_file(weights, temporary)
-
-
 def load_forecaster(folder: Path, tower: UniversalModel | None = None) -> WMLM:
     """The model in a folder, in eval mode.
 
@@ -158,5 +146,5 @@ def load_forecaster(folder: Path, tower: UniversalModel | None = None) -> WMLM:
         InputError: no forecaster there, or a broken one.
     """
     model = WMLM(read_preset(folder, ForecastPreset, "give the folder of uniair forecast train"), tower)
-    fill(model.state_dict(), read_tensors(folder / WEIGHTS), folder / WEIGHTS, "another forecaster")
+    fill(dict(model.named_parameters()), read_tensors(folder / WEIGHTS), folder / WEIGHTS, "another forecaster")
     return model.eval()

@@ -22,7 +22,7 @@ from uniair.files import atomic_path, write_text
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.tasks.adaptation import TASKS, HeadTask
-from uniair.training.checkpoint import read_tensors
+from uniair.training.checkpoint import fill, read_header, read_tensors
 from uniair.training.distributed import ALONE, World
 from uniair.training.loop import Optimisation, run
 
@@ -213,23 +213,16 @@ def load_head(path: Path, model: UniversalModel, task: str) -> tuple[Head, str]:
     Raises:
         InputError: missing, broken, of another preset or task.
     """
-    from safetensors import SafetensorError, safe_open
-
-    tensors = read_tensors(path)
+    header = read_header(path, "make it with uniair adapt")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["uniair"])
         head = Head(tuple(header["widths"]))
         found = {key: header[key] for key in ("format", "task", "inputs", "preset")}
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a head of uniair ({error}); make it with uniair adapt") from error
     if found["format"] != FORMAT or found["preset"] != model.preset.name or found["task"] != task:
         raise InputError(
             f"{path}: a head for {found['task']} on preset {found['preset']}, not for {task} on {model.preset.name}; "
             "train one with uniair adapt"
         )
-    try:
-        head.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{path}: its weights do not fit its widths; train it again") from error
+    fill(head.state_dict(), read_tensors(path), path, "a head of other widths")
     return head.eval(), str(found["inputs"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ def train(
     modalities, device = list(asked.embeddings), next(iter(named.values())).device
     size = min(config.batch, len(asked.learn))
     per_epoch = max(1, len(asked.learn) // size)
-    plan = config.optimisation.at_least(config.epochs * per_epoch * len(modalities))
+    plan, batches = config.optimisation, config.epochs * per_epoch * len(modalities)
+    plan = replace(plan, steps=max(plan.steps, batches // plan.accumulate))
 
     def loss(number: int) -> dict[str, Tensor | float]:
         turn, modality = number // len(modalities), modalities[number % len(modalities)]

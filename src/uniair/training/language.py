@@ -54,10 +54,9 @@ class Retraining:
     def __post_init__(self) -> None:
         if self.mode not in ("lora", "full"):
             raise InputError(f"mode {self.mode!r}: choose lora or full")
-        for name, value in (*((n, getattr(self, n)) for n in ("rank", "block", "batch")),
-                            ("steps", self.optimisation.steps)):  # fmt: skip
-            if value < 1:
-                raise InputError(f"{name} {value}: give at least 1")
+        given = vars(self) | {"steps": self.optimisation.steps}
+        if wrong := [name for name in ("rank", "block", "batch", "steps") if given[name] < 1]:
+            raise InputError(f"{wrong[0]} {given[wrong[0]]}: give at least 1")
 
 
 @torch.inference_mode()
@@ -146,7 +145,6 @@ def retrain(folder: Path, out: Path, backbone: str, config: Retraining, world: W
     report |= {"before": before, "after": after}
     if world.main:
         _publish(merged, report, work, out)
-    world.wait()
     return report
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from uniair.errors import InputError
-from uniair.progress import Progress
+from uniair.progress import track
 from uniair.training.checkpoint import State
 from uniair.training.distributed import ALONE, World, agree, average, is_small, threads
 from uniair.training.log import Log
@@ -73,10 +72,6 @@ class Optimisation:
         for name in ("cycles", "accumulate", "save_every", "log_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: give at least 1")
-
-    def at_least(self, batches: int) -> Optimisation:
-        """The same with as many steps as take so many batches, if that is more."""
-        return replace(self, steps=max(self.steps, batches // self.accumulate))
 
     def share(self, step: int) -> float:
         """Learning rate of a step as a share of its peak, from 0."""
@@ -160,44 +155,43 @@ def run(
     if world.size > 1:
         agree(params)
     model.train(dropout)
-    log = Log(out / "metrics.jsonl", state.step) if out is not None and world.main else None
-    meter, bar = Meter(device), Progress(config.steps, "step", about, state.step, bool(about) and world.main)
-    with bar, threads(1 if is_small(model) else None):
-        for step in range(state.step, config.steps):
+    log = Log(out / "metrics.jsonl" if out is not None and world.main else None, state.step, device)
+    todo, shown = range(state.step, config.steps), bool(about) and world.main
+    with threads(1 if is_small(model) else None):
+        for step in track(todo, "step", about, total=config.steps, done=state.step, show=shown):
             done = step + 1
             logged, saved = (done % n == 0 or done == config.steps for n in (config.log_every, config.save_every))
             for group in (group for optimiser in state.optimisers for group in optimiser.param_groups):
                 group["lr"] = group["initial_lr"] * config.share(step)
             for optimiser in state.optimisers:
                 optimiser.zero_grad()
-            meter.add(_backward(loss, step, config, device))
+            terms = _backward(loss, step, config, device)
             if world.size > 1:
                 average(params, world.size)
             if config.clip or logged or saved:
-                meter.norm(nn.utils.clip_grad_norm_(params, config.clip or math.inf))
+                norm = nn.utils.clip_grad_norm_(params, config.clip or math.inf)
+                terms["gradient_norm"] = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+            log.add(terms)
             for optimiser in state.optimisers:
                 optimiser.step()
             if after is not None:
                 after()
             if logged or saved:
-                meter.check(done)
-            if logged and log:
-                log.write(done, lr=config.learning_rate * config.share(step), **meter.read())
+                log.check(done)
+            if logged:
+                log.report(done, config.learning_rate * config.share(step))
             if saved and validate is not None:
                 model.eval()
                 found = validate()
                 model.train(dropout)
-                if log:
-                    log.write(done, **found)
+                log.write(done, **found)
+                log.restart()
                 state.keep(found, best)
-                meter.restart()
             state.step = done
             if saved and out is not None:
                 state.save(out, settings or {}, world.main)
-            bar.update()
     if validate is not None:
         state.finish()
-    world.wait()
     return model.eval()
 
 
@@ -212,43 +206,3 @@ def _backward(loss: Loss, step: int, config: Optimisation, device: torch.device)
             part = value.detach() / config.accumulate if isinstance(value, Tensor) else value
             terms[name] = terms[name] + part if name in terms else part
     return terms
-
-
-class Meter:
-    """What a line of the log says, without waiting for the device before one is due."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.health = torch.zeros((), device=device)  # NaN from the first loss or norm on that isn't finite
-        self.latest: dict[str, Tensor] = {}
-        self.restart()
-
-    def restart(self) -> None:
-        """Counts amounts from now."""
-        self.since, self.amounts = time.perf_counter(), dict[str, float]()
-
-    def add(self, terms: Mapping[str, Tensor | float]) -> None:
-        """Terms and amounts of a step."""
-        for name, value in terms.items():
-            if isinstance(value, Tensor):
-                self.latest[name] = value
-            else:
-                self.amounts[name] = self.amounts.get(name, 0.0) + value
-        self.health.add_(self.latest["total"], alpha=0)
-
-    def norm(self, value: Tensor) -> None:
-        """Norm of a step's gradient before it was clipped."""
-        self.latest["gradient_norm"] = value.full_tensor() if hasattr(value, "full_tensor") else value
-        self.health.add_(self.latest["gradient_norm"], alpha=0)
-
-    def check(self, done: int) -> None:
-        """Raises `InputError` where a loss or norm was not finite."""
-        if not torch.isfinite(self.health):
-            raise InputError(f"step {done}: the loss is not finite; lower the learning rate or check the data")
-
-    def read(self) -> dict[str, float]:
-        """The latest terms, and amounts per second since the line before."""
-        took = time.perf_counter() - self.since
-        line = {name: float(value) for name, value in self.latest.items()}
-        line |= {name: amount / took for name, amount in self.amounts.items()}
-        self.restart()
-        return line

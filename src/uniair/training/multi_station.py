@@ -97,8 +97,7 @@ def fit_fusion(
     used = torch.view_as_real(inputs) if inputs.is_complex() else inputs
     if not torch.isfinite(used).all():
         raise InputError("multi-BS: embeddings or CSI hold NaN or infinite values; leave those links out")
-    network = network.to(inputs.device)
-    target = target.to(inputs.device)
+    network, target = network.to(inputs.device), target.to(inputs.device)
     stations = torch.from_numpy(users.stations).to(inputs.device)
     network.standardise(inputs[link.clamp_min(0).to(inputs.device)], present.to(inputs.device), target)
     unit = target.std(0, correction=0).clamp_min(1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ def check_split(train: Iterable[str], held_out: Iterable[str]) -> None:
 def pretrain(
     preset: Preset,
     data: Sequence[Links],
-    held_out: Links,
+    held_out: Links | None,
     task: Alignment,
     batches: Batches,
     optimisation: Optimisation,
@@ -68,92 +68,50 @@ def pretrain(
 ) -> UniversalModel:
     """Trains a model of the preset into `out`, watching zero-shot figures on a sample of the held-out links.
 
+    Each process draws batches of its own, from (seed, number of the batch, rank): their links are negatives of each
+    other.
+
     Args:
         data: one `Links` an area, a `Store` or `links.split()`.
-    """
-    names, count = (data.areas, data.links) if isinstance(data, Store) else _names_and_links(data)
-    check_split(names, held_out.areas)
-    torch.manual_seed(optimisation.seed)
-    model = UniversalModel(preset)
-    watched = sample(held_out, VALIDATION_LINKS, seed=0)
-    draw = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment)
-
-    def figures() -> dict[str, float]:
-        return {f"validation/{name}": value for name, value in zero_shot_suite(model, watched).values().items()}
-
-    return train(
-        model, task, draw, optimisation, out, world, figures,
-        {"batches": asdict(batches), "areas": len(data), "links": count},
-    )  # fmt: skip
-
-
-def train(
-    model: UniversalModel,
-    task: Alignment,
-    batches: Callable[[np.random.Generator], Batch],
-    config: Optimisation,
-    out: Path,
-    world: World,
-    validate: Callable[[], dict[str, float]] | None = None,
-    also: dict[str, Any] | None = None,
-) -> UniversalModel:
-    """Trains into `out` and returns the model; each process draws batches of its own, which are its negatives.
-
-    Batch and masks are drawn from (seed, number of the batch, rank).
-
-    Args:
-        validate: figures of the model in eval mode, logged at every state.
-        also: settings of the data that a resumed run must share.
+        held_out: of other places; None: not watched.
 
     Raises:
-        InputError: as `run`.
+        InputError: as `run`, or a place is on both sides.
     """
-    model.to(world.device)
+    names, count = (data.areas, data.links) if isinstance(data, Store) else _names_and_links(data)
+    check_split(names, held_out.areas if held_out else ())
+    torch.manual_seed(optimisation.seed)
+    model = UniversalModel(preset).to(world.device)
     model.log_temperature.requires_grad_(task.learned_temperature)
+    watched = sample(held_out, VALIDATION_LINKS, seed=0) if held_out else None
+    area_batches = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment)
 
     def draw(number: int) -> tuple[Batch, np.random.Generator]:
-        rng = np.random.default_rng([config.seed, number, world.rank])
-        return batches(rng), rng
+        rng = np.random.default_rng([optimisation.seed, number, world.rank])
+        return area_batches(rng), rng
 
     def loss(number: int) -> dict[str, Tensor | float]:
-        (batch, rng), waited = ahead(number)
+        asked = time.perf_counter()
+        batch, rng = (drawn.pop(number, None) or pool.submit(draw, number)).result()
+        waited = time.perf_counter() - asked
+        drawn[number + 1] = pool.submit(draw, number + 1)  # while the model works on this one
         terms = task.loss(model, batch.to(world.device), rng)
         return {**terms, "samples_per_s": len(batch.csi) * world.size, "waiting": waited}
 
-    @torch.no_grad()
-    def warm() -> None:
-        model.log_temperature.clamp_(min=COLDEST)
+    def figures() -> dict[str, float]:
+        found = zero_shot_suite(model, watched).values() if watched else {}
+        return {f"validation/{name}": value for name, value in found.items()}
 
-    settings = {"preset": asdict(model.preset), "task": asdict(task), "optimisation": asdict(config),
-                "processes": world.size, **(also or {})}  # fmt: skip
-    with Ahead(draw) as ahead:
-        run(model, loss, config, about="pretraining", world=world, out=out, settings=settings, after=warm,
-            validate=validate)  # fmt: skip
-    if world.main:
-        save_model(model, out)
+    settings = {"preset": asdict(preset), "task": asdict(task), "optimisation": asdict(optimisation),
+                "processes": world.size, "batches": asdict(batches), "areas": len(data), "links": count}  # fmt: skip
+    drawn: dict[int, Future[tuple[Batch, np.random.Generator]]] = {}
+    # on one core, or the drawing would stall the model's threads
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        run(model, loss, optimisation, about="pretraining", world=world, out=out, settings=settings,
+            after=lambda: model.log_temperature.data.clamp_(min=COLDEST), validate=figures if watched else None)  # fmt: skip
+    save_model(model, out)
     world.wait()  # the others may read it now
     return model
-
-
-class Ahead:
-    """Draws the next batch while the model works on this one: on one core, or its threads would stall the model's."""
-
-    def __init__(self, draw: Callable[[int], tuple[Batch, np.random.Generator]]) -> None:
-        self.draw, self.pool = draw, ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
-        self.drawn: dict[int, Future[tuple[Batch, np.random.Generator]]] = {}
-
-    def __call__(self, number: int) -> tuple[tuple[Batch, np.random.Generator], float]:
-        """What was drawn for a number, and the seconds that this took beyond the model's own."""
-        asked = time.perf_counter()
-        found = (self.drawn.pop(number, None) or self.pool.submit(self.draw, number)).result()
-        self.drawn[number + 1] = self.pool.submit(self.draw, number + 1)
-        return found, time.perf_counter() - asked
-
-    def __enter__(self) -> Ahead:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(cancel_futures=True)
 
 
 def _names_and_links(data: Sequence[Links]) -> tuple[tuple[str, ...], int]:
