@@ -26,6 +26,7 @@ from uniair.data.links.store import SAMPLE
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, spread
 from uniair.models.universal import UniversalModel
+from uniair.training.checkpoint import read_header
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_the_ablation_changes_what_it_says(
     result = perform("ablation", ablation.ABLATION, Setup(model, tmp_path / "ablation", folders, seeds=1))
     assert set(result["rows"]) == set(ablation.QUICK)
     settings = {
-        name: json.loads(next((tmp_path / f"ablation/runs/{name}-0").glob("step-*/state.json")).read_text())["settings"]
+        name: read_header(tmp_path / f"ablation/runs/{name}-0/state.safetensors", "")["settings"]
         for name in ablation.QUICK
     }
     assert settings["no_rays"]["preset"]["rays"] == 0 < settings["full"]["preset"]["rays"]

@@ -22,7 +22,7 @@ from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.propagation.paths import free_space_gain
 from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
-from uniair.tasks.adaptation import HeadTraining
+from uniair.training.heads import HeadTraining
 
 
 def folder(path: Path, links: Links) -> Path:

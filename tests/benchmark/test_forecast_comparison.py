@@ -10,10 +10,10 @@ from uniair.benchmark.forecast_comparison import Comparison, summary, tables
 from uniair.data.drives.windows import Augmentation
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
+from uniair.training.forecast_adaptation import OnlineLearning
 from uniair.training.forecast_split import Setting, settings
 from uniair.training.forecasting import ForecastTraining
-from uniair.training.online import OnlineLearning
-from uniair.training.trainer import Optimisation
+from uniair.training.loop import Optimisation
 
 PLAN = Optimisation(steps=10, matrix_rate=0.0, save_every=5)
 SHORT = ForecastTraining(batch=4, length=4, optimisation=PLAN)
@@ -23,7 +23,7 @@ def comparison(out: Path, seeds: int = 2) -> Comparison:
     return Comparison(
         tuple(drives(5) + drives(5, scenario="scenario6")), out, seeds=seeds,
         preset=ForecastPreset(width=32, context=5), training=SHORT,
-        online=OnlineLearning(updates=1, batch=4, length=4),
+        online=OnlineLearning(batch=4, length=4, optimisation=replace(OnlineLearning.optimisation, steps=1)),
     )  # fmt: skip
 
 

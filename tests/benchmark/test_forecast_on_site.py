@@ -11,9 +11,9 @@ from uniair.benchmark.forecast_comparison import Comparison
 from uniair.benchmark.forecast_on_site import draw, on_site, tables
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
+from uniair.training.forecast_adaptation import OnSite
 from uniair.training.forecasting import ForecastTraining
-from uniair.training.on_site import OnSite
-from uniair.training.trainer import Optimisation
+from uniair.training.loop import Optimisation
 
 TRAINING = ForecastTraining(batch=4, length=4, optimisation=Optimisation(steps=4, matrix_rate=0.0, save_every=2))
 
@@ -26,7 +26,7 @@ def comparison(tmp_path: Path) -> Comparison:
 
 
 def test_it_resumes_and_says_what_was_gained_and_lost(comparison: Comparison) -> None:
-    config = OnSite(steps=3, batch=8, length=4)
+    config = OnSite(batch=8, length=4, optimisation=replace(OnSite.optimisation, steps=3))
     found = on_site(comparison, 1, config, ("head", "all"))
     assert list(found["methods"]) == ["base", "head", "head and replay", "all", "all and replay"]
     tuned = {name: one["parameters"] for name, one in found["methods"].items()}

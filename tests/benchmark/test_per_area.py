@@ -14,7 +14,7 @@ from uniair.benchmark.per_area import FIG10, FIG13, HEADS, TABLE3, TABLE3_PAPER,
 from uniair.benchmark.toft import Budget
 from uniair.data.links import shards
 from uniair.errors import InputError
-from uniair.tasks.adaptation import HeadTraining
+from uniair.training.heads import HeadTraining
 
 WANTED = {
     "table3": (TABLE3, {*TABLE3_PAPER, "look-up of the 5 nearest positions", "one head for both, from CSI"}),

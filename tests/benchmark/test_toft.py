@@ -19,8 +19,8 @@ from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.evaluation.classical import best_beam, log_distance
-from uniair.tasks.adaptation import HeadTraining
 from uniair.tasks.registry import TASKS
+from uniair.training.heads import HeadTraining
 
 QUICK = HeadTraining(epochs=1, steps=20, batch=32)
 

@@ -15,8 +15,8 @@ from uniair.models.presets import PRESETS
 from uniair.models.ray_launching import FEATURES, candidates
 from uniair.models.universal import UniversalModel
 
-PAPER = replace(PRESETS["tiny"], csi_domain="frequency", attention="joint", positions="vector", corridor=(0, 0), rays=0,
-                pool="class", name="like the paper's")  # fmt: skip
+PAPER = replace(PRESETS["tiny"], csi_domain="frequency", attention="joint", positions="vector", line_window=(0, 0),
+                rays=0, pool="class", name="like the paper's")  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["tiny", "paper"])

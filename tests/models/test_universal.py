@@ -14,7 +14,7 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.models.epnn import corridor, edges
+from uniair.models.epnn import edges, line_window
 from uniair.models.presets import PRESETS
 from uniair.models.transformer import ResidualAttentionBlock
 from uniair.models.universal import RadioWarning, UniversalModel
@@ -119,12 +119,12 @@ def test_the_corridor_sees_a_wall_between_bs_and_ue_whatever_the_compass() -> No
     size, area = torch.tensor([100.0]), torch.zeros(1, dtype=torch.int64)
     east = Environment(maps, torch.tensor(at[0]), torch.tensor(at[1]), None, size, area)
     north = Environment(turned, torch.tensor(at[0])[:, [1, 0, 2]], torch.tensor(at[1])[:, [1, 0, 2]], None, size, area)
-    seen = corridor(east, yes, 31, 15).view(31, 15)
+    seen = line_window(east, yes, 31, 15).view(31, 15)
     assert seen[15, 7] == 1  # half way, on the line
     assert seen[15, 0] == seen[15, 14] == 0  # open to the sides
     assert seen[:12].sum() == seen[19:].sum() == 0
-    torch.testing.assert_close(corridor(north, yes, 31, 15).view(31, 15).flip(1), seen)
-    assert not corridor(east, yes | {"map": torch.zeros(1, dtype=torch.bool)}, 31, 15).any()
+    torch.testing.assert_close(line_window(north, yes, 31, 15).view(31, 15).flip(1), seen)
+    assert not line_window(east, yes | {"map": torch.zeros(1, dtype=torch.bool)}, 31, 15).any()
 
 
 def test_edges_are_the_rim_of_the_buildings() -> None:

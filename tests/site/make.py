@@ -20,10 +20,9 @@ from uniair.data.links.loader import batch_of
 from uniair.propagation.paths import LOS, REFLECTION, Paths
 from uniair.radio import SPEED_OF_LIGHT
 from uniair.site.site import Site, Station
-from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
-from uniair.training.heads import Adaptation, divide, embed, measure, save_head
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure, save_head
 
 SIDE, USERS, FREQUENCY = 150.0, 80, 28e9
 PLACES = ((30.0, 75.0), (120.0, 70.0), (75.0, 20.0))  # of the base stations, m

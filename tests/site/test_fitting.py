@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 from uniair.site.fitting import fit_on_streets
-from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.registry import TASKS
+from uniair.training.heads import HeadTraining, fit
 
 SHORT = HeadTraining(epochs=0, steps=300)
 

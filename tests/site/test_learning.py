@@ -17,9 +17,8 @@ from uniair.site import learning
 from uniair.site.measured import Measured
 from uniair.site.site import Site, Station
 from uniair.site.site_tables import curves, task_table
-from uniair.tasks.adaptation import HeadTraining
 from uniair.tasks.registry import TASKS, pairs
-from uniair.training.heads import load_head, measure
+from uniair.training.heads import HeadTraining, load_head, measure
 
 STATION = Station("bs0", (30.0, 75.0, 6.0), 0.4)
 QUICK = HeadTraining(epochs=1, steps=40, batch=32)

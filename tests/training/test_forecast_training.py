@@ -18,17 +18,16 @@ from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import Persistence
 from uniair.tasks.beam_forecast import Forecasting, figures, forecasts, los_figures
+from uniair.training.checkpoint import save_model
 from uniair.training.distributed import World, world
 from uniair.training.forecasting import (
     ForecastTraining,
     load_forecaster,
-    save_forecaster,
     tensors,
     train,
     validation,
 )
-from uniair.training.online import OnlineLearning, adapt_online, blocks
-from uniair.training.trainer import Optimisation
+from uniair.training.loop import Optimisation
 
 PRESET = ForecastPreset(width=32, beams=BEAMS, context=5, dropout=0.0)
 SHORT = ForecastTraining(
@@ -77,10 +76,11 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
 
 def test_two_processes_train_the_same_model_as_one(tmp_path: Path) -> None:
     alone = run(tmp_path / "one")
-    save_forecaster(alone, tmp_path / "one")
+    save_model(alone, tmp_path / "one")
     options = ["--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     command = [sys.executable, "-m", "torch.distributed.run", *options, __file__, str(tmp_path / "two")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"}
     found = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert found.returncode == 0, found.stderr[-3000:]
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
@@ -100,63 +100,28 @@ def test_training_learns_to_beat_persistence_and_survives_the_disk(tmp_path: Pat
     for horizon in ("1", "2", "3"):
         assert found[horizon]["top1"] > kept[horizon]["top1"] + 0.2
     assert isinstance(model, WMLM)
-    save_forecaster(model, tmp_path)
+    save_model(model, tmp_path)
     again = figures(forecasts(load_forecaster(tmp_path), steps, 5), steps, 5)
     assert again == found
 
 
 def test_other_settings_and_damaged_files_are_refused(tmp_path: Path) -> None:
-    save_forecaster(run(tmp_path), tmp_path)
+    save_model(run(tmp_path), tmp_path)
     with pytest.raises(InputError, match=r"holds a run with other settings \(batch\); give another --out"):
         run(tmp_path, config=replace(SHORT, batch=4))
     with pytest.raises(InputError, match="batch 8: not divisible among 3 processes"):
         run(None, World(0, 3, torch.device("cpu")))
     (tmp_path / "state.safetensors").write_bytes(b"broken")
-    with pytest.raises(InputError, match="not a training state"):
+    with pytest.raises(InputError, match="remove it to start again"):
         run(tmp_path)
     (tmp_path / "config.json").write_text('{"width": 64}')
-    with pytest.raises(InputError, match="does not fit its config"):
+    with pytest.raises(InputError, match="weights of another forecaster"):
         load_forecaster(tmp_path)
     (tmp_path / "config.json").write_text('{"colour": 1}')
     with pytest.raises(InputError, match=r"unknown entries \['colour'\]"):
         load_forecaster(tmp_path)
     with pytest.raises(InputError, match="no such file; give the folder of uniair forecast train"):
         load_forecaster(tmp_path / "nowhere")
-
-
-def test_nothing_is_learned_before_it_was_measured() -> None:
-    windows = cut([drive(f"s/{n}", 20, n) for n in range(3)])
-    seen = 0
-    for index, known in blocks(windows, every=6, memory=2):
-        chosen = windows.select(np.arange(index.start, index.stop))
-        assert index.start == seen
-        assert len(set(chosen.drive.tolist())) == 1
-        running = windows.drives[chosen.drive[0]]
-        for one in known:
-            limit = chosen.start[0] + windows.past if one.name == running.name else len(one)
-            assert len(one) <= limit
-        assert len(known) <= 3
-        seen = index.stop
-    assert seen == len(windows)
-
-
-def test_adapting_online_helps_where_training_never_was() -> None:
-    windows = cut([drive(f"s/{n}", 24, n, back=bool(n % 2)) for n in range(6)])
-    steps = tensors(windows.steps())
-    before = figures(forecasts(fresh().eval(), steps, 5), steps, 5)
-    config = OnlineLearning(every=10, updates=6, rate=3e-3, batch=8, length=4, task=Forecasting(hidden=0, lost=0))
-    model = fresh()
-    after = figures(adapt_online(model, windows, config, Passages(tuple(drives(2)), 7)), steps, 5)
-    assert after["1"]["top1"] > before["1"]["top1"] + 0.1
-    frozen = fresh()
-    adapt_online(frozen, windows, replace(config, updates=1), tuned=lambda name: name.startswith("by_beam"))
-    for name, value in frozen.state_dict().items():
-        assert torch.equal(value, fresh().state_dict()[name]) != name.startswith("by_beam"), name
-
-
-if __name__ == "__main__":
-    with world() as here:
-        save_forecaster(run(Path(sys.argv[1]), here), Path(sys.argv[1]))
 
 
 def test_line_of_sight_is_learned_from_drives_that_say_it() -> None:
@@ -170,3 +135,8 @@ def test_line_of_sight_is_learned_from_drives_that_say_it() -> None:
     assert found["accuracy"] > 0.9 > found["majority"]
     unlabelled = tensors(cut(drives(10)[8:]).steps())
     assert los_figures(forecasts(model, unlabelled, windows.past), unlabelled, windows.past) == {}
+
+
+if __name__ == "__main__":
+    with world() as here:
+        save_model(run(Path(sys.argv[1]), here), Path(sys.argv[1]))

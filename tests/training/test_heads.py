@@ -1,4 +1,4 @@
-"""Heads on areas: what is held out, files, and the command."""
+"""Heads: they learn; on areas: what is held out, files, and the command."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
+from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import HeadTraining
 from uniair.tasks.registry import TASKS
-from uniair.training.heads import BLOCK, Adaptation, adapt, divide, embed, load_head, save_head
+from uniair.training.heads import BLOCK, Adaptation, HeadTraining, adapt, divide, embed, fit, load_head, save_head
 
 QUICK = HeadTraining(epochs=1, steps=100, batch=32)
 
@@ -33,6 +33,32 @@ def model() -> UniversalModel:
 @pytest.fixture(scope="module")
 def area() -> Links:
     return geometric_links(seed=3, areas=1, per_area=120)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_head_learns_what_its_embedding_holds(name: str, links: Links) -> None:
+    task, batch = TASKS[name], batch_of(links)
+    target = task.target(batch)
+    code = target.float() if target.ndim == 2 else torch.nn.functional.one_hot(target, 32).float()
+    draw = torch.Generator().manual_seed(0)
+    scaled = (code - code.mean(0)) / code.std(0).clamp_min(1e-6)
+    z = scaled @ torch.randn(code.shape[1], 128, generator=draw) + 0.01 * torch.randn(len(code), 128, generator=draw)
+    head = fit(task, z, target, HeadTraining(epochs=1, steps=400, batch=48))
+    with torch.inference_mode():
+        learned, chance = task.measure(head(z), batch), task.measure(Head(task.widths)(z), batch)
+    first = next(iter(learned))
+    lower = first.endswith(("_m", "_db"))
+    assert learned[first] < 0.3 * chance[first] if lower else learned[first] > 0.9
+    again = fit(task, z, target, HeadTraining(epochs=1, steps=400, batch=48))
+    assert all(torch.equal(a, b) for a, b in zip(head.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_bad_labels_are_refused() -> None:
+    z = torch.randn(4, 128)
+    with pytest.raises(InputError, match="3 labels"):
+        fit(TASKS["los"], z, torch.zeros(3, dtype=torch.long))
+    with pytest.raises(InputError, match="NaN"):
+        fit(TASKS["path_loss"], z, torch.full((4, 1), np.nan))
 
 
 @pytest.mark.parametrize("split", ["random", "blocks"])

@@ -20,10 +20,23 @@ from uniair.errors import InputError
 from uniair.models.backbone import Backbone, load_backbone
 from uniair.training import language
 from uniair.training.corpus import Document, encode, pack, read_corpus, split
-from uniair.training.language import Retraining, perplexity, retrain, trainable
+from uniair.training.distributed import ALONE
+from uniair.training.language import Retraining, perplexity, trainable
+from uniair.training.loop import Optimisation
 
 ROOT = Path(__file__).parents[2]
-QUICK = Retraining(mode="full", held_out="README.md", block=64, batch=8, steps=6, learning_rate=1e-2, save_every=2)
+QUICK = Retraining(
+    mode="full", held_out="README.md", block=64, batch=8,
+    optimisation=replace(Retraining.optimisation, steps=6, learning_rate=1e-2, save_every=2),
+)  # fmt: skip
+
+
+def plan(config: Retraining, **changes: Any) -> Retraining:
+    return replace(config, optimisation=replace(config.optimisation, **changes))
+
+
+def retrain(folder: Path, out: Path, backbone: str, config: Retraining) -> dict[str, Any]:
+    return language.retrain(folder, out, backbone, config, ALONE)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +55,7 @@ def tiny() -> Backbone:
 @pytest.mark.parametrize(("mode", "steps", "share"), [("lora", 40, 0.95), ("full", 60, 0.3)])
 def test_unseen_text_is_foreseen_better(corpus: Path, tmp_path: Path, mode: str, steps: int, share: float) -> None:
     out = tmp_path / "out"
-    report = retrain(corpus, out, "tiny", replace(QUICK, mode=mode, steps=steps, save_every=steps))
+    report = retrain(corpus, out, "tiny", plan(replace(QUICK, mode=mode), steps=steps, save_every=steps))
     assert report["held_out"] == ["README.md"]
     assert "README.md" not in report["train"]
     before, after = report["before"]["all"], report["after"]["all"]
@@ -71,7 +84,7 @@ class Spy:
 def test_a_killed_run_goes_on_bit_for_bit(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    config = replace(QUICK, mode=mode, accumulate=2, log_every=1)
+    config = plan(replace(QUICK, mode=mode), accumulate=2, log_every=1)
     whole, out, work = (tmp_path / name for name in ("whole", "out", "out.part"))
     retrain(corpus, whole, "tiny", config)
     clip = Spy(torch.nn.utils.clip_grad_norm_, stop_at=6)  # in the sixth step; the last state is the fourth's
@@ -82,8 +95,8 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert not out.exists()
     with pytest.raises(InputError, match=r"no config\.json"):
         load_backbone(str(work))
-    with pytest.raises(InputError, match="other text or settings"):
-        retrain(corpus, out, "tiny", replace(config, learning_rate=1e-3))
+    with pytest.raises(InputError, match=r"other settings \(optimisation.learning_rate\)"):
+        retrain(corpus, out, "tiny", plan(config, learning_rate=1e-3))
     measured, stepped = Spy(perplexity), Spy(torch.nn.utils.clip_grad_norm_)
     monkeypatch.setattr(language, "perplexity", measured)
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", stepped)
@@ -95,8 +108,8 @@ def test_a_killed_run_goes_on_bit_for_bit(
         [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
         for folder in (out, whole)
     )
-    assert [(line["step"], line["loss"]) for line in one] == [(line["step"], line["loss"]) for line in other]
-    assert len(one) == config.steps
+    assert [(line["step"], line["total"]) for line in one] == [(line["step"], line["total"]) for line in other]
+    assert len(one) == config.optimisation.steps
     assert not work.exists()
 
 
@@ -121,7 +134,7 @@ def test_accumulated_passes_are_one_large_batch(corpus: Path, tmp_path: Path) ->
     weights = []
     for accumulate in (1, 4):
         out = tmp_path / str(accumulate)
-        retrain(corpus, out, "tiny", replace(QUICK, batch=8 // accumulate, accumulate=accumulate, steps=2))
+        retrain(corpus, out, "tiny", plan(replace(QUICK, batch=8 // accumulate), accumulate=accumulate, steps=2))
         weights.append(load_backbone(str(out)).model.state_dict())
     for name, values in weights[0].items():
         torch.testing.assert_close(values, weights[1][name], atol=2e-4, rtol=1e-3)
@@ -241,8 +254,8 @@ def test_bad_text_is_one_line_and_leaves_nothing(
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"mode": "prefix"}, "choose lora or full"), ({"precision": "int8"}, "choose float32"), ({"rank": 0}, "rank 0"),
-     ({"steps": 0}, "steps 0")],
+    [({"mode": "prefix"}, "choose lora or full"), ({"rank": 0}, "rank 0"),
+     ({"optimisation": Optimisation(steps=0)}, "steps 0")],
 )  # fmt: skip
 def test_bad_settings_are_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):

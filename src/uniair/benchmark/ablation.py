@@ -33,9 +33,9 @@ class Variant:
 VARIANTS = {
     "full": Variant("the recipe"),
     "no_rays": Variant("no rays over the map", {"rays": 0}),
-    "no_corridor": Variant("no corridor from BS to UE", {"corridor": (0, 0)}),
-    "vector": Variant("positions as 8 plain numbers, no rays, no corridor",
-                      {"positions": "vector", "rays": 0, "corridor": (0, 0)}),
+    "no_corridor": Variant("no window along the line from BS to UE", {"line_window": (0, 0)}),
+    "vector": Variant("positions as 8 plain numbers, no rays, no such window",
+                      {"positions": "vector", "rays": 0, "line_window": (0, 0)}),
     "frequency": Variant("CSI by antenna and subcarrier", {"csi_domain": "frequency"}),
     "mean": Variant("mean of the tokens", {"pool": "mean"}),
     "class_token": Variant("class token", {"pool": "class"}),

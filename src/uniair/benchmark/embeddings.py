@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import atomic_path
+from uniair.progress import track
 from uniair.radio import Radio
 
 CHUNK = 4096  # links synthesised at a time
@@ -35,7 +35,7 @@ def export_csi(store: Store, path: Path, bearing: float | None = None) -> tuple[
     with atomic_path(path) as temporary:
         out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.complex64, shape=shape)
         start = 0
-        for links in tqdm(store, unit="area", disable=None):
+        for links in track(store, "area"):
             bearings = links.bearing if bearing is None else np.full_like(links.bearing, bearing)
             for first in range(0, len(links), CHUNK):
                 part = slice(first, first + CHUNK)

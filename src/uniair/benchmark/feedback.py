@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor
-from tqdm import tqdm
 
 from uniair import metrics
 from uniair.benchmark.benchmark import Benchmark, Setup
@@ -24,6 +23,7 @@ from uniair.data.links.store import Store
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.baselines import ChannelAutoencoder, channel_side
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.tasks import zero_shot
 from uniair.tasks.code_search import search_code
 from uniair.training import supervised
@@ -134,10 +134,10 @@ def run_fig9(setup: Setup) -> dict[str, Any]:
     wanted = [Adaptation(labels=budget.labels, seed=seed) for seed in range(setup.seeds)]
     general = [
         scratch.once(f"general-{seed}", partial(_general, setup.model, dense, train, own, wanted[seed]))
-        for seed in tqdm(range(setup.seeds), desc=GENERAL, unit="seed", disable=None)
+        for seed in track(range(setup.seeds), "seed", GENERAL)
     ]
     runs: dict[str, dict[str, list[Figures]]] = {SPECIFIC: {}, GENERAL: {}, ZERO_SHOT: {}}
-    for number, name in enumerate(tqdm(dense.areas, unit="area", disable=None)):
+    for number, name in enumerate(track(dense.areas, "area")):
         area = DenseArea(dense, number, setup.model)
         for seed in range(setup.seeds):
             specific = partial(_specific, area, wanted[seed], own.epochs)
@@ -261,7 +261,7 @@ def run_code(setup: Setup) -> dict[str, Any]:
         return ShortCode.fit(torch.cat([setup.model.encode_channel(csi).cpu() for csi in batches]).double().numpy())
 
     runs: dict[str, dict[str, list[list[Figures]]]] = {"curve": {}, "searched": {}}
-    for number, name in enumerate(tqdm(dense.areas, unit="area", disable=None)):
+    for number, name in enumerate(track(dense.areas, "area")):
         area = DenseArea(dense, number, setup.model)
         for part, measure, suffix in (("curve", _curve, ""), ("searched", _searched, "-searched")):
             found = []

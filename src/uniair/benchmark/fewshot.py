@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.embeddings import read_embeddings
@@ -36,12 +35,13 @@ from uniair.files import sha256
 from uniair.link_budget import excess_loss
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.propagation.paths import free_space_gain
 from uniair.radio import Radio
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.registry import TASKS
-from uniair.training.heads import Adaptation, divide, embed, measure
+from uniair.training import loop
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,10 @@ LABELS = (16, 64, 256, 512, 1024, 8000)
 QUICK_LABELS = (16, 64, 512)
 LEAST_LINKS = 500  # of a city or BS; smaller ones are samples
 TEST = 0.3
-EPOCHS, BATCH, RATE, DECAY = 300, 256, 1e-3, 1e-3
+EPOCHS, BATCH = 300, 256
+PLAN = loop.Optimisation(
+    schedule="constant", learning_rate=1e-3, matrix_rate=0.0, warmup=0.0, adamw="heads", weight_decay=1e-3, clip=0.0
+)
 HIDDEN: Mapping[str, tuple[int, ...]] = {"los": (), "beam": (64,)}
 CLASSES = {"los": 2, "beam": 32}
 
@@ -99,14 +102,13 @@ def light_head(features: Tensor, target: Tensor, learn: Tensor, widths: tuple[in
     spread_ = seen.std(0, correction=0)
     head.spread.copy_(torch.where(spread_ > 0, spread_, 1.0))
     scaled, truth = (seen - head.shift) / head.spread, target[learn]
-    optimizer = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
     order = torch.Generator().manual_seed(seed)
-    for _ in range(EPOCHS):
-        for index in torch.split(torch.randperm(len(seen), generator=order), BATCH):
-            optimizer.zero_grad()
-            functional.cross_entropy(head.layers(scaled[index]), truth[index]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    return head.eval()
+    batches = [part for _ in range(EPOCHS) for part in torch.split(torch.randperm(len(seen), generator=order), BATCH)]
+
+    def loss(number: int) -> dict[str, Tensor]:
+        return {"total": functional.cross_entropy(head.layers(scaled[batches[number]]), truth[batches[number]])}
+
+    return loop.run(head, loss, replace(PLAN, steps=len(batches)))
 
 
 def frozen_features(model: UniversalModel, batch: Batch) -> dict[str, Tensor]:
@@ -280,7 +282,7 @@ def _cities(setup: Setup, cities: Sequence[City], labels: Sequence[int]) -> dict
     for scope in SCOPES:
         cells: dict[str, dict[str, dict[str, list[list[float]]]]] = {task: {} for task in HIDDEN}
         learned = {}
-        for city in tqdm(cities, desc=scope, unit="city", disable=None):
+        for city in track(cities, "city", scope):
             place = city.store.areas[city.number]
             for unit, index in units(city.store[city.number], scope).items():
                 key = f"{place}-{unit}"
@@ -313,7 +315,7 @@ def _dense(setup: Setup, store: Store) -> dict[str, Any]:
     if not setup.full:
         store, labels, training = store.first(2), labels[::2], HeadTraining(epochs=20, steps=400)
     found: dict[str, dict[str, list[list[float]]]] = {row: {} for row in DENSE}
-    for number in tqdm(range(len(store)), desc="dense", unit="area", disable=None):
+    for number in track(range(len(store)), "area", "dense"):
         area = DenseArea(store, number, setup.model)
         for count in labels:
             job = partial(dense_figures, area, count, training)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.runs import Runs
@@ -36,11 +35,12 @@ from uniair.evaluation.tables import Table
 from uniair.files import atomic_path, write_text
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence, ReprogrammedLM
+from uniair.progress import track
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, figures, forecasts
 from uniair.training.distributed import World
+from uniair.training.forecast_adaptation import OnlineLearning, adapt_online
 from uniair.training.forecast_split import FUTURE, PAST, Setting, settings
 from uniair.training.forecasting import ForecastTraining, tensors, train
-from uniair.training.online import OnlineLearning, adapt_online
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -260,7 +260,7 @@ class Comparison:
             if (not only or name in only) and (name in MAIN or number < 2)
         ]  # fmt: skip
         cells: dict[str, Any] = {}
-        for setting, name in tqdm(jobs, unit="method", disable=None):
+        for setting, name in track(jobs, "method"):
             key = f"{setting.name}-{name}".replace(" ", "_").replace(",", "").replace("→", "to")
             runs = [kept.once(f"{key}-{seed}", partial(methods[name], setting, seed)) for seed in range(self.seeds)]
             for part in runs[0]:

@@ -17,8 +17,8 @@ from uniair.data.drives.windows import Passages, read_folder
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table
 from uniair.models.forecast import WMLM
+from uniair.training.forecast_adaptation import PARTS, OnSite, adapt_on_site
 from uniair.training.forecast_split import FUTURE, Setting, settings
-from uniair.training.on_site import PARTS, OnSite, adapt_on_site
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,8 @@ def on_site(
     if not 0 <= site < len(left_out):
         raise InputError(f"site {site}: the drives have {len(left_out)} sites to leave out")
     setting = left_out[site]
-    key = f"on-site-{site}-{config.steps}-{config.rate:g}-{config.replay:g}-{'-'.join(parts)}"
+    plan = config.optimisation
+    key = f"on-site-{site}-{plan.steps}-{plan.learning_rate:g}-{config.replay:g}-{'-'.join(parts)}"
     kept = comparison.kept()
     runs = [
         kept.once(f"{key}-{seed}", partial(_run, comparison, setting, seed, config, parts))
@@ -76,7 +77,8 @@ def _run(
     for part in parts:
         for replay in (None, old):
             began = time.perf_counter()
-            adapted, tuned = adapt_on_site(base, new, replace(config, part=part, seed=seed), replay)
+            plan = replace(config, part=part, optimisation=replace(config.optimisation, seed=seed))
+            adapted, tuned = adapt_on_site(base, new, plan, replay)
             out[part + (" and replay" if replay else "")] = {
                 "parameters": tuned, "seconds": time.perf_counter() - began, "site": _mean(adapted, here),
                 "earlier": _mean(adapted, earlier),

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.tasks.registry import INSTRUCTIONS, TASKS
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, Questions, build, calibrate, measure, questions, train
@@ -92,7 +92,7 @@ def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32")
     )  # fmt: skip
     rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {name: {} for name in METHODS}
     jobs = [(name, *place, seed) for seed in range(setup.seeds) for place in places for name in METHODS]
-    for name, modality, data, number, seed in tqdm(jobs, unit="run", disable=None):
+    for name, modality, data, number, seed in track(jobs, "run"):
         area = data.areas[number]
         design = designed(METHODS[name], backbone, dtype)
         unit = partial(_one, setup, METHODS[name], design, modality, data, number, budget, seed)
@@ -127,7 +127,8 @@ def _one(
             tower = UniversalModel(setup.model.preset)
     folder = setup.out / "training" / f"{method.what}-{modality}-{area}-{seed}".replace("/", "-").replace(" ", "-")
     began = time.perf_counter()
-    train(model, dataset, replace(budget.training, seed=seed), folder, tower)
+    plan = replace(budget.training.optimisation, seed=seed)
+    train(model, dataset, replace(budget.training, optimisation=plan), folder, tower)
     took = time.perf_counter() - began
     figures = measure(model, dataset, calibrate(model, dataset, tower), tower)
     shutil.rmtree(folder)

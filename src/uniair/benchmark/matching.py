@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from uniair import metrics
 from uniair.benchmark.benchmark import Benchmark, Setup
@@ -22,6 +21,7 @@ from uniair.errors import InputError
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, draw_map
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.tasks import zero_shot
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def some_areas(store: Store, count: int | None) -> Iterator[tuple[str, Links]]:
     index = np.arange(len(store))
     if count is not None and count < len(store):
         index = np.linspace(0, len(store) - 1, count).round().astype(int)
-    for i in tqdm(index.tolist(), unit="area", disable=None):
+    for i in track(index.tolist(), "area"):
         links = store[i]
         if not links.mapped.all():
             raise InputError(f"{store.folder}: area {store.areas[i]} has no map; give a links folder with buildings")

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.embeddings import read_embeddings
@@ -24,9 +23,9 @@ from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.files import sha256
 from uniair.models.fusion import Attention, Concatenation, MultiStationViT
-from uniair.tasks.adaptation import HeadTraining, fit
+from uniair.progress import track
 from uniair.tasks.registry import TASKS
-from uniair.training.heads import embed
+from uniair.training.heads import HeadTraining, embed, fit
 from uniair.training.multi_station import Users, fit_fusion, locate
 
 if TYPE_CHECKING:
@@ -219,7 +218,7 @@ def run(setup: Setup, *, embeddings: tuple[Path, ...] = ()) -> dict[str, Any]:
         )
     found: dict[str, dict[str, list[Outcome]]] = {}
     about = {}
-    for name, city in tqdm(cities[: budget.cities], unit="city", disable=None):
+    for name, city in track(cities[: budget.cities], "city"):
         about[name] = {"users": len(city.users.ue), "hear_all": int(city.users.everywhere.sum()),
                        "stations": len(city.users.stations)}  # fmt: skip
         for method, perform in city.methods(budget).items():

@@ -60,7 +60,7 @@ def run(setup: Setup) -> dict[str, Any]:
     def point(curve: str, value: int, data: Sequence[Links], steps: int) -> None:
         found = [
             trained(setup, f"{curve.split()[0]}-{value}-{seed}", shape, data, TASK,
-                    replace(OPTIMISATION, steps=steps, save_every=steps, seed=seed))
+                    replace(OPTIMISATION, steps=steps, save_every=max(steps, 1), seed=seed))
             for seed in range(setup.seeds)
         ]  # fmt: skip
         curves[curve].append({

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Setup
 from uniair.data.links.links import Links
@@ -24,11 +23,11 @@ from uniair.evaluation.tables import spread
 from uniair.link_budget import excess_loss
 from uniair.models.baselines import channel_side
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.registry import TASKS
 from uniair.training import supervised
-from uniair.training.heads import Adaptation, divide, embed
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit
 
 VIT_TASKS = ("position", "los", "beam")  # what has a Task-Specific ViT, and what the Task-General ViT does at once
 Row = tuple[str, str, int, dict[str, float]]  # task, method, tuned parameters, figures
@@ -131,7 +130,7 @@ def compare(
         )  # fmt: skip
     sizes: list[float] = []
     found: dict[str, dict[str, dict[str, Any]]] = {task: {} for task in tasks}
-    for number, name in enumerate(tqdm(store.areas, unit="area", disable=None)):
+    for number, name in enumerate(track(store.areas, "area")):
         area = DenseArea(store, number, setup.model)
         sizes.append(float(area.links.sizes[0]))
         for seed in range(setup.seeds):

@@ -13,8 +13,8 @@ from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 from uniair.models.presets import Preset
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
+from uniair.training.loop import Optimisation
 from uniair.training.pretraining import Batches, pretrain
-from uniair.training.trainer import Optimisation
 
 MEASURED_LINKS = 3000
 # recipes/pretrain-small.yaml, but for the number of steps
@@ -37,7 +37,7 @@ def trained(
 ) -> dict[str, float]:
     """Trains into the setup's `runs/KEY` and measures on whole areas of `--validation`, at least `MEASURED_LINKS`.
 
-    A run that has finished is not made again; one that was stopped goes on from its last checkpoint.
+    A run that has finished is not made again; one that was stopped goes on from its last state.
     """
 
     def figures() -> dict[str, float]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.feedback import SEARCHED, fidelity
@@ -17,6 +16,7 @@ from uniair.data.links.loader import batch_of
 from uniair.evaluation.tables import Table
 from uniair.evaluation.zero_shot_suite import Figure, answer, figures_of, untrained
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.tasks import zero_shot
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _search(setup: Setup) -> dict[str, Any]:
     links = shards.read(setup.folders["links"])
     kept = links.select(np.arange(0, len(links), EVERY))
     restored: dict[int, list[Any]] = {0: [], SEARCHED: []}
-    for area in tqdm(kept.split(), desc="code search", unit="area", disable=None):
+    for area in track(kept.split(), "area", "code search"):
         csi = batch_of(area).csi
         for steps, parts in restored.items():
             parts.append(zero_shot.feedback(setup.model, csi, steps))

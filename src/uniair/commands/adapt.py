@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentParser
-from tqdm import tqdm
 
 import uniair
 from uniair.data.links.loader import batch_of
@@ -26,9 +25,10 @@ from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import HeadTraining
+from uniair.progress import track
 from uniair.tasks.registry import TASKS
-from uniair.training.heads import Adaptation, adapt, embed, load_head, measure, save_head
+from uniair.training.distributed import world
+from uniair.training.heads import Adaptation, HeadTraining, adapt, embed, load_head, measure, save_head
 
 LEAST_LINKS = 20
 
@@ -62,15 +62,19 @@ def run(options: Any) -> dict[str, Any]:
     if not areas:
         raise InputError(f"{options.links}: no area has {LEAST_LINKS} links; heads are learned area by area")
     rows: dict[str, list[dict[str, float]]] = {}
-    for area in tqdm(areas, unit="area", disable=None):
-        name, links = store.areas[area], store[area]
-        for seed in range(chosen.seed, chosen.seed + options.seeds):
-            one = replace(chosen, seed=seed)
-            fitted = adapt(model, links, one, replace(options.training, seed=seed))
-            rows.setdefault(name, []).append(fitted.figures)
-            about = {"area": name, "learned": fitted.learned, "tested": fitted.tested, "figures": fitted.figures}
-            file = f"{name.replace('/', '-')}-{one.task}-{one.reads}-{seed}.safetensors"
-            save_head(out / file, fitted.head, one, model, about)
+    with world() as here:
+        for area in track(areas, "area", show=here.main):
+            name, links = store.areas[area], store[area]
+            for seed in range(chosen.seed, chosen.seed + options.seeds):
+                one = replace(chosen, seed=seed)
+                fitted = adapt(model, links, one, replace(options.training, seed=seed), here)
+                rows.setdefault(name, []).append(fitted.figures)
+                about = {"area": name, "learned": fitted.learned, "tested": fitted.tested, "figures": fitted.figures}
+                file = f"{name.replace('/', '-')}-{one.task}-{one.reads}-{seed}.safetensors"
+                if here.main:
+                    save_head(out / file, fitted.head, one, model, about)
+        if not here.main:
+            return {}
     keys = list(rows[name][0])
     print(f"{TASKS[chosen.task].about}, from {chosen.reads}, {fitted.head.parameter_count():,} tuned parameters, "
           f"{chosen.split} split, {options.seeds} seeds")  # fmt: skip
@@ -93,7 +97,7 @@ def run(options: Any) -> dict[str, Any]:
 def _measure(model: UniversalModel, store: Store, task: str, path: Path) -> dict[str, Any]:
     head, inputs = load_head(path, model, task)
     rows = {}
-    for name, links in tqdm(zip(store.areas, store, strict=True), total=len(store), unit="area", disable=None):
+    for name, links in track(zip(store.areas, store, strict=True), "area", total=len(store)):
         if len(links):
             batch = batch_of(links)
             rows[name] = measure(TASKS[task], head, embed(model, batch, inputs), batch)

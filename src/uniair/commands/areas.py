@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentParser
-from tqdm import tqdm
 
 from uniair.area.area import Area
 from uniair.area.raster import occupancy
 from uniair.data.links.campaign import load_place
 from uniair.errors import InputError
 from uniair.files import atomic_path
+from uniair.progress import track
 
 DRAWN = 24
 
@@ -58,7 +58,7 @@ def run(options: Any) -> dict[str, Any]:
     ]  # fmt: skip
     rows: list[dict[str, Any]] = []
     crops: list[Area] = []
-    for x, y in tqdm(corners, unit="crop", disable=None, leave=False):
+    for x, y in track(corners, "crop"):
         crop = place.crop(float(x), float(y), options.side, rotation=np.radians(options.rotation))
         seen = crop.statistics()
         if (

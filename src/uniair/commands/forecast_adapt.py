@@ -17,9 +17,11 @@ from jsonargparse import ArgumentParser
 
 from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_codebook, drives_of, forecaster, sensing
 from uniair.tasks.beam_forecast import figures, forecasts
+from uniair.training.checkpoint import save_model
+from uniair.training.distributed import world
+from uniair.training.forecast_adaptation import OnSite, adapt_on_site
 from uniair.training.forecast_split import settings
-from uniair.training.forecasting import PACKAGED, save_forecaster
-from uniair.training.on_site import OnSite, adapt_on_site
+from uniair.training.forecasting import PACKAGED
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -46,9 +48,12 @@ def run(options: Any) -> dict[str, Any]:
         old = settings(earlier, sensing(model.preset))[0].passages(config.length, config.augmentation)
     site = settings(drives, sensing(model.preset))[0]
     began = time.perf_counter()
-    adapted, tuned = adapt_on_site(model, site.passages(config.length, config.augmentation), config, old)
+    with world() as here:
+        adapted, tuned = adapt_on_site(model, site.passages(config.length, config.augmentation), config, old, here)
+        save_model(adapted, out)
+        if not here.main:
+            return {}
     seconds = time.perf_counter() - began
-    save_forecaster(adapted, out)
     by_state = {name: {scenario: figures(forecasts(one, steps, one.preset.past), steps, one.preset.past)
                        for scenario, (_, steps) in site.parts.get("held out", {}).items()}
                 for name, one in (("before", model), ("after", adapted))}  # fmt: skip

@@ -26,9 +26,10 @@ from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.tasks.beam_forecast import ANCHORS, SensorAlignment
+from uniair.training.checkpoint import save_model
 from uniair.training.distributed import world
 from uniair.training.forecast_split import FUTURE, PAST, settings
-from uniair.training.forecasting import ForecastTraining, save_forecaster, train
+from uniair.training.forecasting import ForecastTraining, train
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -70,7 +71,7 @@ def run(options: Any) -> dict[str, Any]:
             model = train(model, passages, config, here, out / "alignment", None, SensorAlignment(options.anchor))
         model = train(model, passages, config, here, out, setting.checked)
         assert isinstance(model, WMLM)
-        save_forecaster(model, out)
+        save_model(model, out)
         if here.main:
             write_text(out / "windows.json", json.dumps(report.as_json(), indent=1) + "\n")
     for reason, count in report.left_out.items():

@@ -2,6 +2,7 @@
 
 Each task is asked of the modality that it reads, the channel or map and positions. OUT gets config.json and
 model.safetensors, a few MB; figures are of the links that were not learned from. A killed run goes on where it was.
+Under torchrun it trains on all processes.
 
 Example:
   uniair instruct train runs/dense --area sionna_etoile/00000 --out runs/instruct
@@ -23,8 +24,10 @@ from uniair.data.links.store import Store
 from uniair.models.instruct import Design
 from uniair.tasks.registry import INSTRUCTIONS
 from uniair.training.checkpoint import digest
+from uniair.training.distributed import world
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, build, calibrate, measure, questions, save_instruct, train
+from uniair.training.loop import Optimisation
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -38,7 +41,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", type=str, default="random", help="random links to test on (paper), or whole blocks")
     parser.add_argument("--sample", type=int, default=0, help="so many of the tested links go into OUT/sample")
     parser.add_class_arguments(Design, skip={"embedding"})
-    parser.add_class_arguments(InstructTraining, "training", skip={"seed"})
+    parser.add_class_arguments(InstructTraining, "training", skip={"optimisation"})
+    plan = asdict(InstructTraining.optimisation)
+    parser.add_class_arguments(Optimisation, "training.optimisation", default=plan, skip={"seed"})
 
 
 def run(options: Any) -> dict[str, Any]:
@@ -51,7 +56,11 @@ def run(options: Any) -> dict[str, Any]:
     dataset = questions(towers, store.areas[number], store[number], tuple(options.modalities), wanted)
     model = build(design, {task: INSTRUCTIONS[task] for task in dataset.targets})
     out = Path(options.out)
-    train(model, dataset, replace(options.training, seed=design.seed), out)
+    plan = replace(options.training.optimisation, seed=design.seed)
+    with world() as here:
+        train(model, dataset, replace(options.training, optimisation=plan), out, world=here)
+        if not here.main:
+            return {}
     temperatures = calibrate(model, dataset)
     figures = measure(model, dataset, temperatures)
     about = {"area": dataset.name, "wanted": asdict(wanted), "towers": digest(towers), "model": towers.preset.name,

@@ -1,7 +1,7 @@
 """Train the universal model: environment and channel towers by contrast, reconstruction beside it.
 
 TRAIN and VALIDATION are folders that `uniair trace` made, of different places. The run writes its log (metrics.jsonl),
-checkpoints and, at its end, the model; killed and started again, it goes on bit for bit. Under torchrun it trains on
+its state and, at its end, the model; killed and started again, it goes on bit for bit. Under torchrun it trains on
 all processes.
 
 Example:
@@ -22,15 +22,15 @@ from uniair.data.links.store import Store
 from uniair.models.presets import PRESETS, preset
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import world
+from uniair.training.loop import Optimisation
 from uniair.training.pretraining import Batches, pretrain, write_card
-from uniair.training.trainer import Optimisation
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("--train", type=str, required=True, help="links folder to train on")
     parser.add_argument("--validation", type=str, required=True, help="links folder of other places, to watch")
-    parser.add_argument("--out", type=str, required=True, help="folder for log, checkpoints and model")
+    parser.add_argument("--out", type=str, required=True, help="folder for log, state and model")
     parser.add_argument("--preset", type=str, default="small", help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--first_areas", type=int | None, default=None, help="train on the first so many areas only")
     parser.add_class_arguments(Optimisation)

@@ -31,8 +31,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, Survey
-from uniair.tasks.adaptation import HeadTraining
 from uniair.tasks.registry import columns
+from uniair.training.heads import HeadTraining
 
 NEGATIVE = re.compile(r"^-\.?\d")
 

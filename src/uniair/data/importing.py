@@ -12,8 +12,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from uniair.data.drives.drive import FORMAT as DRIVES_FORMAT
 from uniair.data.drives.drive import Drive, write_drives
 from uniair.data.import_report import ImportReport
@@ -21,6 +19,7 @@ from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.files import sha256, write_text
+from uniair.progress import track
 from uniair.propagation.ray_tracing import RayTracing
 
 # name → module under uniair.data, and what the data's licence asks for
@@ -83,7 +82,7 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
     found = read(source if name == "sionna" else Path(source), report, **options)
     try:
         write = _write_drives if name in DRIVES else _write_links
-        count = write(unfinished, tqdm(found, unit="chunk", disable=None))
+        count = write(unfinished, track(found, "chunk"))
         if not count:
             reasons = "; ".join(f"{n:,} × {reason}" for reason, n in report.left_out.items()) or "it holds no data"
             raise InputError(f"{source}: nothing to import ({reasons})")

@@ -16,7 +16,7 @@ from uniair.angle_delay import filters
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.crnn import CELL, PATHS, REACH
-from uniair.models.epnn import UNKNOWN, corridor, position_features, position_vector
+from uniair.models.epnn import UNKNOWN, line_window, position_features, position_vector
 from uniair.models.forecast import HEAD, WMLM, CausalBlock
 from uniair.models.universal import UniversalModel
 
@@ -147,8 +147,8 @@ class EnvironmentGraph(nn.Module):
         flags = {name: known[:, i] for i, name in enumerate(UNKNOWN)}
         vector = position_vector if self.preset.positions == "vector" else position_features
         columns = [vector(env, flags, self.preset.raster)]
-        if math.prod(self.preset.corridor):
-            columns.append(corridor(env, flags, *self.preset.corridor))
+        if math.prod(self.preset.line_window):
+            columns.append(line_window(env, flags, *self.preset.line_window))
         if epnn.paths is not None:
             each = epnn.paths.down(functional.gelu(epnn.paths.up(features)))
             # not index_add, whose export adds no two paths of one hypothesis

@@ -8,13 +8,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from uniair import metrics
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.link_budget import excess_loss
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.radio import Radio
 from uniair.tasks import zero_shot
 
@@ -106,7 +106,7 @@ def answer(model: UniversalModel, links: Links, progress: bool = False, radio: R
     bounds = np.searchsorted(links.area[order], np.arange(len(links.areas) + 1))
     members = [(area, order[a:b]) for area, (a, b) in enumerate(pairwise(bounds)) if b > a]
     parts = []
-    for area, index in tqdm(members, unit="area", disable=None if progress else True):
+    for area, index in track(members, "area", show=progress):
         batch = batch_of(links.select(index), radio)
         csi, env, radio = batch.csi, batch.environment, batch.radio
         code = model.encode_channel(csi, radio)

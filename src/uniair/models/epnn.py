@@ -31,7 +31,7 @@ class EPNN(nn.Module):
         side = preset.raster // preset.map_patch
         self.patches = nn.Conv2d(1, preset.width, preset.map_patch, preset.map_patch, bias=False)
         inputs = 8 if preset.positions == "vector" else POSITION_FEATURES
-        inputs += math.prod(preset.corridor) + preset.rays
+        inputs += math.prod(preset.line_window) + preset.rays
         self.vector = nn.Linear(inputs, preset.position_tokens * preset.width)
         self.paths = CandidatePaths(preset.rays) if preset.rays else None
         self.class_token = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width))
@@ -119,8 +119,8 @@ class EPNN(nn.Module):
         n = len(environment)
         inputs = position_vector if self.preset.positions == "vector" else position_features
         columns = inputs(environment, known, self.preset.raster)
-        if math.prod(self.preset.corridor):
-            columns = torch.cat([columns, corridor(environment, known, *self.preset.corridor)], dim=1)
+        if math.prod(self.preset.line_window):
+            columns = torch.cat([columns, line_window(environment, known, *self.preset.line_window)], dim=1)
         if self.paths is not None:
             columns = torch.cat([columns, self.paths(environment, known)], dim=1)
         tokens = self.vector(columns).view(n, self.preset.position_tokens, -1)
@@ -204,10 +204,10 @@ def position_features(environment: Environment, known: dict[str, Tensor], raster
     return torch.cat([vector, fourier.flatten(1), straight, los, scale], dim=1)
 
 
-def corridor(environment: Environment, known: dict[str, Tensor], along: int, across: int) -> Tensor:
+def line_window(environment: Environment, known: dict[str, Tensor], along: int, across: int) -> Tensor:
     """What stands between BS and UE and beside them: float32 [N, along · across], 1 = building, 0 = open or unknown.
 
-    The corridor runs from a quarter of the distance behind the BS to a quarter beyond the UE, and 0.7 of it to either
+    The window runs from a quarter of the distance behind the BS to a quarter beyond the UE, and 0.7 of it to either
     side, denser near the middle. In its frame the corner that a path bends around lies at one place whatever the area's
     size, the BS or the compass. Below 20 m it keeps the size that it has at 20 m.
     """

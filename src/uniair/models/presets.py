@@ -25,9 +25,10 @@ class Preset:
         raster: pixels a side of the map; map_patch: pixels a side of a patch.
         positions: `vector` feeds paper 1's 8 numbers; `features` adds Fourier features of the coordinates and the delay
             and direction of the straight line from BS to UE.
-        corridor: points along and across the corridor from BS to UE whose occupancy joins the features; (0, 0): none.
+        line_window: points along and across a window on the line from BS to UE, whose occupancy joins the
+            features; (0, 0): none.
         rays: numbers that the candidate paths of rays launched over the map join the features with; 0: none.
-        position_tokens: tokens that positions and corridor become.
+        position_tokens: tokens that positions and that window become.
         pool: what becomes the representation: the `class` token (paper 1), or of all tokens but the map's the `mean`,
             which leaves the start of training several times sooner, or a linear layer of them side by side, `flat`,
             which also keeps which token said what: the code then fills four to five times as many dimensions.
@@ -50,7 +51,7 @@ class Preset:
     raster: int = 256
     map_patch: int = 32
     positions: str = "vector"
-    corridor: tuple[int, int] = (0, 0)
+    line_window: tuple[int, int] = (0, 0)
     rays: int = 0
     position_tokens: int = 64
     pool: str = "class"
@@ -81,13 +82,13 @@ PRESETS = {
     # trains on two CPU cores in an hour or two
     "small": Preset(
         "small", width=128, heads=4, blocks=4, shared=2, crnn_blocks=3, csi_domain="angle_delay", csi_patch=(8, 8),
-        crnn_patch=(8, 16), raster=96, map_patch=12, positions="features", corridor=(32, 16), rays=256,
+        crnn_patch=(8, 16), raster=96, map_patch=12, positions="features", line_window=(32, 16), rays=256,
         position_tokens=4, pool="flat", attention="prefix",
     ),
     # for tests
     "tiny": Preset(
         "tiny", width=32, heads=2, blocks=2, shared=1, crnn_blocks=1, embedding=32, csi_domain="angle_delay",
-        csi_patch=(8, 8), crnn_patch=(8, 8), raster=32, map_patch=8, positions="features", corridor=(16, 8),
+        csi_patch=(8, 8), crnn_patch=(8, 8), raster=32, map_patch=8, positions="features", line_window=(16, 8),
         rays=64, position_tokens=2, pool="flat", attention="prefix",
     ),
 }  # fmt: skip

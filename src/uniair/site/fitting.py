@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.models.head import Head
-from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.instruct_loss import temperature
 from uniair.tasks.task import Task
-from uniair.training.heads import BLOCK
+from uniair.training.heads import BLOCK, HeadTraining, fit
 
 DECAYS = (1e-3, 3.0)  # of AdamW; the last one where there are too few labels to choose by
 LEAST = 64  # labels that leave some to choose by

@@ -25,12 +25,11 @@ from uniair.site.fitting import fit_on_streets
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured
 from uniair.site.site import Site
-from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.precoding import as_vector
 from uniair.tasks.registry import TASKS, pairs
 from uniair.tasks.task import Task
 from uniair.training import supervised
-from uniair.training.heads import Adaptation, divide, embed, save_head
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, save_head
 
 LABELS = (16, 64, 256)  # of the few-shot curve, before all
 LEAST = 40  # labelled links that a head is learned from and tested on

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 import uniair
 from uniair import metrics
@@ -20,6 +19,7 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256, write_text
+from uniair.progress import bar
 from uniair.propagation.ray_tracing import require_sionna
 from uniair.site import confidence, learning, survey
 from uniair.site.learning import Samples
@@ -28,9 +28,9 @@ from uniair.site.report import write_card, write_report
 from uniair.site.site import NOTE, Site
 from uniair.site.survey import Survey
 from uniair.tasks import zero_shot
-from uniair.tasks.adaptation import HeadTraining
 from uniair.tasks.registry import pairs
 from uniair.training.checkpoint import digest
+from uniair.training.heads import HeadTraining
 
 REPORT = "report.html"
 POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
@@ -123,8 +123,8 @@ def make(request: Request, out: Path) -> Site:
         return Site.read(out)
     site = Site(out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference)
     heads = [pairs() if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
-    with tqdm(total=round(_work(request, heads)), disable=None, bar_format=FORMAT) as bar:
-        steps = Steps(out, bar)
+    with bar(round(_work(request, heads)), "second", form=FORMAT) as shown:
+        steps = Steps(out, shown)
         traced = _traced(site, ground, request, steps) if request.trace else {}
         found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}}
         labelled = {}
@@ -139,7 +139,7 @@ def make(request: Request, out: Path) -> Site:
                 )
                 place = partial(_positions, site, number, channels, request.survey.seed)
                 found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
-        bar.set_description("report")
+        shown.set_description("report")
         site.figures.update(_figures(found["rows"], request.survey.seed))
         site.about.update(
             recipe=made, seconds=round(steps.seconds(), 1), corner=list(corner), measured=counts,
@@ -149,7 +149,7 @@ def make(request: Request, out: Path) -> Site:
             write_report(out / REPORT, model, site, labelled, traced, found, request.survey.seed)
         write_card(out / "card.md", site, found)
         site.write()
-        bar.update((bar.total or 0) - bar.n)
+        shown.update((shown.total or 0) - shown.n)
     return site
 
 

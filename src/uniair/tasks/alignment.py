@@ -53,8 +53,6 @@ class Alignment:
     def loss(self, model: UniversalModel, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """The terms of the loss for one batch; `total` is to be minimised, the rest is for the log.
 
-        Call `model` through its `forward`, so that a DDP wrapper may stand in for it.
-
         Raises:
             InputError: the areas have no map.
         """

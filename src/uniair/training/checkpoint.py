@@ -4,35 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
+from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
+from uniair.training.distributed import whole
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+MODEL_FORMAT = "uniair-model/2"  # the first one had no name, and no radio: paper 1's
+# what the first version called it
+RENAMED = {"antennas": "beams", "subcarriers": "delays", "corridor": "line_window"}
+NOTES = ("format", "radio", "tower")  # beside the preset
+STATE, FORMAT = "state.safetensors", "uniair-training/1"
+Shape = TypeVar("Shape", Preset, ForecastPreset)
 
 
-def save_model(model: UniversalModel, folder: Path) -> None:
-    """Writes `config.json` and `model.safetensors`; what `load_model` reads."""
-    write_text(folder / CONFIG, json.dumps(asdict(model.preset), indent=1) + "\n")
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in unique(model).items()}, temporary)
+def save_model(model: UniversalModel | WMLM, folder: Path) -> None:
+    """Writes `config.json` and `model.safetensors`; what `load_model` and `load_forecaster` read.
+
+    All processes gather what is split among them, the first one writes.
+    """
+    weights = {name: whole(value) for name, value in model.named_parameters()}
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        write_text(folder / CONFIG, json.dumps(config_of(model), indent=1) + "\n")
+        with atomic_path(folder / WEIGHTS) as temporary:
+            save_file(weights, temporary)
 
 
-def unique(model: UniversalModel) -> dict[str, Tensor]:
-    """The parameters by name, shared ones once."""
-    return dict(model.named_parameters())
+def config_of(model: UniversalModel | WMLM) -> dict[str, Any]:
+    """What stands beside a model's weights: its preset, and the radio that it knows or the towers that it reads."""
+    config: dict[str, Any] = {"format": MODEL_FORMAT} | asdict(model.preset)
+    if isinstance(model, UniversalModel):
+        return config | {"radio": model.radio.to_json()}
+    return config | ({"tower": digest(model.tower)} if model.tower else {})
 
 
 def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
@@ -44,27 +62,43 @@ def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
     Raises:
         InputError: no checkpoint there, a broken one, or one of another preset.
     """
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: no such file; {folder} is not a checkpoint folder")
-    try:
-        entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        known = {f.name for f in fields(Preset)}
-        if unknown := set(entries) - known:
-            raise InputError(f"{folder / CONFIG}: unknown entries {sorted(unknown)}; it is from another version")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
-        preset = Preset(**values)
-    except (ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{folder / CONFIG}: not a model's config ({error})") from error
+    preset, notes = read_preset(folder, Preset, f"{folder} is not a checkpoint folder")
     if expect is not None and preset.name != expect:
         raise InputError(
             f"{folder}: a checkpoint of preset {preset.name!r}, not {expect!r}; give the folder of a {expect!r} run"
         )
-    model = UniversalModel(preset)
-    load_weights(model, folder / WEIGHTS)
+    model = UniversalModel(preset, Radio.from_json(notes.get("radio", {}), f"{folder / CONFIG}: radio"))
+    path, other = folder / WEIGHTS, f"another preset than {preset.name!r}"
+    fill(dict(model.named_parameters()), read_tensors(path), path, other)
     return model.eval()
+
+
+def read_preset(folder: Path, kind: type[Shape], advice: str) -> tuple[Shape, dict[str, Any]]:
+    """The preset in a checkpoint folder's `config.json`, and what else is noted there, see `NOTES`.
+
+    Args:
+        advice: what to do where there is no checkpoint.
+
+    Raises:
+        InputError: no checkpoint there, or a config that is broken or of something else.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: no such file; {advice}")
+    try:
+        entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        notes = {name: entries.pop(name) for name in NOTES if name in entries}
+        if notes.get("format", MODEL_FORMAT) != MODEL_FORMAT:
+            raise InputError(f"{folder / CONFIG}: of format {notes['format']!r}, this version reads {MODEL_FORMAT!r}")
+        entries = {RENAMED.get(name, name): value for name, value in entries.items()}
+        if unknown := set(entries) - {f.name for f in fields(kind)}:
+            raise InputError(f"{folder / CONFIG}: unknown entries {sorted(unknown)}; it is of something else")
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+        return kind(**values), notes
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder / CONFIG}: not a model's config ({error})") from error
 
 
 def digest(model: UniversalModel) -> str:
@@ -75,21 +109,15 @@ def digest(model: UniversalModel) -> str:
     return found.hexdigest()[:16]
 
 
-def load_weights(model: UniversalModel, path: Path) -> None:
-    """Fills the model from a safetensors file whose names and shapes must fit exactly."""
-    fill(unique(model), path, f"another preset than {model.preset.name!r}")
-
-
-def fill(named: Mapping[str, Tensor], path: Path, other: str) -> None:
-    """Fills tensors from a safetensors file whose names and shapes must fit exactly.
+def fill(named: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path, other: str) -> None:
+    """Fills tensors from those of a file, whose names and shapes must fit exactly.
 
     Args:
         other: what the file's weights are of if they don't fit, for the message.
 
     Raises:
-        InputError: missing, broken, of something else, or not finite.
+        InputError: of something else, or not finite.
     """
-    tensors = read_tensors(path)
     if named.keys() != tensors.keys() or any(named[k].shape != v.shape for k, v in tensors.items()):
         odd = sorted(named.keys() ^ tensors.keys()) or [k for k, v in tensors.items() if named[k].shape != v.shape]
         raise InputError(
@@ -100,7 +128,7 @@ def fill(named: Mapping[str, Tensor], path: Path, other: str) -> None:
         for name, values in tensors.items():
             if not torch.isfinite(values).all():
                 raise InputError(f"{path}: {name} holds NaN or infinite values; the checkpoint is damaged")
-            named[name].copy_(values)
+            named[name].copy_(_like(values, named[name]))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -115,69 +143,120 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: truncated or not a safetensors file ({error}); copy or train it again") from error
 
 
-def save_state(
-    named: Mapping[str, Tensor],
-    optimisers: Sequence[torch.optim.Optimizer],
-    step: int,
-    settings: Any,
-    out: Path,
-    config: Any = None,
-) -> None:
-    """Everything that resuming needs, as folder `out/step-N`; older ones go once it is whole.
+@dataclass
+class State:
+    """All that a run goes on from, as `state.safetensors` with a JSON header.
 
-    Args:
-        named: what is trained.
-        config: written as `config.json` beside it, so that the folder is a checkpoint too.
+    Attributes:
+        trained: parameters by name; split among processes or not.
+        optimisers: of these.
+        step: steps done.
+        lowest: the best value of the figure that chooses parameters.
+        best: parameters then.
     """
-    final, part = out / f"step-{step:07d}", out / ".step.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    if config is not None:
-        write_text(part / CONFIG, json.dumps(config, indent=1) + "\n")
-    save_file({k: v.detach().cpu().contiguous() for k, v in named.items()}, part / WEIGHTS)
-    names = {p: name for name, p in named.items()}
-    moments = {
-        f"{names[p]}/{key}": value.detach().cpu().contiguous()
-        for optimiser in optimisers
-        for p, state in optimiser.state.items()
-        for key, value in state.items()
-    }
-    save_file(moments, part / "optimizer.safetensors")
-    write_text(part / "state.json", json.dumps({"step": step, "settings": settings}, indent=1))
-    shutil.rmtree(final, ignore_errors=True)
-    part.rename(final)
-    for old in sorted(out.glob("step-*"))[:-1]:
-        shutil.rmtree(old)
+
+    trained: Mapping[str, Tensor]
+    optimisers: Sequence[torch.optim.Optimizer]
+    step: int = 0
+    lowest: float = math.inf
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep(self, figures: Mapping[str, float], chooses: str | None) -> None:
+        """Remembers the parameters where the figure that chooses is lower than ever."""
+        if chooses is not None and figures[chooses] < self.lowest:
+            self.lowest = figures[chooses]
+            self.best = {name: value.detach().clone() for name, value in self.trained.items()}
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Puts the best parameters back, where some were chosen."""
+        for name, value in self.best.items():
+            self.trained[name].copy_(value)
+
+    def save(self, out: Path, settings: Mapping[str, Any], write: bool = True) -> None:
+        """Replaces the state in `out` in one step.
+
+        Args:
+            write: False on all processes but one, which help to gather what is split.
+        """
+        named = {f"trained/{name}": value for name, value in self.trained.items()}
+        named |= {f"best/{name}": value for name, value in self.best.items()}
+        names = {value: name for name, value in self.trained.items()}
+        for parameter, moments in ((p, m) for optimiser in self.optimisers for p, m in optimiser.state.items()):
+            named |= {f"moments/{names[parameter]}/{key}": value for key, value in moments.items()}
+        gathered = {name: value for name, value in ((n, whole(v)) for n, v in named.items()) if write}
+        if write:
+            about = {"format": FORMAT, "step": self.step, "lowest": self.lowest, "settings": settings}
+            with atomic_path(out / STATE) as temporary:
+                save_file(gathered, temporary, {"uniair": json.dumps(about)})
+
+    def load(self, out: Path, settings: Mapping[str, Any]) -> None:
+        """Restores the state in `out`, where there is one.
+
+        Raises:
+            InputError: as `check_state`, or it is of another model.
+        """
+        about = check_state(out, settings)
+        if about is None:
+            return
+        found: dict[str, dict[str, Tensor]] = {"trained": {}, "best": {}}
+        for name, value in read_tensors(out / STATE).items():
+            kind, rest = name.split("/", 1)
+            found.setdefault(kind, {})[rest] = value
+        fill(self.trained, found["trained"], out / STATE, "another model")
+        self.best = {name: _like(value, self.trained[name]) for name, value in found["best"].items()}
+        owner = {p: o for o in self.optimisers for group in o.param_groups for p in group["params"]}
+        for name, value in found.get("moments", {}).items():
+            of, key = name.rsplit("/", 1)
+            parameter = self.trained[of]
+            owner[parameter].state[parameter][key] = value if key == "step" else _like(value, parameter)
+        self.step, self.lowest = int(about["step"]), float(about["lowest"])
 
 
-def load_state(
-    named: Mapping[str, Tensor], optimisers: Sequence[torch.optim.Optimizer], settings: Any, out: Path
-) -> int:
-    """Restores the newest state in `out`; returns its step, or 0 where there is none.
+def check_state(out: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The header of the state in `out`; None where there is none.
 
     Raises:
-        InputError: the state is from a run with other settings, or broken.
+        InputError: the state is damaged, of another version, or of a run with other settings.
     """
-    states = sorted(out.glob("step-*"))
-    if not states:
-        return 0
-    folder = states[-1]
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    if state["settings"] != settings:
-        changed = [k for k in settings if state["settings"].get(k) != settings[k]]
+    path = next(iter(sorted(out.glob("step-*"))), out / STATE)  # folders of that name were an older format
+    if not path.exists():
+        return None
+    about = {} if path.is_dir() else read_header(path, "remove it to start again")
+    if about.get("format") != FORMAT:
+        raise InputError(f"{path}: the state of another version of uniair; remove it, or give another --out")
+    if changed := differences(about["settings"], json.loads(json.dumps(settings))):
         raise InputError(f"{out}: holds a run with other settings ({', '.join(changed)}); give another --out")
-    fill(named, folder / WEIGHTS, "another run")
-    moments = read_tensors(folder / "optimizer.safetensors")
-    found: dict[str, dict[str, Tensor]] = {}
-    for key, value in moments.items():
-        name, part = key.rsplit("/", 1)
-        found.setdefault(name, {})[part] = value
-    names = {p: name for name, p in named.items()}
-    for optimiser in optimisers:
-        for parameter in (p for group in optimiser.param_groups for p in group["params"]):
-            if parameter in names and names[parameter] in found:
-                optimiser.state[parameter] = {
-                    part: value if part == "step" else value.to(parameter.device)
-                    for part, value in found[names[parameter]].items()
-                }
-    return int(state["step"])
+    return about
+
+
+def read_header(path: Path, advice: str) -> dict[str, Any]:
+    """What is said about the tensors of a file that `uniair` wrote; empty where that is nothing.
+
+    Raises:
+        InputError: truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            found: dict[str, Any] = json.loads((file.metadata() or {}).get("uniair", "{}"))
+        return found
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error}); {advice}") from error
+
+
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """Names of the settings in which two nested ones differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [name]
+    keys = dict.fromkeys([*new, *old])
+    return [found for key in keys for found in differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
+
+
+def _like(value: Tensor, other: Any) -> Tensor:
+    """A whole tensor where another is: on its device, and split as it is."""
+    value = value.to(other.device)
+    if hasattr(other, "full_tensor"):
+        from torch.distributed.tensor import distribute_tensor
+
+        value = distribute_tensor(value, other.device_mesh, other.placements)
+    return value

@@ -18,11 +18,7 @@ from uniair.data.import_report import ImportReport
 from uniair.training.forecasting import tensors, validation
 
 PAST = 5
-
-
 FUTURE = 3
-
-
 SITES = ("sites-a-v1", "sites-b-v1", "sites-c-v1", "sites-d-v1")
 
 

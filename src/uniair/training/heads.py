@@ -21,10 +21,11 @@ from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.registry import TASKS
-from uniair.tasks.task import Task as HeadTask
-from uniair.training.checkpoint import read_tensors
+from uniair.tasks.task import Task
+from uniair.training.checkpoint import fill, read_header, read_tensors
+from uniair.training.distributed import ALONE, World
+from uniair.training.loop import Optimisation, run
 
 FORMAT = "uniair-head/1"
 BLOCK = 20.0  # m; side of the squares that the split by streets leaves out whole
@@ -103,9 +104,77 @@ def divide(links: Links, adaptation: Adaptation) -> tuple[NDArray[np.int64], NDA
     return train[few_shot(len(train), labels, adaptation.seed)], test
 
 
+@dataclass(frozen=True)
+class HeadTraining:
+    """How a head is trained: AdamW under a cosine, in minibatches.
+
+    Attributes:
+        epochs: passes over the labels; at least `steps` steps are made, however few labels there are.
+        steps: fewest steps.
+        batch: labels a step.
+        learning_rate: peak.
+        weight_decay: of AdamW.
+        seed: of weights and order.
+    """
+
+    epochs: int = 200
+    steps: int = 2000
+    batch: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-3
+    seed: int = 0
+
+    def optimisation(self, batches: int) -> Optimisation:
+        """With at least so many steps."""
+        return Optimisation(
+            max(self.steps, batches), learning_rate=self.learning_rate, matrix_rate=0.0, warmup=0.0, adamw="heads",
+            weight_decay=self.weight_decay, clip=0.0, seed=self.seed,
+        )  # fmt: skip
+
+
+def fit(
+    task: Task,
+    z: Tensor,
+    target: Tensor,
+    config: HeadTraining = HeadTraining(),
+    widths: tuple[int, ...] | None = None,
+    world: World = ALONE,
+) -> Head:
+    """Trains a head on embeddings [N, E] and labels that were computed once.
+
+    Args:
+        widths: of another head than the task's; the first must be E.
+
+    Raises:
+        InputError: embeddings and labels of different lengths, NaN, or none.
+    """
+    if len(z) != len(target) or not len(z):
+        raise InputError(f"{len(z)} embeddings and {len(target)} labels: give one label an embedding, at least one")
+    if not (torch.isfinite(z).all() and torch.isfinite(target.float()).all()):
+        raise InputError("embeddings or labels hold NaN or infinite values; leave those samples out")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        head = Head(widths or (z.shape[1], *task.widths[1:]))
+    head.standardise(z, target if task.regression else None)
+    # in the target's own units the loss would be of any size
+    scale = float(head.unit.square().mean()) if task.regression else 1.0
+    size = min(config.batch, len(z))
+    order, shuffled = torch.Generator().manual_seed(config.seed), torch.randperm(0)
+
+    def loss(_: int) -> dict[str, Tensor]:
+        nonlocal shuffled
+        if len(shuffled) < size:
+            shuffled = torch.cat([shuffled, torch.randperm(len(z), generator=order)])
+        drawn, shuffled = world.share(shuffled[:size]), shuffled[size:]
+        return {"total": task.loss(head(z[drawn]), target[drawn]) / scale}
+
+    return run(head, loss, config.optimisation(config.epochs * (len(z) // size)), world=world)
+
+
 def adapt(
-    model: UniversalModel, links: Links, adaptation: Adaptation, training: HeadTraining = HeadTraining()
-) -> Fitted:
+    model: UniversalModel, links: Links, adaptation: Adaptation, training: HeadTraining = HeadTraining(),
+    world: World = ALONE,
+) -> Fitted:  # fmt: skip
     """Trains a head on one area's links and measures it on the rest.
 
     Raises:
@@ -117,13 +186,13 @@ def adapt(
     z, target = embed(model, batch, adaptation.reads), task.target(batch)
     if not task.regression and target.ndim == 1 and len(np.unique(target[learn].numpy())) < 2:
         raise InputError(f"{adaptation.task}: all {len(learn)} labels are of one class; raise --labels")
-    head = fit(task, z[learn], target[learn], training)
+    head = fit(task, z[learn], target[learn], training, world=world)
     figures = measure(task, head, z[test], batch_of(links.select(test)))
     return Fitted(head, figures, len(learn), len(test))
 
 
 @torch.inference_mode()
-def measure(task: HeadTask, head: Head, z: Tensor, batch: Batch) -> dict[str, float]:
+def measure(task: Task, head: Head, z: Tensor, batch: Batch) -> dict[str, float]:
     """A task's figures of a head on embeddings and the batch that they are of."""
     return task.measure(head(z), batch)
 
@@ -145,23 +214,16 @@ def load_head(path: Path, model: UniversalModel, task: str) -> tuple[Head, str]:
     Raises:
         InputError: missing, broken, of another preset or task.
     """
-    from safetensors import SafetensorError, safe_open
-
-    tensors = read_tensors(path)
+    header = read_header(path, "make it with uniair adapt")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["uniair"])
         head = Head(tuple(header["widths"]))
         found = {key: header[key] for key in ("format", "task", "inputs", "preset")}
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a head of uniair ({error}); make it with uniair adapt") from error
     if found["format"] != FORMAT or found["preset"] != model.preset.name or found["task"] != task:
         raise InputError(
             f"{path}: a head for {found['task']} on preset {found['preset']}, not for {task} on {model.preset.name}; "
             "train one with uniair adapt"
         )
-    try:
-        head.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{path}: its weights do not fit its widths; train it again") from error
+    fill(head.state_dict(), read_tensors(path), path, "a head of other widths")
     return head.eval(), str(found["inputs"])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
@@ -27,9 +25,10 @@ from uniair.models.universal import UniversalModel
 from uniair.tasks import instruct_loss
 from uniair.tasks.asking import Assistant, phrases
 from uniair.tasks.registry import INSTRUCTIONS, TASKS
-from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, fill, load_state, save_state
+from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, fill, read_tensors
+from uniair.training.distributed import ALONE, World
 from uniair.training.heads import Adaptation, divide, embed
-from uniair.training.log import Log
+from uniair.training.loop import Optimisation, run
 
 FORMAT = "uniair-instruct/1"
 PACKAGED = Path(__file__).parents[1] / "weights" / "instruct"
@@ -40,32 +39,20 @@ WATCHED = 0.1  # share of the links to learn from that only calibrate
 
 @dataclass(frozen=True)
 class InstructTraining:
-    """How adapters, prefixes, LoRAs and heads are trained: AdamW under a cosine with warm-up.
+    """How adapters, prefixes, LoRAs and heads are trained.
 
     Attributes:
         epochs: passes over the links; in each, every task of a modality is asked about each link once.
-        batch: links a step.
-        learning_rate: peak.
-        weight_decay: of AdamW.
-        warmup: share of the steps.
-        clip: largest gradient norm.
-        save_every: steps between states that a killed run goes on from.
-        seed: of the order.
+        batch: links a step, over all processes.
+        optimisation: its `steps` are the fewest that are made, however few links there are.
     """
 
     epochs: int = 10
     batch: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.05
-    clip: float = 1.0
-    save_every: int = 100
-    seed: int = 0
-
-    def share(self, step: int, steps: int) -> float:
-        """Learning rate of a step as a share of its peak."""
-        rise = max(1, round(self.warmup * steps))
-        return min((step + 1) / rise, 0.5 * (1 + np.cos(np.pi * step / steps)))
+    optimisation: Optimisation = Optimisation(
+        steps=1, schedule="whole_cosine", learning_rate=2e-3, matrix_rate=0.0, warmup=0.05, adamw="heads",
+        weight_decay=1e-2, save_every=100, log_every=10,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -126,6 +113,7 @@ def train(
     config: InstructTraining,
     out: Path,
     tower: UniversalModel | None = None,
+    world: World = ALONE,
 ) -> InstructModel:
     """Trains into `out`; a run that was killed goes on from its last state to the same weights.
 
@@ -135,7 +123,7 @@ def train(
         tower: trained along with the model instead of reading the frozen embeddings (the ablations TE and TC).
 
     Raises:
-        InputError: the loss is no longer finite, or `out` holds a run with other settings.
+        InputError: as `run`.
     """
     instruct_loss.standardise(
         model,
@@ -145,46 +133,26 @@ def train(
     named: dict[str, nn.Parameter] = model.tuned()
     if tower is not None:
         named = named | {f"tower.{name}": parameter for name, parameter in tower.train().named_parameters()}
-    modalities = list(asked.embeddings)
+    modalities, device = list(asked.embeddings), next(iter(named.values())).device
     size = min(config.batch, len(asked.learn))
     per_epoch = max(1, len(asked.learn) // size)
-    steps = config.epochs * per_epoch * len(modalities)
-    settings = {"design": asdict(model.design), "training": asdict(config), "area": asked.name,
-                "links": len(asked.learn), "modalities": modalities, "tower": tower is not None}  # fmt: skip
-    optimiser = torch.optim.AdamW(named.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    start = load_state(named, [optimiser], settings, out)
-    log = Log(out / "metrics.jsonl", start)
-    device = next(iter(named.values())).device
-    model.train()
-    clock, answered, latest = time.perf_counter(), 0, dict[str, float]()
-    for step in tqdm(range(start, steps), initial=start, total=steps, unit="step", disable=None, leave=False):
-        turn, modality = step // len(modalities), modalities[step % len(modalities)]
-        order = np.random.default_rng([config.seed, turn // per_epoch]).permutation(len(asked.learn))
-        index = asked.learn[order[turn % per_epoch * size :][:size]]
+    plan, batches = config.optimisation, config.epochs * per_epoch * len(modalities)
+    plan = replace(plan, steps=max(plan.steps, batches // plan.accumulate))
+
+    def loss(number: int) -> dict[str, Tensor | float]:
+        turn, modality = number // len(modalities), modalities[number % len(modalities)]
+        order = np.random.default_rng([plan.seed, turn // per_epoch]).permutation(len(asked.learn))
+        index = world.share(asked.learn[order[turn % per_epoch * size :][:size]])
         z = asked.embeddings[modality][index].to(device) if tower is None else _tower(tower, asked, modality, index)
         terms = {
             task: instruct_loss.loss(model, task, z, asked.targets[task][index].to(device))
             for task in asked.tasks(modality)
         }
-        total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            raise InputError(f"step {step}: the loss is not finite; lower --training.learning_rate or check the data")
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * config.share(step, steps)
-        optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(named.values(), config.clip)
-        optimiser.step()
-        answered += size * len(terms)
-        latest |= {task: float(value.detach()) for task, value in terms.items()}
-        done = step + 1
-        if done % 10 == 0 or done == steps:
-            rate = answered / (time.perf_counter() - clock)
-            log.write(done, questions_per_s=rate, **latest)
-            clock, answered = time.perf_counter(), 0
-        if done % config.save_every == 0 or done == steps:
-            save_state(named, [optimiser], done, settings, out)
-    return model.eval()
+        return {"total": torch.stack(list(terms.values())).sum(), **terms, "questions_per_s": size * len(terms)}
+
+    settings = {"design": asdict(model.design), **asdict(config), "area": asked.name, "processes": world.size,
+                "links": len(asked.learn), "modalities": modalities, "tower": tower is not None}  # fmt: skip
+    return run(model, loss, plan, trained=named, about="AI²MMUM", world=world, out=out, settings=settings)
 
 
 def _tower(tower: UniversalModel, asked: Questions, modality: str, index: Tensor) -> Tensor:
@@ -268,7 +236,7 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / CONFIG}: not an instruct model's config ({error!r})") from error
     model = build(design, tasks, backbone)
-    fill(model.kept(), folder / WEIGHTS, f"another backbone than {design.backbone!r}")
+    fill(model.kept(), read_tensors(folder / WEIGHTS), folder / WEIGHTS, f"another backbone than {design.backbone!r}")
     return model.eval(), config
 
 

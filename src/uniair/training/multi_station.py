@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,8 +14,9 @@ from torch.nn import functional
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.models.fusion import Attention, Concatenation, MultiStationViT
-from uniair.training.supervised import minibatches, minimise, steps
-from uniair.training.trainer import Optimisation
+from uniair.training.distributed import ALONE, World
+from uniair.training.loop import Optimisation, run
+from uniair.training.supervised import minibatches, steps
 
 GRID = 0.01  # m; positions that differ by less are one
 DROPOUT = 0.3  # of a BS: two in three combinations in training lack one
@@ -75,8 +75,9 @@ def drop_stations(present: Tensor, share: float, generator: torch.Generator) -> 
 
 
 def fit_fusion(
-    network: Network, inputs: Tensor, users: Users, learn: NDArray[np.int64], epochs: int, seed: int
-) -> Network:
+    network: Network, inputs: Tensor, users: Users, learn: NDArray[np.int64], epochs: int, seed: int,
+    world: World = ALONE,
+) -> Network:  # fmt: skip
     """Trains a network on the labelled UEs, with BS dropout; mean squared error in units of the positions' spread.
 
     Args:
@@ -96,25 +97,23 @@ def fit_fusion(
     used = torch.view_as_real(inputs) if inputs.is_complex() else inputs
     if not torch.isfinite(used).all():
         raise InputError("multi-BS: embeddings or CSI hold NaN or infinite values; leave those links out")
-    network = network.to(inputs.device)
-    target = target.to(inputs.device)
+    network, target = network.to(inputs.device), target.to(inputs.device)
     stations = torch.from_numpy(users.stations).to(inputs.device)
     network.standardise(inputs[link.clamp_min(0).to(inputs.device)], present.to(inputs.device), target)
     unit = target.std(0, correction=0).clamp_min(1e-6)
 
-    def samples() -> Iterator[tuple[Tensor, Tensor]]:
-        draw = torch.Generator().manual_seed(seed)
-        for index in minibatches(len(link), seed):
-            yield index, drop_stations(present[index], DROPOUT, draw)
+    config = replace(RECIPE, steps=steps(epochs, len(link)), seed=seed)
+    batches, draw = minibatches(len(link), seed), torch.Generator().manual_seed(seed)
 
-    def loss(sample: tuple[Tensor, Tensor]) -> Tensor:
-        index, kept = sample
+    def loss(_: int) -> dict[str, Tensor]:
+        index = next(batches)
+        kept = drop_stations(present[index], DROPOUT, draw)
+        index, kept = world.share(index), world.share(kept)
         z = inputs[link[index].clamp_min(0).to(inputs.device)]
         error = network(z, kept.to(inputs.device), stations) - target[index.to(inputs.device)]
-        return (error / unit).square().mean()
+        return {"total": (error / unit).square().mean()}
 
-    config = replace(RECIPE, steps=steps(epochs, len(link)), seed=seed)
-    return minimise(network, loss, samples(), config)
+    return run(network, loss, config, about="fusion", world=world)
 
 
 @torch.inference_mode()

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.store import Store
+from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 from uniair.files import write_text
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
+from uniair.training.checkpoint import save_model
 from uniair.training.distributed import World
-from uniair.training.trainer import Optimisation, train
+from uniair.training.loop import Optimisation, run
 
 VALIDATION_LINKS = 1500
+COLDEST = math.log(0.01)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def check_split(train: Iterable[str], held_out: Iterable[str]) -> None:
 def pretrain(
     preset: Preset,
     data: Sequence[Links],
-    held_out: Links,
+    held_out: Links | None,
     task: Alignment,
     batches: Batches,
     optimisation: Optimisation,
@@ -62,19 +68,51 @@ def pretrain(
 ) -> UniversalModel:
     """Trains a model of the preset into `out`, watching zero-shot figures on a sample of the held-out links.
 
+    Each process draws batches of its own, from (seed, number of the batch, rank): their links are negatives of each
+    other.
+
     Args:
         data: one `Links` an area, a `Store` or `links.split()`.
+        held_out: of other places; None: not watched.
+
+    Raises:
+        InputError: as `run`, or a place is on both sides.
     """
     names, count = (data.areas, data.links) if isinstance(data, Store) else _names_and_links(data)
-    check_split(names, held_out.areas)
+    check_split(names, held_out.areas if held_out else ())
     torch.manual_seed(optimisation.seed)
-    model = UniversalModel(preset)
-    watched = sample(held_out, VALIDATION_LINKS, seed=0)
-    draw = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment)
-    return train(
-        model, task, draw, optimisation, out, world, validate=lambda m: zero_shot_suite(m, watched).values(),
-        also={"batches": asdict(batches), "areas": len(data), "links": count},
-    )  # fmt: skip
+    model = UniversalModel(preset).to(world.device)
+    model.log_temperature.requires_grad_(task.learned_temperature)
+    watched = sample(held_out, VALIDATION_LINKS, seed=0) if held_out else None
+    area_batches = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment)
+
+    def draw(number: int) -> tuple[Batch, np.random.Generator]:
+        rng = np.random.default_rng([optimisation.seed, number, world.rank])
+        return area_batches(rng), rng
+
+    def loss(number: int) -> dict[str, Tensor | float]:
+        asked = time.perf_counter()
+        batch, rng = (drawn.pop(number, None) or pool.submit(draw, number)).result()
+        waited = time.perf_counter() - asked
+        drawn[number + 1] = pool.submit(draw, number + 1)  # while the model works on this one
+        terms = task.loss(model, batch.to(world.device), rng)
+        return {**terms, "samples_per_s": len(batch.csi) * world.size, "waiting": waited}
+
+    def figures() -> dict[str, float]:
+        found = zero_shot_suite(model, watched).values() if watched else {}
+        return {f"validation/{name}": value for name, value in found.items()}
+
+    settings = {"preset": asdict(preset), "task": asdict(task), "optimisation": asdict(optimisation),
+                "processes": world.size, "batches": asdict(batches), "areas": len(data), "links": count}  # fmt: skip
+    drawn: dict[int, Future[tuple[Batch, np.random.Generator]]] = {}
+    # on one core, or the drawing would stall the model's threads
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        run(model, loss, optimisation, about="pretraining", world=world, out=out, settings=settings,
+            validate=figures if watched else None,
+            after=lambda: model.log_temperature.data.clamp_(min=COLDEST))  # fmt: skip
+    save_model(model, out)
+    world.wait()  # the others may read it now
+    return model
 
 
 def _names_and_links(data: Sequence[Links]) -> tuple[tuple[str, ...], int]:

@@ -1,52 +1,24 @@
-"""Paper 1's supervised baselines, trained from scratch by one loop (paper 1, IV-C)."""
+"""Paper 1's supervised baselines, trained from scratch (paper 1, IV-C)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import Tensor
 
 from uniair import losses
 from uniair.errors import InputError
 from uniair.models.baselines import ChannelAutoencoder, ChannelViT
 from uniair.models.presets import Preset
 from uniair.tasks.alignment import Alignment
-from uniair.tasks.task import Task as HeadTask
-from uniair.training.trainer import Optimisation
+from uniair.tasks.task import Task
+from uniair.training.distributed import ALONE, World
+from uniair.training.loop import Optimisation, run
 
 BATCH = 64  # paper 1, IV-B
 RECIPE = Optimisation(learning_rate=1e-3, warmup=0.05)
-Network = TypeVar("Network", bound=nn.Module)
-Sample = TypeVar("Sample")
-
-
-def minimise(
-    network: Network, loss: Callable[[Sample], Tensor], batches: Iterator[Sample], config: Optimisation
-) -> Network:
-    """Takes `config.steps` steps down the loss and returns the network in eval mode.
-
-    Args:
-        loss: of the network on one batch: scalar.
-        batches: endless.
-    """
-    network.train()
-    optimisers = config.optimisers(network)
-    peaks = [(group, group["lr"]) for optimiser in optimisers for group in optimiser.param_groups]
-    steps = tqdm(islice(batches, config.steps), total=config.steps, unit="step", leave=False, disable=None)
-    for step, batch in enumerate(steps):
-        for group, peak in peaks:
-            group["lr"] = peak * config.share(step)
-        network.zero_grad()
-        loss(batch).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-        for optimiser in optimisers:
-            optimiser.step()
-    return network.eval()
 
 
 def minibatches(count: int, seed: int) -> Iterator[Tensor]:
@@ -62,8 +34,9 @@ def steps(epochs: int, count: int) -> int:
 
 
 def train_vit(
-    tasks: Sequence[HeadTask], csi: Tensor, targets: Sequence[Tensor], shape: Preset, epochs: int, seed: int
-) -> ChannelViT:
+    tasks: Sequence[Task], csi: Tensor, targets: Sequence[Tensor], shape: Preset, epochs: int, seed: int,
+    world: World = ALONE,
+) -> ChannelViT:  # fmt: skip
     """One network for all the tasks: of one a Task-Specific ViT, of several a Task-General ViT (sum of their losses).
 
     Args:
@@ -90,17 +63,18 @@ def train_vit(
             unit.copy_(target.std(0, correction=0).clamp_min(1e-6))
         scales.append(float(unit.square().mean()))
 
-    def loss(index: Tensor) -> Tensor:
+    batches, config = minibatches(len(csi), seed), replace(RECIPE, steps=steps(epochs, len(csi)), seed=seed)
+
+    def loss(_: int) -> dict[str, Tensor]:
+        index = world.share(next(batches))
         found = network(csi[index])
         parts = [
             task.loss(out, target[index]) / scale
             for task, out, target, scale in zip(tasks, found, targets, scales, strict=True)
         ]
-        return torch.stack(parts).sum()
+        return {"total": torch.stack(parts).sum()}
 
-    return minimise(
-        network, loss, minibatches(len(csi), seed), replace(RECIPE, steps=steps(epochs, len(csi)), seed=seed)
-    )
+    return run(network, loss, config, about="network from scratch", world=world)
 
 
 def train_autoencoder(
@@ -110,6 +84,7 @@ def train_autoencoder(
     seed: int,
     device: torch.device | str = "cpu",
     task: Alignment = Alignment(),
+    world: World = ALONE,
 ) -> ChannelAutoencoder:
     """An autoencoder trained by pretraining's reconstruction terms alone.
 
@@ -123,11 +98,11 @@ def train_autoencoder(
         torch.manual_seed(seed)
         network = ChannelAutoencoder(shape).to(device)
 
-    def loss(csi: Tensor) -> Tensor:
-        out = network(csi.to(device))
+    def loss(_: int) -> dict[str, Tensor]:
+        out = network(world.share(next(batches)).to(device))
         total = task.reconstruction_weight * losses.reconstruction(out["reconstruction"], out["csi"])
         if "where" in out:
             total = total + task.profile_weight * losses.power_profile(out["where"], out["power"])
-        return total
+        return {"total": total}
 
-    return minimise(network, loss, batches, replace(RECIPE, steps=count, seed=seed))
+    return run(network, loss, replace(RECIPE, steps=count, seed=seed), about="autoencoder", world=world)

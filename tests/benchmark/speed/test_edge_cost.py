@@ -15,8 +15,8 @@ from uniair.data.links import shards
 from uniair.data.links.store import Store
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.site.site import Station
-from uniair.tasks.adaptation import HeadTraining
 from uniair.training.forecasting import tensors
+from uniair.training.heads import HeadTraining
 
 
 @pytest.fixture

@@ -34,12 +34,11 @@ from uniair.files import write_text
 from uniair.models.forecast import SIZES, WMLM, Forecast, ForecastPreset
 from uniair.models.presets import preset
 from uniair.models.universal import UniversalModel
-from uniair.tasks.adaptation import HeadTraining, fit
 from uniair.tasks.beam_forecast import figures, forecasts
 from uniair.tasks.registry import TASKS
 from uniair.tasks.zero_shot import los as zero_shot_los
 from uniair.training.forecasting import PACKAGED, SAMPLE, load_forecaster, tensors
-from uniair.training.heads import Adaptation, divide, embed, measure
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure
 
 FORMS = ("torch", "ONNX", "int8")
 MODELS = ("cfenn", "epnn", "crnn")

@@ -11,18 +11,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.shards import read_manifest
 from uniair.data.links.store import SAMPLE, Store
 from uniair.files import write_text
 from uniair.models import presets
-from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
-from uniair.training.pretraining import Batches
-from uniair.training.trainer import Optimisation, train
+from uniair.training.loop import Optimisation
+from uniair.training.pretraining import Batches, pretrain
 
 MILLION = 1_000_000
 STEPS = 20  # of training; the first half warms up
@@ -63,18 +60,16 @@ def loading_speed(folder: Path, size: str, seed: int = 0) -> dict[str, float]:
         links, open_s, read_s, peak_bytes; waiting (share of the time that training waited for its batch) and
         samples_per_s.
     """
-    data = AreaBatches(
-        Store(folder), Batches.areas, Batches.links_per_area
-    )  # first, so that a folder that can't do is refused at once
+    data, batches = Store(folder), Batches()
+    AreaBatches(data, batches.areas, batches.links_per_area)  # a folder that can't do is refused at once
     with tempfile.TemporaryDirectory() as scratch:
         links = repeated(folder, MILLION, Path(scratch) / "links")
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             open_s, read_s, peak = pool.submit(open_and_read, Path(scratch) / "links").result()
-        torch.manual_seed(seed)
         config = Optimisation(steps=STEPS, log_every=STEPS // 2, save_every=STEPS, seed=seed)
-        run = Path(scratch) / "run"
-        train(UniversalModel(presets.preset(size)), Alignment(), data, config, run, World.alone())
-        log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        out = Path(scratch) / "run"
+        pretrain(presets.preset(size), data, None, Alignment(), batches, config, out, World.alone())
+        log = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     timed = [line for line in log if "waiting" in line][-1]
     return {
         "links": links, "open_s": open_s, "read_s": read_s, "peak_bytes": peak,

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from uniair import load
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.universal import UniversalModel
+from uniair.progress import track
 from uniair.training.instruction import build
 
 TASK = "los"  # of the longest instruction: three learned tokens and three words
@@ -42,7 +42,7 @@ def question_speed(towers: UniversalModel, backbone: str, repeats: int = 5, seed
     with torch.no_grad():
         reference = models["cached"](TASK, z)
         hidden = models["cached"].feature(TASK, z)
-        for _, batch in tqdm(list(product(range(repeats + 1), BATCHES)), unit="turn", disable=None):
+        for _, batch in track(list(product(range(repeats + 1), BATCHES)), "turn"):
             for name, model in models.items():
                 took.setdefault((name, batch), []).append(_seconds(model, TASK, z[:batch]))
             took.setdefault(("tower", batch), []).append(_seconds(towers.encode_channel, csi[:batch]))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from uniair.data.links.loader import AreaBatches
@@ -15,9 +18,10 @@ from uniair.data.links.store import SAMPLE, Store
 from uniair.models import presets
 from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
+from uniair.training import loop
 from uniair.training.distributed import World
+from uniair.training.loop import Optimisation
 from uniair.training.pretraining import Batches
-from uniair.training.trainer import Optimisation
 
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the product that the matrix rate is measured with
 PRODUCTS = 10
@@ -47,22 +51,16 @@ def training_speed(folder: Path, size: str = "small", steps: int = 10, seed: int
     task, out = Alignment(), {}
     for precision, kind in PRECISIONS.items():
         torch.manual_seed(seed)
-        model = UniversalModel(presets.preset(size)).to(device).train()
-        optimisers = Optimisation().optimisers(model)
+        model = UniversalModel(presets.preset(size)).to(device)
+        config = Optimisation(steps, precision=precision)
 
-        def step(model: UniversalModel = model, precision: str = precision, optimisers: Any = optimisers) -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                loss = task.loss(model, batch, np.random.default_rng(seed))["total"]
-            model.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            for optimiser in optimisers:
-                optimiser.step()
+        def loss(_: int, model: UniversalModel = model) -> Mapping[str, Tensor]:
+            return task.loss(model, batch, np.random.default_rng(seed))
 
         with FlopCounterMode(display=False) as counter:
-            step()
+            loop.run(model, loss, replace(config, steps=1))
         began = _clock(device)
-        for _ in range(steps):
-            step()
+        loop.run(model, loss, config)
         took = (_clock(device) - began) / steps
         rate = matrix_rate(device, kind)
         flops = counter.get_total_flops()

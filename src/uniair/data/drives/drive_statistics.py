@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from uniair.data.drives.drive import FORMAT, Drive, read_drives
 from uniair.data.statistics import EXAMPLES, FARTHEST_UE, Distribution, Findings, rounded, summary
 from uniair.errors import InputError
 from uniair.files import sha256
+from uniair.progress import track
 
 TRACKED_STEPS = 4_000  # of one scenario
 
@@ -129,7 +129,7 @@ def drives_statistics(path: Path) -> DrivesStatistics:
         files = sorted(path.glob("*.safetensors"))
         listed = {Path(entry["file"]).name: entry["sha256"] for entry in drives_manifest(path).get("files", ())}
         files += [path / name for name in listed if path / name not in files]
-    for file in tqdm(files, unit="file", disable=None, leave=False):
+    for file in track(files, "file"):
         if file.exists() and listed.get(file.name, digest := sha256(file)) != digest:
             raise InputError(
                 f"{file}: checksum does not match the manifest; the file is damaged, copy or make it again"

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from uniair.data.drives.twin import Recording, Site, Twin, geodetic, record
 from uniair.data.recipe import note_recipe
 from uniair.errors import InputError
 from uniair.files import write_text
+from uniair.progress import bar
 from uniair.propagation.ray_tracing import require_sionna
 
 QUALITY = 90  # of the JPEGs
@@ -48,7 +48,7 @@ def run(twin: Twin, out: Path) -> dict[str, Any]:
     rows = {site.scenario: _rows(out, site, columns(twin)) for site in twin.sites}
     there = {scenario: len({row["seq_index"] for row in held}) for scenario, held in rows.items()}
     done = sum(min(count, twin.drives) for count in there.values())
-    with tqdm(total=twin.drives * len(twin.sites), initial=done, unit="drive", disable=None) as bar:
+    with bar(twin.drives * len(twin.sites), "drive", "tracing", done) as shown:
         for number in range(min(there.values()), twin.drives):
             for site in twin.sites:
                 if there[site.scenario] > number:
@@ -56,7 +56,7 @@ def run(twin: Twin, out: Path) -> dict[str, Any]:
                 held = rows[site.scenario]
                 held += _write(out, site, record(twin, site, number), number, len(held), twin.rate)
                 write_text(_table(out, site), _as_csv(held, columns(twin)))
-                bar.update()
+                shown.update()
     card = _card(twin, out, made, rows)
     write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
     return card

@@ -16,7 +16,6 @@ import shapely
 from numpy.typing import NDArray
 from shapely import affinity
 from shapely.geometry import Polygon, box
-from tqdm import tqdm
 
 from uniair.area import footprints, procedural
 from uniair.area.area import Area
@@ -26,6 +25,7 @@ from uniair.data.links.links import Links
 from uniair.data.recipe import note_recipe
 from uniair.errors import InputError
 from uniair.files import sha256
+from uniair.progress import bar
 from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace
 
 
@@ -265,9 +265,9 @@ def run(
         finished = engines.on_ray(partial(trace_shard_elsewhere, campaign), todo, workers, address)
     else:
         finished = engines.local(partial(trace_shard, campaign), todo, workers)
-    with tqdm(total=total, initial=total - left, unit="area", disable=None) as bar:
+    with bar(total, "area", "tracing", total - left) as shown:
         for part, _ in finished:
-            bar.update(len(part))
+            shown.update(len(part))
     _clean(out)
     if lost := {path.name for _, path in todo}.difference(os.listdir(out)):
         raise InputError(f"{out}: {len(lost)} shards were written elsewhere; give an --out that all workers share")

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.statistics import ABOVE_FREE_SPACE, EXAMPLES, Distribution, Findings, rounded, summary
 from uniair.errors import InputError
+from uniair.progress import track
 from uniair.propagation.paths import DIFFRACTION, LOS, REFLECTION, SCATTERING, TRANSMISSION, UNKNOWN
 from uniair.radio import SPEED_OF_LIGHT
 
@@ -350,8 +350,7 @@ def links_statistics(folder: Path) -> LinksStatistics:
     found = LinksStatistics(
         carrier_of(manifest.get("recipe")), -(-PICTURES // max(len(places) if isinstance(places, list) else 0, 1))
     )
-    bar = tqdm(shards.stream(folder), total=len(listed), unit="shard", disable=None, leave=False)
-    for entry, links in zip(listed, bar, strict=True):
+    for entry, links in zip(listed, track(shards.stream(folder), "shard", total=len(listed)), strict=True):
         if (entry.get("areas"), entry.get("links")) != (len(links.areas), len(links)):
             raise InputError(
                 f"{folder / 'manifest.json'}: {entry['file']} holds {len(links.areas)} areas and {len(links)} links, "

@@ -24,8 +24,8 @@ from uniair.models.universal import UniversalModel
 from uniair.tasks.alignment import Alignment
 from uniair.training.checkpoint import load_model, save_model
 from uniair.training.distributed import World
+from uniair.training.loop import Optimisation
 from uniair.training.pretraining import Batches, check_split, pretrain
-from uniair.training.trainer import Optimisation
 
 ALONE = World(0, 1, torch.device("cpu"))
 QUICK = Optimisation(steps=6, save_every=2, log_every=1, learning_rate=1e-3, seed=3)
@@ -90,7 +90,7 @@ def test_a_run_that_is_killed_resumes_to_the_same_weights(links: Links, other_li
     subprocess.run(command("whole"), check=True, capture_output=True)
     process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("step-*")) and time.monotonic() < end:
+    while not list((tmp_path / "killed").glob("state.safetensors")) and time.monotonic() < end:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -104,7 +104,7 @@ def test_a_run_that_is_killed_resumes_to_the_same_weights(links: Links, other_li
 
 def test_other_settings_do_not_go_on_with_an_old_run(links: Links, other_links: Links, tmp_path: Path) -> None:
     run(links, other_links, tmp_path)
-    with pytest.raises(InputError, match="other settings"):
+    with pytest.raises(InputError, match=r"other settings \(optimisation.learning_rate\)"):
         run(links, other_links, tmp_path, replace(QUICK, learning_rate=1e-4))
 
 
@@ -113,34 +113,10 @@ def test_a_place_on_both_sides_is_refused(links: Links) -> None:
         check_split(links.areas, links.areas)
 
 
-def test_the_learning_rate_restarts_and_ends_at_zero() -> None:
-    config = Optimisation(steps=100, cycles=2, learning_rate=1.0, warmup=0.1)
-    rates = np.array([config.share(s) for s in range(100)])
-    assert rates[0] < 0.2
-    assert rates[5] == pytest.approx(1.0)
-    assert rates[49] < 0.01
-    assert rates[50] < 0.2
-    assert rates[55] == pytest.approx(1.0)
-
-
-def test_muon_trains_the_matrices_and_adamw_the_rest() -> None:
-    model = uniair.build("tiny")
-    adamw, muon = QUICK.optimisers(model)
-    parts = [{id(p) for group in optimiser.param_groups for p in group["params"]} for optimiser in (adamw, muon)]
-    assert not parts[0] & parts[1]
-    assert parts[0] | parts[1] == {id(p) for p in model.parameters()}
-    assert id(model.epnn.blocks[0].qkv.weight) in parts[1]
-    assert {id(model.epnn.patches.weight), id(model.log_temperature), id(model.epnn.unknown)} <= parts[0]
-    (only,) = replace(QUICK, matrix_rate=0.0).optimisers(model)  # the paper's
-    assert sum(len(group["params"]) for group in only.param_groups) == len(list(model.parameters()))
-
-
-def test_bfloat16_trains_and_an_unknown_precision_is_refused(links: Links, other_links: Links, tmp_path: Path) -> None:
+def test_bfloat16_trains(links: Links, other_links: Links, tmp_path: Path) -> None:
     run(links, other_links, tmp_path / "half", replace(QUICK, steps=2, precision="bfloat16"))
     run(links, other_links, tmp_path / "full", replace(QUICK, steps=2))
     assert losses(tmp_path / "half") == pytest.approx(losses(tmp_path / "full"), rel=0.02)
-    with pytest.raises(InputError, match="float32 or bfloat16"):
-        replace(QUICK, precision="float8")
 
 
 def test_checkpoints_round_trip_and_refuse_another_preset(tmp_path: Path, links: Links) -> None:

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import tqdm.std
+
+from uniair import progress
+from uniair.progress import bar, track
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that the test sets."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tqdm.std, "time", lambda: now[0])
+    return now
+
+
+def test_a_log_file_gets_a_line_every_half_minute(seconds: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with bar(4010, "step", "pretraining", 1000) as shown:
+        for _ in range(100):
+            seconds[0] += 1
+            shown.update(20)
+            shown.set_description("pretraining")
+    assert capsys.readouterr().err.splitlines() == [
+        "pretraining: 1600 of 4010 steps, 20.00step/s, 02:00 left",
+        "pretraining: 2200 of 4010 steps, 20.00step/s, 01:30 left",
+        "pretraining: 2800 of 4010 steps, 20.00step/s, 01:00 left",
+    ]
+
+
+def test_slow_and_endless_work(seconds: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in track(iter(range(2)), "area"):
+        seconds[0] += 45
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of ? areas, 45.00s/area, ? left",
+        "2 of ? areas, 45.00s/area, ? left",
+    ]
+    for _ in track([1, 2], "area", show=False):
+        seconds[0] += 45
+    assert not capsys.readouterr().err
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for _ in (shown := track([1, 2], "head", "heads")):
+        shown.refresh()
+    assert "heads:   0%" in capsys.readouterr().err
