@@ -58,7 +58,7 @@ def test_a_forecaster_may_read_csi_through_the_towers(
     assert cli.main(["forecast", "stream", *given, "--model", str(out), "--json"]) == 0
     assert last(capsys)["steps"] == 5 * 12
     assert cli.main(["forecast", "adapt", *given, "--model", str(out), "--out", str(tmp_path / "adapted"),
-                     "--adaptation.part", "head", "--adaptation.steps", "1"]) == 0  # fmt: skip
+                     "--adaptation.part", "head", "--adaptation.optimisation.steps", "1"]) == 0  # fmt: skip
     assert json.loads((tmp_path / "adapted" / "config.json").read_text())["tower"]
     capsys.readouterr()
     config = json.loads((out / "config.json").read_text())
