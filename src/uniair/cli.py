@@ -11,6 +11,9 @@ from typing import Any
 
 from uniair.errors import InputError
 
+# before torch comes: threads that spin while they wait for each other take the processor from whatever else runs
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 COMMANDS = {
     "demo": "run every zero-shot task on unseen areas with the packaged model, and write a report",
     "doctor": "say what is installed, what is missing and the command that mends it",

@@ -82,7 +82,7 @@ def pretrain(
     check_split(names, held_out.areas if held_out else ())
     torch.manual_seed(optimisation.seed)
     model = UniversalModel(preset).to(world.device)
-    model.log_temperature.requires_grad_(task.learned_temperature)
+    temperature = model.log_temperature.requires_grad_(task.learned_temperature)
     watched = sample(held_out, VALIDATION_LINKS, seed=0) if held_out else None
     area_batches = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment)
 
@@ -108,8 +108,7 @@ def pretrain(
     # on one core, or the drawing would stall the model's threads
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         run(model, loss, optimisation, about="pretraining", world=world, out=out, settings=settings,
-            validate=figures if watched else None,
-            after=lambda: model.log_temperature.data.clamp_(min=COLDEST))  # fmt: skip
+            validate=figures if watched else None, after=lambda: temperature.data.clamp_(min=COLDEST))  # fmt: skip
     save_model(model, out)
     world.wait()  # the others may read it now
     return model
