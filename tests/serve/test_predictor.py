@@ -63,7 +63,7 @@ def test_zero_shot_answers_are_the_models_own(predictor: Predictor, station: int
 def test_heads_answer_in_the_sites_frame(predictor: Predictor, station: int) -> None:
     batch, site = batch_of(predictor.station_links(station).links), predictor.site
     z = predictor.model.encode_channel(batch.csi[:6])
-    head, _ = load_head(site.head("position", "channel", station), predictor.model, "position")
+    head, *_ = load_head(site.head("position", "channel", station), predictor.model, "position")
     with torch.inference_mode():
         turned = head(z)
     found = predictor.answer("position", "channel", z, station)

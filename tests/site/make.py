@@ -97,7 +97,7 @@ def make_site(folder: Path, stations: int = 2, seed: int = 0) -> Site:
                 head = fit(task, z[learn], task.target(batch)[learn], training)
                 figures = measure(task, head, z[test], batch_of(links.select(test)))
                 site.figures[station.name].setdefault(name, {})[inputs] = figures
-                save_head(site.head(name, inputs, number), head, wanted, model, {"area": links.areas[0]})
+                save_head(site.head(name, inputs, number), head, wanted, model, batch.radio, {"area": links.areas[0]})
     shards.write_manifest(folder / "links", {"made": "tests/site/make.py"}, area.attribution)
     site.write()
     return site
