@@ -20,7 +20,7 @@ from uniair.edge.runner import Runner
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.serve.stream import Stream
-from uniair.site.frame import environment
+from uniair.site.frame import view
 from uniair.site.site import Site
 from uniair.tasks import zero_shot
 from uniair.training.heads import load_head
@@ -69,7 +69,7 @@ def test_answers_without_torch_are_those_of_the_site(site: Site, package: Path, 
     subprocess.run(script, cwd=package, check=True, timeout=60)
     said = np.load(tmp_path / "said.npz")
 
-    model, env = uniair.load("small"), environment(site, 1, links.ue)  # an array at 30°
+    model, env = uniair.load("small"), view(site, 1).environment(links.ue)  # an array at 30°
     z = model.encode_channel(csi)
     np.testing.assert_allclose(said["z"], z, atol=1e-5)
     np.testing.assert_allclose(said["again"], model.reconstruct_channel(z), atol=1e-3)

@@ -16,8 +16,8 @@ from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.serve.predictor import NotHereError, Predictor
 from uniair.serve.sessions import BusyError, Sessions
-from uniair.serve.views import Hypotheses, view
-from uniair.site.frame import environment, log_likelihood
+from uniair.serve.views import Hypotheses
+from uniair.site.frame import log_likelihood, view
 from uniair.site.site import Site
 from uniair.tasks import zero_shot
 from uniair.tasks.answers import Declined
@@ -29,7 +29,7 @@ UE = np.array([[10.0, 140.0, 1.5], [75.0, 35.0, 1.5], [149.0, 1.0, 2.0]])
 
 @pytest.mark.parametrize("station", [0, 1])
 def test_a_view_turns_as_the_training_data_were_turned_and_back(predictor: Predictor, station: int) -> None:
-    here, there = predictor.views[station], environment(predictor.site, station, UE)
+    here, there = predictor.views[station], view(predictor.site, station).environment(UE)
     np.testing.assert_allclose(here.turned(UE), there.ue, atol=1e-4)
     np.testing.assert_array_equal(here.map, there.map[0])
     np.testing.assert_allclose(here.bs, there.bs[0])

@@ -31,7 +31,7 @@ from uniair.models.forecast import HEAD, WMLM
 from uniair.models.head import Head
 from uniair.models.ray_launching import FEATURES
 from uniair.models.universal import UniversalModel
-from uniair.site.frame import environment
+from uniair.site.frame import view
 from uniair.site.site import Site
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
@@ -209,7 +209,13 @@ class Package:
                 ue = links.ue
                 if not self.site.traced:  # channels of elsewhere, and outdoor positions of this place
                     ue = self.site.area.drop(len(links), 1.5, np.random.default_rng(number)).astype(np.float32)
-                yield runner.views[number], batch_of(links).csi, ue, environment(self.site, number, ue), station.name
+                yield (
+                    runner.views[number],
+                    batch_of(links).csi,
+                    ue,
+                    view(self.site, number).environment(ue),
+                    station.name,
+                )
             return
         from uniair.edge.runner import View
 
@@ -317,11 +323,11 @@ def seeded_steps(model: WMLM, count: int, seed: int = 0) -> dict[str, Tensor]:
 
 def _views(site: Site) -> dict[str, NDArray[Any]]:
     """Of each station: the map, the position and the size of the square in which its array lies along +x."""
-    views = [environment(site, i, np.array([station.position])) for i, station in enumerate(site.stations)]
+    views = [view(site, i) for i in range(len(site.stations))]
     return {
-        "maps": np.stack([env.map[0].numpy() for env in views]),
-        "bs": np.stack([env.bs[0].numpy() for env in views]),
-        "sizes": np.array([float(env.size[0]) for env in views], dtype=np.float32),
+        "maps": np.stack([one.map.numpy() for one in views]),
+        "bs": np.stack([one.bs.numpy() for one in views]),
+        "sizes": np.array([one.size for one in views], dtype=np.float32),
         "bearings": np.array([station.bearing for station in site.stations]),
         "side": np.array(site.area.size),
     }

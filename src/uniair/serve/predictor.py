@@ -24,7 +24,8 @@ from uniair.models.forecast import WMLM
 from uniair.models.head import Head
 from uniair.models.router import Router
 from uniair.serve.site_links import StationLinks, details, read_links
-from uniair.serve.views import Hypotheses, View, embed, view
+from uniair.serve.views import Hypotheses, embed
+from uniair.site.frame import View, view
 from uniair.site.site import UE_HEIGHT, Site, obstacles
 from uniair.tasks.answers import Answer, Declined
 from uniair.tasks.asking import Assistant

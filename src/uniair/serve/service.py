@@ -23,7 +23,8 @@ from uniair.serve.limits import Limits
 from uniair.serve.predictor import NotHereError, Predictor
 from uniair.serve.sessions import Sessions
 from uniair.serve.telemetry import Metrics
-from uniair.serve.views import Hypotheses, View
+from uniair.serve.views import Hypotheses
+from uniair.site.frame import View
 from uniair.tasks.answers import Declined
 from uniair.tasks.task import Task
 
