@@ -113,7 +113,7 @@ def test_outputs_follow_from_the_radio() -> None:
 
 def test_a_heads_outputs_are_of_its_array_alone() -> None:
     other = Radio(ULA(16), carrier=3.5e9)
-    with pytest.raises(InputError, match="head learned on ULA of 32.*what differs: array, carrier"):
+    with pytest.raises(InputError, match=r"head learned on ULA of 32.*what differs: array, carrier"):
         TASKS["beam"].remarks(Radio(), other)
     assert TASKS["los"].remarks(Radio(), other) == (f"the los head learned on {Radio()}; what differs: array, carrier",)
     assert TASKS["beam"].remarks(Radio(), Radio(grid=OFDM(128, 240e3))) != ()
@@ -127,7 +127,7 @@ def test_a_head_of_the_first_version_is_of_paper_1s_radio(model: UniversalModel,
     assert load_head(path, model, "los").radio == Radio()
     newer = {**header, "radio": {"format": "uniair-radio/9"}}
     save_file(dict(head.state_dict()), path, metadata={"uniair": json.dumps(newer)})
-    with pytest.raises(InputError, match="old.safetensors: a radio of format"):
+    with pytest.raises(InputError, match=r"old.safetensors: a radio of format"):
         load_head(path, model, "los")
 
 

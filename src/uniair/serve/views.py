@@ -30,6 +30,13 @@ class Hypotheses:
     ue: NDArray[np.floating] | None = None
     los: NDArray[np.floating] | None = None
 
+    @property
+    def apart(self) -> Tensor | None:
+        """From the BS to each UE: float64 [count] m, or None."""
+        if self.ue is None:
+            return None
+        return (torch.from_numpy(self.view.turned(self.ue)).double() - self.view.bs.double()).norm(dim=-1)
+
     def __post_init__(self) -> None:
         if self.ue is not None and not ((self.ue[:, :2] >= 0) & (self.ue[:, :2] <= self.view.side)).all():
             raise InputError(
