@@ -22,7 +22,7 @@ from uniair.errors import InputError
 from uniair.models.forecast import WMLM
 from uniair.models.router import Router
 from uniair.radio import Radio
-from uniair.serve.radios import Room
+from uniair.serve.radio_limits import Room
 from uniair.serve.site_links import StationLinks, details, read_links
 from uniair.serve.views import Hypotheses, embed
 from uniair.site.frame import View, view

@@ -10,7 +10,7 @@ from annotated_types import Len
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model
 
-from uniair.serve.radios import RadioOf
+from uniair.serve.radio_limits import RadioOf
 from uniair.tasks.task import Task
 
 FAR = 1e5  # m; no site reaches so far

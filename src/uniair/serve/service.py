@@ -23,7 +23,7 @@ from uniair.serve.batching import Batcher, BusyError, each
 from uniair.serve.bodies import read, reply
 from uniair.serve.limits import Limits
 from uniair.serve.predictor import NotHereError, Predictor, Received
-from uniair.serve.radios import WORK, work
+from uniair.serve.radio_limits import WORK, work
 from uniair.serve.sessions import Sessions
 from uniair.serve.telemetry import Metrics
 from uniair.serve.views import Hypotheses

@@ -26,7 +26,7 @@ EXTRA = "the extra `serve` is missing: pip install 'uniair[serve]'"
 msgpack, testclient = (pytest.importorskip(name, reason=EXTRA) for name in ("msgpack", "fastapi.testclient"))
 pytest.importorskip("prometheus_client", reason=EXTRA)
 app_of, client_of, limits_of, radios = (
-    pytest.importorskip(f"uniair.serve.{name}", reason=EXTRA) for name in ("app", "client", "limits", "radios")
+    pytest.importorskip(f"uniair.serve.{name}", reason=EXTRA) for name in ("app", "client", "limits", "radio_limits")
 )
 Client, ServiceError, RadioOf = client_of.Client, client_of.ServiceError, radios.RadioOf
 JSON, NPY, MSGPACK = "application/json", "application/x-npy", "application/msgpack"
