@@ -156,3 +156,25 @@ def test_any_json_is_a_radio_or_one_line(entries: object) -> None:
     except InputError as error:
         found = str(error)
     assert isinstance(found, Radio) or "\n" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "array", [ULA(32), ULA(16, 0.7), ULA(12, 0.4), UPA(4, 8), UPA(2, 16, vertical=0.7), Array(np.eye(3) * 0.5)], ids=str
+)
+def test_a_beam_takes_in_most_from_where_it_points_to(array: Antennas) -> None:
+    codebook = array.dft_codebook()
+    assert codebook.shape == (array.ports, array.ports)
+    np.testing.assert_allclose(codebook.norm(dim=1), 1, atol=1e-6)
+    along, up = torch.from_numpy(array.beam_cosines()).T
+    seen = 1 - along.square() - up.square()  # beams of close elements point beyond what there is
+    direction = torch.stack([along, seen.clamp_min(0).sqrt(), up], -1)[seen >= 0]
+    taken = (codebook.conj() @ array.response(direction).mT).abs()
+    wanted = torch.arange(array.ports)[seen >= 0]
+    assert (taken[wanted, torch.arange(len(wanted))] >= taken.amax(0) - 1e-4).all()
+
+
+def test_measured_beams_are_the_choice_and_point_where_they_take_in_most() -> None:
+    plain = ULA(16)
+    array = ULA(16, codebook=plain.dft_codebook()[:8].numpy())
+    assert torch.equal(array.dft_codebook(), torch.eye(8, dtype=torch.complex64))
+    np.testing.assert_allclose(array.beam_cosines()[:, 0], plain.beam_cosines()[:8, 0], atol=2 / 64)

@@ -69,7 +69,7 @@ def filters(radio: Radio, beams: int, delays: int, device: torch.device = torch.
         raise InputError(f"radio: {array} has no extent along x, so that it tells no direction along it; turn it")
     cosine = (torch.arange(beams, dtype=torch.float64) - beams // 2) / (beams // 2)
     rows = []
-    for up in _elevations(layout):
+    for up in elevations(layout):
         across = (1 - cosine.square() - up * up).clamp_min(0).sqrt()  # in front of the array
         # paper 1's elements lie at multiples of a half, so that a product is exact there
         turns = cosine[:, None] * torch.from_numpy(layout[:, 0])
@@ -88,7 +88,7 @@ def filters(radio: Radio, beams: int, delays: int, device: torch.device = torch.
     return Filters((filter_ * math.sqrt(beams)).to(torch.complex64).to(device), tones.to(torch.complex64).to(device))
 
 
-def _elevations(layout: NDArray[np.float64]) -> NDArray[np.float64]:
+def elevations(layout: NDArray[np.float64]) -> NDArray[np.float64]:
     """Direction cosines upwards that an array tells apart, half a beam from each other: [elevations]."""
     rows = len(np.unique(layout[:, 2].round(6)))
     if rows < 2:
@@ -137,7 +137,8 @@ def _respond(csi: Tensor, filter_: Filters) -> Tensor:
     elevations, beams, ports = filter_.beams.shape
     if elevations == 1:
         return filter_.beams[0] @ csi @ filter_.delays
-    every = (filter_.beams.view(-1, ports) @ csi @ filter_.delays).view(len(csi), elevations, beams, -1)
+    # delays first: there are fewer of them than elevations × beams
+    every = (filter_.beams.view(-1, ports) @ (csi @ filter_.delays)).view(len(csi), elevations, beams, -1)
     strongest = every.abs().square().sum((2, 3)).argmax(1)
     return every[torch.arange(len(csi), device=csi.device), strongest]
 
@@ -169,7 +170,8 @@ def arrival(csi: Tensor, radio: Radio) -> Tensor:
         wave = torch.polar(torch.ones_like(turns), 2 * math.pi * turns).to(csi.device, torch.complex64)
         by_delay = (csi * window) @ wave
     beams = filters(radio, 32, 64, csi.device).beams
-    profile = (beams.flatten(0, 1) @ by_delay).abs().square().amax(1)
+    # one elevation after the other: of all together there may be more than memory holds
+    profile = torch.stack([(level @ by_delay).abs().square().amax(1) for level in beams]).amax(0)
     peak = (profile >= profile.roll(1, 1)) & (profile >= profile.roll(-1, 1))
     strongest = profile.argmax(1)
     # from half a period before the strongest peak up to it

@@ -25,6 +25,7 @@ SPEED_OF_LIGHT = 299_792_458.0
 FINE = 8  # terms of a geometric series in one coarse step
 CLOCKS = ("absolute", "first_path")
 PATTERNS = ("isotropic", "tr38901")
+LOOKS = 65  # direction cosines an axis at which measured beams are looked for
 SAME_CARRIER = 0.05  # carriers that differ by less see the same walls
 
 
@@ -160,6 +161,43 @@ class Antennas:
         amplitude: Tensor = 10 ** ((8 - loss.clamp_max(30)) / 20)
         return amplitude
 
+    def dft_codebook(self) -> Tensor:
+        """The beams that the array can choose from, as rows of unit norm: complex64 [ports, ports].
+
+        DFT beams of a ULA; rows × columns of them of a UPA; of elements anywhere plane waves in front of the array,
+        their direction cosines along it spread evenly. Where beams are measured, the choice is among these.
+        """
+        return self._beams() if self.codebook is None else torch.eye(self.ports, dtype=torch.complex64)
+
+    def beam_cosines(self) -> NDArray[np.float64]:
+        """Where the beams of `dft_codebook` point to: direction cosines along x and upwards, [ports, 2].
+
+        A ULA's beams are cones about x: upwards is 0. Elements over half a wavelength apart look in several directions
+        at once; the one nearest to the boresight is given.
+        """
+        return self._directions() if self.codebook is None else self._looked_at()
+
+    def _beams(self) -> Tensor:
+        along = torch.from_numpy(self._directions()[:, 0])
+        direction = torch.stack([along, (1 - along.square()).sqrt(), torch.zeros_like(along)], -1)
+        turns = direction @ torch.from_numpy(self.layout.T)
+        return torch.polar(torch.full_like(turns, self.ports**-0.5), -2 * math.pi * turns).to(torch.complex64)
+
+    def _directions(self) -> NDArray[np.float64]:
+        along = _folded(2 * np.arange(self.ports) / self.ports, 2.0)
+        return np.column_stack([along, np.zeros_like(along)])
+
+    def _looked_at(self) -> NDArray[np.float64]:
+        """The directions in front of the array that measured beams take in most of."""
+        axis = torch.linspace(-1, 1, LOOKS, dtype=torch.float64)
+        up = axis if np.ptp(self.layout[:, 2]) else axis.new_zeros(1)
+        along, up = (values.ravel() for values in torch.meshgrid(axis, up, indexing="ij"))
+        ahead = 1 - along.square() - up.square()
+        direction = torch.stack([along, ahead.clamp_min(0).sqrt(), up], -1)[ahead >= 0]
+        best = self.response(direction).abs().argmax(0)
+        found: NDArray[np.float64] = direction[best][:, [0, 2]].numpy()
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; entries at their defaults are left out."""
         entries: dict[str, Any] = {"kind": self.kind}
@@ -206,14 +244,13 @@ class ULA(Antennas):
         """True of isotropic elements."""
         return self.pattern == "isotropic"
 
-    def dft_codebook(self) -> Tensor:
-        """DFT beams as rows, unit norm: complex64 [antennas, antennas].
+    def _beams(self) -> Tensor:
+        """Beam b points to the direction cosine b / (spacing · antennas), modulo 1 / spacing."""
+        return _dft(self.antennas)
 
-        Beam b points to the direction cosine b / (spacing · antennas), 2b / antennas of half a wavelength, modulo
-        1 / spacing.
-        """
-        steps = torch.arange(self.antennas, dtype=torch.float64)
-        return geometric(-2 * math.pi / self.antennas * steps, self.antennas) / math.sqrt(self.antennas)
+    def _directions(self) -> NDArray[np.float64]:
+        along = _folded(np.arange(self.antennas) / (self.spacing * self.antennas), 1 / self.spacing)
+        return np.column_stack([along, np.zeros_like(along)])
 
     def __str__(self) -> str:
         return f"ULA of {self.antennas}, {self.spacing:g} λ apart{_trimmings(self)}"
@@ -244,6 +281,15 @@ class UPA(Antennas):
         out = np.zeros((self.rows * self.columns, 3))
         out[:, 0], out[:, 2] = self.horizontal * column, self.vertical * row
         return out
+
+    def _beams(self) -> Tensor:
+        """Beam v · columns + h is beam v of a column and beam h of a row."""
+        return torch.kron(_dft(self.rows), _dft(self.columns))
+
+    def _directions(self) -> NDArray[np.float64]:
+        row, column = np.divmod(np.arange(self.rows * self.columns), self.columns)
+        along = _folded(column / (self.horizontal * self.columns), 1 / self.horizontal)
+        return np.column_stack([along, _folded(row / (self.vertical * self.rows), 1 / self.vertical)])
 
     def __str__(self) -> str:
         return f"UPA of {self.rows} × {self.columns}, {self.vertical:g} × {self.horizontal:g} λ apart{_trimmings(self)}"
@@ -283,6 +329,17 @@ class Array(Antennas):
     def __str__(self) -> str:
         wide, deep, high = np.ptp(self.layout, axis=0)
         return f"array of {len(self.positions)} over {wide:g} × {deep:g} × {high:g} λ{_trimmings(self)}"
+
+
+def _dft(count: int) -> Tensor:
+    """DFT beams of so many elements as rows, unit norm: complex64 [count, count]."""
+    steps = torch.arange(count, dtype=torch.float64)
+    return geometric(-2 * math.pi / count * steps, count) / math.sqrt(count)
+
+
+def _folded(cosine: NDArray[np.floating], period: float) -> NDArray[np.float64]:
+    """Direction cosines that an array can't tell from others a period away, nearest to 0."""
+    return np.asarray((cosine + period / 2) % period - period / 2, dtype=np.float64)
 
 
 def _trimmings(array: Antennas) -> str:

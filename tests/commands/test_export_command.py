@@ -16,7 +16,9 @@ from uniair.training.checkpoint import save_model
 
 
 def asked(**options: Any) -> SimpleNamespace:
-    return SimpleNamespace(**({"site": None, "to": None, "model": None, "forecaster": None, "int8": False} | options))
+    return SimpleNamespace(
+        **({"site": None, "to": None, "model": None, "forecaster": None, "int8": False, "radio": None} | options)
+    )
 
 
 def test_a_model_without_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,11 +30,20 @@ def test_a_model_without_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert Runner(tmp_path / "edge").card["embedding"] == 32
 
 
+def test_a_model_for_ones_own_radio(tmp_path: Path) -> None:
+    save_model(uniair.build("tiny"), tmp_path / "run")
+    radio = '{"array": {"kind": "upa", "rows": 2, "columns": 8}}'
+    card = export.run(asked(model=str(tmp_path / "run"), to=str(tmp_path / "edge"), radio=radio))
+    assert (card["csi"], card["radio_text"][:12]) == ([16, 64], "UPA of 2 × 8")
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         ({}, "give --to"),
         ({"to": "x", "site": "somewhere", "model": "small"}, "not both"),
+        ({"to": "x", "site": "somewhere", "radio": "{}"}, "its own radio: give SITE or --radio"),
+        ({"to": "x", "radio": "nowhere.json"}, "neither a file with a radio nor JSON"),
         ({"to": "x", "site": "nowhere"}, "no such file; give a folder that uniair site made"),
         ({"to": "x", "model": "medium"}, "neither a packaged model"),
         ({"to": "x", "forecaster": "nowhere"}, "no such file; give the folder of uniair forecast train"),

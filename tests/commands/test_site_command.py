@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.site.make import synthetic_paths
+from tests.site.make import make_site, synthetic_paths
 
+import uniair
 from uniair import cli
 from uniair.area.area import Area
+from uniair.errors import InputError
+from uniair.propagation import ray_tracing
+from uniair.radio import OFDM, ULA, UPA, Radio
 from uniair.site import making, survey
 from uniair.site.site import Site
+from uniair.training.heads import load_head
 
 QUICK = ["--ue", "120", "--side", "120", "--epochs", "0", "--training.steps", "20", "--training.epochs", "1"]
 
@@ -29,7 +34,7 @@ def no_tracer(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(survey, "build_scene", lambda area, config: area)
     monkeypatch.setattr(survey, "trace_scene", trace)
-    monkeypatch.setattr(making, "require_sionna", lambda: None)
+    monkeypatch.setattr(making, "check_materials", lambda config: None)
     monkeypatch.setattr(making, "version", lambda name: "stub")
     return calls
 
@@ -112,3 +117,66 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert says in message
     assert len(message.splitlines()) == 1
     assert not (tmp_path / "site").exists()
+
+
+RADIOS = {
+    "a ULA of 16 and a narrow band": Radio(ULA(16), OFDM(128, 240e3)),
+    "a planar array at 3.5 GHz": Radio(UPA(4, 8), carrier=3.5e9),
+    "a clock at the first path": Radio(clock="first_path"),
+    "calibrated gains": Radio(ULA(16, 0.7), calibrated=True),
+}
+
+
+@pytest.mark.parametrize("radio", RADIOS.values(), ids=RADIOS)
+def test_a_site_of_ones_own_radio(radio: Radio, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "site"
+    (tmp_path / "radio.json").write_text(json.dumps(radio.to_json()))
+    line = ["site", "example", *QUICK, "--radio", str(tmp_path / "radio.json"), "--out", str(out), "--json"]
+    assert cli.main([*line, "--epochs", "1"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    site = Site.read(out)
+    assert site.radio == Radio.from_json(said["radio"]) == radio
+    assert site.links[0].one_radio() == radio
+    model = uniair.load("small")
+    assert site.about["remarks"] == list(model.remarks(radio)) == said["remarks"]
+    recipe = json.loads((out / "recipe.json").read_text())["survey"]
+    assert (recipe["radio"], recipe["ray_tracing"]["frequency"]) == (radio.to_json(), radio.carrier)
+    assert load_head(site.head("beam", "channel", 0), model, "beam").radio == radio
+    assert load_head(site.head("beam", "channel", 0), model, "beam").head.widths[-1] == radio.array.ports
+    report, card = (out / "report.html").read_text(), (out / "card.md").read_text()
+    for text in (report, card):
+        assert f"Radio: {radio}." in text
+        assert all(remark[1:] in text for remark in model.remarks(radio))
+        assert f"best of {radio.array.ports} DFT beams" in text
+    assert cli.main(["site", "example", *QUICK, "--epochs", "1", "--out", str(out)]) == 2, "of another radio"
+    assert "another site" in capsys.readouterr().err
+
+
+def test_a_radio_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "site"
+    for radio, says in (("nowhere.json", "neither a file"), ('{"clock": "mine"}', "clock 'mine'")):
+        assert cli.main(["site", "example", *QUICK, "--out", str(out), "--radio", radio]) == 2
+        message = capsys.readouterr().err.strip()
+        assert says in message
+        assert len(message.splitlines()) == 1
+        assert not out.exists()
+
+
+def test_walls_that_are_not_defined_at_a_carrier_are_one_line() -> None:
+    pytest.importorskip("sionna.rt", reason="sionna-rt is missing: pip install 'uniair[rt]'")
+    ray_tracing.check_materials(ray_tracing.RayTracing(frequency=3.5e9))
+    with pytest.raises(InputError, match=r"concrete is not defined at 0.7 GHz \(ITU-R P.2040: 1 to 100 GHz"):
+        ray_tracing.check_materials(ray_tracing.RayTracing(frequency=0.7e9))
+    with pytest.raises(InputError, match="material 'cheese' is none"):
+        ray_tracing.check_materials(ray_tracing.RayTracing(ground_material="cheese"))
+
+
+def test_a_site_of_the_first_version_has_paper_1s_radio(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site", stations=1)
+    note = json.loads((tmp_path / "site/site.json").read_text())
+    assert note.pop("radio") == Radio().to_json()
+    (tmp_path / "site/site.json").write_text(json.dumps(note))
+    assert Site.read(site.folder).radio == Radio()
+    (tmp_path / "site/site.json").write_text(json.dumps({**note, "radio": {"format": "uniair-radio/7"}}))
+    with pytest.raises(InputError, match="a radio of format"):
+        Site.read(site.folder)

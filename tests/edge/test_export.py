@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +15,22 @@ import torch
 import uniair
 from tests.edge.test_graphs import forecaster, measured
 from tests.site.make import make_site
+from uniair.angle_delay import arrival, filters
 from uniair.data.links.loader import batch_of
 from uniair.edge import export
 from uniair.edge.export import Package
+from uniair.edge.receiver import Receiver
 from uniair.edge.runner import Runner
 from uniair.environment import Environment
 from uniair.errors import InputError
+from uniair.radio import OFDM, ULA, UPA, Radio, Subcarriers
 from uniair.serve.stream import Stream
-from uniair.site.frame import environment
+from uniair.site.frame import view
 from uniair.site.site import Site
 from uniair.tasks import zero_shot
 from uniair.training.heads import load_head
 
+RUNNER_FILES = ("__init__.py", "rays.py", "receiver.py", "runner.py")
 BLOCKED = """
 import sys
 class Blocked:
@@ -69,7 +75,7 @@ def test_answers_without_torch_are_those_of_the_site(site: Site, package: Path, 
     subprocess.run(script, cwd=package, check=True, timeout=60)
     said = np.load(tmp_path / "said.npz")
 
-    model, env = uniair.load("small"), environment(site, 1, links.ue)  # an array at 30°
+    model, env = uniair.load("small"), view(site, 1).environment(links.ue)  # an array at 30°
     z = model.encode_channel(csi)
     np.testing.assert_allclose(said["z"], z, atol=1e-5)
     np.testing.assert_allclose(said["again"], model.reconstruct_channel(z), atol=1e-3)
@@ -160,8 +166,6 @@ def test_a_package_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
 
 
 def test_weights_that_the_heads_did_not_learn_on(site: Site) -> None:
-    from dataclasses import replace
-
     with pytest.raises(InputError, match="other weights"):
         Package.of(replace(site, weights="0" * 16))
 
@@ -177,3 +181,69 @@ def test_a_site_of_measurements_alone_is_compared_on_packaged_channels(tmp_path:
     shutil.rmtree(site.folder / "links")
     card = Package.of(Site.read(site.folder)).write(tmp_path / "edge")
     assert max(card["parity"]["largest"].values()) < card["parity"]["tolerance"]
+
+
+RADIOS = {
+    "ULA of 16": Radio(ULA(16)),
+    "UPA at 3.5 GHz": Radio(UPA(4, 8), carrier=3.5e9),
+    "OFDM": Radio(grid=OFDM(128, 240e3)),
+    "first path": Radio(ULA(32), clock="first_path"),
+    "first path, tones": Radio(ULA(16), Subcarriers(720e3 * np.arange(0, 64, 2)), clock="first_path", calibrated=True),
+    "calibrated": Radio(ULA(16), calibrated=True),
+}
+
+
+@pytest.mark.filterwarnings("ignore::uniair.models.universal.RadioWarning")
+@pytest.mark.parametrize("radio", RADIOS.values(), ids=RADIOS)
+def test_a_package_of_any_radio_answers_as_torch_does(radio: Radio, tmp_path: Path) -> None:
+    site, model = make_site(tmp_path / "site", radio=radio), uniair.load("small")
+    card = Package.of(site).write(tmp_path / "edge")
+    assert max(card["parity"]["largest"].values()) <= card["parity"]["tolerance"]
+    assert (Radio.from_json(card["radio"]), card["csi"]) == (radio, list(radio.shape))
+    assert (card["radio_text"], card["remarks"]) == (str(radio), list(model.remarks(radio)))
+    assert set(RUNNER_FILES) <= {path.name for path in (tmp_path / "edge/uniair_edge").iterdir()}
+    runner, links = Runner(tmp_path / "edge"), site.links[1].select(np.arange(8))
+    batch, env = batch_of(links), view(site, 1).environment(links.ue)
+    z = model.encode_channel(batch.csi, radio)
+    csi = batch.csi.numpy()
+    np.testing.assert_allclose(runner.encode(csi), z, atol=1e-4)
+    whole = model.reconstruct_channel(z, radio)
+    np.testing.assert_allclose(runner.reconstruct(z.numpy()), whole, atol=1e-4 * float(whole.abs().max()))
+    np.testing.assert_allclose(runner.los(csi, 1, links.ue), zero_shot.los(model, batch.csi, env, radio), atol=1e-3)
+    blind = zero_shot.los(model, batch.csi, env.without("ue"), radio)
+    np.testing.assert_allclose(runner.los(csi, 1), blind, atol=1e-3)
+    np.testing.assert_allclose(runner.rank(csi, 1, links.ue), zero_shot.rank(model, batch.csi, env, radio), atol=1e-3)
+    assert runner.beam(1, csi).shape == (8, radio.array.ports)
+    assert runner.precoding(csi, 1).shape == (8, radio.array.ports)
+    other = np.ones((1, 33, 64), np.complex64)
+    with pytest.raises(ValueError, match=re.escape(f"give complex [N, {radio.shape[0]}, {radio.shape[1]}] of {radio}")):
+        runner.encode(other)
+
+
+def test_a_package_of_the_first_version_is_of_paper_1s_radio(tmp_path: Path) -> None:
+    package = Package(uniair.build("tiny"), "tiny")
+    card = package.write(tmp_path / "edge")
+    for name in ("radio", "radio_text", "remarks"):
+        del card[name]
+    (tmp_path / "edge/card.json").write_text(json.dumps(card))
+    runner = Runner(tmp_path / "edge")
+    csi = torch.randn(2, 32, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(runner.encode(csi.numpy()), package.model.encode_channel(csi), atol=1e-5)
+
+
+def test_receivers_find_first_paths_and_powers_as_torch_does() -> None:
+    radio = RADIOS["first path, tones"]
+    csi = radio.array.response(torch.rand(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    delay = torch.linspace(0, 9e-7, 40, dtype=torch.float64)
+    csi = 1e-5 * csi[..., None] * radio.grid.response(delay)[:, None]
+    csi = csi + 1e-6 * torch.randn(csi.shape, dtype=csi.dtype, generator=torch.Generator().manual_seed(2))
+    card = {"radio": radio.to_json(), "csi": list(radio.shape)}
+    receiver = Receiver(card, filters(radio, 32, 64).beams.flatten(0, 1).numpy())
+    np.testing.assert_allclose(receiver.arrival(csi.numpy()), arrival(csi, radio), atol=1e-15)
+    apart, odds = np.linspace(10, 200, 40), torch.zeros(40)
+    want = zero_shot.with_gain(odds, csi, radio, torch.from_numpy(apart))
+    np.testing.assert_allclose(receiver.with_power(odds.numpy(), csi.numpy(), apart), want, atol=1e-4)
+    absolute = replace(radio, clock="absolute")
+    want = zero_shot.with_gain(odds, csi, absolute, None)
+    found = Receiver({**card, "radio": absolute.to_json()}).with_power(odds.numpy(), csi.numpy(), None)
+    np.testing.assert_allclose(found, want, atol=1e-4)

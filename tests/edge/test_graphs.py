@@ -14,6 +14,7 @@ from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.presets import PRESETS
 from uniair.models.ray_launching import FEATURES, candidates
 from uniair.models.universal import UniversalModel
+from uniair.radio import OFDM, ULA, UPA, Array, Radio, Subcarriers
 
 PAPER = replace(PRESETS["tiny"], csi_domain="frequency", attention="joint", positions="vector", line_window=(0, 0),
                 rays=0, pool="class", name="like the paper's")  # fmt: skip
@@ -42,6 +43,44 @@ def test_reconstruction(model: UniversalModel) -> None:
     z = torch.nn.functional.normalize(torch.randn(4, 32, generator=torch.Generator().manual_seed(0)), dim=1)
     planes, whole = ReconstructionGraph(model)(z), model.reconstruct_channel(z)
     assert torch.allclose(torch.complex(planes[:, 0], planes[:, 1]), whole, atol=1e-4 * float(whole.abs().max()))
+
+
+RADIOS = {
+    "ULA of 16": Radio(ULA(16)),
+    "UPA": Radio(UPA(4, 8), OFDM(100, 360e3)),
+    "UPA of a wide spacing": Radio(UPA(8, 4, vertical=0.8, horizontal=0.6)),
+    "a band beside": Radio(grid=OFDM(64, 720e3, 46.08e6)),
+    "tones": Radio(grid=Subcarriers(1e6 * np.array([0, 1, 2, 5, 9, 11, 12, 20]))),
+    "an arc": Radio(Array([[0.5 * n, 0.02 * (n - 8) ** 2, 0] for n in range(16)])),
+    "beams": Radio(ULA(32, codebook=ULA(32).dft_codebook()[::2].numpy())),
+    "a large array": Radio(ULA(96)),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("radio", RADIOS.values(), ids=RADIOS)
+def test_graphs_of_any_radio(radio: Radio) -> None:
+    torch.manual_seed(0)
+    model, draw = uniair.build("tiny"), torch.Generator().manual_seed(1)
+    direction = torch.nn.functional.normalize(torch.randn(6, 3, generator=draw, dtype=torch.float64), dim=1)
+    csi = (
+        radio.array.response(direction)[..., None]
+        * radio.grid.response(torch.rand(6, generator=draw).double() * 1e-6)[:, None]
+    )
+    csi = csi + 0.1 * torch.randn(csi.shape, dtype=csi.dtype, generator=draw)
+    z = model.encode_channel(csi, radio)
+    planes = torch.stack([csi.real, csi.imag], dim=1)
+    assert torch.allclose(ChannelGraph(model, radio)(planes), z, atol=2e-5)
+    again, whole = ReconstructionGraph(model, radio)(z), model.reconstruct_channel(z, radio)
+    assert torch.allclose(torch.complex(again[:, 0], again[:, 1]), whole, atol=1e-4 * float(whole.abs().max()))
+
+
+def test_a_model_of_the_papers_domain_is_of_its_own_radio_alone() -> None:
+    model = UniversalModel(PAPER).eval()
+    for graph in (ChannelGraph, ReconstructionGraph):
+        with pytest.raises(InputError, match="reads antennas and subcarriers"):
+            graph(model, Radio(ULA(16)))
+        graph(model, Radio(carrier=3.5e9))
 
 
 @torch.no_grad()

@@ -139,7 +139,7 @@ def test_a_link_stands_for_its_csi_and_its_position(http: Any, predictor: Predic
         ("/encode", b"", JSON, 422, "body"),
         ("/encode", b"{}", JSON, 400, "csi is missing"),
         ("/encode", npy(CSI.real), NPY, 400, "complex64 or complex128"),
-        ("/encode", npy(CSI[:, :, :63]), NPY, 400, r"shape (3, 32, 63), expected [N, 32, 64]"),
+        ("/encode", npy(CSI[:, :, :63]), NPY, 422, "shape [3, 32, 63]; the site's radio has complex [N, 32, 64]"),
         ("/encode", npy(CSI[:0]), NPY, 400, "shape [0, 32, 64]"),
         ("/encode", npy(CSI * np.nan), NPY, 400, "NaN or infinite"),
         ("/encode", npy(0 * CSI), NPY, 400, "all zero"),

@@ -14,10 +14,11 @@ from tests.site.make import make_site, town
 from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.serve.predictor import NotHereError, Predictor
+from uniair.radio import Radio
+from uniair.serve.predictor import NotHereError, Predictor, Received
 from uniair.serve.sessions import BusyError, Sessions
-from uniair.serve.views import Hypotheses, view
-from uniair.site.frame import environment, log_likelihood
+from uniair.serve.views import Hypotheses
+from uniair.site.frame import log_likelihood, view
 from uniair.site.site import Site
 from uniair.tasks import zero_shot
 from uniair.tasks.answers import Declined
@@ -27,9 +28,14 @@ from uniair.training.heads import load_head
 UE = np.array([[10.0, 140.0, 1.5], [75.0, 35.0, 1.5], [149.0, 1.0, 2.0]])
 
 
+def received(predictor: Predictor, csi: torch.Tensor, radio: Radio = Radio()) -> Received:
+    """One request's channels, embedded."""
+    return Received(csi, radio, predictor.model.encode_channel(csi, radio))
+
+
 @pytest.mark.parametrize("station", [0, 1])
 def test_a_view_turns_as_the_training_data_were_turned_and_back(predictor: Predictor, station: int) -> None:
-    here, there = predictor.views[station], environment(predictor.site, station, UE)
+    here, there = predictor.views[station], view(predictor.site, station).environment(UE)
     np.testing.assert_allclose(here.turned(UE), there.ue, atol=1e-4)
     np.testing.assert_array_equal(here.map, there.map[0])
     np.testing.assert_allclose(here.bs, there.bs[0])
@@ -47,23 +53,27 @@ def test_a_links_csi_is_that_which_the_heads_learned_from(predictor: Predictor, 
 def test_zero_shot_answers_are_the_models_own(predictor: Predictor, station: int) -> None:
     links = predictor.station_links(station).links
     batch, model = batch_of(links), predictor.model
-    z = predictor.encode([batch.csi[:2], batch.csi[2:5]])
+    z = predictor.encode([Received(batch.csi[:2], Radio()), Received(batch.csi[2:5], Radio())])
     torch.testing.assert_close(torch.cat(z), model.encode_channel(batch.csi[:5]), atol=1e-5, rtol=1e-4)
     env = batch.environment
     some = Environment(map=env.map, bs=env.bs[:5], ue=env.ue[:5], size=env.size[:5], area=env.area[:5])
-    z, ue = torch.cat(z), links.ue[:5]
+    asked, ue = Received(batch.csi[:5], Radio(), torch.cat(z)), links.ue[:5]
     both = Hypotheses(predictor.views[station], 10, np.tile(ue, (2, 1)), np.repeat([0, 1], 5))
     alone = Hypotheses(predictor.views[station], 5, ue)
     told, candidates = predictor.embed([both, alone])
-    np.testing.assert_allclose(predictor.los(z, told), zero_shot.los(model, batch.csi[:5], some), atol=1e-3)
-    np.testing.assert_allclose(predictor.rank(z, candidates), zero_shot.rank(model, batch.csi[:5], some), atol=1e-3)
+    np.testing.assert_allclose(
+        predictor.los(asked, told, alone.apart), zero_shot.los(model, batch.csi[:5], some), atol=1e-3
+    )
+    np.testing.assert_allclose(
+        predictor.rank(asked, candidates, alone.apart), zero_shot.rank(model, batch.csi[:5], some), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("station", [0, 1])
 def test_heads_answer_in_the_sites_frame(predictor: Predictor, station: int) -> None:
     batch, site = batch_of(predictor.station_links(station).links), predictor.site
     z = predictor.model.encode_channel(batch.csi[:6])
-    head, _ = load_head(site.head("position", "channel", station), predictor.model, "position")
+    head, *_ = load_head(site.head("position", "channel", station), predictor.model, "position")
     with torch.inference_mode():
         turned = head(z)
     found = predictor.answer("position", "channel", z, station)
@@ -89,7 +99,7 @@ def test_a_beam_points_where_its_codebook_entry_does(predictor: Predictor) -> No
 def test_the_likelihood_map_is_zero_shots(predictor: Predictor) -> None:
     csi = predictor.csi(0, 4)
     axis, log = log_likelihood(predictor.model, predictor.site, 0, csi, step=10.0)
-    found = predictor.likelihood(predictor.model.encode_channel(csi), predictor.views[0], 0, 10.0)
+    found = predictor.likelihood(received(predictor, csi), predictor.views[0], 0, 10.0)
     want = log[0].double().numpy() / np.log(10)
     np.testing.assert_array_equal(np.isnan(found["log10"]), ~np.isfinite(want))
     np.testing.assert_allclose(found["log10"], np.where(np.isfinite(want), want - want.max(), np.nan), atol=2e-3)
@@ -99,7 +109,7 @@ def test_the_likelihood_map_is_zero_shots(predictor: Predictor) -> None:
 
 
 def test_the_likelihood_map_of_a_turned_station_is_in_the_sites_frame(predictor: Predictor) -> None:
-    found = predictor.likelihood(predictor.model.encode_channel(predictor.csi(1, 4)), predictor.views[1], 1, 5.0)
+    found = predictor.likelihood(received(predictor, predictor.csi(1, 4)), predictor.views[1], 1, 5.0)
     x, y = np.meshgrid(found["x"], found["y"])
     inside = town().inside_building(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     assert (np.isnan(found["log10"]) == inside).mean() > 0.99  # but for cells on a wall
@@ -111,7 +121,7 @@ def test_another_map_is_believed(predictor: Predictor) -> None:
     np.testing.assert_array_equal(predictor.believed(own), predictor.site.map)
     fewer = predictor.view(0, own[1:])
     assert fewer.plan.sum() < predictor.site.map.sum()
-    z = predictor.model.encode_channel(predictor.csi(0, 4))
+    z = received(predictor, predictor.csi(0, 4))
     a, b = (predictor.likelihood(z, here, 0, 10.0)["log10"] for here in (predictor.views[0], fewer))
     assert np.isnan(a).sum() > np.isnan(b).sum()
     with pytest.raises(InputError, match=r"buildings\[1\]: not an outline"):
@@ -136,13 +146,14 @@ def test_links_say_what_heads_did_not_learn_from(predictor: Predictor) -> None:
 
 def test_questions_are_answered_by_the_sites_heads(predictor: Predictor) -> None:
     csi, ue = predictor.csi(1, 2), predictor.link(1, 2).ue
-    said = predictor.ask("Where is this user?", 1, csi, ue)
+    asked = Received(csi, Radio())
+    said = predictor.ask("Where is this user?", 1, asked, ue)
     assert not isinstance(said, Declined)
     want = predictor.answer("position", "channel", predictor.model.encode_channel(csi), 1)
     assert said.to_json() == want.to_json()
-    beam = predictor.ask("Which beam should serve this user?", 1, csi, ue)
+    beam = predictor.ask("Which beam should serve this user?", 1, asked, ue)
     assert not isinstance(beam, Declined)
-    declined = predictor.ask("Which beam should serve this user?", 1, csi, None)
+    declined = predictor.ask("Which beam should serve this user?", 1, asked, None)
     assert isinstance(declined, Declined)
     assert "ue" in declined.missing
     assert isinstance(predictor.ask("What is the weather?", 1), Declined)
@@ -157,7 +168,8 @@ def test_what_is_not_there_is_said(predictor: Predictor) -> None:
             call()
     with pytest.raises(InputError, match="outside the site"):
         Hypotheses(predictor.views[0], 1, np.array([[151.0, 3.0, 1.5]]))
-    good, bad, none = predictor.encode([predictor.csi(0, 1), torch.full((1, 32, 64), torch.nan + 0j), np.ones((1, 3))])
+    odd: list[Any] = [predictor.csi(0, 1), torch.full((1, 32, 64), torch.nan + 0j), np.ones((1, 3))]
+    good, bad, none = predictor.encode([Received(csi, Radio()) for csi in odd])
     assert isinstance(good, torch.Tensor)
     assert isinstance(bad, InputError)
     assert isinstance(none, InputError)
@@ -175,10 +187,10 @@ def test_a_site_without_a_head_or_of_other_weights(served_site: Site, tmp_path: 
     with pytest.raises(NotHereError, match="no such head"):
         bare.inputs("beam", 0, ["channel", "environment"])
     with pytest.raises(NotHereError, match="reads no instructions"):
-        bare.ask("Where is this user?", 0, bare.csi(0, 0))
+        bare.ask("Where is this user?", 0, Received(bare.csi(0, 0), Radio()))
     headless = Predictor(Site.read(tmp_path), ByHeart())  # type: ignore[arg-type]
     with pytest.raises(NotHereError, match="position from channel"):
-        headless.ask("Where is this user?", 0, headless.csi(0, 0))
+        headless.ask("Where is this user?", 0, Received(headless.csi(0, 0), Radio()))
 
 
 def test_a_site_of_another_version_is_refused(served_site: Site, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.propagation.paths import LOS, REFLECTION, Paths
-from uniair.radio import SPEED_OF_LIGHT
+from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.site.site import Site, Station
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
@@ -61,7 +61,7 @@ def synthetic_paths(area: Area, bs: np.ndarray, ue: np.ndarray, seed: int = 0) -
     )  # fmt: skip
 
 
-def station_links(area: Area, station: Station, users: int = USERS, seed: int = 0) -> Links:
+def station_links(area: Area, station: Station, users: int = USERS, seed: int = 0, radio: Radio = Radio()) -> Links:
     """The links of one base station to users outdoors, in an area named `NAME/STATION`."""
     ue = area.drop(users, 1.5, np.random.default_rng([seed, len(station.name), users]))
     paths = synthetic_paths(area, np.asarray(station.position), ue, seed)
@@ -70,10 +70,11 @@ def station_links(area: Area, station: Station, users: int = USERS, seed: int = 
         sizes=np.array([area.size], dtype=np.float32), area=np.zeros(users, dtype=np.int32),
         bs=np.tile(station.position, (users, 1)).astype(np.float32), ue=ue.astype(np.float32),
         bearing=np.full(users, station.bearing, dtype=np.float32), los=paths.los(), paths=paths,
+        radios=(radio,),
     ).validate("fixture")  # fmt: skip
 
 
-def make_site(folder: Path, stations: int = 2, seed: int = 0) -> Site:
+def make_site(folder: Path, stations: int = 2, seed: int = 0, radio: Radio = Radio()) -> Site:
     """A site in `folder`: up to three base stations, the second with its array at 30°; the packaged `small` model."""
     area, model = town(), uniair.load("small")
     named = tuple(
@@ -82,13 +83,14 @@ def make_site(folder: Path, stations: int = 2, seed: int = 0) -> Site:
     site = Site(
         folder, area, named, "small", digest(model),
         figures={station.name: {} for station in named}, about={"made": "tests/site/make.py", "seed": seed},
+        radio=radio,
     )  # fmt: skip
     training = HeadTraining(epochs=1, steps=60, batch=32, seed=seed)
     for number, station in enumerate(named):
-        links = station_links(area, station, seed=seed)
+        links = station_links(area, station, seed=seed, radio=radio)
         shards.write_shard(folder / "links" / f"links-{number:05d}.safetensors", links)
         batch = batch_of(links)
-        for name, task in TASKS.items():
+        for name, task in ((name, task.on(radio)) for name, task in TASKS.items()):
             for inputs in task.inputs:
                 wanted = Adaptation(task=name, inputs=inputs, split="blocks", seed=seed)
                 learn, test = divide(links, wanted)
@@ -96,7 +98,7 @@ def make_site(folder: Path, stations: int = 2, seed: int = 0) -> Site:
                 head = fit(task, z[learn], task.target(batch)[learn], training)
                 figures = measure(task, head, z[test], batch_of(links.select(test)))
                 site.figures[station.name].setdefault(name, {})[inputs] = figures
-                save_head(site.head(name, inputs, number), head, wanted, model, {"area": links.areas[0]})
+                save_head(site.head(name, inputs, number), head, wanted, model, batch.radio, {"area": links.areas[0]})
     shards.write_manifest(folder / "links", {"made": "tests/site/make.py"}, area.attribution)
     site.write()
     return site

@@ -21,7 +21,7 @@ def test_positions_are_read_as_links_are(bearing: float, tmp_path: Path) -> None
     station = Station("bs0", (30.0, 75.0, 6.0), bearing)
     site = Site(tmp_path, town(), (station,), "small", "")
     links = station_links(site.area, station, users=7)
-    one, two = frame.environment(site, 0, links.ue), batch_of(links).environment
+    one, two = frame.view(site, 0).environment(links.ue), batch_of(links).environment
     for name in ("map", "bs", "ue", "size", "area"):
         assert torch.equal(getattr(one, name), getattr(two, name)), name
     assert one.los is None
@@ -38,7 +38,7 @@ def test_likelihoods_lie_on_the_sites_grid(bearing: float, tmp_path: Path) -> No
     blocked = torch.isinf(log[0]).numpy()
     assert (blocked == inside).mean() > 0.98  # but for cells whose middle lies on a wall
     row, column = np.argwhere(~blocked)[5]
-    here = frame.environment(site, 0, np.array([[grid[column], grid[row], 1.5]]))
+    here = frame.view(site, 0).environment(np.array([[grid[column], grid[row], 1.5]]))
     channel = embed(model, batch_of(links), "channel")
     both = [uniair.zero_shot.similarity(model, channel, _with_los(here, los)) for los in (0.0, 1.0)]
     expected = torch.logsumexp(torch.cat(both, 1) / model.temperature, 1)

@@ -49,7 +49,7 @@ def test_a_kept_head_is_the_one_in_the_table(
     learn, test = labelled.divide(0)
     assert [row["labels"] for row in rows] == [16, 64, len(learn)]
     assert [row["all"] for row in rows] == [False, False, True]
-    head, inputs = load_head(site.head(*pair, 0), model, pair[0])
+    head, inputs, _ = load_head(site.head(*pair, 0), model, pair[0])
     assert inputs == pair[1]
     again = measure(TASKS[pair[0]], head, labelled.embeddings(inputs)[test], labelled.part(test))
     assert again == pytest.approx(rows[-1]["figures"])

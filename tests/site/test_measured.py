@@ -14,6 +14,7 @@ from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
 from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
+from uniair.radio import ULA, Radio
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured, read_measured
 from uniair.site.site import Station
@@ -84,12 +85,12 @@ def test_labels_are_read_back_from_what_stands_in_for_a_channel(tmp_path: Path) 
     columns = table()
     path, station = write_csv(tmp_path / "drive.csv", columns), Station("bs0", (30.0, 75.0, 6.0), 0.4)
     found = read(path)
-    batch = found.fill(batch_of(stand_ins(town(), station, found.ue, occupancy(town()))))
+    batch = found.fill(batch_of(stand_ins(town(), station, found.ue, occupancy(town()), Radio())))
     assert TASKS["beam"].target(batch).tolist() == columns["beam"].tolist()
     assert np.allclose(TASKS["path_loss"].target(batch)[:, 0], columns["path_loss_db"], atol=1e-3)
     assert TASKS["los"].target(batch).tolist() == columns["los"].tolist()
     assert found.pairs() == {("los", "environment"), ("beam", "environment"), ("path_loss", "environment")}
-    last = found.fill(batch_of(stand_ins(town(), station, found.ue, occupancy(town()))), last="beam")
+    last = found.fill(batch_of(stand_ins(town(), station, found.ue, occupancy(town()), Radio())), last="beam")
     assert TASKS["beam"].target(last).tolist() == columns["beam"].tolist()
 
 
@@ -100,7 +101,9 @@ def test_measured_channels_teach_every_head(tmp_path: Path) -> None:
              path_loss_db=np.full(10, 90.0))  # fmt: skip
     found = read_measured(tmp_path / "d.npz", town(), ("bs0",), None, (0.0, 0.0))
     assert {task for task, _ in found.pairs()} == set(TASKS)
-    batch = found.fill(batch_of(stand_ins(town(), Station("bs0", (30.0, 75.0, 6.0)), found.ue, occupancy(town()))))
+    batch = found.fill(
+        batch_of(stand_ins(town(), Station("bs0", (30.0, 75.0, 6.0)), found.ue, occupancy(town()), Radio()))
+    )
     assert torch.equal(TASKS["beam"].target(batch), TASKS["beam"].target(batch_of(links)))
 
 
@@ -147,8 +150,35 @@ def test_bad_files_are_one_line(name: str, content: bytes | None, says: str, tmp
 
 
 def test_bad_channels_are_one_line(tmp_path: Path) -> None:
-    for csi, says in ((channels()[:, :8], "expected complex"), (channels().real, "expected complex"),
+    for csi, says in ((channels()[:, :8], r"csi is complex \[N, 8, 64\], this site's radio has complex \[N, 32, 64\]"),
+                      (channels().real, "csi is float64"), (channels()[:, 0], r"csi is complex \[N, 64\]"),
                       (channels() * 0, "all zero"), (channels()[:3], "different lengths")):  # fmt: skip
         np.savez(tmp_path / "drive.npz", csi=csi, **table())
         with pytest.raises(InputError, match=says):
             read(tmp_path / "drive.npz")
+
+
+def test_what_was_measured_is_of_the_sites_radio(tmp_path: Path) -> None:
+    radio, rows, csi = Radio(ULA(16)), table(), channels()[:, :16]
+    rows["beam"] %= 16
+
+    def of_radio(path: Path) -> Measured:
+        return read_measured(path, town(), NAMES, None, CORNER, radio)
+
+    np.savez(tmp_path / "drive.npz", csi=csi, **rows)
+    found = of_radio(tmp_path / "drive.npz")
+    assert found.labels["csi"].shape == (12, 16, 64)
+    assert np.abs(found.labels["csi"]).max() == pytest.approx(1)
+    radio = Radio(ULA(16), calibrated=True)
+    np.testing.assert_allclose(of_radio(tmp_path / "drive.npz").labels["csi"], csi.astype(np.complex64))
+    station = Station("bs0", (30.0, 75.0, 6.0))
+    links = stand_ins(town(), station, found.ue, occupancy(town()), radio)
+    del found.labels["csi"]
+    batch = found.fill(batch_of(links))
+    assert TASKS["beam"].target(batch).tolist() == found.labels["beam"].tolist()
+    with pytest.raises(InputError, match=r"complex \[N, 16, 64\], this site's radio has complex \[N, 32, 64\]"):
+        read(tmp_path / "drive.npz")
+    rows["beam"][3] = 16
+    np.savez(tmp_path / "drive.npz", csi=csi, **rows)
+    with pytest.raises(InputError, match="column beam is 16 in row 4; give whole numbers, 0 to 15"):
+        of_radio(tmp_path / "drive.npz")

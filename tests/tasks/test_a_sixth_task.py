@@ -145,7 +145,7 @@ def test_a_site_learns_it_and_reports_it(task: Task, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(survey, "build_scene", lambda area, config: area)
     monkeypatch.setattr(survey, "trace_scene", trace)
-    monkeypatch.setattr(making, "require_sionna", lambda: None)
+    monkeypatch.setattr(making, "check_materials", lambda config: None)
     monkeypatch.setattr(making, "version", lambda name: "stub")
     out = tmp_path / "site"
     ground = survey.crop(survey.Survey("procedural:7", ("400,400",), side=120.0))
@@ -251,7 +251,7 @@ def test_an_edge_package_runs_it(task: Task, site: Site, tmp_path: Path) -> None
     assert card["tasks"][NAME] == {"form": "values"}
     batch = batch_of(site.links[0].select(np.arange(6)))
     model = uniair.load("small")
-    head, _ = load_head(site.head(NAME, "channel", 0), model, NAME)
+    head, *_ = load_head(site.head(NAME, "channel", 0), model, NAME)
     with torch.inference_mode():
         expected = head(model.encode_channel(batch.csi)).numpy()
     said = Runner(tmp_path / "edge").answer(NAME, 0, batch.csi.numpy())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.conftest import geometric_links
 
 import uniair
@@ -18,6 +20,7 @@ from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
+from uniair.radio import OFDM, ULA, UPA, Radio
 from uniair.tasks.registry import TASKS
 from uniair.training.heads import BLOCK, Adaptation, HeadTraining, adapt, divide, embed, fit, load_head, save_head
 
@@ -82,9 +85,9 @@ def test_a_saved_head_answers_the_same(name: str, model: UniversalModel, area: L
     fitted = adapt(model, area, wanted, QUICK)
     assert all(np.isfinite(v) for v in fitted.figures.values())
     path = tmp_path / "head.safetensors"
-    save_head(path, fitted.head, wanted, model, {})
+    save_head(path, fitted.head, wanted, model, Radio(), {})
     assert path.stat().st_size < 200_000
-    head, inputs = load_head(path, model, name)
+    head, inputs, _ = load_head(path, model, name)
     z = embed(model, batch_of(area), inputs)
     with torch.inference_mode():
         assert torch.equal(head(z), fitted.head(z))
@@ -96,6 +99,85 @@ def test_a_saved_head_answers_the_same(name: str, model: UniversalModel, area: L
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="truncated"):
         load_head(path, model, name)
+
+
+RADIOS = {
+    "ULA of 16": Radio(ULA(16), OFDM(128, 240e3)),
+    "UPA": Radio(UPA(4, 8)),
+    "first path": Radio(ULA(32, 0.7), clock="first_path"),
+    "beams": Radio(ULA(16, codebook=ULA(16).dft_codebook().numpy()[::2])),
+}
+
+
+@pytest.mark.parametrize("radio", RADIOS.values(), ids=RADIOS)
+def test_a_head_learns_on_any_radio_and_its_file_says_on_which(
+    radio: Radio, model: UniversalModel, area: Links, tmp_path: Path
+) -> None:
+    for name, task in TASKS.items():
+        wanted, path = Adaptation(task=name), tmp_path / f"{name}.safetensors"
+        fitted = adapt(model, area, wanted, QUICK, radio)
+        assert all(np.isfinite(v) for v in fitted.figures.values())
+        save_head(path, fitted.head, wanted, model, radio, {})
+        head, _, learned = load_head(path, model, name)
+        assert learned == radio
+        assert head.widths[-1] == task.on(radio).outputs
+        batch = batch_of(area, radio)
+        assert task.target(batch).shape[1:] in ((), (task.on(radio).outputs,))
+
+
+def test_outputs_follow_from_the_radio() -> None:
+    beam, precoding = TASKS["beam"], TASKS["precoding"]
+    upa = Radio(UPA(4, 8))
+    assert Head(beam.on(Radio()).widths).parameter_count() == 10_336
+    assert beam.on(Radio()).widths == beam.widths
+    assert precoding.on(Radio()).widths == precoding.widths
+    assert (beam.on(RADIOS["ULA of 16"]).outputs, precoding.on(RADIOS["ULA of 16"]).outputs) == (16, 32)
+    assert (beam.on(RADIOS["beams"]).outputs, beam.on(upa).outputs) == (8, 32)
+    assert TASKS["los"].on(upa) is TASKS["los"]
+
+
+def test_a_heads_outputs_are_of_its_array_alone() -> None:
+    other = Radio(ULA(16), carrier=3.5e9)
+    with pytest.raises(InputError, match=r"head learned on ULA of 32.*what differs: array, carrier"):
+        TASKS["beam"].remarks(Radio(), other)
+    assert TASKS["los"].remarks(Radio(), other) == (f"the los head learned on {Radio()}; what differs: array, carrier",)
+    assert TASKS["beam"].remarks(Radio(), Radio(grid=OFDM(128, 240e3))) != ()
+    assert TASKS["beam"].remarks(Radio(), Radio(calibrated=True)) == ()
+
+
+def test_a_head_of_the_first_version_is_of_paper_1s_radio(model: UniversalModel, tmp_path: Path) -> None:
+    path, head = tmp_path / "old.safetensors", Head(TASKS["los"].widths)
+    header = {"format": "uniair-head/1", "task": "los", "inputs": "channel", "preset": "tiny", "widths": [128, 2]}
+    save_file(dict(head.state_dict()), path, metadata={"uniair": json.dumps(header)})
+    assert load_head(path, model, "los").radio == Radio()
+    newer = {**header, "radio": {"format": "uniair-radio/9"}}
+    save_file(dict(head.state_dict()), path, metadata={"uniair": json.dumps(newer)})
+    with pytest.raises(InputError, match=r"old.safetensors: a radio of format"):
+        load_head(path, model, "los")
+
+
+def test_the_command_takes_a_radio_and_refuses_several(
+    area: Links, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards.write_shard(tmp_path / "links/links-00000.safetensors", area)
+    shards.write_manifest(tmp_path / "links", {}, "")
+    (tmp_path / "upa.json").write_text(json.dumps(Radio(UPA(2, 8)).to_json()))
+    brief = ["--training.steps", "50", "--training.epochs", "1", "--out", str(tmp_path / "heads"), "--json"]
+    command = ["adapt", str(tmp_path / "links"), "--task", "beam"]
+    assert main([*command, "--radio", str(tmp_path / "upa.json"), *brief]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert Radio.from_json(said["radio"]) == Radio(UPA(2, 8))
+    assert said["remarks"][0].startswith("converted: array")
+    head = str(next((tmp_path / "heads").glob("*.safetensors")))
+    assert main([*command, "--head", head]) == 2
+    assert "head learned on UPA of 2 × 8" in capsys.readouterr().err
+    assert main([*command, "--radio", '{"carrier": 3.5e9}', *brief]) == 2
+    assert "carrier is 3.5 GHz, but" in capsys.readouterr().err
+    other = replace(area, areas=("town/other",), radios=(Radio(ULA(16)),))
+    shards.write_shard(tmp_path / "links/links-00001.safetensors", other)
+    shards.write_manifest(tmp_path / "links", {}, "")
+    assert main([*command, *brief]) == 2
+    assert "links of 2 radios (ULA of 32" in capsys.readouterr().err
 
 
 def test_only_the_head_is_trained(model: UniversalModel, area: Links) -> None:

@@ -47,7 +47,7 @@ def write_report(
     # the area with the most of both kinds of link
     seen = np.bincount(links.area[links.los], minlength=len(links.areas))
     hidden = np.bincount(links.area[~links.los], minlength=len(links.areas))
-    area = links.select(links.area == int(np.argmax(np.minimum(seen, hidden))))
+    area = links.of_area(int(np.argmax(np.minimum(seen, hidden))))
     sections = [
         ("Figures", "Every link of the unseen areas; no parameter was tuned for any of them.", _table(result, plain)),
         ("One area: who is whose?", "Left, an area with its base stations and users. Right, the similarity of every "

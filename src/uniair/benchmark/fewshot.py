@@ -216,13 +216,12 @@ class City(TurnedCity):
     def zero_shot(self, unit: NDArray[np.int64], located: bool, seed: int) -> float:
         """LOS accuracy on the same test links without a label: from positions, or from the CSI's power instead."""
         test, _ = permuted(unit, 1, seed)
-        channel, env = self.features[EMBEDDING][test], self.batch.environment.select(test)
+        channel, tested = self.features[EMBEDDING][test], self.batch.select(test)
         if located:
-            probability = zero_shot.los(self.model, channel, env)
+            probability = zero_shot.los(self.model, channel, tested.environment)
         else:
-            nowhere = replace(env, bs=None, ue=None)
-            odds = zero_shot.los_odds(self.model, channel, nowhere)
-            probability = torch.sigmoid(zero_shot.with_power(odds, excess_loss(self.batch.csi[test])))
+            odds = zero_shot.los_odds(self.model, channel, tested.environment.without("bs", "ue"))
+            probability = torch.sigmoid(zero_shot.with_power(odds, excess_loss(tested.csi)))
         return float(((probability.cpu() > 0.5).long() == self.targets["los"][test]).float().mean())
 
 

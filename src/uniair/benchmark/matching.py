@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +212,7 @@ def _users(model: UniversalModel, links: Links, seeds: int) -> dict[str, Any]:
     batch = batch_of(links)
     z, env = model.encode_channel(batch.csi), batch.environment
     known = zero_shot.similarity(model, z, env).cpu()
-    unknown = zero_shot.similarity(model, z, replace(env, los=None)).cpu()
+    unknown = zero_shot.similarity(model, z, env.without("los")).cpu()
     sums = {crowd: {str(users): np.zeros((seeds, 3)) for users in USERS} for crowd in CROWDS}
     of_bs = [np.flatnonzero((links.bs == bs).all(1)) for bs in np.unique(links.bs, axis=0)]
     for crowd in CROWDS:

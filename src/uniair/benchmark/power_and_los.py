@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,7 @@ def _ask(model: UniversalModel, links: Links) -> dict[str, Any]:
     """P(LOS) of an area's links by what is known and by the error of the power, beside the truth."""
     batch = batch_of(links)
     env, channel = batch.environment, model.encode_channel(batch.csi)
-    knowing = {"map": replace(env, bs=None, ue=None), "positions": replace(env, map=None, area=None), "both": env}
+    knowing = {"map": env.without("bs", "ue"), "positions": env.without("map"), "both": env}
     distance = torch.from_numpy(np.linalg.norm(links.ue.astype(float) - links.bs, axis=1))
     first, direct = (excess_loss(batch.csi, known, batch.radio) for known in (None, distance))
 

@@ -140,7 +140,7 @@ def _exact(model: UniversalModel, links: Links) -> Sums:
     return {
         AS_IT_IS: {"": places.answers(channel) | feedback(model, channel, csi)},
         "timing": {str(ns): late(ns) for ns in TIMING_NS},
-        "missing": {name: Places.encode(model, replace(env, **dict.fromkeys(hidden))).answers(channel)
+        "missing": {name: Places.encode(model, env.without(*hidden)).answers(channel)
                     for name, hidden in MISSING.items()},
     }  # fmt: skip
 

@@ -89,7 +89,7 @@ class DenseArea:
 
     def part(self, index: Any) -> Batch:
         """Some of its links."""
-        return Batch(self.batch.csi[index], self.batch.environment.select(index))
+        return self.batch.select(index)
 
 
 def compare(
@@ -222,7 +222,7 @@ def _nothing(_area: DenseArea, _test: Any, _held: Batch) -> list[tuple[str, Tens
 
 def _zero_shot_los(area: DenseArea, test: Any, held: Batch) -> list[tuple[str, Tensor]]:
     env = held.environment
-    nowhere, found = replace(env, bs=None, ue=None), []
+    nowhere, found = env.without("bs", "ue"), []
     for method, known, excess in (
         ("ZSL from CSI and map", nowhere, None),
         ("ZSL from CSI, its power and map", nowhere, excess_loss(held.csi, radio=held.radio)),

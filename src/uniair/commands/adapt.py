@@ -4,9 +4,13 @@ LINKS is a folder of links, best a dense one (recipes/trace-dense.yaml). Each ar
 a part of its links and measured on the rest. A head is a file of some kB, kept in --out. With --head, that head is
 loaded onto the model and measured on every link instead; nothing is trained.
 
+The links are seen by the radio that they name, or by another one of the same carrier (--radio): a file with its JSON,
+or the JSON itself, as uniair.Radio.to_json gives it.
+
 Example:
   uniair adapt runs/dense --task beam --out runs/heads
   uniair adapt runs/other --task beam --head runs/heads/PLACE-0-beam-channel-0.safetensors
+  uniair adapt runs/dense --task beam --radio '{"array": {"kind": "upa", "rows": 4, "columns": 8}}' --out runs/upa
 """
 
 from __future__ import annotations
@@ -21,11 +25,13 @@ from jsonargparse import ArgumentParser
 
 import uniair
 from uniair.data.links.loader import batch_of
+from uniair.data.links.shards import manifest_radios
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
+from uniair.radio import SAME_CARRIER, Radio
 from uniair.tasks.registry import TASKS
 from uniair.training.distributed import world
 from uniair.training.heads import Adaptation, HeadTraining, adapt, embed, load_head, measure, save_head
@@ -39,6 +45,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str | None, default=None, help="folder for heads and figures-TASK-INPUTS.json")
     parser.add_argument("--head", type=str | None, default=None, help="measure this head instead of training any")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--radio", type=str | None, default=None, help="that sees the links: file or JSON")
     parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
     parser.add_argument("--seeds", type=int, default=1, help="runs per area; the spread of the figures is over them")
     about = "; ".join(f"{name}: {task.about}, from {' or '.join(task.inputs)}" for name, task in TASKS.items())
@@ -51,8 +58,11 @@ def run(options: Any) -> dict[str, Any]:
     """Trains, measures and prints the table."""
     chosen = Adaptation(**{name: options[name] for name in Adaptation.__dataclass_fields__})
     model, store = uniair.load(options.model), Store(options.links).first(options.areas)
+    radio = _radio(store, options.radio)
+    for remark in model.remarks(radio):
+        print(remark)
     if options.head is not None:
-        return _measure(model, store, chosen.task, Path(options.head))
+        return _measure(model, store, radio, chosen.task, Path(options.head))
     if options.out is None:
         raise InputError("give --out, a folder for the heads, or --head, a head to measure")
     if options.seeds < 1:
@@ -67,17 +77,17 @@ def run(options: Any) -> dict[str, Any]:
             name, links = store.areas[area], store[area]
             for seed in range(chosen.seed, chosen.seed + options.seeds):
                 one = replace(chosen, seed=seed)
-                fitted = adapt(model, links, one, replace(options.training, seed=seed), here)
+                fitted = adapt(model, links, one, replace(options.training, seed=seed), radio, here)
                 rows.setdefault(name, []).append(fitted.figures)
                 about = {"area": name, "learned": fitted.learned, "tested": fitted.tested, "figures": fitted.figures}
                 file = f"{name.replace('/', '-')}-{one.task}-{one.reads}-{seed}.safetensors"
                 if here.main:
-                    save_head(out / file, fitted.head, one, model, about)
+                    save_head(out / file, fitted.head, one, model, radio, about)
         if not here.main:
             return {}
     keys = list(rows[name][0])
-    print(f"{TASKS[chosen.task].about}, from {chosen.reads}, {fitted.head.parameter_count():,} tuned parameters, "
-          f"{chosen.split} split, {options.seeds} seeds")  # fmt: skip
+    print(f"{TASKS[chosen.task].on(radio).about}, from {chosen.reads}, {fitted.head.parameter_count():,} tuned "
+          f"parameters, {chosen.split} split, {options.seeds} seeds")  # fmt: skip
     print(f"{'area':28}" + "".join(f"{key:>14}" for key in keys))
     means = {key: [float(np.mean([r[key] for r in runs])) for runs in rows.values()] for key in keys}
     for i, name in enumerate(rows):
@@ -85,7 +95,8 @@ def run(options: Any) -> dict[str, Any]:
     print(f"{'mean':28}" + "".join(f"{np.mean(means[key]):14.3f}" for key in keys))
     spread = {key: float(np.mean([np.std([r[key] for r in runs]) for runs in rows.values()])) for key in keys}
     result = {
-        "task": chosen.task, "inputs": chosen.reads, "split": chosen.split, "labels": fitted.learned,
+        "task": chosen.task, "inputs": chosen.reads, "radio": radio.to_json(), "remarks": model.remarks(radio),
+        "split": chosen.split, "labels": fitted.learned,
         "tuned_parameters": fitted.head.parameter_count(), "seeds": options.seeds,
         "mean": {key: float(np.mean(values)) for key, values in means.items()}, "spread_over_seeds": spread,
         "areas": rows,
@@ -94,16 +105,39 @@ def run(options: Any) -> dict[str, Any]:
     return result
 
 
-def _measure(model: UniversalModel, store: Store, task: str, path: Path) -> dict[str, Any]:
-    head, inputs = load_head(path, model, task)
+def _radio(store: Store, given: str | None) -> Radio:
+    """The radio that sees the links: the given one, or their own.
+
+    Raises:
+        InputError: no radio; links of several, or traced at another carrier than the given one's.
+    """
+    own = list(dict.fromkeys(manifest_radios(store.manifest)))
+    if given is None:
+        if len(own) > 1:
+            raise InputError(f"{store.folder}: links of {len(own)} radios ({own[0]} | {own[1]}); say by --radio which "
+                             "one sees them, or import those of one radio apart")  # fmt: skip
+        return own[0]
+    radio = Radio.parse(given)
+    if odd := [one for one in own if abs(one.carrier / radio.carrier - 1) > SAME_CARRIER]:
+        raise InputError(f"--radio: its carrier is {radio.carrier / 1e9:g} GHz, but {store.folder} has paths at "
+                         f"{odd[0].carrier / 1e9:g} GHz; trace or import them at that carrier")  # fmt: skip
+    return radio
+
+
+def _measure(model: UniversalModel, store: Store, radio: Radio, task: str, path: Path) -> dict[str, Any]:
+    head, inputs, learned = load_head(path, model, task)
+    remarks = TASKS[task].remarks(learned, radio)
     rows = {}
     for name, links in track(zip(store.areas, store, strict=True), "area", total=len(store)):
         if len(links):
-            batch = batch_of(links)
+            batch = batch_of(links, radio)
             rows[name] = measure(TASKS[task], head, embed(model, batch, inputs), batch)
     keys = list(next(iter(rows.values()), {}))
-    print(f"{TASKS[task].about}, from {inputs}, {path.name}: every link")
+    print(f"{TASKS[task].on(learned).about}, from {inputs}, {path.name}: every link")
+    for remark in remarks:
+        print(remark)
     print(f"{'area':28}" + "".join(f"{key:>14}" for key in keys))
     for name, figures in rows.items():
         print(f"{name:28}" + "".join(f"{figures[key]:14.3f}" for key in keys))
-    return {"task": task, "inputs": inputs, "head": str(path), "areas": rows}
+    return {"task": task, "inputs": inputs, "head": str(path), "radio": radio.to_json(),
+            "remarks": [*model.remarks(radio), *remarks], "areas": rows}  # fmt: skip

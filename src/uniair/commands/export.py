@@ -1,7 +1,8 @@
 """Write a site's models as ONNX, with a runner that needs NumPy and ONNX Runtime alone.
 
 SITE is a folder that uniair site made; without it the models go out with neither stations nor heads. Every answer is
-compared with torch's before the folder appears, and card.json in it says how far they are apart.
+compared with torch's before the folder appears, and card.json in it says how far they are apart. It takes CSI of the
+site's radio, or without a site of the one that --radio gives: a file with its JSON, or the JSON itself.
 
 Example:
   uniair export runs/site --to runs/edge
@@ -18,6 +19,7 @@ from jsonargparse import ArgumentParser
 import uniair
 from uniair.edge.export import Package
 from uniair.errors import InputError
+from uniair.radio import Radio
 from uniair.site.site import Site
 from uniair.training.forecasting import load_forecaster
 
@@ -28,6 +30,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--to", type=str, default=None, help="folder for the package; an older package is replaced")
     parser.add_argument("--model", type=str | None, default=None,
                         help="without a site: packaged model or checkpoint folder, small by default")  # fmt: skip
+    parser.add_argument(
+        "--radio", type=str | None, default=None, help="without a site: whose CSI it takes, file or JSON"
+    )
     parser.add_argument("--forecaster", type=str | None, default=None, help="folder of uniair forecast train")
     parser.add_argument("--int8", action="store_true", help="weights in 8 bits too: uniair bench edge has their cost")
 
@@ -38,15 +43,19 @@ def run(options: Any) -> dict[str, Any]:
         raise InputError("give --to, a folder for the package")
     if options.site is not None and options.model is not None:
         raise InputError("a site has its own model: give SITE or --model, not both")
+    if options.site is not None and options.radio is not None:
+        raise InputError("a site has its own radio: give SITE or --radio, not both")
     forecaster = None if options.forecaster is None else load_forecaster(Path(options.forecaster))
     if options.site is not None:
         package = Package.of(Site.read(options.site), forecaster, options.int8)
     else:
         name = options.model or "small"
-        package = Package(uniair.load(name), name, None, forecaster, options.int8)
+        radio = Radio() if options.radio is None else Radio.parse(options.radio)
+        package = Package(uniair.load(name), name, None, forecaster, options.int8, radio)
     card = package.write(Path(options.to))
     for name, size in card["megabytes"].items():
         print(f"{name:22}{size:8.2f} MB")
+    print("\n".join([f"radio: {card['radio_text']}", *card["remarks"]]))
     print(f"{len(card['heads'])} heads of {len(card['stations'])} stations")
     largest = card["parity"]["largest"]
     print(f"largest difference from torch on {card['parity']['links']} links: {max(largest.values()):.1e} "

@@ -22,6 +22,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def run(options: Any) -> dict[str, Any]:
         raise InputError("--threads and the limits must be above 0")
     import uvicorn
 
+    from uniair.models.universal import RadioWarning
     from uniair.serve.app import create_app
     from uniair.serve.limits import Limits
     from uniair.serve.predictor import Predictor
@@ -84,6 +86,7 @@ def run(options: Any) -> dict[str, Any]:
     from uniair.site.site import Site
     from uniair.training.forecasting import PACKAGED, load_forecaster
 
+    warnings.simplefilter("ignore", RadioWarning)  # answers carry it as remarks
     site = Site.read(options.site)
     with listen(options.host, options.port) as listener:
         forecaster = None
@@ -98,6 +101,7 @@ def run(options: Any) -> dict[str, Any]:
         address = f"http://{name}:{listener.getsockname()[1]}/"
         tasks = ", ".join(predictor.tasks()) or "nothing"
         print(f"{site.area.name}: {len(site.stations)} base stations; heads for {tasks}")
+        print("\n".join([f"radio: {site.radio}", *predictor.remarks(site.radio)]))
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         gc.collect()
         gc.freeze()  # what is loaded stays: a full collection that went through it would stop the server for a while

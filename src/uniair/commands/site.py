@@ -9,10 +9,14 @@ models trained from scratch. A killed run goes on where it stopped with the same
 above ground (6 where not given); bearing, in degrees, is the azimuth of the antenna array's line from east,
 anticlockwise (0: along x, 90: along y; the beams' broadside is at right angles to it). Several stations: several --bs.
 
+--radio is the radio of all of them: a file with its JSON, or the JSON itself, as uniair.Radio.to_json gives it; what is
+left out is paper 1's (32 antennas half a wavelength apart, 64 × 720 kHz at 28 GHz, absolute clock). Links are traced at
+its carrier, and measured CSI must be of it.
+
 --measured is a table of your own measurements, one a row: .csv, .parquet, .npz, or a folder of .npy files. Columns:
   x, y or lon, lat   position, as in --bs; z: height, m (1.5)
   station            bs0, bs1, … in the order of --bs, or 0, 1, …; not needed with one
-  csi                complex [N, 32, 64]; beside NAME.csv as NAME.csi.npy
+  csi                complex [N, antennas, subcarriers] of --radio; beside NAME.csv as NAME.csi.npy
   and the labels that --measured lists
 Heads learn from measured labels where a station has at least 40, and from traced ones otherwise.
 
@@ -20,6 +24,7 @@ Example:
   uniair site example --out runs/site
   uniair site town.osm.pbf --bs 13.3501,52.5145 --bs 13.3512,52.5150,10,90 --out runs/site
   uniair site town.geojson --bs 13.3501,52.5145 --measured drive.csv --trace false --out runs/site
+  uniair site example --radio '{"array": {"kind": "ula", "antennas": 16}, "carrier": 3.5e9}' --out runs/midband
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from uniair.radio import Radio
 from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, Survey
 from uniair.tasks.registry import columns
 from uniair.training.heads import HeadTraining
@@ -42,6 +48,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("place", metavar="file", type=str, help="footprints, sionna:NAME, procedural:SEED or example")
     parser.add_argument("--bs", type=str, action="append", help="lon,lat[,height[,bearing]] or x,y…; may be repeated")
     parser.add_argument("--out", type=str, required=True, help="the site folder")
+    parser.add_argument("--radio", type=str | None, default=None, help="of all base stations: file or JSON")
     parser.add_argument("--side", type=float, default=200.0, help="side of the square, m")
     parser.add_argument(
         "--centre", type=str | None, default=None, help="its middle, as --bs; else that of the stations"
@@ -69,6 +76,7 @@ def run(options: Any) -> dict[str, Any]:
         EXAMPLE if example else options.place,
         tuple(options.bs or (EXAMPLE_STATIONS if example else ())),
         options.side, options.centre, options.ue, options.least_height, options.seed,
+        radio=Radio() if options.radio is None else Radio.parse(options.radio),
     )  # fmt: skip
     out = Path(options.out)
     site = make(
@@ -77,8 +85,10 @@ def run(options: Any) -> dict[str, Any]:
         ),
         out,
     )
+    print("\n".join([f"radio: {site.radio}", *site.about.get("remarks", ())]))
     print(head_table(site).text())
     print(f"{out / 'report.html'} written; {site.about['seconds']:.0f} s in all")
     return {"out": str(out), "report": str(out / "report.html"), "seconds": site.about["seconds"],
+            "radio": site.radio.to_json(), "remarks": site.about.get("remarks", []),
             "stations": [station.name for station in site.stations], "links": site.about["links"],
             "measured": site.about["measured"], "figures": site.figures}  # fmt: skip

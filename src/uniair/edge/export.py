@@ -9,7 +9,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uniair import __version__
+from uniair.angle_delay import filters
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import SAMPLE, Store
@@ -30,8 +31,9 @@ from uniair.files import sha256, write_text
 from uniair.models.forecast import HEAD, WMLM
 from uniair.models.head import Head
 from uniair.models.ray_launching import FEATURES
-from uniair.models.universal import UniversalModel
-from uniair.site.frame import environment
+from uniair.models.universal import RadioWarning, UniversalModel
+from uniair.radio import Radio
+from uniair.site.frame import view
 from uniair.site.site import Site
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
@@ -56,6 +58,7 @@ class Package:
         site: whose stations and heads go along; None: the models alone.
         forecaster: None: none.
         int8: whether the models are there in 8 bits too.
+        radio: whose CSI it takes and restores; a site's is its own.
     """
 
     model: UniversalModel
@@ -63,6 +66,7 @@ class Package:
     site: Site | None = None
     forecaster: WMLM | None = None
     int8: bool = False
+    radio: Radio = Radio()
 
     @classmethod
     def of(cls, site: Site, forecaster: WMLM | None = None, int8: bool = False) -> Package:
@@ -79,7 +83,7 @@ class Package:
                 f"{site.folder}: its heads learned on other weights of {site.model} than those here; "
                 "run uniair site again, or install the version of uniair that made it"
             )
-        return cls(model, site.model, site, forecaster, int8)
+        return cls(model, site.model, site, forecaster, int8, site.radio)
 
     def heads(self) -> dict[str, Head]:
         """The site's heads by `TASK-INPUTS-STATION`."""
@@ -95,8 +99,8 @@ class Package:
         """Writes the package in one step and returns its card; an older package there is replaced.
 
         Raises:
-            InputError: onnx or onnxruntime is missing, the folder holds something else, or an answer differs from
-                torch's by more than `TOLERANCE`.
+            InputError: onnx or onnxruntime is missing, the folder holds something else, the model can't be written for
+                this radio, or an answer differs from torch's by more than `TOLERANCE`.
         """
         for needed in ("onnx", "onnxruntime"):
             if importlib.util.find_spec(needed) is None:
@@ -106,7 +110,9 @@ class Package:
             write_text(here / CARD, json.dumps(card) + "\n")
             from uniair.edge.runner import Runner
 
-            card["parity"] = self._parity(Runner(here, threads=torch.get_num_threads()))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RadioWarning)  # the card has the remarks
+                card["parity"] = self._parity(Runner(here, threads=torch.get_num_threads()))
             if odd := {name: value for name, value in card["parity"]["largest"].items() if not value <= TOLERANCE}:
                 worst = max(odd, key=odd.__getitem__)
                 raise InputError(
@@ -120,10 +126,13 @@ class Package:
     def _fill(self, here: Path) -> dict[str, Any]:
         model, preset = self.model, self.model.preset
         free = {"embedding": {0: "n"}}
-        csi = torch.randn(2, 2, *model.radio.shape, generator=torch.Generator().manual_seed(0))
-        write_onnx(ChannelGraph(model), {"csi": csi}, free, here / "cfenn.onnx", {"csi": {0: "n"}})
+        csi = torch.randn(2, 2, *self.radio.shape, generator=torch.Generator().manual_seed(0))
+        write_onnx(ChannelGraph(model, self.radio), {"csi": csi}, free, here / "cfenn.onnx", {"csi": {0: "n"}})
         z = torch.nn.functional.normalize(torch.ones(2, preset.embedding), dim=-1)
-        write_onnx(ReconstructionGraph(model), {"embedding": z}, {"csi": {0: "n"}}, here / "crnn.onnx", free)
+        restoring = ReconstructionGraph(model, self.radio)
+        write_onnx(restoring, {"embedding": z}, {"csi": {0: "n"}}, here / "crnn.onnx", free)
+        if self.radio.clock == "first_path":  # which the runner looks for
+            np.save(here / "radio.npy", filters(self.radio, 32, 64).beams.flatten(0, 1).numpy())
         place = {
             "map": torch.zeros(PIXELS, PIXELS), "bs": torch.zeros(2, 3), "ue": torch.ones(2, 3), "los": torch.zeros(2),
             "size": torch.full((2,), 100.0), "known": torch.ones(2, 4, dtype=torch.bool),
@@ -147,7 +156,8 @@ class Package:
             np.savez_compressed(here / "site.npz", **arrays)
         return {
             "format": FORMAT, "uniair": __version__, "model": self.name, "weights": digest(model),
-            "csi": list(model.radio.shape), "embedding": preset.embedding, "rays": bool(preset.rays),
+            "radio": self.radio.to_json(), "radio_text": str(self.radio), "remarks": list(model.remarks(self.radio)),
+            "csi": list(self.radio.shape), "embedding": preset.embedding, "rays": bool(preset.rays),
             "temperature": model.temperature, "site": None if self.site is None else self.site.area.name,
             "attribution": "" if self.site is None else self.site.area.attribution,
             "stations": [] if self.site is None else [station.name for station in self.site.stations],
@@ -160,7 +170,7 @@ class Package:
     @staticmethod
     def _copy_runner(folder: Path) -> None:
         folder.mkdir()
-        for name in ("runner.py", "rays.py"):
+        for name in ("runner.py", "rays.py", "receiver.py"):
             shutil.copyfile(Path(__file__).parent / name, folder / name)
         write_text(folder / "__init__.py", '"""Runs this package: needs NumPy and ONNX Runtime alone."""\n\n'
                    'from .runner import NextBeams, Runner, Stream, View\n\n'
@@ -179,17 +189,16 @@ class Package:
             )
 
         heads = self.heads()
-        for view, csi, ue, env, station in self._cases(runner):
+        for here, csi, ue, env, station in self._cases(runner):
             links += len(csi)
-            channel, place = self.model.encode_channel(csi), self.model.encode_environment(env)
+            channel, place = self.model.encode_channel(csi, self.radio), self.model.encode_environment(env)
             note("cfenn", runner.encode(csi.numpy()), channel)
-            note("epnn", runner.embed(view, len(ue), ue), place)
+            note("epnn", runner.embed(here, len(ue), ue), place)
             seen = np.arange(len(ue)) % 2
-            note("epnn", runner.embed(view, len(ue), ue, seen),
-                 self.model.encode_environment(Environment(**(vars(env) | {"los": seen}))))  # fmt: skip
-            note("epnn", runner.embed(view, len(ue), None, seen),
-                 self.model.encode_environment(Environment(**(vars(env) | {"ue": None, "los": seen}))))  # fmt: skip
-            again = self.model.reconstruct_channel(channel)
+            known = replace(env, los=seen)
+            note("epnn", runner.embed(here, len(ue), ue, seen), self.model.encode_environment(known))
+            note("epnn", runner.embed(here, len(ue), None, seen), self.model.encode_environment(known.without("ue")))
+            again = self.model.reconstruct_channel(channel, self.radio)
             note("crnn", runner.reconstruct(channel.numpy()), again, float(again.abs().max()))
             for name, head in heads.items():
                 if name.endswith(f"-{station}"):
@@ -209,14 +218,20 @@ class Package:
                 ue = links.ue
                 if not self.site.traced:  # channels of elsewhere, and outdoor positions of this place
                     ue = self.site.area.drop(len(links), 1.5, np.random.default_rng(number)).astype(np.float32)
-                yield runner.views[number], batch_of(links).csi, ue, environment(self.site, number, ue), station.name
+                yield (
+                    runner.views[number],
+                    batch_of(links, self.radio).csi,
+                    ue,
+                    view(self.site, number).environment(ue),
+                    station.name,
+                )
             return
         from uniair.edge.runner import View
 
         for links in Store(SAMPLE)[:3]:
             links = links.select(np.flatnonzero((links.bs == links.bs[0]).all(1))[:LINKS])
-            batch = batch_of(links)
-            env = Environment(**(vars(batch.environment) | {"los": None, "area": None}))
+            batch = batch_of(links, self.radio)
+            env = batch.environment.without("los")
             yield View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0])), batch.csi, env.ue.numpy(), env, ""
 
     def _links(self, station: str) -> Links:
@@ -317,11 +332,11 @@ def seeded_steps(model: WMLM, count: int, seed: int = 0) -> dict[str, Tensor]:
 
 def _views(site: Site) -> dict[str, NDArray[Any]]:
     """Of each station: the map, the position and the size of the square in which its array lies along +x."""
-    views = [environment(site, i, np.array([station.position])) for i, station in enumerate(site.stations)]
+    views = [view(site, i) for i in range(len(site.stations))]
     return {
-        "maps": np.stack([env.map[0].numpy() for env in views]),
-        "bs": np.stack([env.bs[0].numpy() for env in views]),
-        "sizes": np.array([float(env.size[0]) for env in views], dtype=np.float32),
+        "maps": np.stack([one.map.numpy() for one in views]),
+        "bs": np.stack([one.bs.numpy() for one in views]),
+        "sizes": np.array([one.size for one in views], dtype=np.float32),
         "bearings": np.array([station.bearing for station in site.stations]),
         "side": np.array(site.area.size),
     }

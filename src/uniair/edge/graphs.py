@@ -12,27 +12,48 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uniair.angle_delay import filters
+from uniair.angle_delay import SPACING, TONE, filters
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.crnn import CELL, PATHS, REACH
 from uniair.models.epnn import UNKNOWN, line_window, position_features, position_vector
 from uniair.models.forecast import HEAD, WMLM, CausalBlock
 from uniair.models.universal import UniversalModel
+from uniair.radio import OFDM, ULA, Radio
 
 PIXELS = 256  # a side of the map that EnvironmentGraph takes
 
 
-class ChannelGraph(nn.Module):
-    """CSI of any power and common phase → embedding: normalisation, CFENN and projection."""
+def require_domain(model: UniversalModel, radio: Radio) -> None:
+    """Finds out whether a model's graphs can be of a radio.
 
-    def __init__(self, model: UniversalModel) -> None:
+    Raises:
+        InputError: a model that reads CSI by antenna and subcarrier, and others than its own.
+    """
+    own = ULA(model.preset.beams), OFDM(model.preset.delays)
+    if model.preset.csi_domain != "angle_delay" and (radio.array, radio.grid) != own:
+        raise InputError(f"preset {model.preset.name} reads antennas and subcarriers, so that it is exported for "
+                         f"{own[0]}; {own[1]} alone, not for {radio}")  # fmt: skip
+
+
+class ChannelGraph(nn.Module):
+    """CSI of any power and common phase → embedding: normalisation, CFENN and projection.
+
+    Args:
+        radio: that measures the CSI, by an absolute clock.
+
+    Raises:
+        InputError: see `require_domain`.
+    """
+
+    def __init__(self, model: UniversalModel, radio: Radio = Radio()) -> None:
         super().__init__()
+        require_domain(model, radio)
         self.cfenn, self.project = model.cfenn, model.project_channel
-        self.transform = AngleDelay(model)
+        self.transform = AngleDelay(model, radio)
 
     def forward(self, csi: Tensor) -> Tensor:
-        """Real and imaginary parts [N, 2, antennas, subcarriers], none above 1e15 or all below 1e-15 → [N, E]."""
+        """Real and imaginary parts [N, 2, ports, subcarriers], none above 1e15 or all below 1e-15 → [N, E]."""
         power = csi.square().sum(1, keepdim=True).mean((2, 3), keepdim=True)
         csi = csi / power.sqrt()
         spectrum = self.transform(csi)
@@ -55,39 +76,63 @@ class ChannelGraph(nn.Module):
 
 
 class AngleDelay(nn.Module):
-    """The response, of real and imaginary planes [N, 2, antennas, subcarriers]."""
+    """The response of a radio's CSI, as real and imaginary planes."""
 
     beams: Tensor
     delays: Tensor
 
-    def __init__(self, model: UniversalModel) -> None:
+    def __init__(self, model: UniversalModel, radio: Radio) -> None:
         super().__init__()
-        filter_ = filters(model.radio, model.preset.beams, model.preset.delays)
-        for name, matrix in (("beams", filter_.beams[0]), ("delays", filter_.delays)):
+        filter_ = filters(radio, model.preset.beams, model.preset.delays)
+        self.elevations = len(filter_.beams)
+        for name, matrix in (("beams", filter_.beams.flatten(0, 1)), ("delays", filter_.delays)):
             self.register_buffer(name, torch.stack([matrix.real, matrix.imag]))
 
     def forward(self, csi: Tensor) -> Tensor:
-        """The planes of beams × delays: the same shape."""
+        """[N, 2, ports, subcarriers] → [N, 2, beams, delays], at the elevation that takes in most of each channel."""
         (b, bi), (d, di) = self.beams, self.delays
         real, imaginary = b @ csi[:, 0] - bi @ csi[:, 1], b @ csi[:, 1] + bi @ csi[:, 0]
-        return torch.stack([real @ d - imaginary @ di, real @ di + imaginary @ d], dim=1)
+        planes = torch.stack([real @ d - imaginary @ di, real @ di + imaginary @ d], dim=1)
+        if self.elevations == 1:
+            return planes
+        every = planes.view(csi.shape[0], 2, self.elevations, b.shape[0] // self.elevations, d.shape[1])
+        strongest = every.square().sum((1, 3, 4)).argmax(1)
+        index = strongest[:, None, None, None, None].expand(-1, 2, 1, every.shape[3], every.shape[4])
+        return every.gather(2, index)[:, :, 0]
 
 
 class ReconstructionGraph(nn.Module):
-    """Embedding → normalised CSI: CRNN."""
+    """Embedding → normalised CSI of a radio: CRNN and `angle_delay.write`.
 
-    def __init__(self, model: UniversalModel) -> None:
+    Raises:
+        InputError: see `require_domain`.
+    """
+
+    def __init__(self, model: UniversalModel, radio: Radio = Radio()) -> None:
         super().__init__()
+        require_domain(model, radio)
         self.crnn = model.crnn
-        for name, count in zip(("antennas", "subcarriers"), model.crnn.grid, strict=True):
-            turn = -2 * math.pi / count * (torch.arange(count) - (count - 1) / 2)
-            self.register_buffer(name, turn)
+        beams, delays = model.crnn.grid
+        place = torch.from_numpy(radio.array.layout - radio.array.centre).float() / SPACING
+        offset = torch.from_numpy(radio.grid.frequencies - radio.grid.frequencies.mean()).float() / TONE
+        # turns of each element by a path's cell along it, and in front of it
+        self.register_buffer("along", -2 * math.pi / beams * place[:, 0])
+        self.register_buffer("ahead", -2 * math.pi / beams * place[:, 1])
+        self.register_buffer("subcarriers", -2 * math.pi / delays * offset)
+        self.deep = bool(place[:, 1].any())
+        self.codebook: Tensor | None
+        matrix = None
+        if radio.array.codebook is not None:
+            weights = torch.tensor(radio.array.codebook, dtype=torch.complex64).mH
+            matrix = torch.stack([weights.real, weights.imag])
+        self.register_buffer("codebook", matrix)
 
-    antennas: Tensor
+    along: Tensor
+    ahead: Tensor
     subcarriers: Tensor
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """[N, E] → real and imaginary parts [N, 2, antennas, subcarriers]."""
+        """[N, E] → real and imaginary parts [N, 2, ports, subcarriers]."""
         crnn, n = self.crnn, embedding.shape[0]
         x = crnn.up(embedding * math.sqrt(crnn.up.in_features)).view(n, crnn.rows * crnn.columns, crnn.width)
         x = crnn.ln_pre(x + crnn.positions)
@@ -108,11 +153,24 @@ class ReconstructionGraph(nn.Module):
         delay = (strongest - row * columns) * CELL + centre + CELL * REACH * torch.tanh(delay)
         gain = (0.5 * share).exp()
         real, imaginary = (gain * real)[..., None], (gain * imaginary)[..., None]
-        turned, across = beam[..., None] * self.antennas, delay[..., None] * self.subcarriers
-        cos, sin = turned.cos(), turned.sin()
+        across = delay[..., None] * self.subcarriers
+        cos, sin = self._steering(beam)
         left, right = (real * cos - imaginary * sin).transpose(1, 2), (real * sin + imaginary * cos).transpose(1, 2)
         cos, sin = across.cos(), across.sin()
         return torch.stack([left @ cos - right @ sin, left @ sin + right @ cos], dim=1)
+
+    def _steering(self, beam: Tensor) -> tuple[Tensor, Tensor]:
+        """What the ports take in of paths in cells [N, P] from direction cosine 0: real and imaginary [N, P, ports]."""
+        turned = beam[..., None] * self.along
+        if self.deep:
+            half = self.crnn.grid[0] / 2
+            level = (beam / half).clamp(-1, 1)
+            turned = turned + half * (1 - level.square()).sqrt()[..., None] * self.ahead
+        cos, sin = turned.cos(), turned.sin()
+        if self.codebook is None:
+            return cos, sin
+        real, imaginary = self.codebook
+        return cos @ real - sin @ imaginary, cos @ imaginary + sin @ real
 
 
 class EnvironmentGraph(nn.Module):

@@ -3,7 +3,7 @@
     from uniair_edge import Runner
 
     site = Runner("my-site")            # the folder that uniair export wrote
-    site.position(csi, station=0)       # complex [N, 32, 64] → [N, 2] m
+    site.position(csi, station=0)       # complex [N, antennas, subcarriers] of the package's radio → [N, 2] m
     site.answer("los", 0, csi)          # any task that the station has a head for, see `card["tasks"]`
     site.los(csi, 0, ue)                # nothing tuned: probability of line of sight, [N]
     stream = site.stream()
@@ -26,9 +26,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from .rays import FEATURES, GRID, Floats, Integers, Segments, launch, meet
+from .receiver import CLOCK_STEP, SPEED_OF_LIGHT, TYPICAL, Receiver
 
 FORMAT = "uniair-edge/1"
 BATCH = 512
+ALIGNED = 32  # CSI whose first paths are looked for together: each takes some MB
 STATE = ("time", "last_beam", "last_power", "cache")
 
 
@@ -67,6 +69,10 @@ class View:
         middle = float(self.size) / 2
         return np.column_stack([c * x + s * y + middle, c * y - s * x + middle, ue[:, 2]]).astype(np.float32)
 
+    def apart(self, ue: NDArray[Any]) -> NDArray[np.float64]:
+        """Metres from the base station to UEs [N, 3]: [N]."""
+        return np.asarray(np.linalg.norm(self.turned(ue).astype(np.float64) - self.bs, axis=1))
+
     def back(self, plan: NDArray[Any]) -> NDArray[np.float64]:
         """[N, 2] m, from the array's frame into the site's."""
         c, s = math.cos(self.bearing), math.sin(self.bearing)
@@ -83,7 +89,9 @@ class Runner:
         threads: of ONNX Runtime; None: as many as it likes.
 
     Attributes:
-        card: what the package holds and how well it agrees with the models that it was made from.
+        card: what the package holds, its radio and remarks on it, and how well it agrees with the models that it was
+            made from.
+        receiver: the radio whose CSI it takes.
         stations: names of the base stations.
         views: of the stations.
     """
@@ -97,6 +105,8 @@ class Runner:
             raise ValueError(f"{folder}: of format {self.card.get('format')!r}, this runner reads {FORMAT!r}")
         self._int8, self._threads = tuple(int8), threads
         self._sessions: dict[str, Any] = {}
+        beams = self.folder / "radio.npy"
+        self.receiver = Receiver(self.card, np.load(beams, allow_pickle=False) if beams.is_file() else None)
         self.stations: list[str] = self.card["stations"]
         self.views: list[View] = []
         if self.stations:
@@ -125,18 +135,25 @@ class Runner:
     # embeddings
 
     def encode(self, csi: NDArray[Any]) -> Floats:
-        """CSI, complex [N, 32, 64], of any power and common phase → float32 [N, E] of unit norm."""
-        csi, want = np.asarray(csi), tuple(self.card["csi"])
-        if not np.iscomplexobj(csi) or csi.ndim != 3 or csi.shape[1:] != want:
-            raise ValueError(f"csi of type {csi.dtype} and shape {csi.shape}: give complex [N, {want[0]}, {want[1]}]")
-        if not np.isfinite(csi).all() or not (peak := np.abs(csi).max((1, 2), initial=0)).all():
-            raise ValueError("csi with NaN or infinite values, or all zero: leave those links out")
-        csi = csi / peak[:, None, None]
+        """CSI of the package's radio, complex [N, antennas, subcarriers] → embeddings of unit norm, float32 [N, E].
+
+        Of any power and common phase. A first path whose length the radio's clock does not tell is taken to be 60 m.
+        """
+        csi = self.receiver.checked(csi)
+        return self._at(csi, np.full(len(csi), TYPICAL))
+
+    def _encoded(self, csi: NDArray[np.complex64], length: NDArray[np.float64]) -> Floats:
+        """Checked CSI as if the first path of each were `length` [N] m long → [N, E]."""
+        aligned = [self.receiver.aligned(csi[i : i + ALIGNED]) for i in range(0, len(csi), ALIGNED)]
+        whole = np.concatenate(aligned) if aligned else csi
+        return self._embedded(self.receiver.delayed(whole, length / SPEED_OF_LIGHT))
+
+    def _embedded(self, csi: NDArray[np.complex64]) -> Floats:
         planes = np.stack([csi.real, csi.imag], axis=1).astype(np.float32)
         return self._batches("cfenn", {"csi": planes}, len(planes))
 
     def reconstruct(self, z: Floats) -> NDArray[np.complex64]:
-        """Embeddings [N, E] → the normalised CSI, complex64 [N, 32, 64]."""
+        """Embeddings [N, E] → the normalised CSI, complex64 [N, antennas, subcarriers]."""
         planes = self._batches("crnn", {"embedding": np.asarray(z, np.float32)}, len(z))
         return (planes[:, 0] + 1j * planes[:, 1]).astype(np.complex64)
 
@@ -175,15 +192,33 @@ class Runner:
     # answers
 
     def los(self, csi: NDArray[Any], station: int | View, ue: NDArray[Any] | None = None) -> Floats:
-        """Probability of line of sight of N channels, zero-shot; with the UEs' positions [N, 3] m or without: [N]."""
-        view, z = self._view(station), self.encode(csi)
-        likely = [(z * self.embed(view, len(z), ue, np.full(len(z), los))).sum(1) for los in (0, 1)]
-        return softmax(np.stack(likely, axis=1) / self.card["temperature"])[:, 1]
+        """Probability of line of sight of N channels, zero-shot; with the UEs' positions [N, 3] m or without: [N].
+
+        Of a radio whose amplitudes are calibrated gains the power counts too.
+        """
+        view, checked = self._view(station), self.receiver.checked(csi)
+        apart = None if ue is None else view.apart(ue)
+        z = self._at(checked, np.full(len(checked), TYPICAL) if apart is None else _stepped(apart))
+        nlos, seen = ((z * self.embed(view, len(z), ue, np.full(len(z), los))).sum(1) for los in (0, 1))
+        odds = (seen - nlos) / self.card["temperature"]
+        if self.receiver.calibrated:
+            odds = self.receiver.with_power(odds, csi, apart)
+        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -80, 80))), np.float32)
 
     def rank(self, csi: NDArray[Any], station: int | View, ue: NDArray[Any]) -> Floats:
         """Probabilities that each of N channels is of each of K positions [K, 3] m, zero-shot: [N, K]."""
-        candidates = self.embed(self._view(station), len(ue), ue)
-        return softmax(self.encode(csi) @ candidates.T / self.card["temperature"])
+        view, checked = self._view(station), self.receiver.checked(csi)
+        candidates, apart = self.embed(view, len(ue), ue), _stepped(view.apart(ue))
+        similar = np.empty((len(checked), len(ue)), np.float32)
+        # of a clock that starts at the first path each distance has channels of its own
+        for length in np.unique(apart) if self.receiver.searched else apart[:1]:
+            mine = (apart == length) | (not self.receiver.searched)
+            similar[:, mine] = self._at(checked, np.full(len(checked), length)) @ candidates[mine].T
+        return softmax(similar / self.card["temperature"])
+
+    def _at(self, csi: NDArray[np.complex64], apart: NDArray[np.float64]) -> Floats:
+        """Embeddings of checked CSI; where the clock starts at the first path, as if its length were `apart` [N] m."""
+        return self._encoded(csi, apart) if self.receiver.searched else self._embedded(csi)
 
     def head(self, task: str, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None) -> Floats:
         """What a station's head says from CSI or, without, from positions [N, 3] m: [N, outputs]."""
@@ -228,7 +263,7 @@ class Runner:
         return self.answer("position", station, csi)
 
     def beam(self, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None) -> Floats:
-        """Probability that a beam of the array's DFT codebook is the best, from CSI or position: [N, 32]."""
+        """Probability that a beam of the array's DFT codebook is the best, from CSI or position: [N, beams]."""
         return self.answer("beam", station, csi, ue)
 
     def path_loss(self, ue: NDArray[Any], station: int) -> Floats:
@@ -236,7 +271,7 @@ class Runner:
         return self.answer("path_loss", station, ue=ue)[:, 0]
 
     def precoding(self, csi: NDArray[Any], station: int) -> NDArray[np.complex64]:
-        """The best precoder of one layer, of unit norm: complex64 [N, 32]."""
+        """The best precoder of one layer, of unit norm: complex64 [N, antennas]."""
         return self.answer("precoding", station, csi)
 
     def stream(self) -> Stream:
@@ -330,6 +365,11 @@ class Stream:
         moved = np.zeros(2) if self._place is None else here - self._place
         self._place = here
         return np.concatenate([here, moved])
+
+
+def _stepped(apart: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Metres in steps, so that hypotheses share channels."""
+    return np.asarray(np.round(apart / CLOCK_STEP) * CLOCK_STEP)
 
 
 def softmax(scores: NDArray[Any]) -> Floats:

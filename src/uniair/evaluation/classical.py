@@ -67,7 +67,7 @@ def geometry(test: Batch, height: float = 1.5) -> Positions:
 
 
 def lookup_beams(learn: Batch, beams: Tensor, test: Batch, neighbours: int = 5) -> Tensor:
-    """Votes of the nearest labelled positions for their beams: [N, 32], to rank as a head's outputs.
+    """Votes of the nearest labelled positions for their beams: [N, beams], to rank as a head's outputs.
 
     Args:
         beams: int64, the labels of `learn`.
@@ -110,9 +110,8 @@ def log_distance(learn: Batch, target: Tensor, test: Batch) -> Tensor:
 
 
 def best_beam(test: Batch) -> Tensor:
-    """The DFT beam that takes in most, which a full sweep would find, as a precoder: [N, 2·antennas]."""
-    antennas = test.csi.shape[1]
-    beams = torch.fft.fft(torch.eye(antennas), norm="ortho")[beam_gains(test).argmax(1)]
+    """The beam that takes in most, which a full sweep would find, as a precoder: [N, 2·ports]."""
+    beams = test.radio.array.dft_codebook()[beam_gains(test).argmax(1)]
     return torch.cat([beams.real, beams.imag], dim=1)
 
 

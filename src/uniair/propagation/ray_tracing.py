@@ -97,6 +97,27 @@ def require_sionna() -> Any:
     return sionna.rt
 
 
+def check_materials(config: RayTracing) -> None:
+    """Finds out whether the materials are defined at the carrier, before anything is traced.
+
+    Raises:
+        InputError: one is not, or there is none of that name; sionna-rt or LLVM is missing.
+    """
+    require_sionna()
+    from sionna.rt.radio_materials.itu import ITU_MATERIALS_PROPERTIES
+
+    for name in dict.fromkeys((config.building_material, config.ground_material)):
+        if name not in ITU_MATERIALS_PROPERTIES:
+            raise InputError(f"material {name!r} is none of ITU-R P.2040's: {', '.join(ITU_MATERIALS_PROPERTIES)}")
+        bands = sorted(ITU_MATERIALS_PROPERTIES[name])
+        if not any(low <= config.frequency / 1e9 <= high for low, high in bands):
+            known = ", ".join(f"{low:g} to {high:g} GHz" for low, high in bands)
+            raise InputError(
+                f"{name} is not defined at {config.frequency / 1e9:g} GHz (ITU-R P.2040: {known}); give a radio with a "
+                "carrier there, or another material"
+            )
+
+
 def extrude(
     footprints: tuple[Polygon, ...], heights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:

@@ -95,11 +95,12 @@ def _add_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
 
     @app.get("/site", tags=["site"])
     async def site() -> dict[str, Any]:
-        """The site: stations, tasks that heads answer, and their figures on streets that they did not learn from."""
+        """The site: stations and their radio, tasks that heads answer, and figures on streets that heads never saw."""
         here, place = predictor.site, predictor.site.georeference
         return {
             "name": here.area.name, "size": here.area.size, "attribution": here.area.attribution,
             "georeference": None if place is None else vars(place), "model": here.model,
+            "radio": here.radio.to_json(), "radio_text": str(here.radio), "remarks": predictor.remarks(here.radio),
             "stations": [
                 {"name": s.name, "x": s.position[0], "y": s.position[1], "height": s.position[2], "bearing": s.bearing}
                 for s in here.stations

@@ -26,7 +26,7 @@ M = TypeVar("M", bound=Body)
 
 
 async def read(request: Request, model: type[M]) -> tuple[M, NDArray[Any] | None]:
-    """A request's fields, and its CSI, complex [N, 32, 64] or None where it gives none.
+    """A request's fields, and its CSI, complex [N, ports, subcarriers] or None where it gives none.
 
     In a .npy body the array is the CSI and the other fields are query parameters, each in JSON.
 
@@ -158,7 +158,7 @@ def _array(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any
 
 
 def _batched(csi: NDArray[Any]) -> NDArray[Any]:
-    """[32, 64] of one link as [1, 32, 64]: a copy that torch may write to, in the machine's byte order."""
+    """[ports, subcarriers] of one link as [1, …]: a copy that torch may write to, in the machine's byte order."""
     native = csi.astype(csi.dtype.newbyteorder("="))
     return native[None] if native.ndim == 2 else native
 
@@ -167,7 +167,7 @@ def _complex(real: Any, imag: Any) -> NDArray[Any]:
     try:
         parts = np.asarray(real, dtype=np.float64), np.asarray(imag, dtype=np.float64)
     except ValueError as error:
-        raise InputError("csi: rows of real or imag differ in length; give [N, 32, 64] or [32, 64]") from error
+        raise InputError("csi: rows of real or imag differ in length; give [N, antennas, subcarriers]") from error
     if parts[0].shape != parts[1].shape:
         raise InputError(f"csi: real is {list(parts[0].shape)}, imag {list(parts[1].shape)}; give both alike")
     return parts[0] + 1j * parts[1]

@@ -3,7 +3,8 @@
 from uniair.serve.client import Client
 
 with Client("http://127.0.0.1:8000") as site:
-    z = site.encode(csi)                            # complex [N, 32, 64] → float32 [N, 128]
+    z = site.encode(csi)                            # complex [N, antennas, subcarriers] → float32 [N, 128]
+    z = site.encode(other, radio=uniair.Radio(uniair.UPA(4, 8)))    # CSI of another radio than the site's
     p = site.los(csi, station=0, ue=positions)      # [N]
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,9 @@ try:
     import msgpack
 except ImportError as error:
     raise InputError("the client needs httpx2 and msgpack: pip install 'uniair[serve]'") from error
+
+if TYPE_CHECKING:  # a client needs no torch
+    from uniair.radio import Radio
 
 MSGPACK = "application/msgpack"
 
@@ -43,21 +47,27 @@ class ServiceError(Exception):
 class Client:
     """Asks one server; CSI travels as bytes.
 
-    A channel is given as `csi`, complex [N, 32, 64] or [32, 64], or as the number of one of the site's links (`link`).
-    Positions are m from the site's south-west corner, [N, 3] or [3]. `buildings` is another map to believe, in the
-    form of `buildings()`. Every method raises `ServiceError`.
+    A channel is given as `csi`, complex [N, antennas, subcarriers] or that of one link, or as the number of one of the
+    site's links (`link`). `radio` is the one that measured the CSI; None: the client's. Positions are m from the site's
+    south-west corner, [N, 3] or [3]. `buildings` is another map to believe, in the form of `buildings()`. Every method
+    raises `ServiceError`.
 
     Args:
         url: of the server.
         token: bearer token, if the server asks for one.
         timeout: s.
         http: a client of httpx2 to use instead of one of its own.
+        radio: that measures the CSI; None: the site's.
+
+    Attributes:
+        remarks: of the latest answer: what to know about answers on its radio; empty where nothing differs.
     """
 
     def __init__(
         self, url: str = "http://127.0.0.1:8000", token: str | None = None, timeout: float = 60.0,
-        http: httpx.Client | None = None,
+        http: httpx.Client | None = None, radio: Radio | None = None,
     ) -> None:  # fmt: skip
+        self.radio, self.remarks = radio, list[str]()
         self._http = httpx.Client(base_url=url, timeout=timeout) if http is None else http
         self._headers = {"accept": MSGPACK} | ({} if token is None else {"authorization": f"Bearer {token}"})
 
@@ -72,7 +82,7 @@ class Client:
         self._http.close()
 
     def site(self) -> dict[str, Any]:
-        """Stations, tasks and their figures."""
+        """Stations, their radio, tasks and their figures."""
         return self._get("/site")
 
     def buildings(self) -> list[dict[str, Any]]:
@@ -87,69 +97,91 @@ class Client:
         """One link, with `csi_db` [32, 64]."""
         return self._get(f"/site/links/{station}/{link}")
 
-    def encode(self, csi: ArrayLike) -> NDArray[np.float32]:
+    def encode(self, csi: ArrayLike, radio: Radio | None = None) -> NDArray[np.float32]:
         """Embeddings, [N, 128] of unit norm."""
-        return self._array("/encode", "embedding", csi=csi)
+        return self._array("/encode", "embedding", csi=csi, radio=radio)
 
     def los(
         self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None, ue: ArrayLike | None = None,
         buildings: Sequence[dict[str, Any]] | None = None,
+        radio: Radio | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """Zero-shot probabilities of line of sight, [N]."""
         return self._array("/los", "probability_of_los", csi=csi, station=station, link=link, ue=ue,
-                           buildings=buildings)  # fmt: skip
+                           buildings=buildings, radio=radio)  # fmt: skip
 
     def rank(
         self, ue: ArrayLike, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
         buildings: Sequence[dict[str, Any]] | None = None,
+        radio: Radio | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """Zero-shot probabilities of the candidate positions, [N, candidates]."""
-        return self._array("/rank", "probability", csi=csi, station=station, link=link, ue=ue, buildings=buildings)
+        return self._array(
+            "/rank", "probability", csi=csi, station=station, link=link, ue=ue, buildings=buildings, radio=radio
+        )
 
     def answers(
         self, task: str, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
         ue: ArrayLike | None = None,
+        radio: Radio | None = None,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """What the station's light head says, one object a link; tasks that read map and position take `ue` too."""
-        answers: list[dict[str, Any]] = self._post(f"/{task}", csi=csi, station=station, link=link, ue=ue)["answers"]
+        answers: list[dict[str, Any]] = self._post(f"/{task}", csi=csi, station=station, link=link, ue=ue, radio=radio)[
+            "answers"
+        ]
         return answers
 
     # the tasks that come with the library, as arrays
 
-    def position(self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None) -> NDArray[np.float64]:
+    def position(
+        self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None, radio: Radio | None = None
+    ) -> NDArray[np.float64]:
         """Positions, [N, 2] m."""
-        return np.array([[a["x_m"], a["y_m"]] for a in self.answers("position", csi, station, link)])
+        return np.array([[a["x_m"], a["y_m"]] for a in self.answers("position", csi, station, link, radio=radio)])
 
     def beam(
-        self, ue: ArrayLike | None = None, csi: ArrayLike | None = None, station: int = 0, link: int | None = None
+        self,
+        ue: ArrayLike | None = None,
+        csi: ArrayLike | None = None,
+        station: int = 0,
+        link: int | None = None,
+        radio: Radio | None = None,
     ) -> list[dict[str, Any]]:
         """Best beams: `beam`, `direction_cosine`, `azimuths_rad`, `probability` and `probabilities` of each."""
-        return self.answers("beam", csi, station, link, ue)
+        return self.answers("beam", csi, station, link, ue, radio)
 
     def path_loss(self, ue: ArrayLike | None = None, station: int = 0, link: int | None = None) -> NDArray[np.float64]:
         """Path losses, [N] dB."""
         return np.array([a["path_loss_db"] for a in self.answers("path_loss", None, station, link, ue)])
 
     def precoding(
-        self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None
+        self,
+        csi: ArrayLike | None = None,
+        station: int = 0,
+        link: int | None = None,
+        radio: Radio | None = None,
     ) -> NDArray[np.complex128]:
-        """Precoders of unit norm, [N, 32]."""
-        answers = self.answers("precoding", csi, station, link)
+        """Precoders of unit norm, [N, antennas]."""
+        answers = self.answers("precoding", csi, station, link, radio=radio)
         return np.array([np.array(a["weights_real"]) + 1j * np.array(a["weights_imag"]) for a in answers])
 
     def likelihood(
         self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None, step: float = 4.0,
         buildings: Sequence[dict[str, Any]] | None = None,
+        radio: Radio | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Likelihood map of one channel's user: `x`, `y` [G] m, `log10` [G, G] (NaN inside buildings), `best` [2] m."""
-        return self._post("/likelihood", csi=csi, station=station, link=link, step=step, buildings=buildings)
+        return self._post(
+            "/likelihood", csi=csi, station=station, link=link, step=step, buildings=buildings, radio=radio
+        )
 
     def ask(
         self, instruction: str, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
         ue: ArrayLike | None = None,
+        radio: Radio | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Asks in plain English: `text`, and `answers`, or `declined` with what is `missing`."""
-        return self._post("/ask", instruction=instruction, csi=csi, station=station, link=link, ue=ue)
+        return self._post("/ask", instruction=instruction, csi=csi, station=station, link=link, ue=ue, radio=radio)
 
     def forecast(self, session: str, **step: Any) -> dict[str, NDArray[Any]]:
         """The next `beams` after one more step of a vehicle: any of `power` [beams], `beam`, `position` [2], `csi`."""
@@ -159,9 +191,13 @@ class Client:
         return self._document(self._http.get(path, params=query, headers=self._headers))
 
     def _post(self, path: str, **fields: Any) -> dict[str, Any]:
+        if fields.get("csi") is not None and path != "/forecast" and fields.get("radio") is None:
+            fields["radio"] = self.radio
         given = {name: _plain(name, value) for name, value in fields.items() if value is not None}
         headers = self._headers | {"content-type": MSGPACK}
-        return self._document(self._http.post(path, content=msgpack.packb(given), headers=headers))
+        answer = self._document(self._http.post(path, content=msgpack.packb(given), headers=headers))
+        self.remarks = list(answer.get("remarks", ()))
+        return answer
 
     def _array(self, path: str, name: str, **fields: Any) -> NDArray[np.float32]:
         array: NDArray[np.float32] = self._post(path, **fields)[name]
@@ -185,6 +221,8 @@ class Client:
 
 def _plain(name: str, value: Any) -> Any:
     """A field as msgpack carries it."""
+    if name == "radio":
+        return value.to_json()
     if name == "csi":
         csi = np.asarray(value)
         csi = csi.astype("<c16" if csi.dtype == np.complex128 else "<c8", copy=False)

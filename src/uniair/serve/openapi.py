@@ -15,6 +15,7 @@ from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
 
 ONE = {"station": 0, "link": 0}
+RADIO = {"type": "string", "contentMediaType": JSON, "maxLength": 4000}  # in a query; for longer ones there is msgpack
 AT = {"station": 0, "ue": [[75.0, 40.0, 1.5]]}
 ZERO_SHOT: dict[
     str, tuple[type[schema.Body], type[BaseModel], dict[str, Any]]
@@ -56,13 +57,17 @@ def questions() -> dict[str, Question]:
 
 ABOUT = """Answers of one site's model and heads. Metres from the site's south-west corner, x east, y north.
 
-CSI is complex [N, 32, 64] (antennas, subcarriers): as JSON, as a .npy body (other fields are then query parameters,
-each in JSON), or in msgpack as {"shape", "dtype", "data"}. Accept: application/msgpack, or application/x-npy where the
-answer is an array, gives answers in those forms."""
+CSI is complex [N, antennas, subcarriers] of the site's radio, which /site has, or of the one that `radio` beside it
+names, as uniair.Radio.to_json gives it:
+{"array": {"kind": "upa", "rows": 4, "columns": 8}, "grid": {"kind": "ofdm", "subcarriers": 128, "spacing": 240000.0}}.
+What is left out is paper 1's. It comes as JSON, as a .npy body (other fields are then query parameters, each in JSON),
+or in msgpack as {"shape", "dtype", "data"}. Accept: application/msgpack, or application/x-npy where the answer is an
+array, gives answers in those forms. Answers say the radio, and remarks on what differs from what model and head know;
+beams and precoders are of the site's array alone."""
 WRONG = [
     (400, "A value that makes no sense."), (401, "No token, or a wrong one."),
     (404, "No such station, link or head."), (408, "The body did not come in time."), (413, "Too large."),
-    (415, "Another content type."), (422, "The body does not fit the schema."),
+    (415, "Another content type."), (422, "The body does not fit the schema, or the CSI its radio."),
     (503, "Busy: come back after Retry-After seconds."), (504, "It took too long."),
 ]  # fmt: skip
 
@@ -76,10 +81,10 @@ def request_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, A
 
 def parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
     """The fields beside a .npy body."""
-    plain = {"station", "link", "step", "instruction"} if "csi" in model.model_fields else set()
+    plain = {"station", "link", "step", "instruction", "radio"} if "csi" in model.model_fields else set()
     properties = model.model_json_schema()["properties"]
     return [
-        {"name": name, "in": "query", "required": False, "schema": properties[name],
+        {"name": name, "in": "query", "required": False, "schema": RADIO if name == "radio" else properties[name],
          "description": "Beside a .npy body, in JSON."}
         for name in properties if name in plain
     ]  # fmt: skip

@@ -18,20 +18,22 @@ from torch import Tensor
 import uniair
 from uniair.area.area import Area, polygons_of
 from uniair.data.links.links import Links
-from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM
-from uniair.models.head import Head
 from uniair.models.router import Router
+from uniair.radio import Radio
+from uniair.serve.radio_limits import Room
 from uniair.serve.site_links import StationLinks, details, read_links
-from uniair.serve.views import Hypotheses, View, embed, view
+from uniair.serve.views import Hypotheses, embed
+from uniair.site.frame import View, view
 from uniair.site.site import UE_HEIGHT, Site, obstacles
+from uniair.tasks import zero_shot
 from uniair.tasks.answers import Answer, Declined
 from uniair.tasks.asking import Assistant
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
 from uniair.training.checkpoint import digest
-from uniair.training.heads import load_head
+from uniair.training.heads import SavedHead, load_head
 
 WALL = 1e3  # m, of a building whose height is not said
 STEP = 4.0  # m, of the likelihood map where nothing else is asked for
@@ -45,11 +47,42 @@ class NotHereError(InputError):
 
 @dataclass(frozen=True)
 class Grid:
-    """The candidates of a likelihood map, embedded: axis [G] m, outdoors bool [G, G], z [2 · cells, E], NLOS first."""
+    """The candidates of a likelihood map, embedded.
+
+    Attributes:
+        axis: [G] m.
+        outdoors: bool [G, G].
+        z: [2 · cells, E], NLOS first.
+        apart: [2 · cells] m from the BS.
+    """
 
     axis: NDArray[np.float64]
     outdoors: NDArray[np.bool_]
     z: Tensor
+    apart: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """N channels of a request.
+
+    Attributes:
+        csi: complex [N, ports, subcarriers].
+        radio: that measured them.
+        z: [N, E] embeddings; None where they are not made yet, or where the clock is searched for.
+    """
+
+    csi: NDArray[Any] | Tensor
+    radio: Radio
+    z: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.csi)
+
+    @property
+    def searched(self) -> bool:
+        """Whether each hypothesis is compared with channels of its own."""
+        return self.radio.clock == "first_path"
 
 
 class Predictor:
@@ -74,10 +107,11 @@ class Predictor:
             )
         stations = range(len(site.stations))
         self.views = [view(site, station) for station in stations]
-        self.heads: list[dict[tuple[str, str], Head]] = [
-            {key: load_head(path, self.model, key[0])[0] for key, path in site.heads(station).items()}
+        self.heads: list[dict[tuple[str, str], SavedHead]] = [
+            {key: load_head(path, self.model, key[0]) for key, path in site.heads(station).items()}
             for station in stations
         ]
+        self._room = Room(self.model.preset.beams)
         self.links = [read_links(site, station) for station in stations]
         self.step = max(STEP, site.area.size / MOST_CELLS**0.5)
         self._grids: OrderedDict[tuple[int, float, str], Grid] = OrderedDict()
@@ -105,9 +139,20 @@ class Predictor:
         return links.select(np.array([link]))
 
     def csi(self, station: int, link: int) -> Tensor:
-        """A link's CSI, complex64 [1, 32, 64]."""
+        """A link's CSI, complex64 [1, ports, subcarriers] of the site's radio."""
         one = self.link(station, link)
-        return one.paths.csi(bearing=one.bearing)
+        return one.paths.csi(self.site.radio, one.bearing)
+
+    def remarks(self, radio: Radio, station: int = 0, head: tuple[str, str] | None = None) -> list[str]:
+        """What to know about answers on a radio, by the model and by a head of a station, (task, inputs).
+
+        Raises:
+            InputError: the head's outputs stand for the ports of another array.
+        """
+        found = self.model.remarks(radio)
+        if head is not None:
+            found += TASKS[head[0]].remarks(self.heads[station][head].radio, radio, "this CSI")
+        return list(found)
 
     def tasks(self) -> dict[str, dict[str, Any]]:
         """What heads answer, for people: task → inputs, and how to show an answer, its figures and the label."""
@@ -115,7 +160,10 @@ class Predictor:
         for heads in self.heads:
             for task, inputs in heads:
                 found.setdefault(task, set()).add(inputs)
-        return {name: {"inputs": sorted(inputs)} | _shown(TASKS[name]) for name, inputs in sorted(found.items())}
+        return {
+            name: {"inputs": sorted(inputs)} | _shown(TASKS[name].on(self.site.radio))
+            for name, inputs in sorted(found.items())
+        }
 
     def link_details(self, station: int, link: int) -> dict[str, Any]:
         """One link for people; see `links.details`."""
@@ -124,18 +172,31 @@ class Predictor:
 
     # embeddings, many requests at once
 
-    def encode(self, parts: Sequence[NDArray[Any] | Tensor]) -> list[Tensor | Exception]:
-        """Embeddings of CSI, complex [n, 32, 64] each, in one pass; an `InputError` in the place of what is wrong."""
+    def encode(self, parts: Sequence[Received]) -> list[Tensor | Exception]:
+        """Embeddings of CSI, in one pass a radio; an `InputError` in the place of what is wrong."""
+        out: list[Tensor | Exception] = [torch.empty(0)] * len(parts)
+        for radio in dict.fromkeys(part.radio for part in parts):
+            mine = [number for number, part in enumerate(parts) if part.radio == radio]
+            for number, found in zip(mine, self._encode([parts[i].csi for i in mine], radio), strict=True):
+                out[number] = found
+        return out
+
+    def _encode(self, parts: Sequence[NDArray[Any] | Tensor], radio: Radio) -> list[Tensor | Exception]:
+        """`encode` of CSI of one radio."""
+        self._room.note(radio)
         checked: list[Tensor | Exception] = []
         for part in parts:
             try:
-                checked.append(self.model.check_csi(part, self.model.radio))
+                checked.append(self.model.check_csi(part, radio))
             except InputError as error:
                 checked.append(error)
         good = [part for part in checked if isinstance(part, Tensor)]
         if not good:
             return checked
-        z = iter(torch.split(self.model.encode_channel(torch.cat(good)), [len(part) for part in good]))
+        try:
+            z = iter(torch.split(self.model.encode_channel(torch.cat(good), radio), [len(part) for part in good]))
+        except InputError as error:  # of the radio
+            return [error] * len(parts)
         return [next(z) if isinstance(part, Tensor) else part for part in checked]
 
     def embed(self, parts: Sequence[Hypotheses]) -> list[Tensor]:
@@ -168,14 +229,23 @@ class Predictor:
 
     # answers
 
-    def los(self, z: Tensor, hypotheses: Tensor) -> NDArray[np.float32]:
-        """P(LOS) of N channels from embeddings of N NLOS and then N LOS hypotheses: [N]."""
-        similar = torch.stack([(z * part).sum(-1) for part in hypotheses.chunk(2)], dim=1)
-        return torch.softmax(similar / self.model.temperature, dim=1)[:, 1].numpy()
+    def los(self, asked: Received, hypotheses: Tensor, apart: Tensor | None) -> NDArray[np.float32]:
+        """P(LOS) of N channels from embeddings of N NLOS and then N LOS hypotheses: [N].
 
-    def rank(self, z: Tensor, candidates: Tensor) -> NDArray[np.float32]:
-        """Probabilities of K candidates for each of N channels: [N, K]."""
-        return torch.softmax(z @ candidates.mT / self.model.temperature, dim=1).numpy()
+        Args:
+            apart: [N] m from BS to UE; None: unknown.
+        """
+        channels = self._channels(asked)
+        nlos, los = (channels.with_own_embedded(part, apart) for part in hypotheses.chunk(2))
+        odds = (los - nlos) / self.model.temperature
+        if asked.radio.calibrated:
+            odds = zero_shot.with_gain(odds, asked.csi, asked.radio, apart)
+        return torch.sigmoid(odds).numpy()
+
+    def rank(self, asked: Received, candidates: Tensor, apart: Tensor | None) -> NDArray[np.float32]:
+        """Probabilities of K embedded candidates, `apart` [K] m from the BS, for each of N channels: [N, K]."""
+        similar = self._channels(asked).with_each_embedded(candidates, apart)
+        return torch.softmax(similar / self.model.temperature, dim=1).numpy()
 
     def inputs(self, task: str, station: int, wanted: Sequence[str]) -> str:
         """The first of the wanted embeddings that a head of the station reads for a task."""
@@ -189,13 +259,18 @@ class Predictor:
 
     def answer(self, task: str, inputs: str, z: Tensor, station: int) -> Answer:
         """What a station's head says of N embeddings, in the site's frame."""
-        return self._in_site(TASKS[task].answer(self._head(station, inputs, task, z)), station)
+        known = TASKS[task].on(self.heads[station][task, inputs].radio)
+        return self._in_site(known.answer(self._head(station, inputs, task, z)), station)
 
     def outdoors(self, ue: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which positions [N, 3] stand in the open, on the site's own map: [N]."""
         return ~self.site.area.inside_building(ue)
 
-    def likelihood(self, z: Tensor, here: View, station: int, step: float) -> dict[str, Any]:
+    def prepare(self, station: int) -> None:
+        """Embeds the candidates of a station's likelihood map."""
+        self._grid(self.views[station], station, self.step)
+
+    def likelihood(self, asked: Received, here: View, station: int, step: float) -> dict[str, Any]:
         """Where the UE of one channel may stand; the candidates of a map are embedded once.
 
         Returns:
@@ -205,7 +280,7 @@ class Predictor:
             InputError: too fine a step, or no outdoor cell.
         """
         grid = self._grid(here, station, step)
-        both = (z @ grid.z.mT / self.model.temperature).view(2, -1)
+        both = (self._channels(asked).with_each_embedded(grid.z, grid.apart) / self.model.temperature).view(2, -1)
         log = torch.logsumexp(both, dim=0).numpy().astype(np.float64)
         field = np.full(grid.outdoors.shape, np.nan)
         field[grid.outdoors] = (log - log.max()) / np.log(10)
@@ -214,12 +289,12 @@ class Predictor:
         return {"x": grid.axis, "y": grid.axis, "log10": field, "best": best}
 
     def ask(
-        self, instruction: str, station: int, csi: Any = None, ue: NDArray[np.floating] | None = None
+        self, instruction: str, station: int, asked: Received | None = None, ue: NDArray[np.floating] | None = None
     ) -> Answer | Declined:
         """Answers one instruction: the router of AI²MMUM recognises the task, the site's heads answer it.
 
         Args:
-            csi: complex [N, 32, 64].
+            asked: channels.
             ue: [N, 3] m.
 
         Raises:
@@ -234,24 +309,29 @@ class Predictor:
         here = self.views[self.station(station)]
         place = None
         if ue is not None:
-            count = len(ue)
-            Hypotheses(here, count, ue)  # checks the positions
-            place = Environment(
-                map=here.map[None], bs=here.bs.expand(count, 3), ue=here.turned(ue), size=np.full(count, here.size)
-            )
+            Hypotheses(here, len(ue), ue)  # checks the positions
+            place = here.environment(ue)
         assistant = Assistant(
             lambda task, z: self._head(station, TASKS[task].read, task, z), self.model, self.router,
-            dict.fromkeys(TASKS, 1.0),
+            dict.fromkeys(TASKS, 1.0), radio=self.site.radio,
         )  # fmt: skip
-        said = assistant.ask(instruction, csi, place)
+        if asked is None:
+            said = assistant.ask(instruction, None, place)
+        else:
+            self._room.note(asked.radio)
+            said = assistant.ask(instruction, asked.csi, place, asked.radio)
         return said if isinstance(said, Declined) else self._in_site(said, station)
 
     # within
 
+    def _channels(self, asked: Received) -> zero_shot.Channels:
+        self._room.note(asked.radio)
+        return zero_shot.Channels(self.model, asked.csi if asked.searched else asked.z, asked.radio)
+
     @torch.inference_mode()
     def _head(self, station: int, inputs: str, task: str, z: Tensor) -> Tensor:
         self.inputs(task, station, [inputs])
-        out: Tensor = self.heads[station][task, inputs](z)
+        out: Tensor = self.heads[station][task, inputs].head(z)
         return out
 
     def _in_site(self, answer: Answer, station: int) -> Answer:
@@ -279,7 +359,9 @@ class Predictor:
             raise InputError("likelihood: the map is built over everywhere, there is no outdoor position to test")
         ue = everywhere[outdoors]
         both = Hypotheses(here, 2 * len(ue), np.tile(ue, (2, 1)), np.repeat([0, 1], len(ue)))
-        return Grid(axis, outdoors.reshape(len(axis), -1), self.embed([both])[0])
+        apart = both.apart
+        assert apart is not None
+        return Grid(axis, outdoors.reshape(len(axis), -1), self.embed([both])[0], apart)
 
 
 def _shown(task: Task) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from annotated_types import Len
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model
 
+from uniair.serve.radio_limits import RadioOf
 from uniair.tasks.task import Task
 
 FAR = 1e5  # m; no site reaches so far
@@ -31,7 +32,7 @@ class Body(BaseModel):
 
 
 class Csi(Body):
-    """CSI of N links [N, 32, 64], or of one [32, 64], antennas × subcarriers: real and imaginary parts."""
+    """CSI of N links [N, antennas, subcarriers], or of one: real and imaginary parts."""
 
     real: list[Plane] | Plane
     imag: list[Plane] | Plane
@@ -53,6 +54,7 @@ class Encode(Body):
     """CSI to embed."""
 
     csi: Csi | None = Field(None, description="Needed where the body is JSON; otherwise the body holds it.")
+    radio: RadioOf | None = Field(None, description="That measured csi; the site's where it is left out.")
 
 
 class Channel(Encode):
@@ -117,25 +119,32 @@ class Problem(BaseModel):
     detail: str
 
 
-class Embedding(BaseModel):
+class OfRadio(BaseModel):
+    """An answer that an embedding or a head made."""
+
+    radio: str = Field(description="The radio of the CSI, or else the site's, in one line.")
+    remarks: list[str] = Field(description="What to know about answers on this radio; empty where nothing differs.")
+
+
+class Embedding(OfRadio):
     """Unit-norm embeddings, [N, 128]."""
 
     embedding: list[list[float]]
 
 
-class LineOfSight(BaseModel):
+class LineOfSight(OfRadio):
     """Zero-shot probabilities of line of sight, [N]."""
 
     probability_of_los: list[float]
 
 
-class Ranking(BaseModel):
+class Ranking(OfRadio):
     """Zero-shot probabilities of the candidates, [N, candidates]; rows sum to 1."""
 
     probability: list[list[float]]
 
 
-class ByHead(BaseModel):
+class ByHead(OfRadio):
     """Answers of a station's light head."""
 
     answers: list[Any]
@@ -157,7 +166,7 @@ def answers_of(task: Task) -> type[BaseModel]:
     )
 
 
-class Field2D(BaseModel):
+class Field2D(OfRadio):
     """log10 of the likelihood of each cell relative to the best one, row = y; null inside buildings."""
 
     x: list[float]
@@ -166,7 +175,7 @@ class Field2D(BaseModel):
     best: Annotated[list[float], Len(2, 2)]
 
 
-class Said(BaseModel):
+class Said(OfRadio):
     """An answer, or why there is none."""
 
     task: str | None = None

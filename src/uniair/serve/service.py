@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,17 +17,23 @@ from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from uniair.errors import InputError
+from uniair.radio import Radio
 from uniair.serve import schema
 from uniair.serve.batching import Batcher, BusyError, each
 from uniair.serve.bodies import read, reply
 from uniair.serve.limits import Limits
-from uniair.serve.predictor import NotHereError, Predictor
+from uniair.serve.predictor import NotHereError, Predictor, Received
+from uniair.serve.radio_limits import WORK, work
 from uniair.serve.sessions import Sessions
 from uniair.serve.telemetry import Metrics
-from uniair.serve.views import Hypotheses, View
+from uniair.serve.views import Hypotheses
+from uniair.site.frame import View
+from uniair.tasks import zero_shot
 from uniair.tasks.answers import Declined
+from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
 
+SEARCHED = 2048  # channels of a request whose clock is searched for, times lengths that are tried
 PASS = 64  # samples that go through a tower together; a larger request takes turns with the others
 Job = Callable[[], Any]
 
@@ -46,7 +53,7 @@ class Lanes:
             batcher.observe = metrics.watch(name, lambda: len(batcher))
             return batcher
 
-        self.channel: Batcher[Any, Tensor] = lane("channel", predictor.encode, PASS, len)
+        self.channel: Batcher[Received, Tensor] = lane("channel", predictor.encode, PASS, len)
         self.place: Batcher[Hypotheses, Tensor] = lane("place", predictor.embed, PASS, lambda part: int(part.count))
         self.forecast: Batcher[Job, Any] = lane("forecast", each, 1)
         self.slow: Batcher[Job, Any] = lane("slow", each, 1)
@@ -65,40 +72,47 @@ class Service:
 
     async def prepare(self) -> None:
         """Embeds the candidates of every station's likelihood map."""
-        for station, here in enumerate(self.predictor.views):
-            z = torch.zeros(1, self.predictor.model.preset.embedding)
+        for station in range(len(self.predictor.views)):
             with suppress(InputError, BusyError):
-                await self.lanes.slow(partial(self.predictor.likelihood, z, here, station, self.predictor.step))
+                await self.lanes.slow(partial(self.predictor.prepare, station))
 
     async def encode(self, request: Request) -> Response:
         """Embeddings of CSI: of unit norm, the same whatever the power and the common phase."""
-        _, csi = await read(request, schema.Encode)
-        if csi is None:
-            raise InputError("csi is missing: give complex [N, 32, 64]")
-        return reply(request, {"embedding": (await self._embedding(csi)).numpy()}, "embedding")
+        fields, csi = await read(request, schema.Encode)
+        asked = self._received(fields, csi)
+        if asked is None:
+            raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}")
+        z = await self._embedding(asked)
+        return reply(request, {"embedding": z.numpy()} | self._about(asked.radio), "embedding")
 
     async def los(self, request: Request) -> Response:
         """Zero-shot: how likely each channel has line of sight, given map and, where known, positions."""
         fields, csi = await read(request, schema.Hypothesis)
-        z, ue = await self._channel_and_place(fields, csi)
+        asked, ue = await self._channel_and_place(fields, csi)
         here = await self._view(fields)
-        n = len(z)
+        n = len(asked)
         ue = None if ue is None else np.broadcast_to(ue, (n, 3)) if len(ue) == 1 else ue
         if ue is not None and len(ue) != n:
             raise InputError(f"ue: {len(ue)} positions for {n} CSI; give one each, or one for all")
-        hypothesis = np.repeat([0.0, 1.0], n)
-        both = await self._placed(Hypotheses(here, 2 * n, None if ue is None else np.tile(ue, (2, 1)), hypothesis))
-        return reply(request, {"probability_of_los": self.predictor.los(z, both)}, "probability_of_los")
+        both = Hypotheses(here, 2 * n, None if ue is None else np.tile(ue, (2, 1)), np.repeat([0.0, 1.0], n))
+        apart = None if both.apart is None else both.apart[:n]
+        placed = await self._placed(both)
+        found = await self._compared(asked, 1, partial(self.predictor.los, asked, placed, apart))
+        return reply(request, {"probability_of_los": found} | self._about(asked.radio), "probability_of_los")
 
     async def rank(self, request: Request) -> Response:
         """Zero-shot: how likely each of several positions sent the channel."""
         fields, csi = await read(request, schema.Hypothesis)
         if fields.ue is None:
             raise InputError("ue is missing: give the candidate positions [[x, y, z], ...]")
-        z, ue = await self._channel_and_place(fields, csi)
+        asked, ue = await self._channel_and_place(fields, csi)
         assert ue is not None
-        candidates = await self._placed(Hypotheses(await self._view(fields), len(ue), ue))
-        return reply(request, {"probability": self.predictor.rank(z, candidates)}, "probability")
+        candidates = Hypotheses(await self._view(fields), len(ue), ue)
+        apart, placed = candidates.apart, await self._placed(candidates)
+        assert apart is not None
+        lengths = len(np.unique(zero_shot.rounded(apart))) if asked.searched else 1
+        found = await self._compared(asked, lengths, partial(self.predictor.rank, asked, placed, apart))
+        return reply(request, {"probability": found} | self._about(asked.radio), "probability")
 
     def by_head(self, task: Task) -> Callable[[Request], Awaitable[Response]]:
         """What answers a task's requests by the station's light head: from the channel, or from a position."""
@@ -113,26 +127,30 @@ class Service:
     async def likelihood(self, request: Request) -> Response:
         """Zero-shot: where the user of one channel may stand. A linear array leaves mirror pairs."""
         fields, csi = await read(request, schema.Likelihood)
-        z = await self._channel(fields, csi)
-        if len(z) != 1:
-            raise InputError(f"csi: {len(z)} channels; ask for the likelihood map of one at a time")
+        asked = await self._channel(fields, csi)
+        if len(asked) != 1:
+            raise InputError(f"csi: {len(asked)} channels; ask for the likelihood map of one at a time")
         here = await self._view(fields)
         answer = await self.lanes.slow(
-            partial(self.predictor.likelihood, z, here, fields.station, fields.step or self.predictor.step)
+            partial(self.predictor.likelihood, asked, here, fields.station, fields.step or self.predictor.step)
         )
-        return reply(request, answer, "log10")
+        return reply(request, answer | self._about(asked.radio), "log10")
 
     async def ask(self, request: Request) -> Response:
         """A question in plain English; the site's heads answer, and what they can't is declined."""
         fields, csi = await read(request, schema.Ask)
-        given = self._given(fields, csi)
+        asked = self._received(fields, csi)
         ue = self._positions(fields)
-        job = partial(self.predictor.ask, fields.instruction, fields.station, given, ue)
-        said = await self.lanes.slow(job)
+        said = await self.lanes.slow(partial(self.predictor.ask, fields.instruction, fields.station, asked, ue))
+        radio = self.predictor.site.radio if asked is None else asked.radio
         if isinstance(said, Declined):
             return reply(request, {"declined": said.reason, "text": said.message, "task": said.task,
-                                   "missing": list(said.missing)})  # fmt: skip
-        return reply(request, {"task": said.task, "text": str(said), "answers": said.records()})
+                                   "missing": list(said.missing)} | self._about(radio))  # fmt: skip
+        inputs = TASKS[said.task].read
+        if inputs == "environment":  # which no CSI is read for
+            radio = self.predictor.site.radio
+        about = self._about(radio, fields.station, (said.task, inputs))
+        return reply(request, {"task": said.task, "text": str(said), "answers": said.records()} | about)
 
     async def forecast(self, request: Request) -> Response:
         """The next beams of a vehicle after one more step; a session ends after ten idle minutes."""
@@ -150,20 +168,44 @@ class Service:
 
     # what the requests share
 
-    def _given(self, fields: schema.Channel, csi: NDArray[Any] | None) -> NDArray[Any] | Tensor | None:
-        """The CSI of a body or of a link, if either is given."""
-        self.predictor.station(fields.station)
-        if fields.link is None:
-            return self._few(csi)
-        if csi is not None:
-            raise InputError("csi and link: give one of them")
-        return self.predictor.csi(fields.station, fields.link)
+    def _about(self, radio: Radio, station: int = 0, head: tuple[str, str] | None = None) -> dict[str, Any]:
+        """What every answer says of the radio."""
+        return {"radio": str(radio), "remarks": self.predictor.remarks(radio, station, head)}
 
-    async def _channel(self, fields: schema.Channel, csi: NDArray[Any] | None) -> Tensor:
-        given = self._given(fields, csi)
-        if given is None:
-            raise InputError("csi is missing: give complex [N, 32, 64], or the number of a link")
-        return await self._embedding(given)
+    def _received(self, fields: schema.Encode, csi: NDArray[Any] | None) -> Received | None:
+        """The CSI of a body or of a link, if either is given."""
+        own = self.predictor.site.radio
+        if csi is None and fields.radio is not None:
+            raise InputError("radio: it says what measured csi, so give csi too; links and heads have the site's radio")
+        if isinstance(fields, schema.Channel):
+            self.predictor.station(fields.station)
+            if fields.link is not None and csi is not None:
+                raise InputError("csi and link: give one of them")
+            if fields.link is not None:
+                return Received(self.predictor.csi(fields.station, fields.link), own)
+        if csi is None:
+            return None
+        radio, whose = (own, "the site's") if fields.radio is None else (fields.radio.checked(), "this")
+        if csi.ndim != 3 or tuple(csi.shape[1:]) != radio.shape:
+            raise HTTPException(422, f"csi: shape {list(csi.shape)[:8]}; {whose} radio has {_shape(radio)}: {radio}")
+        if not len(csi):
+            raise InputError(f"csi: shape {list(csi.shape)}; give {_shape(radio)}")
+        if len(self._few(csi)) * work(radio) > WORK:
+            raise HTTPException(413, f"{len(csi)} samples of this radio: send {WORK // work(radio)} or fewer a request")
+        return Received(csi, radio)
+
+    async def _channel(self, fields: schema.Channel, csi: NDArray[Any] | None) -> Received:
+        asked = self._received(fields, csi)
+        if asked is None:
+            raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}, or the number of a link")
+        return asked if asked.searched else replace(asked, z=await self._embedding(asked))
+
+    async def _compared(self, asked: Received, lengths: int, job: Job) -> Any:
+        """What comparing with hypotheses gives; what takes long is out of the others' way."""
+        if asked.searched and len(asked) * lengths > SEARCHED:
+            raise HTTPException(413, f"{len(asked)} samples at {lengths} distances, whose clock is searched for: send "
+                                f"{SEARCHED} or fewer of both together")  # fmt: skip
+        return await self.lanes.slow(job) if asked.searched or asked.radio.calibrated else job()
 
     def _positions(self, fields: schema.Place) -> NDArray[np.float64] | None:
         """The positions that are given, or else the link's."""
@@ -174,7 +216,7 @@ class Service:
 
     async def _channel_and_place(
         self, fields: schema.Place, csi: NDArray[Any] | None
-    ) -> tuple[Tensor, NDArray[np.float64] | None]:
+    ) -> tuple[Received, NDArray[np.float64] | None]:
         return await self._channel(fields, csi), self._positions(fields)
 
     async def _view(self, fields: schema.OnMap) -> View:
@@ -189,12 +231,10 @@ class Service:
             raise HTTPException(413, f"{len(values)} samples: send {self.limits.samples} or fewer a request")
         return values
 
-    async def _embedding(self, csi: NDArray[Any] | Tensor) -> Tensor:
+    async def _embedding(self, asked: Received) -> Tensor:
         """Embeddings of a request's CSI, a pass after the other."""
-        self._few(csi)
-        if csi.ndim != 3 or not len(csi):
-            raise InputError(f"csi: shape {list(csi.shape)[:8]}; give complex [N, 32, 64]")
-        return torch.cat([await self.lanes.channel(csi[i : i + PASS]) for i in range(0, len(csi), PASS)])
+        passes = (replace(asked, csi=asked.csi[i : i + PASS]) for i in range(0, len(asked), PASS))
+        return torch.cat([await self.lanes.channel(one) for one in passes])
 
     async def _placed(self, asked: Hypotheses) -> Tensor:
         """Embeddings of a request's hypotheses: many take long, and are out of the others' way."""
@@ -206,8 +246,19 @@ class Service:
     async def _by_channel(self, request: Request, task: str) -> Response:
         fields, csi = await read(request, schema.Channel)
         self.predictor.inputs(task, fields.station, ["channel"])
-        answer = self.predictor.answer(task, "channel", await self._channel(fields, csi), fields.station)
-        return reply(request, {"answers": answer.records(), "text": str(answer), "method": "head"})
+        z, about = await self._for_head(task, fields, csi)
+        answer = self.predictor.answer(task, "channel", z, fields.station)
+        return reply(request, {"answers": answer.records(), "text": str(answer), "method": "head"} | about)
+
+    async def _for_head(
+        self, task: str, fields: schema.Channel, csi: NDArray[Any] | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Embeddings for a head on CSI, and what its answer says of the radio, which it may refuse."""
+        asked = self._received(fields, csi)
+        if asked is None:
+            raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}, or the number of a link")
+        about = self._about(asked.radio, fields.station, (task, "channel"))
+        return await self._embedding(asked), about
 
     async def _by_either(self, request: Request, task: str) -> Response:
         fields, csi = await read(request, schema.Place)
@@ -221,13 +272,19 @@ class Service:
             raise InputError("give ue, a link's number, or csi")
         inputs = self.predictor.inputs(task, fields.station, wanted)
         if inputs == "channel":
-            z = await self._channel(fields, csi)
+            z, about = await self._for_head(task, fields, csi)
         else:
             assert ue is not None
+            self._received(fields, csi)  # refuses a radio that nothing is of
+            about = self._about(self.predictor.site.radio, fields.station, (task, inputs))
             z = await self._placed(Hypotheses(self.predictor.views[fields.station], len(ue), ue))
         answer = self.predictor.answer(task, inputs, z, fields.station)
         records = answer.records()
         if ue is not None:
             for record, outdoors in zip(records, self.predictor.outdoors(ue).tolist(), strict=True):
                 record["outdoors"] = outdoors
-        return reply(request, {"answers": records, "text": str(answer), "method": "head"})
+        return reply(request, {"answers": records, "text": str(answer), "method": "head"} | about)
+
+
+def _shape(radio: Radio) -> str:
+    return f"complex [N, {radio.shape[0]}, {radio.shape[1]}]"

@@ -60,8 +60,8 @@ def read_links(site: Site, station: int) -> StationLinks | None:
 def details(known: StationLinks, link: int, model: UniversalModel) -> dict[str, Any]:
     """One link: position, labels, and its CSI in angle and delay.
 
-    `csi_db` [32, 64] is in dB relative to the peak: row b is beam b of the codebook (direction cosine 2b/32 mod 2),
-    column d a delay of d / (64 · 720 kHz).
+    `csi_db` [32, 64] is in dB relative to the peak, as the model sees the channel of any radio: row b is the direction
+    cosine 2b/32 (mod 2) along the array, column d a delay of d / (64 · 720 kHz).
     """
     one = known.links.select(np.array([link]))
     radio = one.one_radio()

@@ -1,4 +1,4 @@
-"""A station's view of the site: a square turned until the station's array lies along +x, as the model was trained."""
+"""Hypotheses about stations' views of the site, embedded."""
 
 from __future__ import annotations
 
@@ -13,53 +13,7 @@ from torch import Tensor
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
-from uniair.site.frame import environment
-from uniair.site.site import Site
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """What is fixed about a station, in the model's frame, and the way between the site's frame and that one.
-
-    Attributes:
-        map: uint8 [R, R].
-        plan: uint8 [R, R], the same map in the site's frame.
-        bs: float32 [3] m.
-        size: side of the turned square, m.
-        side: of the site, m.
-        bearing: of the array in the site, rad.
-    """
-
-    map: Tensor
-    plan: NDArray[np.uint8]
-    bs: Tensor
-    size: float
-    side: float
-    bearing: float
-
-    def turned(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
-        """[N, 3] m, from the site's frame into the array's."""
-        c, s, half = np.cos(self.bearing), np.sin(self.bearing), self.side / 2
-        x, y = points[:, 0] - half, points[:, 1] - half
-        middle = self.size / 2
-        return np.column_stack([c * x + s * y + middle, c * y - s * x + middle, points[:, 2]]).astype(np.float32)
-
-    def back(self, plan: NDArray[np.floating]) -> NDArray[np.float64]:
-        """[N, 2] m, from the array's frame into the site's."""
-        c, s, half = np.cos(self.bearing), np.sin(self.bearing), self.size / 2
-        x, y = plan[:, 0] - half, plan[:, 1] - half
-        return np.column_stack([c * x - s * y, s * x + c * y]) + self.side / 2
-
-
-def view(site: Site, station: int, map: NDArray[np.uint8] | None = None) -> View:
-    """A station's view.
-
-    Args:
-        map: occupancy of the site to believe instead of its own, unturned.
-    """
-    env = environment(site, station, np.array([site.stations[station].position]), map)
-    plan = site.map if map is None else map
-    return View(env.map[0], plan, env.bs[0], float(env.size[0]), site.area.size, site.stations[station].bearing)
+from uniair.site.frame import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +29,13 @@ class Hypotheses:
     count: int
     ue: NDArray[np.floating] | None = None
     los: NDArray[np.floating] | None = None
+
+    @property
+    def apart(self) -> Tensor | None:
+        """From the BS to each UE: float64 [count] m, or None."""
+        if self.ue is None:
+            return None
+        return (torch.from_numpy(self.view.turned(self.ue)).double() - self.view.bs.double()).norm(dim=-1)
 
     def __post_init__(self) -> None:
         if self.ue is not None and not ((self.ue[:, :2] >= 0) & (self.ue[:, :2] <= self.view.side)).all():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uniair.evaluation.posterior import Posterior
 from uniair.models.universal import UniversalModel
-from uniair.site.frame import environment, log_likelihood
+from uniair.site.frame import log_likelihood, view
 from uniair.site.site import Site
 from uniair.training.heads import load_head
 
@@ -74,22 +74,22 @@ def everywhere(
 ) -> dict[str, Tensor]:
     """What the heads on map and position say at each cell [N, 3] m: task → outputs [N, K]; of those that are there."""
     there = [task for task in tasks if site.head(task, "environment", station).exists()]
-    z = model.encode_environment(environment(site, station, cells)).cpu() if there else None
+    z = model.encode_environment(view(site, station).environment(cells)).cpu() if there else None
     found = {}
     for task in there:
-        head, _ = load_head(site.head(task, "environment", station), model, task)
+        head, *_ = load_head(site.head(task, "environment", station), model, task)
         with torch.inference_mode():
             found[task] = head(z)
     return found
 
 
 def position_answers(
-    model: UniversalModel, site: Site, station: int, z: Tensor, ue: NDArray[np.floating], step: float
+    model: UniversalModel, site: Site, station: int, csi: Tensor, ue: NDArray[np.floating], step: float
 ) -> dict[str, list[float]]:
     """What the zero-shot likelihood map says of each channel, nothing tuned.
 
     Args:
-        z: embeddings of the CSI: [N, E].
+        csi: complex [N, ports, subcarriers], or embeddings [N, E] where the clock is absolute.
         ue: where it was truly sent from: [N, 3] m.
         step: of the grid, m.
 
@@ -97,7 +97,7 @@ def position_answers(
         A list [N] each: `error_m` of the likeliest cell; `spread_m`, the root mean square distance from the mean
         position; `above`, the probability of all places that are likelier than the true one.
     """
-    grid, log = log_likelihood(model, site, station, z, step, height=float(np.median(ue[:, 2])))
+    grid, log = log_likelihood(model, site, station, csi, step, height=float(np.median(ue[:, 2])))
     x, y = np.meshgrid(grid, grid)
     out: dict[str, list[float]] = {"error_m": [], "spread_m": [], "above": []}
     for one, truth in zip(log.cpu(), ue, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,16 +15,78 @@ from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.models.universal import UniversalModel
 from uniair.propagation.paths import UNKNOWN, Paths
+from uniair.radio import Radio
 from uniair.site.site import Site, Station
 from uniair.tasks.zero_shot import position_log_likelihood
 
 
-def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArray[np.uint8]) -> Links:
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is fixed about a station, in the model's frame, and the way between the site's frame and that one.
+
+    Attributes:
+        map: uint8 [R, R].
+        plan: uint8 [R, R], the same map in the site's frame.
+        bs: float32 [3] m.
+        size: side of the turned square, m.
+        side: of the site, m.
+        bearing: of the array in the site, rad.
+    """
+
+    map: Tensor
+    plan: NDArray[np.uint8]
+    bs: Tensor
+    size: float
+    side: float
+    bearing: float
+
+    def turned(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """[N, 3] m, from the site's frame into the array's, as `along_array` turns links."""
+        (c, s), half = self._axis(), self.side / 2
+        x, y = (points[:, :2].astype(np.float32).astype(np.float64) - half).T  # links hold them in float32
+        middle = half * (abs(c) + abs(s))
+        return np.column_stack([c * x + s * y + middle, c * y - s * x + middle, points[:, 2]]).astype(np.float32)
+
+    def back(self, plan: NDArray[np.floating]) -> NDArray[np.float64]:
+        """[N, 2] m, from the array's frame into the site's."""
+        (c, s), half = self._axis(), self.size / 2
+        x, y = plan[:, 0] - half, plan[:, 1] - half
+        return np.column_stack([c * x - s * y, s * x + c * y]) + self.side / 2
+
+    def _axis(self) -> NDArray[np.float64]:
+        """Cosine and sine of the bearing, in the precision in which links hold it: [2]."""
+        bearing = np.float64(np.float32(self.bearing))
+        axis = np.array([np.cos(bearing), np.sin(bearing)])
+        return np.where(np.abs(axis) < 1e-6, 0.0, axis)
+
+    def environment(self, ue: NDArray[np.floating]) -> Environment:
+        """UEs [N, 3], m from the site's south-west corner, as the model reads them: LOS unknown, the array along +x."""
+        n = len(ue)
+        return Environment(
+            map=self.map[None], bs=self.bs.expand(n, 3), ue=torch.from_numpy(self.turned(ue)),
+            size=torch.full((n,), self.size), area=torch.zeros(n, dtype=torch.int64),
+        )  # fmt: skip
+
+
+def view(site: Site, station: int, map: NDArray[np.uint8] | None = None) -> View:
+    """A station's view.
+
+    Args:
+        station: its number.
+        map: occupancy [R, R] of the site to believe instead of its own, unturned.
+    """
+    named, plan = site.stations[station], site.map if map is None else map
+    env = batch_of(stand_ins(site.area, named, np.array([named.position]), plan, site.radio)).environment
+    return View(env.map[0], plan, env.bs[0], float(env.size[0]), float(np.float32(site.area.size)), named.bearing)
+
+
+def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArray[np.uint8], radio: Radio) -> Links:
     """Links to UEs of which positions alone are known: one path each, of no meaning.
 
     Args:
         ue: [N, 3] m from the site's south-west corner.
         map: occupancy [R, R] of what the model takes for walls: `Site.map`, or another one to believe.
+        radio: of the station.
     """
     n, zero = len(ue), np.zeros(len(ue))
     angles = dict.fromkeys(("delay", "aod_azimuth", "aod_zenith", "aoa_azimuth", "aoa_zenith"), zero)
@@ -32,21 +96,8 @@ def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArr
         mapped=np.ones(1, dtype=bool), sizes=np.array([area.size], dtype=np.float32), area=np.zeros(n, dtype=np.int32),
         bs=np.tile(station.position, (n, 1)).astype(np.float32), ue=np.asarray(ue, dtype=np.float32),
         bearing=np.full(n, station.bearing, dtype=np.float32), los=np.zeros(n, dtype=bool), paths=paths,
+        radios=(radio,),
     )  # fmt: skip
-
-
-def environment(
-    site: Site, station: int, ue: NDArray[np.floating], map: NDArray[np.uint8] | None = None
-) -> Environment:
-    """UEs [N, 3], m from the site's south-west corner, as the model reads them: LOS unknown, the array along +x.
-
-    Args:
-        station: its number.
-        map: occupancy [R, R] of the site to believe instead of its own, unturned.
-    """
-    base = site.map if map is None else map
-    env = batch_of(stand_ins(site.area, site.stations[station], ue, base)).environment
-    return Environment(map=env.map, bs=env.bs, ue=env.ue, size=env.size, area=env.area)
 
 
 def log_likelihood(
@@ -62,7 +113,7 @@ def log_likelihood(
     """`zero_shot.position_log_likelihood` over the site's own, unturned grid.
 
     Args:
-        csi: complex [N, 32, 64] of one station, or embeddings [N, E].
+        csi: complex [N, ports, subcarriers] of one station, or embeddings [N, E] where the clock is absolute.
         step, coarse, height: of the grid and the UEs, m.
         map: occupancy [R, R] of the site to believe instead of its own, unturned.
 
@@ -72,16 +123,14 @@ def log_likelihood(
     Raises:
         InputError: see `position_log_likelihood`.
     """
-    base = site.map if map is None else map
-    grid = np.arange(step / 2, site.area.size, step)
-    x, y = np.meshgrid(grid, grid)
-    view = environment(site, station, np.column_stack([x.ravel(), y.ravel(), np.full(x.size, height)]), base)
-    turned, log = position_log_likelihood(
-        model, csi, view.map[0], view.bs[0], float(view.size[0]), step, height, coarse
-    )
-    if not site.stations[station].bearing:
-        return grid, log
-    column, row = np.minimum((view.ue[:, :2].numpy() / step).astype(int), len(turned) - 1).T
+    here = view(site, station, map)
+    turned, log = position_log_likelihood(model, csi, here.map, here.bs, here.size, step, height, coarse, site.radio)
+    if not here.bearing:
+        return turned, log
+    grid = np.arange(step / 2, here.side, step)
+    x, y = (values.ravel() for values in np.meshgrid(grid, grid))
+    there = here.turned(np.column_stack([x, y, np.full(x.size, height)]))[:, :2]
+    column, row = np.minimum((there / step).astype(int), len(turned) - 1).T
     out = log[:, torch.from_numpy(row), torch.from_numpy(column)].view(-1, len(grid), len(grid))
-    pixel = np.minimum((grid / site.area.size * len(base)).astype(int), len(base) - 1)
-    return grid, out.masked_fill(torch.from_numpy(base[np.ix_(pixel, pixel)] != 0).to(out.device), -torch.inf)
+    pixel = np.minimum((grid / here.side * len(here.plan)).astype(int), len(here.plan) - 1)
+    return grid, out.masked_fill(torch.from_numpy(here.plan[np.ix_(pixel, pixel)] != 0).to(out.device), -torch.inf)

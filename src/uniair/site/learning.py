@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from uniair.angle_delay import frequency
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
 from uniair.evaluation import classical
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import BATCH, UniversalModel
+from uniair.radio import Radio
 from uniair.site.fitting import fit_on_streets
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured
@@ -64,9 +66,29 @@ class Samples:
             self.embedded[inputs] = embed(self.model, self.batch, inputs)
         return self.embedded[inputs]
 
+    def task(self, name: str) -> Task:
+        """A task as it is on the links' radio."""
+        return TASKS[name].on(self.batch.radio)
+
+    def asked(self) -> Tensor:
+        """What zero-shot questions are asked of: [N, E] embeddings, which serve for all of them, or else CSI.
+
+        CSI where the clock is searched for, or where the power tells something.
+        """
+        radio = self.batch.radio
+        asked = self.batch.csi if radio.clock == "first_path" or radio.calibrated else self.embeddings("channel")
+        return asked.to(self.model.device)
+
+    def common(self) -> Tensor:
+        """The CSI as paper 1's radio would have measured it, normalised: what networks from scratch take."""
+        batch, radio = self.batch, self.batch.radio
+        if radio == replace(Radio(), carrier=radio.carrier, calibrated=radio.calibrated):
+            return batch.csi
+        return torch.cat([frequency(self.model.see(part, radio).response) for part in torch.split(batch.csi, BATCH)])
+
     def part(self, index: NDArray[np.int64]) -> Batch:
         """Some of the links."""
-        return Batch(self.batch.csi[index], self.batch.environment.select(index))
+        return self.batch.select(index)
 
     def divide(self, seed: int, labels: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Links to learn from, in streets of their own, and links to test on."""
@@ -90,7 +112,7 @@ def samples(
     found = {} if traced is None else dict.fromkeys(pairs(), traced)
     mine = None if measured is None else measured.of(station)
     if mine is not None and len(mine) >= LEAST:
-        place = stand_ins(site.area, site.stations[station], mine.ue, site.map)
+        place = stand_ins(site.area, site.stations[station], mine.ue, site.map, site.radio)
         every = (metric for task in TASKS.values() for metric in task.metrics)
         absent = () if "csi" in mine.labels else tuple(metric.key for metric in every if metric.of_channel)
         embedded: dict[str, Tensor] = {}  # one for all: labels do not change them
@@ -115,7 +137,8 @@ def head_rows(
         keep: save the one that learned from all labels as the site's.
     """
     (name, inputs), rows = pair, []
-    task, z, target = TASKS[name], labelled.embeddings(inputs), TASKS[name].target(labelled.batch)
+    task, z = labelled.task(name), labelled.embeddings(inputs)
+    target = task.target(labelled.batch)
     for count in sizes(labelled, seed):
         learn, test = labelled.divide(seed, count)
         places = labelled.links.ue[learn, :2]
@@ -127,18 +150,18 @@ def head_rows(
         about = {"area": labelled.links.areas[0], "learned": len(learn), "tested": len(test), "figures": figures,
                  "source": labelled.source}  # fmt: skip
         wanted = Adaptation(task=name, inputs=inputs, split="blocks", seed=seed)
-        save_head(site.head(name, inputs, station), head, wanted, labelled.model, about)
+        save_head(site.head(name, inputs, station), head, wanted, labelled.model, labelled.batch.radio, about)
     return rows
 
 
 def other_rows(pair: tuple[str, str], labelled: Samples, training: HeadTraining, seed: int) -> list[Row]:
     """The same for the methods that use no pretrained model and learn in seconds, and for knowing nothing."""
-    rows = []
-    target = TASKS[pair[0]].target(labelled.batch)
+    rows, task = [], labelled.task(pair[0])
+    target = task.target(labelled.batch)
     for count in sizes(labelled, seed):
         learn, test = labelled.divide(seed, count)
         held = labelled.part(test)
-        for method, outputs in methods(TASKS[pair[0]], pair[1], training):
+        for method, outputs in methods(task, pair[1], training):
             found, tuned = outputs(labelled.part(learn), target[learn], held, seed)
             rows.append(_row(pair, method, labelled, count, seed, tuned, labelled.measure(pair[0], found, held)))
     return rows
@@ -146,14 +169,11 @@ def other_rows(pair: tuple[str, str], labelled: Samples, training: HeadTraining,
 
 def network_rows(pair: tuple[str, str], labelled: Samples, epochs: int, seed: int) -> list[Row]:
     """A transformer of the model's own shape that is trained from scratch on all the labels (paper 1, IV-C)."""
-    task = TASKS[pair[0]]
+    task, csi = labelled.task(pair[0]), labelled.common().to(labelled.model.device)
     learn, test = labelled.divide(seed)
     target, held = task.target(labelled.batch)[learn], labelled.part(test)
-    device = labelled.model.device
-    network = supervised.train_vit(
-        [task], labelled.batch.csi[learn].to(device), [target], labelled.model.preset, epochs, seed
-    )
-    outputs = network.predict(held.csi.to(device))[0]
+    network = supervised.train_vit([task], csi[learn], [target], labelled.model.preset, epochs, seed)
+    outputs = network.predict(csi[test])[0]
     tuned = sum(p.numel() for p in network.parameters())
     figures = labelled.measure(pair[0], outputs, held)
     return [_row(pair, f"ViT from scratch, {epochs} epochs", labelled, len(learn), seed, tuned, figures)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -19,8 +20,9 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256, write_text
+from uniair.models.universal import RadioWarning
 from uniair.progress import bar
-from uniair.propagation.ray_tracing import require_sionna
+from uniair.propagation.ray_tracing import check_materials
 from uniair.site import confidence, learning, survey
 from uniair.site.learning import Samples
 from uniair.site.measured import read_measured
@@ -91,8 +93,15 @@ def make(request: Request, out: Path) -> Site:
 
     Raises:
         InputError: see `survey.crop`, `note_recipe` and `trace_links`, and `read_measured`; nothing to learn from;
-            the tracer can't run here.
+            the tracer can't run here, or knows no walls at the radio's carrier.
     """
+    with warnings.catch_warnings():
+        # the site says it itself: `about` holds the model's remarks on its radio
+        warnings.simplefilter("ignore", RadioWarning)
+        return _make(request, out)
+
+
+def _make(request: Request, out: Path) -> Site:
     if request.seeds < 1 or request.epochs < 0:
         raise InputError("--seeds must be at least 1, --epochs at least 0")
     if not request.trace and request.measured is None:
@@ -101,7 +110,9 @@ def make(request: Request, out: Path) -> Site:
     names = [station.name for station in ground.stations]
     labels, corner = None, ground.corner
     if request.measured is not None:
-        labels = read_measured(Path(request.measured), ground.area, names, ground.area.georeference, corner)
+        labels = read_measured(
+            Path(request.measured), ground.area, names, ground.area.georeference, corner, request.survey.radio
+        )
     counts = {} if labels is None else {name: len(labels.of(i)) for i, name in enumerate(names)}
     if not request.trace and (few := [name for name, count in counts.items() if count < learning.LEAST]):
         raise InputError(
@@ -109,7 +120,7 @@ def make(request: Request, out: Path) -> Site:
             "trace as well"
         )
     if request.trace:
-        require_sionna()
+        check_materials(request.survey.ray_tracing)
     model = uniair.load(request.model)
     settings = asdict(request)
     made = survey.recipe(
@@ -121,7 +132,11 @@ def make(request: Request, out: Path) -> Site:
     survey.note_recipe(out, made)
     if (out / NOTE).exists() and (out / REPORT).exists():
         return Site.read(out)
-    site = Site(out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference)
+    site = Site(
+        out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference,
+        radio=request.survey.radio,
+    )  # fmt: skip
+    remarks = list(model.remarks(site.radio))
     heads = [pairs() if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
     with bar(round(_work(request, heads)), "second", form=FORMAT) as shown:
         steps = Steps(out, shown)
@@ -142,7 +157,7 @@ def make(request: Request, out: Path) -> Site:
         shown.set_description("report")
         site.figures.update(_figures(found["rows"], request.survey.seed))
         site.about.update(
-            recipe=made, seconds=round(steps.seconds(), 1), corner=list(corner), measured=counts,
+            recipe=made, remarks=remarks, seconds=round(steps.seconds(), 1), corner=list(corner), measured=counts,
             links={name: len(links) for name, links in traced.items()}, uniair=uniair.__version__,
         )  # fmt: skip
         if not (out / REPORT).exists():
@@ -223,7 +238,8 @@ def _learn(
 def _zero_shot(channels: Samples, knows_los: bool) -> dict[str, Any]:
     """Answers about every channel with nothing tuned: figures as the suite has them, and P(LOS) of each link."""
     model, csi, env = channels.model, channels.batch.csi, channels.batch.environment
-    restored, normalised = (part.cpu() for part in zero_shot.feedback(model, csi))
+    radio = channels.batch.radio
+    restored, normalised = (part.cpu() for part in zero_shot.feedback(model, csi, radio=radio))
     nmse, sgcs = metrics.nmse_db(restored, normalised), metrics.sgcs(restored, normalised)
     figures = [
         Figure("CSI feedback, NMSE", nmse, 0.0, "for all-zero", "dB"),
@@ -232,7 +248,7 @@ def _zero_shot(channels: Samples, knows_los: bool) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if knows_los:
         truth = channels.links.los if channels.source == "traced" else env.los.bool().numpy()
-        probability = zero_shot.los(model, channels.embeddings("channel").to(model.device), env).cpu().numpy()
+        probability = zero_shot.los(model, channels.asked(), env, radio).cpu().numpy()
         most = metrics.majority(truth)
         figures = [
             Figure("LOS from CSI, map and position", float(((probability > 0.5) == truth).mean()), most, "majority"),
@@ -253,7 +269,7 @@ def _positions(site: Site, station: int, channels: Samples, seed: int) -> dict[s
         channels.model,
         site,
         station,
-        channels.embeddings("channel")[chosen].to(channels.model.device),
+        channels.asked()[chosen],
         channels.links.ue[chosen],
         STEP,
     )

@@ -6,8 +6,9 @@ x, y            position, m, in the metres that --bs is given in; or
 lon, lat        degrees (WGS 84), where the footprints are geographic
 z               height of the UE, m; 1.5 without it
 station         name (bs0, bs1, …) or number of the base station, from 0; may be left out where there is one
-csi             complex [N, 32, 64]: in NumPy's `.npz` or folder an array as the others, beside NAME.csv or
-                NAME.parquet the file NAME.csi.npy
+csi             complex [N, ports, subcarriers], of the site's radio: in NumPy's `.npz` or folder an array as the
+                others, beside NAME.csv or NAME.parquet the file NAME.csi.npy; its power counts where the radio's
+                amplitudes are calibrated gains
 and any column that a task's label has (`Task.label`), such as los, beam or path_loss_db; one that csi says too, as it
 does the beam, is not needed beside it.
 
@@ -33,7 +34,9 @@ from uniair.area.area import Area
 from uniair.area.georeference import Georeference
 from uniair.environment import Batch
 from uniair.errors import InputError
+from uniair.radio import Radio
 from uniair.tasks.registry import TASKS, columns
+from uniair.tasks.task import Label
 
 HEIGHT = 1.5  # of a UE, m
 PLACE = ("x", "y", "lon", "lat", "z", "station")
@@ -46,8 +49,8 @@ class Measured:
     Attributes:
         ue: float64 [N, 3] positions, m from the site's south-west corner.
         station: int64 [N] number of the base station.
-        labels: what was measured: csi complex64 [N, 32, 64], and by their columns labels of tasks, int64 or float64
-            [N].
+        labels: what was measured: csi complex64 [N, ports, subcarriers], and by their columns labels of tasks, int64 or
+            float64 [N].
     """
 
     ue: NDArray[np.float64]
@@ -96,7 +99,12 @@ def label_columns() -> tuple[str, ...]:
 
 
 def read_measured(
-    path: Path, area: Area, stations: Sequence[str], georeference: Georeference | None, corner: tuple[float, float]
+    path: Path,
+    area: Area,
+    stations: Sequence[str],
+    georeference: Georeference | None,
+    corner: tuple[float, float],
+    radio: Radio = Radio(),
 ) -> Measured:
     """Reads and checks a file of measurements.
 
@@ -105,9 +113,11 @@ def read_measured(
         stations: their names.
         georeference: of the site; None where positions are metres.
         corner: of the site in the metres of the footprints' file.
+        radio: of the site: what measured the CSI, and whose beams are numbered.
 
     Raises:
-        InputError: missing, not one of these formats, wrong or unknown columns, NaN, or positions off the site.
+        InputError: missing, not one of these formats, wrong or unknown columns, NaN, positions off the site, or CSI or
+            beams that its radio can't have measured.
     """
     table = _read(path)
     known = (*PLACE, *label_columns())
@@ -139,9 +149,9 @@ def read_measured(
     labels: dict[str, NDArray[Any]] = {}
     for column, task in columns().items():
         if column in numbers and task.label is not None:
-            labels[column] = _among(path, column, numbers[column], task.label.classes)
+            labels[column] = _among(path, column, numbers[column], task.on(radio).label)
     if "csi" in table:
-        labels["csi"] = _csi(path, table["csi"])
+        labels["csi"] = _csi(path, table["csi"], radio)
     height = numbers.get("z", np.full(len(ground), HEIGHT))
     return Measured(np.column_stack([ground, height]), _stations(path, table, stations, len(ground)), labels)
 
@@ -195,8 +205,9 @@ def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]
     return out
 
 
-def _among(path: Path, name: str, values: NDArray[np.float64], classes: int | None) -> NDArray[Any]:
+def _among(path: Path, name: str, values: NDArray[np.float64], label: Label | None) -> NDArray[Any]:
     """The values, as whole numbers where they are classes."""
+    classes = None if label is None else label.classes
     if classes is None:
         return values
     wrong = (values != np.round(values)) | (values < 0) | (values >= classes)
@@ -208,14 +219,20 @@ def _among(path: Path, name: str, values: NDArray[np.float64], classes: int | No
     return values.astype(np.int64)
 
 
-def _csi(path: Path, values: NDArray[Any]) -> NDArray[np.complex64]:
-    if not np.iscomplexobj(values) or values.shape[1:] != (32, 64):
-        raise InputError(f"{path}: csi is {values.dtype} {values.shape}, expected complex [N, 32, 64]")
+def _csi(path: Path, values: NDArray[Any], radio: Radio) -> NDArray[np.complex64]:
+    if not np.iscomplexobj(values) or values.ndim != 3 or values.shape[1:] != radio.shape:
+        kind, sides = ("complex" if np.iscomplexobj(values) else values.dtype.name), map(str, values.shape[1:])
+        raise InputError(
+            f"{path}: csi is {kind} [{', '.join(['N', *sides])}], this site's radio has complex [N, {radio.shape[0]}, "
+            f"{radio.shape[1]}] ({radio}); say by --radio which radio measured it"
+        )
     if not np.isfinite(values).all():
         raise InputError(f"{path}: csi holds NaN or infinite values; leave those rows out")
     peak = np.abs(values).max((1, 2))
     if (peak == 0).any():
         raise InputError(f"{path}: csi of row {int(np.argmin(peak)) + 1} is all zero; leave such rows out")
+    if radio.calibrated:
+        return values.astype(np.complex64)
     # measured channels may be as weak as 1e-30 in double precision, and their power is not calibrated
     return (values / peak[:, None, None]).astype(np.complex64)
 

@@ -57,6 +57,11 @@ class Station:
         return self.site.stations[self.number].name
 
     @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """Tasks as they are on the site's radio."""
+        return {name: task.on(self.site.radio) for name, task in TASKS.items()}
+
+    @cached_property
     def cells(self) -> NDArray[np.float64]:
         """The open ground, [N, 3] m."""
         return confidence.ground(self.site, self.site.area.size / 100)
@@ -64,14 +69,14 @@ class Station:
     @cached_property
     def everywhere(self) -> dict[str, Tensor]:
         """What the heads on map and position say at each cell."""
-        drawn = [name for name, task in TASKS.items() if task.form in ("classes", "values")]
+        drawn = [name for name, task in self.tasks.items() if task.form in ("classes", "values")]
         return confidence.everywhere(self.model, self.site, self.number, drawn, self.cells)
 
     def tested(self, pair: tuple[str, str]) -> tuple[Tensor, NDArray[np.int64]]:
         """Outputs of a head on the streets that it did not learn from, and which links these are."""
         samples = self.labelled[pair]
         test = samples.divide(self.seed)[1]
-        head, inputs = load_head(self.site.head(*pair, self.number), self.model, pair[0])
+        head, inputs, _ = load_head(self.site.head(*pair, self.number), self.model, pair[0])
         with torch.inference_mode():
             return head(samples.embeddings(inputs)[test]), test
 
@@ -99,7 +104,7 @@ def write_report(
         found: `rows`, `zero_shot` and `position` of each station.
         seed: of the heads that were kept.
     """
-    sections = [("The site", _about(site), png(_overview(site)))]
+    sections = [("The site", f"{_about(site)} {radio_text(site)}", png(_overview(site)))]
     for number, named in enumerate(site.stations):
         one = Station(
             model, site, number, labelled[named.name], links.get(named.name), found["rows"][named.name],
@@ -113,13 +118,13 @@ def write_report(
 
 def write_card(path: Path, site: Site, found: dict[str, Any]) -> None:
     """The site's card in Markdown: data, heads and limits."""
-    parts = [f"# {site.area.name}", _about(site)]
+    parts = [f"# {site.area.name}", _about(site), radio_text(site)]
     for station in site.stations:
         name = station.name
         parts.append(f"## {name}")
         if name in found["zero_shot"]:
             parts.append(zero_shot_table(found["zero_shot"][name], found["position"][name]).markdown())
-        parts += [task_table(found["rows"][name], task).markdown() for task in _tasks(found["rows"][name])]
+        parts += [task_table(found["rows"][name], task, site.radio).markdown() for task in _tasks(found["rows"][name])]
     parts += ["## Limits", *LIMITS, "## Source", site.area.attribution]
     write_text(path, "\n\n".join(parts) + "\n")
 
@@ -127,9 +132,14 @@ def write_card(path: Path, site: Site, found: dict[str, Any]) -> None:
 LIMITS = (
     "Heads hold for these base stations, this model and these streets alone; move a base station and they must learn "
     "anew. They were tested on other blocks of 20 m than they learned from, which are still blocks of the same square.",
-    "Traced channels know flat ground, one material, no trees, cars or people, and isotropic antennas. Where heads "
+    "Traced channels know flat ground, one material, no trees, cars or people, and isotropic users. Where heads "
     "learned from traced labels, measured ones will differ.",
 )
+
+
+def radio_text(site: Site) -> str:
+    """The site's radio, and what to know about the model's answers on it."""
+    return " ".join([f"Radio: {site.radio}.", *(f"{r[0].upper()}{r[1:]}." for r in site.about.get("remarks", ()))])
 
 
 def _about(site: Site) -> str:
@@ -193,7 +203,8 @@ def _station(one: Station) -> list[tuple[str, str, str]]:
     if one.links is not None:
         sections.append((
             f"{seen}: traced in {len(one.links):,} places",
-            f"Between isotropic antennas: {', '.join(task.about for task in _known())}, first path's delay.",
+            f"At {one.site.radio.carrier / 1e9:g} GHz, to isotropic users: "
+            f"{', '.join(task.about for task in _known(one))}, first path's delay.",
             png(_layers(one, one.links)),
         ))  # fmt: skip
     if one.everywhere:
@@ -205,7 +216,7 @@ def _station(one: Station) -> list[tuple[str, str, str]]:
         found = zero_shot_table(one.zero_shot, one.position)
         sections.append((f"{seen}: nothing tuned", "What the pretrained model answers from one comparison.",
                          table(found.head, found.rows)))  # fmt: skip
-    tables = "".join(_html(task_table(one.rows, task)) for task in _tasks(one.rows))
+    tables = "".join(_html(task_table(one.rows, task, one.site.radio)) for task in _tasks(one.rows))
     sections += [
         (f"{seen}: heads beside models trained from scratch", "The same labels, the same tested streets. Tuned: "
          "parameters that were fitted on the labels.", tables),
@@ -241,14 +252,14 @@ def _two(axes: Axes, xy: NDArray[Any], yes: NDArray[np.bool_], looks: dict[str, 
     axes.legend(loc="upper right", fontsize=8)
 
 
-def _known() -> list[Task]:
+def _known(one: Station) -> list[Task]:
     """The tasks whose label is one number a link."""
-    return [task for task in TASKS.values() if task.label is not None]
+    return [task for task in one.tasks.values() if task.label is not None]
 
 
 def _layers(one: Station, links: Links) -> Drawing:
     """Every label, and the delay of the first path, at each UE."""
-    tasks, batch = _known(), batch_of(links)
+    tasks, batch = _known(one), batch_of(links)
     drawing = Drawing(figsize=(11, 4.5 * -(-(len(tasks) + 1) // 2)), layout="constrained")
     *panels, delay = _panels(drawing, len(tasks) + 1)
     for axes, task in zip(panels, tasks, strict=True):
@@ -277,7 +288,7 @@ def _predicted(one: Station) -> Drawing:
     drawing = Drawing(figsize=(5.2 * len(one.everywhere), 4.2), layout="constrained")
     panels = drawing.subplots(1, len(one.everywhere), squeeze=False)[0]
     for axes, (name, outputs) in zip(panels, one.everywhere.items(), strict=True):
-        task = TASKS[name]
+        task = one.tasks[name]
         one.axes(axes, task.title)
         if task.form == "classes":
             shown = outputs.softmax(1)[:, 1] if task.outputs == 2 else outputs.argmax(1)
@@ -300,7 +311,7 @@ def _errors(one: Station) -> Drawing:
 def _draw_error(drawing: Drawing, axes: Axes, one: Station, pair: tuple[str, str]) -> None:
     """How far off each tested link is, in the unit of its form."""
     outputs, test = one.tested(pair)
-    task, samples = TASKS[pair[0]], one.labelled[pair]
+    task, samples = one.tasks[pair[0]], one.labelled[pair]
     ue, truth = samples.links.ue[test], task.target(samples.part(test))
     title = f"{task.title}, {len(test)} links"
     if task.form == "classes":
@@ -343,7 +354,7 @@ def _few_shot(one: Station) -> Drawing:
 
 def _classes(one: Station, inputs: Sequence[str] = ("channel", "environment")) -> list[tuple[Task, tuple[str, str]]]:
     """The classifications that have a head, and the pairs."""
-    tasks = [task for task in TASKS.values() if task.form == "classes"]
+    tasks = [task for task in one.tasks.values() if task.form == "classes"]
     return [(task, pair) for task in tasks for pair in task.pairs if pair in one.labelled and pair[1] in inputs]
 
 

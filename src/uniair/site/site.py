@@ -20,6 +20,7 @@ from uniair.area.raster import occupancy
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import write_text
+from uniair.radio import Radio
 from uniair.tasks.registry import TASKS
 
 FORMAT = "uniair-site/1"
@@ -34,7 +35,7 @@ class Station:
     Attributes:
         name: for people; unique in a site.
         position: x, y, z, m from the site's south-west corner.
-        bearing: azimuth of its ULA, rad; 0 lies along +x.
+        bearing: azimuth of its array's x, rad; 0 lies along +x.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Site:
         georeference: where it lies; None where its file was in metres.
         figures: station → task → inputs → figures of the head on streets that it did not learn from.
         about: how it was made, for people and for resuming.
+        radio: of all its base stations.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Site:
     georeference: Georeference | None = None
     figures: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    radio: Radio = Radio()
 
     @cached_property
     def links(self) -> Store:
@@ -101,17 +104,17 @@ class Site:
             "format": FORMAT, "name": self.area.name, "size": self.area.size, "attribution": self.area.attribution,
             "georeference": None if self.georeference is None else asdict(self.georeference),
             "stations": [asdict(station) for station in self.stations],
-            "model": self.model, "weights": self.weights, "figures": self.figures, "about": self.about,
-            "buildings": buildings,
+            "radio": self.radio.to_json(), "model": self.model, "weights": self.weights, "figures": self.figures,
+            "about": self.about, "buildings": buildings,
         }  # fmt: skip
         write_text(self.folder / NOTE, json.dumps(document, indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: str | Path) -> Site:
-        """The site in a folder.
+        """The site in a folder; one of the first version's, which names no radio, has paper 1's.
 
         Raises:
-            InputError: no site there, a broken one, or one of another version.
+            InputError: no site there, a broken one, or one of another version, or of a radio of a newer format.
         """
         path = Path(folder) / NOTE
         if not path.is_file():
@@ -134,7 +137,7 @@ class Site:
                 place = Georeference(place["longitude"], place["latitude"], tuple(place["corner"]))
             return cls(
                 path.parent, area, stations, document["model"], document["weights"], place, document["figures"],
-                document["about"],
+                document["about"], Radio.from_json(document.get("radio", {}), str(path)),
             )  # fmt: skip
         except InputError:
             raise

@@ -9,6 +9,7 @@ import numpy as np
 
 from uniair.evaluation.tables import Table
 from uniair.evaluation.zero_shot_suite import Figure
+from uniair.radio import Radio
 from uniair.site.site import Site
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Metric
@@ -34,7 +35,7 @@ def curves(rows: Sequence[dict[str, Any]], task: str) -> dict[str, dict[int, dic
     }
 
 
-def task_table(rows: Sequence[dict[str, Any]], task: str) -> Table:
+def task_table(rows: Sequence[dict[str, Any]], task: str, radio: Radio = Radio()) -> Table:
     """All methods of a task with all their labels; mean over seeds, and ± where there are several."""
     mine = [row for row in rows if row["task"] == task]
     shown = [metric for metric in TASKS[task].metrics if any(metric.key in row["figures"] for row in mine)]
@@ -44,7 +45,7 @@ def task_table(rows: Sequence[dict[str, Any]], task: str) -> Table:
         count = max(cells)
         values = [_cell(cells[count].get(metric.key), metric) for metric in shown]
         lines.append([method, f"{count:,}", f"{tuned[method]:,}", *values])
-    return Table([TASKS[task].about, "labels", "tuned", *(metric.heading for metric in shown)], lines)
+    return Table([TASKS[task].on(radio).about, "labels", "tuned", *(metric.heading for metric in shown)], lines)
 
 
 def _cell(values: list[float] | None, metric: Metric) -> str:

@@ -20,6 +20,7 @@ from uniair.data.recipe import note_recipe as note_folder_recipe
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, build_scene, trace_scene
+from uniair.radio import Radio
 from uniair.site.site import NOTE, UE_HEIGHT, Station, obstacles
 
 CHUNK = 250  # UEs traced at once: what a killed run loses at most
@@ -42,7 +43,8 @@ class Survey:
         ue: users outdoors; each station is traced to the same ones.
         least_height: lower buildings are raised to it, m; the model was trained on 7 m and more.
         seed: of the users, and of building heights that the file does not give.
-        ray_tracing: see `RayTracing`.
+        ray_tracing: see `RayTracing`; its carrier is the radio's.
+        radio: of all base stations.
     """
 
     place: str
@@ -53,6 +55,10 @@ class Survey:
     least_height: float = 0.0
     seed: int = 0
     ray_tracing: RayTracing = field(default_factory=RayTracing)
+    radio: Radio = Radio()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ray_tracing", replace(self.ray_tracing, frequency=self.radio.carrier))
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,9 @@ def recipe(survey: Survey, **settings: Any) -> dict[str, Any]:
     found = [path, path / "buildings_exact.json", path / "buildings.json"]
     file = next((f for f in found if f.is_file()), None)
     asked = asdict(survey) | {"place": survey.place if file is None else load_place(survey.place, survey.seed).name}
+    asked["radio"] = survey.radio.to_json()
+    if survey.radio == Radio():
+        del asked["radio"]  # paper 1's is what a site of the first version has, whose making goes on
     source = survey.place if file is None else f"sha256:{sha256(file)}"
     return dict(json.loads(json.dumps({"survey": asked, "source": source} | settings)))
 
@@ -215,7 +224,7 @@ def trace_links(folder: Path, ground: Ground, survey: Survey) -> Iterator[int]:
                 sizes=np.array([ground.area.size], dtype=np.float32), area=np.zeros(len(found), dtype=np.int32),
                 bs=np.tile(station.position, (len(found), 1)).astype(np.float32), ue=part[found].astype(np.float32),
                 bearing=np.full(len(found), station.bearing, dtype=np.float32),
-                los=paths.los()[found], paths=paths.select(found),
+                los=paths.los()[found], paths=paths.select(found), radios=(survey.radio,),
             )  # fmt: skip
             shards.write_shard(path, links)
             yield len(part)

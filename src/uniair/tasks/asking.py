@@ -15,6 +15,7 @@ from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.router import Phrases, Router, packaged_phrases
 from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
 from uniair.tasks.answers import Answer, Declined
 from uniair.tasks.registry import INSTRUCTIONS, TASKS
 from uniair.tasks.task import Task
@@ -90,6 +91,7 @@ class Assistant:
         temperatures: classification → what its logits are divided by to be calibrated.
         held: CSI and maps that tool calls may give by name.
         tasks: that the model answers; all that are registered where None.
+        radio: that the model's labels came from; None: the towers' own.
 
     Raises:
         InputError: no temperature above 0 for a classification task.
@@ -103,24 +105,30 @@ class Assistant:
         temperatures: Mapping[str, float],
         held: Mapping[str, Any] | None = None,
         tasks: Iterable[str] | None = None,
+        radio: Radio | None = None,
     ) -> None:
-        self.tasks = _chosen(TASKS if tasks is None else tasks)
+        radio = towers.radio if radio is None else radio
+        self.tasks = [task.on(radio) for task in _chosen(TASKS if tasks is None else tasks)]
         for task in self.tasks:
             if task.form == "classes" and not temperatures.get(task.name, 0) > 0:
                 raise InputError(f"temperatures: {task.name} has none above 0; calibrate it on held-out links")
-        self.model, self.towers, self.router = model, towers, router
+        self.model, self.towers, self.router, self.radio = model, towers, router, radio
         self.temperatures, self.held = dict(temperatures), dict(held or {})
 
-    def ask(self, instruction: str, csi: Any = None, environment: Environment | None = None) -> Answer | Declined:
+    def ask(
+        self, instruction: str, csi: Any = None, environment: Environment | None = None, radio: Radio | None = None
+    ) -> Answer | Declined:
         """Answers one instruction in free English for N links.
 
         Args:
             instruction: such as "Where is this user?".
-            csi: complex [N, 32, 64], or [32, 64] of one link; tasks that read the channel need it.
+            csi: complex [N, ports, subcarriers], or that of one link; tasks that read the channel need it.
             environment: map, BS and UE positions and size; tasks that read it need all four. `los` is not used.
+            radio: that measured the CSI; None: the one of the model's labels.
 
         Raises:
-            InputError: an empty instruction or one of more than 512 tokens; inputs that the towers refuse.
+            InputError: an empty instruction or one of more than 512 tokens; inputs that the towers refuse; what stands
+                for an array's ports asked of another array's CSI.
         """
         name = self.router.route(instruction).task
         task = next((task for task in self.tasks if task.name == name), None)
@@ -128,7 +136,7 @@ class Assistant:
             can = "; ".join(f"{task.tells} (from {_listed(task.needs)})" for task in self.tasks)
             return Declined("out_of_scope", f"I can't answer that. What I can tell is: {can}.")
         given = {f.name: getattr(environment, f.name) for f in fields(Environment)} if environment is not None else {}
-        return self._answer(task, {**given, "csi": csi})
+        return self._answer(task, {**given, "csi": csi}, radio)
 
     def call(self, name: str, arguments: str | Mapping[str, Any]) -> str:
         """Answers an agent's tool call in JSON: `answers`, or `declined`, or the `error` that the agent should mend.
@@ -146,14 +154,16 @@ class Assistant:
             return json.dumps({"error": str(error)})
 
     @torch.no_grad()
-    def _answer(self, task: Task, given: Mapping[str, Any]) -> Answer | Declined:
+    def _answer(self, task: Task, given: Mapping[str, Any], radio: Radio | None = None) -> Answer | Declined:
         missing = tuple(name for name in task.needs if given.get(name) is None)
         if missing:
             message = f"To tell {task.tells}, I need {_listed(task.needs)}; not given: {_listed(missing)}."
             return Declined("missing_input", message, task.name, missing)
         if task.read == "channel":
             csi = given["csi"]
-            z = self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi)
+            radio = self.radio if radio is None else radio
+            task.remarks(self.radio, radio, "this CSI")
+            z = self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi, radio)
         else:
             place = {name: given[name] for name in task.needs}
             z = self.towers.encode_environment(Environment(**place, area=given.get("area")))

@@ -1,4 +1,4 @@
-"""Which beam of the array's DFT codebook serves a user best (paper 1, III-B-2 and Table III)."""
+"""Which of the array's beams serves a user best (paper 1, III-B-2 and Table III)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from torch import Tensor
 
 from uniair import losses
 from uniair.environment import Batch
-from uniair.radio import ULA
+from uniair.radio import ULA, Antennas, Radio
 from uniair.tasks.answers import Answer, ToSite
 from uniair.tasks.task import Label, Metric, Task
 
-BEAMS = 32
+BEAMS = Radio().array.ports  # of paper 1's radio
 
 
 @dataclass(frozen=True, eq=False)
 class Beam(Answer):
-    """Which beam of the array's DFT codebook serves a user best.
+    """Which of the array's beams serves a user best.
 
     Attributes:
-        probabilities: float32 [N, beams], calibrated; rows sum to 1. Beam b points to the direction cosine 2b/beams
-            (mod 2) along the array.
+        probabilities: float32 [N, beams], calibrated; rows sum to 1. See `Antennas.beam_cosines` for where beams point
+            to: beam b of half a wavelength's spacing to the direction cosine 2b/beams (mod 2) along the array.
         bearing: azimuth of the array, rad; None: unknown.
+        array: whose beams they are; None: a ULA of half a wavelength's spacing.
     """
 
     task = "beam"
@@ -36,6 +37,7 @@ class Beam(Answer):
     }  # fmt: skip
     probabilities: Tensor
     bearing: float | None = None
+    array: Antennas | None = None
 
     @property
     def index(self) -> Tensor:
@@ -44,21 +46,32 @@ class Beam(Answer):
 
     def direction_cosine(self) -> Tensor:
         """Of the likeliest beam along the array, from −1 to 1: float32 [N]."""
-        return (2 * self.index / self.probabilities.shape[1] + 1) % 2 - 1
+        return self._cosines()[:, 0].to(torch.float32)
 
     def records(self) -> list[dict[str, Any]]:
-        """The likeliest beam and all probabilities; where the bearing is known, with the directions on the ground."""
-        rows = zip(self.index.tolist(), self.direction_cosine().tolist(), self.probabilities.tolist(), strict=True)
+        """The likeliest beam and all probabilities; where the bearing is known, with the directions on the ground.
+
+        Of an array with several rows `direction_cosine_up` says how the beam rises.
+        """
+        rows = zip(self.index.tolist(), self._cosines().tolist(), self.probabilities.tolist(), strict=True)
         return [
-            {"beam": i, "direction_cosine": c, "probability": p[i], "probabilities": p} | self._azimuths(c)
-            for i, c, p in rows
+            {"beam": i, "direction_cosine": c, "probability": p[i], "probabilities": p}
+            | ({} if self.array is None or isinstance(self.array, ULA) else {"direction_cosine_up": up})
+            | self._azimuths(c, up)
+            for i, (c, up), p in rows
         ]
 
-    def _azimuths(self, cosine: float) -> dict[str, Any]:
-        """Left of the array's axis, and its mirror image: a line of antennas can't tell them apart."""
+    def _cosines(self) -> Tensor:
+        """Of the likeliest beam along the array and upwards: float64 [N, 2]."""
+        array = ULA(self.probabilities.shape[1]) if self.array is None else self.array
+        return torch.from_numpy(array.beam_cosines())[self.index].clamp(-1, 1)
+
+    def _azimuths(self, along: float, up: float) -> dict[str, Any]:
+        """Left of the array's axis, and its mirror image: antennas in a line or a plane can't tell them apart."""
         if self.bearing is None:
             return {}
-        return {"azimuths_rad": [self.bearing + math.acos(cosine), self.bearing - math.acos(cosine)]}
+        turn = math.atan2(math.sqrt(max(0.0, 1 - along**2 - up**2)), along)
+        return {"azimuths_rad": [self.bearing + turn, self.bearing - turn]}
 
     def sentences(self) -> list[str]:
         """The likeliest beam, its direction and its probability."""
@@ -74,8 +87,11 @@ class Beam(Answer):
 
 
 def beam_gains(batch: Batch) -> Tensor:
-    """Power that each beam of the array's DFT codebook (`ULA.codebook`) takes in over all subcarriers: [N, beams]."""
-    return torch.fft.ifft(batch.csi, dim=1, norm="ortho").abs().square().sum(-1)
+    """Power that each of the array's beams (`Antennas.dft_codebook`) takes in over all subcarriers: [N, beams]."""
+    array = batch.radio.array
+    if isinstance(array, ULA) and array.codebook is None:
+        return torch.fft.ifft(batch.csi, dim=1, norm="ortho").abs().square().sum(-1)
+    return (array.dft_codebook().to(batch.csi).conj() @ batch.csi).abs().square().sum(-1)
 
 
 def beam(batch: Batch) -> Tensor:
@@ -85,7 +101,7 @@ def beam(batch: Batch) -> Tensor:
 
 def write(batch: Batch, measured: Tensor) -> Batch:
     """A batch whose channels are the measured best beams [N] alone, which no head may read."""
-    channel = ULA().dft_codebook()[measured.long()][:, :, None].expand(-1, -1, batch.csi.shape[2])
+    channel = batch.radio.array.dft_codebook()[measured.long()][:, :, None].expand(-1, -1, batch.csi.shape[2])
     return replace(batch, csi=channel.contiguous())
 
 
@@ -97,6 +113,17 @@ def measure(out: Tensor, batch: Batch) -> dict[str, float]:
     share = gains.gather(1, found[:, :1])[:, 0] / best.values
     return {"top1": float(hit[:, 0].float().mean()), "top3": float(hit.any(1).float().mean()),
             "power_share": float(share.mean())}  # fmt: skip
+
+
+def of_array(array: Antennas) -> dict[str, Any]:
+    """As many beams as ports."""
+    kind = "DFT" if array.codebook is None else "measured"
+    return {
+        "about": f"best of {array.ports} {kind} beams",
+        "widths": (128, 64, array.ports),
+        "label": Label("beam", f"best of the array's {array.ports} beams, from 0", array.ports, write),
+        "answer": lambda logits: Beam(logits.softmax(1), array=array),
+    }
 
 
 BEAM = Task(
@@ -123,9 +150,10 @@ BEAM = Task(
     keywords="beam selection",
     read="environment",
     phrases=("Which beam should serve it?",),
-    label=Label("beam", f"best of the {BEAMS} DFT beams, 0 to {BEAMS - 1}", BEAMS, write),
+    label=Label("beam", f"best of the array's DFT beams, from 0 ({BEAMS} of paper 1's radio)", BEAMS, write),
     known_from=("beam", "csi"),
     unit="beam",
     colours="hsv",  # the last beam points beside the first
     otherwise="Elsewhere, sweep.",
+    of_array=of_array,
 )

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from uniair import metrics
 from uniair.environment import Batch
+from uniair.radio import Antennas
 from uniair.tasks.answers import Answer
 from uniair.tasks.task import Metric, Task
 
 
 @dataclass(frozen=True, eq=False)
 class Precoder(Answer):
-    """What the array transmits to a user: antenna n sends weights[n] times the symbol.
+    """What the array transmits to a user: port n, an antenna or a beam, sends weights[n] times the symbol.
 
     Attributes:
-        weights: complex64 [N, antennas] of unit norm, antenna 0 real.
+        weights: complex64 [N, ports] of unit norm, port 0 real.
     """
 
     task = "precoding"
@@ -40,9 +41,9 @@ class Precoder(Answer):
 
 
 def precoder(batch: Batch) -> Tensor:
-    """The best precoder of one layer over the whole band, the CSI's first left singular vector: [N, 2·antennas].
+    """The best precoder of one layer over the whole band, the CSI's first left singular vector: [N, 2·ports].
 
-    It maximises |wᴴh| over the subcarriers' h. Real parts, then imaginary ones; antenna 0 is real and positive.
+    It maximises |wᴴh| over the subcarriers' h. Real parts, then imaginary ones; port 0 is real and positive.
     """
     csi = batch.csi / batch.csi.abs().amax((1, 2), keepdim=True)
     vector = torch.linalg.eigh(csi @ csi.mH)[1][..., -1]  # of the largest eigenvalue
@@ -51,16 +52,21 @@ def precoder(batch: Batch) -> Tensor:
 
 
 def as_vector(out: Tensor) -> Tensor:
-    """[N, 2·antennas] real → complex [N, antennas]."""
+    """[N, 2·ports] real → complex [N, ports]."""
     real, imaginary = out.chunk(2, dim=1)
     return torch.complex(real, imaginary)
 
 
 def answer(out: Tensor) -> Precoder:
-    """Outputs [N, 2·antennas] at unit norm and with antenna 0 real."""
+    """Outputs [N, 2·ports] at unit norm and with port 0 real."""
     vector = as_vector(out)
     vector = vector * torch.exp(-1j * vector[:, :1].angle())
     return Precoder(vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+
+def of_array(array: Antennas) -> dict[str, Any]:
+    """A weight a port."""
+    return {"widths": (128, 128, 2 * array.ports)}
 
 
 PRECODING = Task(
@@ -86,4 +92,5 @@ PRECODING = Task(
     read="channel",
     phrases=("Which weights should the antennas use?",),
     known_from=("csi",),
+    of_array=of_array,
 )

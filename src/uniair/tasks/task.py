@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.environment import Batch
+from uniair.errors import InputError
 from uniair.models.instruct import Instruction
+from uniair.radio import Antennas, Radio
 from uniair.tasks.answers import Answer
 
 # what a head's outputs [N, K] are: x and y in the array's frame, m; logits; numbers in units; or a complex vector of
@@ -82,7 +84,7 @@ class Task:
         title: of rows and pictures.
         about: one line for people.
         inputs: which embedding its heads read: `channel` (CSI), `environment` (map and positions), or either.
-        widths: of a head, from the embedding's 128 numbers to the outputs.
+        widths: of a head, from the embedding's 128 numbers to the outputs; for paper 1's radio, see `on`.
         form: what the outputs are.
         target: the labels of a batch, [N] or [N, outputs].
         loss: of outputs and labels: scalar.
@@ -104,6 +106,8 @@ class Task:
         unit: of a picture's colours.
         colours: matplotlib's name for them.
         otherwise: what to do where its answer is not to be trusted, as a sentence.
+        of_array: where outputs stand for the ports of an array: what of all this another array changes, by name. None:
+            the task is the same on every radio.
     """
 
     name: str
@@ -130,6 +134,33 @@ class Task:
     unit: str = ""
     colours: str = "viridis"
     otherwise: str = ""
+    of_array: Callable[[Antennas], Mapping[str, Any]] | None = None
+
+    def on(self, radio: Radio) -> Task:
+        """The task as it is on a radio: of 16 antennas there are 16 beams to choose from."""
+        return self if self.of_array is None else replace(self, **self.of_array(radio.array))
+
+    def remarks(self, learned: Radio, radio: Radio, what: str = "these links") -> tuple[str, ...]:
+        """What to know about a head's answers on a radio that differs from the one of its labels: a line, or none.
+
+        A head reads embeddings, which any radio has; outputs that stand for the ports of an array are of it alone.
+
+        Args:
+            learned: that the head's labels came from.
+            what: is of `radio`, for the message.
+
+        Raises:
+            InputError: such outputs, and another array.
+        """
+        odd = [name for name in learned.differs(radio) if name not in ("amplitude", "array")]
+        if learned.array != radio.array:
+            odd.insert(0, "array")
+            if self.of_array is not None:
+                raise InputError(
+                    f"{self.name}: head learned on {learned}; {what} are of {radio}; what differs: {', '.join(odd)}; "
+                    "its outputs stand for the ports of its array, so train one for this array"
+                )
+        return (f"the {self.name} head learned on {learned}; what differs: {', '.join(odd)}",) if odd else ()
 
     @property
     def outputs(self) -> int:

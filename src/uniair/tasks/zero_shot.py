@@ -48,11 +48,7 @@ def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None =
     if radio.calibrated:
         if _is_embedding(model, csi):
             raise InputError("LOS of a calibrated radio needs the CSI, whose power an embedding does not hold")
-        apart = _distance(env)
-        if radio.clock == "absolute":
-            odds = with_power(odds, excess_loss(csi, radio=radio))
-        elif apart is not None:
-            odds = with_power(odds, excess_loss(csi, apart.expand(len(csi)), radio))
+        odds = with_gain(odds, csi, radio, distance(env))
     return torch.sigmoid(odds)
 
 
@@ -65,6 +61,19 @@ def los_odds(model: UniversalModel, csi: Any, env: Environment, radio: Radio | N
 def with_power(odds: Tensor, excess: Tensor) -> Tensor:
     """Log-odds of LOS [N] after the excess loss [N], dB, was told too."""
     return odds + NATS_PER_DB * (EVEN - excess.to(odds))
+
+
+def with_gain(odds: Tensor, csi: Any, radio: Radio, apart: Tensor | None) -> Tensor:
+    """Log-odds of LOS [N] after the power of CSI, whose amplitudes are gains, counted too.
+
+    Args:
+        csi: complex [N, ports, subcarriers].
+        apart: [N] or [1] m from BS to UE, if known; needed where the clock starts at the first path, whose power tells
+            nothing without.
+    """
+    if radio.clock == "absolute":
+        return with_power(odds, excess_loss(csi, radio=radio))
+    return odds if apart is None else with_power(odds, excess_loss(csi, apart.expand(len(csi)), radio))
 
 
 def rank(
@@ -134,10 +143,17 @@ class Channels:
     def __len__(self) -> int:
         return len(self.aligned if self.searched else self.embedding)
 
-    @torch.inference_mode()
     def with_each(self, env: Environment) -> Tensor:
         """Cosine similarities of every channel with each of K hypotheses: [N, K]."""
-        place, apart = self.model.encode_environment(env), _distance(env)
+        return self.with_each_embedded(self.model.encode_environment(env), distance(env))
+
+    def with_own(self, env: Environment) -> Tensor:
+        """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
+        return self.with_own_embedded(self.model.encode_environment(env), distance(env))
+
+    @torch.inference_mode()
+    def with_each_embedded(self, place: Tensor, apart: Tensor | None) -> Tensor:
+        """As `with_each`, of hypotheses that are embedded, [K, E], with the metres from BS to UE, [K], if known."""
         if not self.searched:
             return self.embedding @ place.mT
         lengths, which = torch.unique(self._rounded(apart, len(place)), return_inverse=True)
@@ -148,18 +164,15 @@ class Channels:
         return out
 
     @torch.inference_mode()
-    def with_own(self, env: Environment) -> Tensor:
-        """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
-        place, apart = self.model.encode_environment(env), _distance(env)
+    def with_own_embedded(self, place: Tensor, apart: Tensor | None) -> Tensor:
+        """As `with_own`, of hypotheses that are embedded, see `with_each_embedded`."""
         if not self.searched:
             return (self.embedding * place).sum(-1)
         return (self._embedded(self._rounded(apart, len(place)).expand(len(self))) * place).sum(-1)
 
     def _rounded(self, apart: Tensor | None, count: int) -> Tensor:
-        """Lengths in steps of `CLOCK_STEP`, so that candidates share channels: float64 [count] m."""
-        if apart is None:
-            return torch.full((count,), TYPICAL, dtype=torch.float64)
-        return (apart.double() / CLOCK_STEP).round() * CLOCK_STEP
+        """Lengths, of which candidates share channels: float64 [count] m."""
+        return torch.full((count,), TYPICAL, dtype=torch.float64) if apart is None else rounded(apart)
 
     def _embedded(self, length: Tensor) -> Tensor:
         """The channels as if the first path of each were so long [N] m: [N, E]."""
@@ -172,7 +185,12 @@ class Channels:
         return self.kept[key]
 
 
-def _distance(env: Environment) -> Tensor | None:
+def rounded(apart: Tensor) -> Tensor:
+    """Metres [K] in steps of `CLOCK_STEP`: float64 [K]."""
+    return (apart.double() / CLOCK_STEP).round() * CLOCK_STEP
+
+
+def distance(env: Environment) -> Tensor | None:
     """From BS to UE, [N] m; None where one of them is unknown."""
     if env.bs is None or env.ue is None:
         return None

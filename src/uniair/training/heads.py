@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from torch import Tensor
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.splits import few_shot
-from uniair.environment import Batch, Environment
+from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
 from uniair.training.checkpoint import fill, read_header, read_tensors
@@ -77,9 +78,8 @@ class Fitted:
 def embed(model: UniversalModel, batch: Batch, inputs: str) -> Tensor:
     """Embeddings of a batch's CSI, or of its map and positions with LOS unknown: float32 [N, E], on the CPU."""
     if inputs == "channel":
-        return model.encode_channel(batch.csi).cpu()
-    env = batch.environment
-    return model.encode_environment(Environment(map=env.map, bs=env.bs, ue=env.ue, size=env.size, area=env.area)).cpu()
+        return model.encode_channel(batch.csi, batch.radio).cpu()
+    return model.encode_environment(batch.environment.without("los")).cpu()
 
 
 def divide(links: Links, adaptation: Adaptation) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -172,22 +172,29 @@ def fit(
 
 
 def adapt(
-    model: UniversalModel, links: Links, adaptation: Adaptation, training: HeadTraining = HeadTraining(),
+    model: UniversalModel,
+    links: Links,
+    adaptation: Adaptation,
+    training: HeadTraining = HeadTraining(),
+    radio: Radio | None = None,
     world: World = ALONE,
-) -> Fitted:  # fmt: skip
+) -> Fitted:
     """Trains a head on one area's links and measures it on the rest.
+
+    Args:
+        radio: that sees the links; None: their own.
 
     Raises:
         InputError: too few links, or as few classes as one among the labels.
     """
-    task = TASKS[adaptation.task]
     learn, test = divide(links, adaptation)
-    batch = batch_of(links)
+    batch = batch_of(links, radio)
+    task = TASKS[adaptation.task].on(batch.radio)
     z, target = embed(model, batch, adaptation.reads), task.target(batch)
     if not task.regression and target.ndim == 1 and len(np.unique(target[learn].numpy())) < 2:
         raise InputError(f"{adaptation.task}: all {len(learn)} labels are of one class; raise --labels")
     head = fit(task, z[learn], target[learn], training, world=world)
-    figures = measure(task, head, z[test], batch_of(links.select(test)))
+    figures = measure(task, head, z[test], batch_of(links.select(test), batch.radio))
     return Fitted(head, figures, len(learn), len(test))
 
 
@@ -197,27 +204,48 @@ def measure(task: Task, head: Head, z: Tensor, batch: Batch) -> dict[str, float]
     return task.measure(head(z), batch)
 
 
-def save_head(path: Path, head: Head, adaptation: Adaptation, model: UniversalModel, about: dict[str, Any]) -> None:
-    """Writes a head of a few kB: safetensors with task, inputs and the model's preset in its metadata."""
+def save_head(
+    path: Path, head: Head, adaptation: Adaptation, model: UniversalModel, radio: Radio, about: dict[str, Any]
+) -> None:
+    """Writes a head of a few kB: safetensors with task, inputs, radio and the model's preset in its metadata.
+
+    Args:
+        radio: that its labels came from.
+    """
     header = {
         "format": FORMAT, "task": adaptation.task, "inputs": adaptation.reads, "preset": model.preset.name,
-        "widths": list(head.widths), "adaptation": asdict(adaptation), "about": about,
+        "widths": list(head.widths), "radio": radio.to_json(), "adaptation": asdict(adaptation), "about": about,
     }  # fmt: skip
     with atomic_path(path) as temporary:
         save_file(dict(head.state_dict()), temporary, metadata={"uniair": json.dumps(header, sort_keys=True)})
     write_text(path.with_suffix(".json"), json.dumps(header, indent=1, sort_keys=True) + "\n")
 
 
-def load_head(path: Path, model: UniversalModel, task: str) -> tuple[Head, str]:
-    """A head that fits the model and the task, and the embedding that it reads.
+class SavedHead(NamedTuple):
+    """What a head's file holds.
+
+    Attributes:
+        head: in eval mode.
+        inputs: the embedding that it reads.
+        radio: that its labels came from.
+    """
+
+    head: Head
+    inputs: str
+    radio: Radio
+
+
+def load_head(path: Path, model: UniversalModel, task: str) -> SavedHead:
+    """A head that fits the model and the task; of the first version's, which name no radio, it is paper 1's.
 
     Raises:
-        InputError: missing, broken, of another preset or task.
+        InputError: missing, broken, of another preset or task, or of a radio of a newer format.
     """
     header = read_header(path, "make it with uniair adapt")
     try:
         head = Head(tuple(header["widths"]))
         found = {key: header[key] for key in ("format", "task", "inputs", "preset")}
+        learned = header.get("radio", {})
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a head of uniair ({error}); make it with uniair adapt") from error
     if found["format"] != FORMAT or found["preset"] != model.preset.name or found["task"] != task:
@@ -226,4 +254,4 @@ def load_head(path: Path, model: UniversalModel, task: str) -> tuple[Head, str]:
             "train one with uniair adapt"
         )
     fill(head.state_dict(), read_tensors(path), path, "a head of other widths")
-    return head.eval(), str(found["inputs"])
+    return SavedHead(head.eval(), str(found["inputs"]), Radio.from_json(learned, str(path)))

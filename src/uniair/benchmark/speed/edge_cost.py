@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -130,12 +129,13 @@ def latency(model: UniversalModel, links: Links, repeats: int = 30) -> dict[str,
         found: dict[str, Any] = {}
         for size in BATCHES:
             which = np.resize(np.arange(len(links)), size)
-            csi, env = batch.csi[which], batch.environment.select(which)
+            some = batch.select(which)
+            csi, env = some.csi, some.environment
             view = View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0]))
             z = model.encode_channel(csi)
             work: dict[str, dict[str, Callable[[], Any]]] = {
                 "cfenn": {"torch": partial(model.encode_channel, csi)},
-                "epnn": {"torch": partial(model.encode_environment, replace(env, los=None))},
+                "epnn": {"torch": partial(model.encode_environment, env.without("los"))},
                 "crnn": {"torch": partial(model.reconstruct_channel, z)},
             }
             for form, runner in forms.items():

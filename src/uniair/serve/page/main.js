@@ -22,6 +22,9 @@ async function start() {
   update({ site, original, buildings: original, history: [] });
   $("#name").textContent = site.name;
   $("#about").textContent = `${site.size.toFixed(0)} m wide, ${original.length} buildings, answered by ${site.model}`;
+  $("#radio").textContent = `Radio: ${site.radio_text}`;
+  $("#remarks").replaceChildren(...site.remarks.map((remark) => element("li", "", remark)));
+  $("#remarks").hidden = !site.remarks.length;
   $("#source").textContent = site.attribution.replace("(c)", "©");
   document.title = `${site.name}: UniAir site`;
   allowAsking(site.assistant, site.tasks);
