@@ -13,6 +13,8 @@ from torch import Tensor
 from uniair.errors import InputError
 from uniair.radio import Radio
 
+BS_HEIGHT, UE_HEIGHT = 6.0, 1.5  # m: of paper 1's small cells, which the packaged weights learned from
+
 
 @dataclass(frozen=True)
 class Environment:

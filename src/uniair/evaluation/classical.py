@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 from torch import Tensor
 
-from uniair.environment import Batch
+from uniair.environment import UE_HEIGHT, Batch
 from uniair.link_budget import first_path
 from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.tasks.beam import beam_gains
@@ -39,7 +39,7 @@ def fingerprint(learn: Batch, test: Batch, neighbours: int = 5) -> Positions:
     return np.asarray(near.predict(prints(test)), dtype=np.float64)
 
 
-def geometry(test: Batch, height: float = 1.5) -> Positions:
+def geometry(test: Batch, height: float = UE_HEIGHT) -> Positions:
     """The single-site localiser: distance from the first path's delay, direction from its beam: [N, 2] m.
 
     A linear array leaves two points, in front of it and behind; the one that the map allows is taken, the one in front

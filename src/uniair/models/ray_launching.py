@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from uniair.angle_delay import TONE
 from uniair.environment import Environment
+from uniair.radio import SPEED_OF_LIGHT
 
 GRID = 256  # pixels a side that rays are launched on
 RAYS = 256
@@ -26,7 +28,7 @@ LEAST_JUMP = 4.0  # pixels between the ends of two neighbouring rays with a corn
 MARCH = 40  # steps of a ray; one that has not met a wall by then ends there
 CHUNK = 1024  # users that are looked at together
 LEVELS = 5  # a step is up to 2^(LEVELS − 1) pixels
-SUBCARRIER_PERIOD = 299_792_458.0 / 720e3  # metres of path after which the phase between two subcarriers repeats
+SUBCARRIER_PERIOD = SPEED_OF_LIGHT / TONE  # metres of path after which the phase between two tones of the grid repeats
 COSINE_OCTAVES, LENGTH_OCTAVES = 5, 7
 KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")  # reflections and a diffraction, in order
 FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5

@@ -16,6 +16,7 @@ from shapely.geometry import Polygon
 from uniair.area.area import Area
 from uniair.errors import InputError
 from uniair.propagation.paths import DIFFRACTION, REFLECTION, SCATTERING, TRANSMISSION, Paths
+from uniair.radio import Radio
 
 UE_CHUNK = 2_000  # UEs traced at once: what bounds the memory of a dense drop
 MOST_TESTS = 60_000_000  # rays × bounces × UEs that the engine's own search keeps in memory at once
@@ -43,7 +44,7 @@ class RayTracing:
         seed: of the ray launcher.
     """
 
-    frequency: float = 28e9
+    frequency: float = Radio().carrier
     depth: int = 3
     reflection: bool = True
     diffraction: bool = True

@@ -18,6 +18,7 @@ from torch import Tensor
 import uniair
 from uniair.area.area import Area, polygons_of
 from uniair.data.links.links import Links
+from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM
 from uniair.models.router import Router
@@ -26,7 +27,7 @@ from uniair.serve.radio_limits import Room
 from uniair.serve.site_links import StationLinks, details, read_links
 from uniair.serve.views import Hypotheses, embed
 from uniair.site.frame import View, view
-from uniair.site.site import UE_HEIGHT, Site, obstacles
+from uniair.site.site import Site, obstacles
 from uniair.tasks import zero_shot
 from uniair.tasks.answers import Answer, Declined
 from uniair.tasks.asking import Assistant

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uniair.environment import UE_HEIGHT
 from uniair.evaluation.posterior import Posterior
 from uniair.models.universal import UniversalModel
 from uniair.site.frame import log_likelihood, view
@@ -61,7 +62,7 @@ def trusted_from(confidence: NDArray[np.floating], right: NDArray[np.bool_], eno
     return float(confidence[order[good[-1]]]) if len(good) else None
 
 
-def ground(site: Site, step: float, height: float = 1.5) -> NDArray[np.float64]:
+def ground(site: Site, step: float, height: float = UE_HEIGHT) -> NDArray[np.float64]:
     """The middles of outdoor cells of side `step`: [N, 3] m."""
     grid = np.arange(step / 2, site.area.size, step)
     x, y = np.meshgrid(grid, grid)

@@ -12,7 +12,7 @@ from torch import Tensor
 from uniair.area.area import Area
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.environment import Environment
+from uniair.environment import UE_HEIGHT, Environment
 from uniair.models.universal import UniversalModel
 from uniair.propagation.paths import UNKNOWN, Paths
 from uniair.radio import Radio
@@ -107,7 +107,7 @@ def log_likelihood(
     csi: Tensor,
     step: float = 2.0,
     coarse: float | None = None,
-    height: float = 1.5,
+    height: float = UE_HEIGHT,
     map: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:
     """`zero_shot.position_log_likelihood` over the site's own, unturned grid.

@@ -32,13 +32,12 @@ from numpy.typing import NDArray
 
 from uniair.area.area import Area
 from uniair.area.georeference import Georeference
-from uniair.environment import Batch
+from uniair.environment import UE_HEIGHT, Batch
 from uniair.errors import InputError
 from uniair.radio import Radio
 from uniair.tasks.registry import TASKS, columns
 from uniair.tasks.task import Label
 
-HEIGHT = 1.5  # of a UE, m
 PLACE = ("x", "y", "lon", "lat", "z", "station")
 
 
@@ -152,7 +151,7 @@ def read_measured(
             labels[column] = _among(path, column, numbers[column], task.on(radio).label)
     if "csi" in table:
         labels["csi"] = _csi(path, table["csi"], radio)
-    height = numbers.get("z", np.full(len(ground), HEIGHT))
+    height = numbers.get("z", np.full(len(ground), UE_HEIGHT))
     return Measured(np.column_stack([ground, height]), _stations(path, table, stations, len(ground)), labels)
 
 

@@ -18,6 +18,7 @@ from uniair.area.area import Area
 from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
 from uniair.data.links.store import Store
+from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.radio import Radio
@@ -25,7 +26,6 @@ from uniair.tasks.registry import TASKS
 
 FORMAT = "uniair-site/1"
 NOTE = "site.json"
-UE_HEIGHT = 1.5  # m, as the model was trained
 
 
 @dataclass(frozen=True)

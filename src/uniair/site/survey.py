@@ -17,17 +17,17 @@ from uniair.data.links.campaign import load_place
 from uniair.data.links.links import Links
 from uniair.data.recipe import RECIPE
 from uniair.data.recipe import note_recipe as note_folder_recipe
+from uniair.environment import BS_HEIGHT, UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, build_scene, trace_scene
 from uniair.radio import Radio
-from uniair.site.site import NOTE, UE_HEIGHT, Station, obstacles
+from uniair.site.site import NOTE, Station, obstacles
 
 CHUNK = 250  # UEs traced at once: what a killed run loses at most
 LEAST_LINKS = 100  # of a station; fewer leave nothing to learn from and test on
 EXAMPLE = "procedural:7"
 EXAMPLE_STATIONS = ("400,400",)
-BS_HEIGHT = 6.0  # m, as the model was trained
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from uniair.angle_delay import TYPICAL, arrival, delayed
-from uniair.environment import Environment
+from uniair.environment import UE_HEIGHT, Environment
 from uniair.errors import InputError
 from uniair.link_budget import excess_loss
 from uniair.models.universal import UniversalModel
@@ -249,7 +249,7 @@ def position_likelihood(
     bs: Any,
     size: float,
     step: float = 2.0,
-    height: float = 1.5,
+    height: float = UE_HEIGHT,
     coarse: float | None = None,
     radio: Radio | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:
@@ -284,7 +284,7 @@ def position_log_likelihood(
     bs: Any,
     size: float,
     step: float = 2.0,
-    height: float = 1.5,
+    height: float = UE_HEIGHT,
     coarse: float | None = None,
     radio: Radio | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:
