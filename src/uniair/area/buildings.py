@@ -14,6 +14,7 @@ from shapely.geometry import LineString, MultiLineString, Polygon
 
 from uniair.area.area import CLEARANCE, polygons_of
 from uniair.area.heights import (
+    METRES_PER_LEVEL,
     from_neighbours,
     level_count,
     middles,
@@ -34,6 +35,7 @@ BRIDGES = {"bridge", "skybridge", "skyway", "footbridge"}
 # Where a roof or a skybridge says nothing of its floor or its top, m
 ROOF_TOP, ROOF_THICKNESS, BRIDGE_TOP, BRIDGE_DEPTH = 5.0, 0.5, 9.0, 4.0
 NARROW = 0.5  # m; a strip of an outline that its parts leave is no building where it is narrower than twice this
+MOST_GROUND = 1e7  # m²; the largest buildings cover one or two million
 MINE = 0.5  # share of a part's plan that lies in the outline that it belongs to
 
 
@@ -204,7 +206,8 @@ def bodies(buildings: list[Building], tally: Tally, seed: int, unit: float = 1.0
     found = [body for building in buildings for body in _bodies_of(building, tally, unit)]
     found = _once(_without_covered(found, tally), tally)
     heights = np.array([body.top for body in found])
-    kinds = np.array([body.of.kind for body in found], dtype=str)
+    # the parts of a tower are no neighbours of a house
+    kinds = np.array([f"part {body.of.kind}" if body.of.part else body.of.kind for body in found], dtype=str)
     plans = np.array([body.plan for body in found], dtype=object)
     if np.isnan(heights).any():
         near = from_neighbours(middles(plans), kinds, heights)
@@ -212,6 +215,9 @@ def bodies(buildings: list[Building], tally: Tally, seed: int, unit: float = 1.0
         for i in np.flatnonzero(np.isnan(heights)):
             found[i].source = DRAWN if np.isnan(near[i]) else NEIGHBOURS
         heights = np.where(np.isnan(heights), np.where(np.isnan(near), drawn, near), heights)
+    # a body in the air of no known height is a level high
+    lifted = np.array([math.isnan(body.top) and body.base >= h for body, h in zip(found, heights, strict=True)])
+    heights = np.where(lifted, np.array([body.base for body in found]) + METRES_PER_LEVEL, heights)
     bases = np.array([_floor(body, height, tally) for body, height in zip(found, heights.tolist(), strict=True)])
     sources = [body.source for body in found]
     reading = Reading(
@@ -227,6 +233,9 @@ def _bodies_of(building: Building, tally: Tally, unit: float) -> list[_Body]:
     polygons = polygons_of(building.geometry)
     if not polygons:
         tally.leave_out("smaller than 1 m²", building.name)
+    if (ground := sum(polygon.area for polygon in polygons)) > MOST_GROUND:
+        tally.leave_out("larger than any building", f"{building.name}, {ground / 1e6:,.0f} km²")
+        return []
     seen = read_height(building.tags, unit)
     if seen.unreadable:
         tally.guess("a height that can't be read", f"{building.name}, {seen.unreadable}")

@@ -81,8 +81,9 @@ def kind_of(path: Path) -> str | None:
         return JSON
     if text[:1] == "<":
         return _xml_kind(path, text)
-    first = text.partition("\n")[0]
-    return TABLE if text and "\ufffd" not in first and first.isprintable() is not False and _table(first) else None
+    first = text.partition("\n")[0].strip()
+    # a letter of another code page is no reason to refuse a table, a control character is
+    return TABLE if first.replace("\t", " ").isprintable() and _table(first) else None
 
 
 def _table(first: str) -> bool:

@@ -69,6 +69,18 @@ def place(path: Path, geometries: Geometries, names: list[str], crs: str | None,
     return Placed(local, None, unit)
 
 
+def to_degrees(path: Path, geometries: Geometries, crs: str) -> Geometries | None:
+    """Longitude and latitude of geometries in any CRS that has them; None where the CRS is a local grid.
+
+    Raises:
+        InputError: the CRS is not known, or does not have the coordinates.
+    """
+    found = _crs(path, crs)
+    if not (found.is_geographic or found.is_projected):
+        return None
+    return geometries if found.is_geographic and _is_wgs84(found) else _transformed(path, geometries, found, crs)
+
+
 def _crs(path: Path, crs: str) -> Any:
     try:
         import pyproj

@@ -27,6 +27,7 @@ from uniair.area.wkt_tables import read_table
 from uniair.errors import InputError
 
 OPENSTREETMAP = "(c) OpenStreetMap contributors, ODbL 1.0"
+SHAPEFILE_PARTS = (".shp", ".dbf", ".shx", ".prj", ".cpg")
 MOST_JSON = 1 << 30  # bytes of a buildings.json, which is read in memory
 
 
@@ -60,13 +61,23 @@ def load(path: str | Path, seed: int = 0) -> Area:
         inside = [path / file for file in ("buildings_exact.json", "buildings.json") if (path / file).exists()]
         if inside:
             return _load_file(inside[0], path.name, seed)
-    elif path.name.startswith("buildings") and path.suffix == ".json":
+    elif path.name.startswith("buildings"):
         name = path.parent.name or name
     return _load_file(path, name, seed)
 
 
+def files(path: str | Path) -> list[Path]:
+    """The files that `load` reads of a place, for checksums; none for a scene of the sionna-rt wheel."""
+    path = Path(path)
+    if path.is_dir():
+        inside = [path / file for file in ("buildings_exact.json", "buildings.json") if (path / file).exists()]
+        return inside[:1] or sorted(p for p in path.rglob("*") if p.is_file())[: content.MOST_FILES]
+    beside = path.parent.glob(f"{path.stem}.*") if path.suffix.lower() in SHAPEFILE_PARTS else ()
+    return sorted(p for p in beside if p.suffix.lower() in SHAPEFILE_PARTS) or [path] * path.is_file()
+
+
 def _load_file(path: Path, name: str, seed: int) -> Area:
-    if path.is_file() and path.suffix.lower() in (".dbf", ".shx", ".prj", ".cpg"):
+    if path.is_file() and path.suffix.lower() in SHAPEFILE_PARTS[1:]:
         path = next((p for p in path.parent.glob(f"{path.stem}.*") if p.suffix.lower() == ".shp"), path)
     with content.unpacked(path) as here:
         file = content.file_in(path, here) if here.is_dir() else here
@@ -103,7 +114,8 @@ def _area(path: Path, file: Path, name: str, seed: int) -> Area:
         return _placed(path, name, read_table(path, file), tally, seed)
     if kind in (content.GEOPACKAGE, content.SHAPEFILE, content.FLATGEOBUF):
         return _placed(path, name, read_vector(path, file, kind), tally, seed)
-    raise InputError(f"{path}: not a footprint file; {content.ACCEPTED}")
+    empty = "" if file.stat().st_size else ": it is empty"
+    raise InputError(f"{path}: not a footprint file{empty}; {content.ACCEPTED}")
 
 
 def _placed(path: Path, name: str, outlines: Outlines, tally: Tally, seed: int) -> Area:
@@ -116,7 +128,10 @@ def _placed(path: Path, name: str, outlines: Outlines, tally: Tally, seed: int) 
     geometries[:] = [building.geometry for building in found]
     where = place(path, geometries, [building.name for building in found], outlines.crs, tally)
     found = [replace(building, geometry=g) for building, g in zip(found, where.geometries, strict=True)]
-    made = bodies(found, tally, seed, where.unit if where.unit < FOOT else 1.0)
+    feet = where.unit < FOOT
+    if feet:
+        tally.notes.append("its CRS counts in feet: `height` without a unit is taken for metres, other names for feet")
+    made = bodies(found, tally, seed, where.unit if feet else 1.0)
     if not made.footprints:
         raise _empty(path, tally)
     open_street_map = outlines.crs is None and any("building" in building.tags for building in found)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon
 
 from uniair.area.buildings import Outlines
+from uniair.area.content import head_of
 from uniair.area.reading import Tally
 from uniair.errors import InputError
 
@@ -237,7 +238,7 @@ def read_osm_pbf(path: Path, file: Path, tally: Tally) -> Outlines:
     except ImportError as error:
         raise InputError(f"{path}: reading OpenStreetMap needs osmium: pip install 'uniair[rt]'") from error
     elements, kinds = Elements(), osmium.osm
-    source = osmium.io.File(str(file), "o5m" if file.open("rb").read(2) == b"\xff\xe0" else "pbf")
+    source = osmium.io.File(str(file), "o5m" if head_of(file, 2) == b"\xff\xe0" else "pbf")
     try:
         tagged = osmium.FileProcessor(source, kinds.WAY | kinds.RELATION)
         for item in tagged.with_filter(osmium.filter.KeyFilter(*SAYS, "type")):
@@ -293,7 +294,7 @@ def _outlines(elements: Elements, tally: Tally) -> Outlines:
     geometries: list[shapely.Geometry] = []
     tags: list[Mapping[str, Any]] = []
     names: list[str] = []
-    covered: set[int] = set()
+    covered: dict[int, bool] = {}
     for number, relation in elements.relations.items():
         own = _own_tags(relation, elements)
         if own is None:
@@ -301,14 +302,16 @@ def _outlines(elements: Elements, tally: Tally) -> Outlines:
         name = f"relation {number}"
         geometry = _assembled(name, relation, elements, places, tally)
         if geometry is not None:
-            covered |= {way for way, role in relation.members if role != "inner"} - _parts(relation, elements)
+            outer = {way for way, role in relation.members if role != "inner"} - _parts(relation, elements)
+            covered |= dict.fromkeys(outer, relation.says)
             geometries.append(geometry)
             tags.append(own)
             names.append(name)
     for number, own in elements.tags.items():
         name, refs = f"way {number}", elements.ways[number]
         if number in covered:
-            tally.leave_out("outline of a relation that stands", name)
+            if covered[number]:  # else the way is the relation, and has its tags
+                tally.leave_out("outline of a relation that stands", name)
         elif len(refs) < 4 or refs[0] != refs[-1]:
             ring = places.of(refs)
             if ring is not None and len(ring) >= 4 and (ring[0] == ring[-1]).all():
@@ -374,6 +377,9 @@ def _assembled(
     if area is None or area.is_empty:
         tally.leave_out("a relation whose rings don't close", name)
         return None
+    if missing and lines["inner"]:  # a hole whose outer ring is missing is no building
+        holes = shapely.build_area(shapely.multilinestrings(lines["inner"]))
+        area = area.difference(holes) if holes is not None else area
     if missing:
         tally.guess("a relation cut off at the border, its whole rings stand", name)
     return area

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 import shapely
 
 from uniair.area.buildings import Outlines
-from uniair.area.content import HEAD, JSON, choose, head_of
+from uniair.area.content import FLATGEOBUF, GEOPACKAGE, HEAD, JSON, choose, head_of
 from uniair.area.heights import NAMES
 from uniair.errors import InputError
 
@@ -47,12 +48,35 @@ def read_vector(path: Path, file: Path, kind: str) -> Outlines:
     Raises:
         InputError: pyogrio is missing, the file is broken or too large, or has several layers.
     """
+    with _named(file, kind) as file:
+        return _read_named(path, file, kind)
+
+
+def _read_named(path: Path, file: Path, kind: str) -> Outlines:
     if kind == JSON:
         keys = top_level(head_of(file))
         stated = _stated_crs(path, file, keys)
         with _ordered(path, file, keys) as whole:
             return _read(path, whole, kind, stated, esri="geometryType" in keys)
     return _read(path, file, kind)
+
+
+@contextmanager
+def _named(file: Path, kind: str) -> Iterator[Path]:
+    """The file under a name that GDAL takes for its kind: what JSON is called `.csv` is no table."""
+    suffix = {JSON: ".json", FLATGEOBUF: ".fgb"}.get(kind, file.suffix)
+    if kind == GEOPACKAGE and head_of(file, 72)[68:70] == b"GP":
+        suffix = ".gpkg"
+    if file.suffix.lower() == suffix.lower() or (kind == JSON and file.suffix.lower() in ("", ".geojson")):
+        yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="uniair-") as folder:
+        link = Path(folder) / f"{file.stem}{suffix}"
+        try:
+            link.symlink_to(file.resolve())
+        except OSError:  # no links here
+            shutil.copyfile(file, link)
+        yield link
 
 
 def _pyogrio(path: Path) -> Any:

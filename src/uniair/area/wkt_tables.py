@@ -94,4 +94,5 @@ def _column(row: list[str]) -> int | None:
 def _delimiter(sample: str) -> str:
     """The commonest separator of the first line, where text in quotes and brackets does not count."""
     line = re.sub(r'"[^"]*"|\([^)]*\)*', "", sample.partition("\n")[0])
-    return max(",;\t|", key=line.count)
+    found = max(",;\t|", key=line.count)
+    return found if found in line else "\x1f"  # a single column, whose outlines have commas
