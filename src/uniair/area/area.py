@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import shapely
@@ -12,14 +13,17 @@ from shapely import affinity
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from uniair.area.georeference import Georeference
+from uniair.area.reading import Reading
 from uniair.errors import InputError
+
+CLEARANCE = 2.0  # m; people walk under a body whose floor is this high, so it is no obstacle on the plan
 
 
 @dataclass(frozen=True)
 class AreaStatistics:
     """What a crop looks like, for listing and filtering.
 
-    coverage: share of the ground under buildings, 0 to 1.
+    coverage: share of the ground under buildings, 0 to 1; bodies that people walk under don't count.
     buildings: number of footprints.
     openness: median distance from outdoor ground to the nearest wall, m.
     mean_height: mean building height weighted by footprint, m.
@@ -44,6 +48,10 @@ class Area:
         bounds: (x0, y0, x1, y1), m.
         attribution: licence line of the source, carried into every file made from the area.
         georeference: where on Earth the metres lie; None where the source does not say, or once an area is turned.
+        bases: [len(footprints)] floors of the bodies above ground, m: 0 for a wall that starts on the ground, more for
+            roofs on posts, skybridges and parts of a building above others. Left out: all 0.
+        drawn: bool [len(footprints)], heights that the source does not give and that were drawn. Left out: none.
+        reading: what the file that it was read from held, in counts; a crop keeps its place's.
     """
 
     name: str
@@ -52,8 +60,15 @@ class Area:
     bounds: tuple[float, float, float, float]
     attribution: str = ""
     georeference: Georeference | None = None
+    bases: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    drawn: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in (("bases", np.float64), ("drawn", np.bool_)):
+            # `replace` with other footprints alone: nothing is known of their floors, so they stand on the ground
+            if len(getattr(self, name)) != len(self.footprints):
+                object.__setattr__(self, name, np.zeros(len(self.footprints), dtype=kind))
         x0, y0, x1, y1 = self.bounds
         if not (np.isfinite(self.bounds).all() and x1 > x0 and y1 > y0):
             raise InputError(f"area {self.name}: bounds {self.bounds} are not a rectangle in metres")
@@ -61,6 +76,8 @@ class Area:
             raise InputError(f"area {self.name}: {len(self.footprints)} footprints but {len(self.heights)} heights")
         if not (np.isfinite(self.heights).all() and (self.heights > 0).all()):
             raise InputError(f"area {self.name}: building heights must be finite and above 0 m")
+        if not ((self.bases >= 0) & (self.bases < self.heights)).all():
+            raise InputError(f"area {self.name}: the floor of a building must lie from 0 m to below its top")
 
     @property
     def width(self) -> float:
@@ -84,11 +101,32 @@ class Area:
                 f"area {self.name} has no buildings: choose another crop, or check that the file has building outlines"
             )
 
+    @property
+    def obstacles(self) -> NDArray[np.bool_]:
+        """[len(footprints)] bodies that nobody walks under: those whose floor lies below `CLEARANCE`."""
+        return self.bases < CLEARANCE
+
+    def select(self, indices: Sequence[int] | NDArray[np.integer]) -> Area:
+        """The area with these of its buildings alone."""
+        chosen = np.asarray(indices, dtype=int)
+        return replace(
+            self, footprints=tuple(self.footprints[i] for i in chosen), heights=self.heights[chosen],
+            bases=self.bases[chosen], drawn=self.drawn[chosen],
+        )  # fmt: skip
+
     def inside_building(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Which of the points [N, 2 or 3] (m) stand inside a building: bool [N]."""
+        """Which of the points [N, 2 or 3] (m) stand inside a building: bool [N].
+
+        Under a raised body there is room; with a third column (height, m), a point within it is inside too.
+        """
         if not self.footprints:
             return np.zeros(len(points), dtype=bool)
-        return np.asarray(shapely.contains_xy(self._union(), points[:, 0], points[:, 1]))
+        inside = np.asarray(shapely.contains_xy(self._union(), points[:, 0], points[:, 1]))
+        if points.shape[1] > 2:
+            for i in np.flatnonzero(~self.obstacles):
+                within = (points[:, 2] >= self.bases[i]) & (points[:, 2] <= self.heights[i])
+                inside |= within & shapely.contains_xy(self.footprints[i], points[:, 0], points[:, 1])
+        return inside
 
     def require_outdoors(self, points: NDArray[np.floating], what: str) -> None:
         """Raise `InputError` where a BS or UE stands inside a building or outside the area.
@@ -142,17 +180,19 @@ class Area:
             shapely.intersects(affinity.affine_transform(window, to_world), np.asarray(self.footprints))
         )
         footprints: list[Polygon] = []
-        heights: list[float] = []
+        origin: list[int] = []
         for i in near:
             part = affinity.affine_transform(self.footprints[i], to_crop).intersection(window)
             for polygon in polygons_of(part):
                 footprints.append(polygon)
-                heights.append(float(self.heights[i]))
+                origin.append(int(i))
         return replace(
             self,
             name=name or f"{self.name}@{x:.0f},{y:.0f},{width:.0f}x{depth:.0f},{math.degrees(rotation):.0f}",
             footprints=tuple(footprints),
-            heights=np.asarray(heights),
+            heights=self.heights[origin],
+            bases=self.bases[origin],
+            drawn=self.drawn[origin],
             bounds=(0.0, 0.0, float(width), float(depth)),
             georeference=self.georeference.moved(x, y) if self.georeference and not rotation else None,
         )
@@ -184,6 +224,11 @@ class Area:
         """
         x0, y0, x1, y1 = self.bounds
         walls = self._union().buffer(clearance) if self.footprints else Polygon()
+        # a raised body leaves room under and above it, not within
+        within = ~self.obstacles & (self.bases - clearance < height) & (height < self.heights + clearance)
+        if within.any():
+            bodies = [self.footprints[i].buffer(clearance) for i in np.flatnonzero(within)]
+            walls = shapely.union_all(np.asarray([walls, *bodies]))
         shapely.prepare(walls)
         found: list[NDArray[np.float64]] = []
         have = 0
@@ -203,7 +248,7 @@ class Area:
         # frozen dataclass: the cache goes past the guard, and the value never changes
         cached = self.__dict__.get("_cached_union")
         if cached is None:
-            cached = shapely.union_all(np.asarray(self.footprints))
+            cached = shapely.union_all(np.asarray(self.footprints, dtype=object)[self.obstacles])
             shapely.prepare(cached)
             object.__setattr__(self, "_cached_union", cached)
         return cached

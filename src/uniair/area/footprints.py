@@ -1,45 +1,52 @@
-"""Areas from files: `buildings.json`, GeoJSON, OpenStreetMap extracts, and the scenes of the sionna-rt wheel."""
+"""Areas from files of building outlines, whatever their format: told by content, placed in metres, counted."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections import defaultdict
-from collections.abc import Iterable
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
-from shapely.geometry import Polygon, shape
+from shapely.geometry import Polygon
 
+from uniair.area import content
 from uniair.area.area import Area, polygons_of
+from uniair.area.buildings import Bodies, Outlines, bodies, standing
+from uniair.area.coordinates import FOOT, place
+from uniair.area.geoparquet import read_parquet
 from uniair.area.georeference import Georeference
+from uniair.area.heights import METRES_PER_LEVEL, missing_heights
+from uniair.area.openstreetmap import read_osm_pbf, read_osm_xml, read_overpass_json
+from uniair.area.packaged_scenes import sionna_scene
+from uniair.area.reading import DRAWN, GIVEN, LEVELS, Reading, Tally
+from uniair.area.vector_files import read_vector, top_level
+from uniair.area.wkt_tables import read_table
 from uniair.errors import InputError
 
 OPENSTREETMAP = "(c) OpenStreetMap contributors, ODbL 1.0"
-METRES_PER_LEVEL = 3.0
-# Missing heights: log-normal, median 12 m, sigma 0.4 of the logarithm, cut to 7 to 60 m, so that buildings exceed BS
-# and UE as in paper 1.
-HEIGHT_MEDIAN, HEIGHT_SIGMA, HEIGHT_RANGE = 12.0, 0.4, (7.0, 60.0)
-
-Outline = tuple[shapely.Geometry, float | None]
+SHAPEFILE_PARTS = (".shp", ".dbf", ".shx", ".prj", ".cpg")
+MOST_JSON = 1 << 30  # bytes of a buildings.json, which is read in memory
 
 
 @np.errstate(invalid="ignore", over="ignore")  # NaN and infinity in a file become an InputError, not a warning
 def load(path: str | Path, seed: int = 0) -> Area:
     """The area in a file of building outlines.
 
-    Accepts `buildings.json` (local metres), GeoJSON (longitude and latitude) and OpenStreetMap extracts (`.osm`,
-    `.osm.gz`, `.osm.bz2`, `.osm.pbf`); geographic coordinates are projected to local metres about the centre of the
-    buildings. A directory stands for the `buildings_exact.json` or `buildings.json` in it; `sionna:NAME` for a scene of
-    the sionna-rt wheel.
+    Accepts `buildings.json` (local metres), GeoJSON in all its forms, GeoPackage, Shapefile, FlatGeobuf, GeoParquet,
+    tables with WKT, and OpenStreetMap extracts (XML, PBF, Overpass's JSON), also in gzip, bzip2, xz or zip. What a file
+    is shows in its first bytes, not in its name. Coordinates of any CRS are projected to local metres about the centre
+    of the buildings. A directory stands for the `buildings_exact.json` or `buildings.json` in it, else for the one file
+    of buildings; `sionna:NAME` for a scene of the sionna-rt wheel.
 
     Args:
-        seed: draws the heights that the file does not give (`missing_heights`).
+        path: of the file or folder.
+        seed: draws the heights that neither the file nor the neighbours of a building give (`missing_heights`).
+
+    Returns:
+        The area; `Area.reading` counts what was left out or guessed.
 
     Raises:
         InputError: no such file, not one of these formats, broken, or without buildings.
@@ -47,158 +54,143 @@ def load(path: str | Path, seed: int = 0) -> Area:
     if str(path).startswith("sionna:"):
         return sionna_scene(str(path).removeprefix("sionna:"))
     path = Path(path)
-    if path.is_dir():
-        inside = [path / name for name in ("buildings_exact.json", "buildings.json") if (path / name).exists()]
-        if not inside:
-            raise InputError(f"{path}: no buildings.json in this folder; give a footprint file")
-        name, path = path.name, inside[0]
-    else:
-        name = path.parent.name if path.name.startswith("buildings") else path.name.split(".")[0]
     if not path.exists():
         raise InputError(f"{path}: no such file")
-    if path.name.endswith((".osm", ".osm.gz", ".osm.bz2", ".osm.pbf")):
-        return _area(path, name, *_project(path, _read_osm(path)), seed=seed)
-    if not path.name.endswith((".json", ".geojson")):
-        raise InputError(f"{path}: not a footprint file; use buildings.json, .geojson, .osm.pbf or .osm.gz")
+    name = path.name.split(".")[0] or path.name
+    if path.is_dir():
+        inside = [path / file for file in ("buildings_exact.json", "buildings.json") if (path / file).exists()]
+        if inside:
+            return _load_file(inside[0], path.name, seed)
+    elif path.name.startswith("buildings"):
+        name = path.parent.name or name
+    return _load_file(path, name, seed)
+
+
+def files(path: str | Path) -> list[Path]:
+    """The files that `load` reads of a place, for checksums; none for a scene of the sionna-rt wheel."""
+    path = Path(path)
+    if path.is_dir():
+        inside = [path / file for file in ("buildings_exact.json", "buildings.json") if (path / file).exists()]
+        return inside[:1] or sorted(p for p in path.rglob("*") if p.is_file())[: content.MOST_FILES]
+    beside = path.parent.glob(f"{path.stem}.*") if path.suffix.lower() in SHAPEFILE_PARTS else ()
+    return sorted(p for p in beside if p.suffix.lower() in SHAPEFILE_PARTS) or [path] * path.is_file()
+
+
+def _load_file(path: Path, name: str, seed: int) -> Area:
+    if path.is_file() and path.suffix.lower() in SHAPEFILE_PARTS[1:]:
+        path = next((p for p in path.parent.glob(f"{path.stem}.*") if p.suffix.lower() == ".shp"), path)
+    with content.unpacked(path) as here:
+        file = content.file_in(path, here) if here.is_dir() else here
+        if here.is_dir() and content.kind_of(file) in (content.GZIP, content.BZIP2, content.XZ, content.ZIP):
+            return _load_file(file, name, seed)
+        try:
+            return _area(path, file, name, seed)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
+                shapely.errors.ShapelyError) as error:  # fmt: skip
+            if isinstance(error, InputError):
+                raise
+            message = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: a building in it can't be read ({type(error).__name__}: {message})") from error
+
+
+def _area(path: Path, file: Path, name: str, seed: int) -> Area:
+    """The area in one unpacked file."""
+    tally = Tally()
+    kind = content.kind_of(file)
+    if kind == content.JSON:
+        keys = top_level(content.head_of(file))
+        if "buildings" in keys and "features" not in keys:
+            return _in_metres(path, file, name, seed)
+        if "elements" in keys and "features" not in keys:
+            return _placed(path, name, read_overpass_json(path, file, tally), tally, seed)
+        return _placed(path, name, read_vector(path, file, kind), tally, seed)
+    if kind == content.OSM_XML:
+        return _placed(path, name, read_osm_xml(path, file, tally), tally, seed)
+    if kind == content.OSM_PBF:
+        return _placed(path, name, read_osm_pbf(path, file, tally), tally, seed)
+    if kind == content.PARQUET:
+        return _placed(path, name, read_parquet(path, file), tally, seed)
+    if kind == content.TABLE:
+        return _placed(path, name, read_table(path, file), tally, seed)
+    if kind in (content.GEOPACKAGE, content.SHAPEFILE, content.FLATGEOBUF):
+        return _placed(path, name, read_vector(path, file, kind), tally, seed)
+    empty = "" if file.stat().st_size else ": it is empty"
+    raise InputError(f"{path}: not a footprint file{empty}; {content.ACCEPTED}")
+
+
+def _placed(path: Path, name: str, outlines: Outlines, tally: Tally, seed: int) -> Area:
+    """Outlines of a file as an area in metres."""
+    tally.notes += outlines.notes
+    found = standing(outlines, tally)
+    if not found:
+        raise _empty(path, tally)
+    geometries = np.empty(len(found), dtype=object)
+    geometries[:] = [building.geometry for building in found]
+    where = place(path, geometries, [building.name for building in found], outlines.crs, tally)
+    found = [replace(building, geometry=g) for building, g in zip(found, where.geometries, strict=True)]
+    feet = where.unit < FOOT
+    if feet:
+        tally.notes.append("its CRS counts in feet: `height` without a unit is taken for metres, other names for feet")
+    made = bodies(found, tally, seed, where.unit if feet else 1.0)
+    if not made.footprints:
+        raise _empty(path, tally)
+    open_street_map = outlines.crs is None and any("building" in building.tags for building in found)
+    attribution = OPENSTREETMAP if open_street_map else f"{path.name}: see the licence of its source"
+    return _whole(name, made, attribution, where.georeference)
+
+
+def _empty(path: Path, tally: Tally) -> InputError:
+    left = f" ({tally.summary()})" if tally.left_out else ""
+    return InputError(f"{path}: no buildings in it{left}; export an extract with building outlines")
+
+
+def _in_metres(path: Path, file: Path, name: str, seed: int) -> Area:
+    """`buildings.json`: local metres, heights and levels as they are, every outline a building."""
+    if file.stat().st_size > MOST_JSON:
+        raise InputError(f"{path}: {file.stat().st_size >> 20:,} MB of JSON; give it in several files")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); is the file whole?") from error
-    try:
-        if isinstance(document, dict) and "buildings" in document:
-            return _area(path, name, list(_read_buildings(document["buildings"])), seed=seed)
-        if isinstance(document, dict) and document.get("type") in ("FeatureCollection", "Feature"):
-            return _area(path, name, *_project(path, list(_read_geojson(document))), seed=seed)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, shapely.errors.ShapelyError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: a building in it can't be read ({type(error).__name__}: {error})") from error
-    raise InputError(f"{path}: neither a buildings.json (key 'buildings') nor a GeoJSON FeatureCollection")
-
-
-def missing_heights(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Building heights for footprints without one: log-normal, median 12 m, σ 0.4, cut to 7 … 60 m."""
-    return rng.lognormal(math.log(HEIGHT_MEDIAN), HEIGHT_SIGMA, count).clip(*HEIGHT_RANGE)
-
-
-def _area(
-    path: Path, name: str, outlines: Iterable[Outline], georeference: Georeference | None = None, *, seed: int
-) -> Area:
-    footprints: list[Polygon] = []
-    given: list[float] = []
-    for geometry, height in outlines:
-        if not np.isfinite(shapely.get_coordinates(geometry)).all():
-            raise InputError(f"{path}: a building outline has NaN or infinite coordinates")
-        for polygon in polygons_of(geometry):
+    tally, footprints, given, sources = Tally(), list[Polygon](), list[float](), list[str]()
+    for number, building in enumerate(document["buildings"], 1):
+        height, source = _stated(building)
+        outline = Polygon(building["p"], building.get("holes") or [])
+        if not np.isfinite(shapely.get_coordinates(outline)).all():
+            tally.leave_out("NaN or infinite coordinates", f"building {number}")
+            continue
+        for polygon in polygons_of(shapely.force_2d(outline)):
             footprints.append(polygon)
-            given.append(height if height is not None and 0 < height < 1000 else math.nan)
+            given.append(height)
+            sources.append(source)
     if not footprints:
-        raise InputError(f"{path}: no buildings in it; export an extract with building outlines")
+        raise _empty(path, tally)
     heights = np.asarray(given)
     drawn = missing_heights(len(heights), np.random.default_rng(seed))
-    heights = np.where(np.isnan(heights), drawn, heights)
-    x0, y0, x1, y1 = shapely.total_bounds(np.asarray(footprints))
-    bounds = (float(x0), float(y0), float(x1), float(y1))
-    return Area(name, tuple(footprints), heights, bounds, OPENSTREETMAP, georeference)
+    counts = {source: sources.count(source) for source in (GIVEN, LEVELS, DRAWN)}
+    reading = Reading(len(footprints), 0, 0, counts, tally.left_out)
+    made = Bodies(
+        tuple(footprints),
+        np.where(np.isnan(heights), drawn, heights),
+        np.zeros(len(heights)),
+        np.isnan(heights),
+        reading,
+    )
+    return _whole(name, made, OPENSTREETMAP)
 
 
-def _read_buildings(buildings: list[dict[str, Any]]) -> Iterable[Outline]:
-    for building in buildings:
-        levels = building.get("lv")
-        height = building.get("h") or (levels * METRES_PER_LEVEL if levels else None)
-        yield Polygon(building["p"], building.get("holes") or []), height
+def _stated(building: dict[str, Any]) -> tuple[float, str]:
+    """Height of an entry of `buildings.json`, m, and where it is from; NaN where it has none."""
+    levels = building.get("lv")
+    height = building.get("h") or (levels * METRES_PER_LEVEL if levels else None)
+    if height is None or not 0 < height < 1000:
+        return math.nan, DRAWN
+    return height, GIVEN if building.get("h") else LEVELS
 
 
-def _read_geojson(document: dict[str, Any]) -> Iterable[Outline]:
-    for feature in document.get("features", [document]):
-        tags = feature.get("properties") or {}
-        geometry = feature.get("geometry") or {}
-        if geometry.get("type") in ("Polygon", "MultiPolygon") and tags.get("building", "yes") != "no":
-            yield shape(geometry), _tagged_height(tags)
-
-
-def _read_osm(path: Path) -> list[Outline]:
-    try:
-        import osmium
-    except ImportError as error:
-        raise InputError(f"{path}: reading OpenStreetMap needs osmium: pip install 'uniair[rt]'") from error
-    outlines: list[Outline] = []
-    wkb = osmium.geom.WKBFactory()
-    try:
-        areas = osmium.FileProcessor(str(path)).with_areas().with_filter(osmium.filter.KeyFilter("building"))
-        for item in areas:
-            if item.is_area():
-                tags = {tag.k: tag.v for tag in item.tags}
-                if tags["building"] != "no":
-                    outlines.append((shapely.from_wkb(wkb.create_multipolygon(item)), _tagged_height(tags)))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: not a readable OpenStreetMap file ({error}); is the download whole?") from error
-    return outlines
-
-
-def _tagged_height(tags: dict[str, Any]) -> float | None:
-    """OpenStreetMap's `height` in metres ("12", "12 m", "40 ft"), else `building:levels` × 3 m, else None."""
-    for key in ("height", "building:height", "h"):
-        if match := re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*(m|ft|'|)\s*", str(tags.get(key, ""))):
-            metres = float(match[1].replace(",", "."))
-            return metres * 0.3048 if match[2] in ("ft", "'") else metres
-    if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*", str(tags.get("building:levels", ""))):
-        return float(match[1]) * METRES_PER_LEVEL or None
-    return None
-
-
-def _project(path: Path, outlines: list[Outline]) -> tuple[list[Outline], Georeference | None]:
-    """Longitude and latitude to local metres about the middle of the buildings, and where that is."""
-    if not outlines:
-        return [], None
-    west, south, east, north = shapely.total_bounds(np.asarray([g for g, _ in outlines], dtype=object))
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise InputError(f"{path}: coordinates are not longitude and latitude in degrees (WGS 84)")
-    georeference = Georeference(float(west + east) / 2, float(south + north) / 2)
-    return [(shapely.transform(outline, georeference.to_metres), height) for outline, height in outlines], georeference
-
-
-def sionna_scene(name: str) -> Area:
-    """A city scene of the sionna-rt wheel (`munich`, `etoile`, `florence`, `san_francisco`) as footprints.
-
-    A footprint is the plan view of a building's mesh, its height the mesh's extent in z.
-
-    Raises:
-        InputError: sionna-rt or plyfile is missing, or there is no such scene.
-    """
-    spec = find_spec("sionna")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError("the packaged city scenes need sionna-rt: pip install 'uniair[rt]'")
-    scenes = Path(next(iter(spec.submodule_search_locations))) / "rt" / "scenes"
-    meshes = sorted((scenes / name / "meshes").glob("*.ply"))
-    if not meshes:
-        have = ", ".join(sorted(p.name for p in scenes.iterdir() if (p / "meshes").is_dir()))
-        raise InputError(f"sionna:{name}: no such scene in the sionna-rt wheel; choose one of {have}")
-    try:
-        from plyfile import PlyData
-    except ImportError as error:
-        raise InputError("reading the packaged scenes needs plyfile: pip install 'uniair[rt]'") from error
-    parts: dict[str, list[tuple[shapely.Geometry, float, float]]] = defaultdict(list)
-    for path in meshes:
-        building = re.sub(r"-(itu_\w+|roof|wall)$", "", path.stem)
-        if re.search("ground|terrain|plane", building, re.I):
-            continue
-        data = PlyData.read(str(path))
-        vertex = np.column_stack([data["vertex"][axis] for axis in "xyz"]).astype(float)
-        triangles = np.stack(list(data["face"].data[data["face"].properties[0].name]))
-        plan = shapely.polygons(vertex[triangles][:, :, :2])
-        plan = plan[shapely.area(plan) > 1e-3]
-        parts[building].append((shapely.union_all(plan, grid_size=0.01), vertex[:, 2].min(), vertex[:, 2].max()))
-    footprints: list[Polygon] = []
-    heights: list[float] = []
-    for pieces in parts.values():
-        height = max(p[2] for p in pieces) - min(p[1] for p in pieces)
-        for polygon in polygons_of(shapely.union_all([p[0] for p in pieces])):
-            if height > 0:
-                footprints.append(polygon.simplify(0.05))
-                heights.append(height)
-    x0, y0, x1, y1 = shapely.total_bounds(np.asarray(footprints))
+def _whole(name: str, made: Bodies, attribution: str, georeference: Georeference | None = None) -> Area:
+    x0, y0, x1, y1 = shapely.total_bounds(np.asarray(made.footprints))
     bounds = (float(x0), float(y0), float(x1), float(y1))
     return Area(
-        f"sionna_{name}", tuple(footprints), np.asarray(heights), bounds, f"sionna-rt (Apache-2.0), {OPENSTREETMAP}"
+        name, made.footprints, made.heights, bounds, attribution, georeference, made.bases, made.drawn, made.reading
     )

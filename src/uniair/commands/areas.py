@@ -1,6 +1,8 @@
 """List and draw the areas in a place: crops with their statistics, filtered, as a table and a picture.
 
-PLACE is a footprint file or folder, sionna:NAME or procedural:SEED. Crops are laid on a grid unless --origin gives one.
+PLACE is a footprint file or folder, sionna:NAME or procedural:SEED. What its file holds is counted first: heights that
+are known, made of levels or neighbours, or drawn; what was left out, and why. Crops are laid on a grid unless --origin
+gives one.
 
 Example:
   uniair areas procedural:7 --side 200 --coverage [0.1,0.5] --picture areas.png
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 from jsonargparse import ArgumentParser
 
 from uniair.area.area import Area
@@ -22,6 +25,7 @@ from uniair.files import atomic_path
 from uniair.progress import track
 
 DRAWN = 24
+MOST_CROPS = 100_000
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -50,12 +54,7 @@ def run(options: Any) -> dict[str, Any]:
     if not options.side > 0:
         raise InputError(f"--side {options.side} must be above 0 m")
     place = load_place(options.place, options.seed)
-    x0, y0, x1, y1 = place.bounds
-    corners = [options.origin] if options.origin else [
-        (x, y)
-        for y in np.arange(y0, y1 - options.side / 2, options.side)
-        for x in np.arange(x0, x1 - options.side / 2, options.side)
-    ]  # fmt: skip
+    corners = [options.origin] if options.origin else _corners(place, options.side, options.least_buildings > 0)
     rows: list[dict[str, Any]] = []
     crops: list[Area] = []
     for x, y in track(corners, "crop"):
@@ -72,6 +71,8 @@ def run(options: Any) -> dict[str, Any]:
         f"{place.name}: {len(place.footprints):,} buildings, {place.width:.0f} × {place.depth:.0f} m; "
         f"{len(rows)} crops pass"
     )
+    for line in place.reading.lines() if place.reading else ():
+        print(f"  {line}")
     print(f"{'x, m':>9} {'y, m':>9} {'coverage':>9} {'buildings':>10} {'openness, m':>12} {'height, m':>10}")
     for row in rows:
         left = f"{row['x']:9.0f} {row['y']:9.0f} {row['coverage']:9.2f} {row['buildings']:10d}"
@@ -79,7 +80,32 @@ def run(options: Any) -> dict[str, Any]:
     if options.picture and crops:
         _draw(Path(options.picture), crops[:DRAWN])
         print(f"{options.picture} written")
-    return {"place": place.name, "buildings": len(place.footprints), "crops": rows}
+    read = {"reading": place.reading.as_dict()} if place.reading else {}
+    return {"place": place.name, "buildings": len(place.footprints), **read, "crops": rows}
+
+
+def _corners(place: Area, side: float, built: bool) -> list[tuple[float, float]]:
+    """South-west corners of a grid of crops, rows from the south; where only built ones count, those near buildings.
+
+    Raises:
+        InputError: more than `MOST_CROPS`.
+    """
+    x0, y0, x1, y1 = place.bounds
+    x, y = (np.arange(low, high - side / 2, side) for low, high in ((x0, x1), (y0, y1)))
+    if built:
+        # a turned crop reaches over its square by less than a quarter of its side
+        reach = shapely.bounds(np.asarray(place.footprints)) - (x0, y0, x0, y0) + side / 4 * np.array([-1, -1, 1, 1])
+        cells = {
+            (row, column)
+            for west, south, east, north in (reach // side).astype(int)
+            for row in range(max(south, 0), min(north + 1, len(y)))
+            for column in range(max(west, 0), min(east + 1, len(x)))
+        }
+    elif len(x) * len(y) <= MOST_CROPS:
+        cells = {(row, column) for row in range(len(y)) for column in range(len(x))}
+    if (count := len(cells) if built else len(x) * len(y)) > MOST_CROPS:
+        raise InputError(f"{place.name}: {count:,} crops of {side:g} m; raise --side, or give --origin")
+    return [(float(x[column]), float(y[row])) for row, column in sorted(cells)]
 
 
 def _draw(path: Path, crops: list[Area]) -> None:

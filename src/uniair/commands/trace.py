@@ -1,8 +1,11 @@
 """Ray-trace links: PLACES → areas → base stations and users → paths on disk.
 
-PLACES are building footprints (buildings.json, GeoJSON, .osm.pbf, .osm.gz), folders of them, scenes of the sionna-rt
-wheel (sionna:munich) or generated towns (procedural:7). A run that was killed goes on where it stopped when the same
-command is given again, and ends with the same bytes for the same seed, whatever the engine and the workers.
+PLACES are building footprints (OpenStreetMap, GeoJSON, GeoPackage, Shapefile and others, see `docs/maps.md`), folders
+of them, scenes of the sionna-rt wheel (sionna:munich) or generated towns (procedural:7). A run that was killed goes on
+where it stopped when the same command is given again, and ends with the same bytes for the same seed, whatever the
+engine and the workers.
+
+With --users the users are your own: a CSV of lon,lat or x,y, a GPX track, or points in GeoJSON.
 
 Example:
   uniair trace sionna:munich procedural:7 --areas 40 --out runs/links
@@ -53,6 +56,15 @@ def run(options: Any) -> dict[str, Any]:
         f"{manifest['links']:,} links in {manifest['areas']:,} areas of {len(manifest['places'])} places "
         f"→ {options.out}"
     )
+    readings = {}
+    for place in campaign.load_places(Campaign(**settings)):
+        if place.reading:
+            readings[place.name] = place.reading.as_dict()
+            print(f"{place.name}: {'; '.join(place.reading.lines())}")
+    if settings["users"]:
+        squares, left = campaign.users_by_square(Campaign(**settings))
+        missed = "".join(f"; {count:,} {reason}" for reason, count in left.items())
+        print(f"{sum(len(users) for _, users in squares):,} users of {settings['users']}{missed}")
     write_data_card(Path(options.out))
     print(f"data card: {Path(options.out) / 'card.html'}")
-    return {k: manifest[k] for k in ("links", "areas", "places")} | {"out": options.out}
+    return {k: manifest[k] for k in ("links", "areas", "places")} | {"readings": readings, "out": options.out}

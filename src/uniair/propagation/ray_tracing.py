@@ -20,6 +20,7 @@ from uniair.radio import Radio
 
 UE_CHUNK = 2_000  # UEs traced at once: what bounds the memory of a dense drop
 MOST_TESTS = 60_000_000  # rays × bounces × UEs that the engine's own search keeps in memory at once
+REST, RESTS = 0.1, 0.95  # a body rests on another: gap between them, m, and share of its plan that has one below
 # sionna.rt.Scene; not imported under TYPE_CHECKING, because the command line resolves such imports and would load the
 # tracer before it could say that LLVM is missing
 Scene: TypeAlias = Any
@@ -120,23 +121,30 @@ def check_materials(config: RayTracing) -> None:
 
 
 def extrude(
-    footprints: tuple[Polygon, ...], heights: NDArray[np.float64]
+    footprints: tuple[Polygon, ...], heights: NDArray[np.float64], bases: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
-    """Closed prisms on the ground: vertices float32 [V, 3] m and triangles uint32 [F, 3], normals outward.
+    """Closed prisms: vertices float32 [V, 3] m and triangles uint32 [F, 3], normals outward.
 
     Walls and roof share their vertices, so that the tracer finds the edges between them for diffraction. The floor is
-    left out: it lies on the ground.
+    left out where it lies on the ground.
+
+    Args:
+        footprints: outlines, m.
+        heights: of the tops above ground, m.
+        bases: of the floors above ground, m; without them all are 0.
     """
+    if bases is None:
+        bases = np.zeros(len(heights))
     vertices: list[NDArray[np.float64]] = []
     faces: list[NDArray[np.int64]] = []
     start = 0
-    for footprint, height in zip(footprints, heights, strict=True):
+    for footprint, height, base in zip(footprints, heights, bases, strict=True):
         footprint = shapely.orient_polygons(footprint, exterior_cw=False)
         corner: dict[tuple[float, float], int] = {}
         for ring in (footprint.exterior, *footprint.interiors):
             xy = np.asarray(ring.coords)[:-1, :2]
             n = len(xy)
-            vertices.append(np.column_stack([np.repeat(xy, 2, axis=0), np.tile([0.0, height], n)]))
+            vertices.append(np.column_stack([np.repeat(xy, 2, axis=0), np.tile([base, height], n)]))
             low = start + 2 * np.arange(n)
             high = low + 1
             next_low, next_high = np.roll(low, -1), np.roll(high, -1)
@@ -150,7 +158,25 @@ def extrude(
             ring = shapely.orient_polygons(triangle, exterior_cw=False).exterior
             roof.append([corner[(float(x), float(y))] for x, y in np.asarray(ring.coords)[:3, :2]])
         faces.append(np.asarray(roof, dtype=np.int64).reshape(-1, 3))
+        if base > 0:  # the corner below each of the roof's, seen from below
+            faces.append(faces[-1][:, ::-1] - 1)
     return np.concatenate(vertices).astype(np.float32), np.concatenate(faces).astype(np.uint32)
+
+
+def standing(area: Area) -> NDArray[np.float64]:
+    """Floors of the bodies as the tracer needs them, m: those that rest on others go down to the ground through them.
+
+    A tower on its podium would otherwise have a floor on the podium's roof, two surfaces in one plane.
+    """
+    bases = area.bases.copy()
+    plans = np.asarray(area.footprints, dtype=object)
+    for i in np.argsort(bases, kind="stable"):
+        below = (bases == 0) & (area.heights >= area.bases[i] - REST)
+        if bases[i] > 0 and below.any():
+            near = plans[below & shapely.intersects(plans, plans[i])]
+            if plans[i].intersection(shapely.union_all(near)).area >= RESTS * plans[i].area:
+                bases[i] = 0.0
+    return bases
 
 
 def build_scene(area: Area, config: RayTracing = RayTracing()) -> Scene:
@@ -177,7 +203,7 @@ def build_scene(area: Area, config: RayTracing = RayTracing()) -> Scene:
     scene = rt.load_scene()
     scene.edit(
         add=[
-            mesh("buildings", *extrude(area.footprints, area.heights), config.building_material),
+            mesh("buildings", *extrude(area.footprints, area.heights, standing(area)), config.building_material),
             mesh("ground", ground, np.array([[0, 1, 2], [0, 2, 3]], dtype=np.uint32), config.ground_material),
         ]
     )

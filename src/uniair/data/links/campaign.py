@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -19,6 +20,7 @@ from shapely.geometry import Polygon, box
 
 from uniair.area import footprints, procedural
 from uniair.area.area import Area
+from uniair.area.positions import read_positions
 from uniair.area.raster import occupancy
 from uniair.data.links import engines, shards
 from uniair.data.links.links import Links
@@ -40,6 +42,8 @@ class Campaign:
         even: the same number of areas from every place instead.
         bs: base stations an area.
         ue: users an area; 5 BS × 30 UE is the paper's S1.
+        users: file of positions or a track in the one place (`area.positions`) instead of drawn users; the areas are
+            then the unturned squares of the largest side that hold some, whatever the number and the filters.
         side: smallest and largest side of a crop, m.
         rotate: turn each crop by a random angle.
         coverage: smallest and largest accepted share of ground under buildings.
@@ -59,6 +63,7 @@ class Campaign:
     even: bool = False
     bs: int = 5
     ue: int = 30
+    users: str | None = None
     side: tuple[float, float] = (120.0, 260.0)
     rotate: bool = True
     coverage: tuple[float, float] = (0.05, 0.55)
@@ -77,6 +82,8 @@ class Campaign:
         for name in ("areas", "bs", "ue", "pixels", "areas_per_shard"):
             if getattr(self, name) < 1:
                 raise InputError(f"campaign: {name} must be at least 1")
+        if self.users is not None and len(self.places) != 1:
+            raise InputError("campaign: users stand in one place; give it alone")
         if not 0 < self.side[0] <= self.side[1]:
             raise InputError(f"campaign: side {self.side} must be two lengths in metres, the smaller first")
 
@@ -96,6 +103,11 @@ def load_place(place: str, seed: int) -> Area:
             )
         return procedural.city(int(number))
     return footprints.load(place, seed)
+
+
+def load_places(campaign: Campaign) -> list[Area]:
+    """The whole places of a campaign, in order."""
+    return [load_place(place, campaign.seed) for place in campaign.sources()]
 
 
 def draw_crop(campaign: Campaign, place: str, number: int) -> tuple[Area, np.random.Generator]:
@@ -121,6 +133,11 @@ def _draw(
     campaign: Campaign, place: str, number: int
 ) -> tuple[Area, tuple[float, float, float, float], np.random.Generator]:
     city = load_place(place, campaign.seed)
+    if campaign.users is not None:
+        (x, y), _ = users_by_square(campaign)[0][number]
+        rng = np.random.default_rng([campaign.seed, zlib.crc32(city.name.encode()), number])
+        area = city.crop(x, y, campaign.side[1], name=f"{city.name}/{number:05d}")
+        return _raised(campaign, area), (x, y, campaign.side[1], 0.0), rng
     rng = np.random.default_rng([campaign.seed, zlib.crc32(city.name.encode()), number])
     centres = _centres(place, campaign.seed)
     for _ in range(300):
@@ -130,12 +147,42 @@ def _draw(
         area = city.crop(x, y, side, rotation=rotation, name=f"{city.name}/{number:05d}")
         seen = area.statistics()
         if seen.buildings >= campaign.least_buildings and campaign.coverage[0] <= seen.coverage <= campaign.coverage[1]:
-            heights = np.maximum(area.heights, campaign.least_height)
-            raised = Area(area.name, area.footprints, heights, area.bounds, area.attribution)
-            return raised, (float(x), float(y), side, rotation), rng
+            return _raised(campaign, area), (float(x), float(y), side, rotation), rng
     raise InputError(
         f"{place}: no crop of {campaign.side} m passes the filters; widen --coverage or lower --least_buildings"
     )
+
+
+def _raised(campaign: Campaign, area: Area) -> Area:
+    """With low buildings raised; a roof on posts stays as high as it is."""
+    heights = np.where(area.obstacles, np.maximum(area.heights, campaign.least_height), area.heights)
+    return replace(area, heights=heights, georeference=None)
+
+
+@lru_cache(maxsize=8)
+def users_by_square(
+    campaign: Campaign,
+) -> tuple[list[tuple[tuple[float, float], NDArray[np.float64]]], dict[str, int]]:
+    """South-west corner and users [n, 3], m from it, of every square that holds some; how many users are left out.
+
+    Raises:
+        InputError: the file can't be read, or no user stands outdoors in a square with buildings.
+    """
+    city, side = load_place(campaign.sources()[0], campaign.seed), campaign.side[1]
+    found = read_positions(str(campaign.users), city, campaign.ue_height).outdoors(city)
+    origin = np.asarray(city.bounds[:2])
+    cells, of = np.unique((found.points[:, :2] - origin) // side, axis=0, return_inverse=True)
+    squares: list[tuple[tuple[float, float], NDArray[np.float64]]] = []
+    left = dict(found.left_out)
+    for number, (x, y) in enumerate((cells * side + origin).tolist()):
+        users = found.points[of.ravel() == number] - (x, y, 0.0)
+        if city.crop(x, y, side).footprints:
+            squares.append(((x, y), users))
+        else:
+            left["in a square without buildings"] = left.get("in a square without buildings", 0) + len(users)
+    if not squares:
+        raise InputError(f"{campaign.users}: no position within {side:g} m of a building; is this the right place?")
+    return squares, left
 
 
 @lru_cache(maxsize=64)
@@ -146,6 +193,8 @@ def _centres(place: str, seed: int) -> NDArray[np.float64]:
 def plan(campaign: Campaign) -> list[tuple[str, int]]:
     """(place, number) of every area, places interleaved so that any prefix covers them all."""
     places = campaign.sources()
+    if campaign.users is not None:
+        return [(places[0], number) for number in range(len(users_by_square(campaign)[0]))]
     cells = np.array([len({tuple(c) for c in (_centres(p, campaign.seed) // 200).astype(int)}) for p in places])
     weight = np.ones(len(places)) if campaign.even else np.sqrt(cells)
     share = weight / weight.sum() * campaign.areas
@@ -159,7 +208,10 @@ def trace_area(campaign: Campaign, place: str, number: int) -> Links:
     """Traces one area; links without a path are left out."""
     area, rng = draw_crop(campaign, place, number)
     bs = area.drop(campaign.bs, campaign.bs_height, rng)
-    ue = area.drop(campaign.ue, campaign.ue_height, rng)
+    if campaign.users is None:
+        ue = area.drop(campaign.ue, campaign.ue_height, rng)
+    else:
+        ue = users_by_square(campaign)[0][number][1]
     paths = trace(area, bs, ue, campaign.ray_tracing)
     found = np.flatnonzero(paths.counts > 0)
     return Links(
@@ -168,7 +220,7 @@ def trace_area(campaign: Campaign, place: str, number: int) -> Links:
         mapped=np.ones(1, dtype=bool),
         sizes=np.array([area.size], dtype=np.float32),
         area=np.zeros(len(found), dtype=np.int32),
-        bs=np.repeat(bs, campaign.ue, axis=0)[found].astype(np.float32),
+        bs=np.repeat(bs, len(ue), axis=0)[found].astype(np.float32),
         ue=np.tile(ue, (campaign.bs, 1))[found].astype(np.float32),
         bearing=np.zeros(len(found), dtype=np.float32),
         los=paths.los()[found],
@@ -201,16 +253,20 @@ def recipe(campaign: Campaign) -> dict[str, Any]:
     """The campaign as JSON, with the checksum of every source file: what `recipe.json` and the manifest hold."""
     sources = {}
     for place in campaign.sources():
-        path = Path(place)
-        found = [path, path / "buildings_exact.json", path / "buildings.json"]
-        file = next((f for f in found if f.is_file()), None)
-        sources[load_place(place, campaign.seed).name] = f"sha256:{sha256(file)}" if file else place
+        digests = [sha256(file) for file in footprints.files(place)]
+        if len(digests) > 1:
+            digests = [hashlib.sha256(" ".join(digests).encode()).hexdigest()]
+        sources[load_place(place, campaign.seed).name] = f"sha256:{digests[0]}" if digests else place
     if len(sources) < len(campaign.places):
         raise InputError(
             f"campaign: two places have the same name ({', '.join(sources)}); give each once, rename a folder"
         )
     settings = asdict(campaign)
     settings["places"] = list(sources)
+    if campaign.users is None:
+        del settings["users"]  # campaigns from before there were any go on
+    else:
+        settings["users"] = f"sha256:{sha256(Path(campaign.users))}"
     del settings["root"]  # where the files lie on this machine changes nothing
     # another tracer may find other paths: a campaign does not go on with one
     return json.loads(
@@ -249,7 +305,8 @@ def run(
         raise InputError("campaign: an address is for --engine ray; add it, or leave --address out")
     require_sionna()
     if engine == "ray":  # its workers have other working directories
-        campaign, out = replace(campaign, root=str(Path(campaign.root).resolve())), out.resolve()
+        users = None if campaign.users is None else str(Path(campaign.users).resolve())
+        campaign, out = replace(campaign, root=str(Path(campaign.root).resolve()), users=users), out.resolve()
     made = recipe(campaign)
     out.mkdir(parents=True, exist_ok=True)
     note_recipe(out, made, lambda _: "another campaign (see recipe.json); give another --out, or the same settings")
