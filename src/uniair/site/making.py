@@ -34,6 +34,7 @@ from uniair.training.heads import HeadTraining
 REPORT = "report.html"
 POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
 STEP = 4.0  # m; of these maps
+FORMAT = "{desc:28}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 # rough seconds on two cores: what the progress bar makes its time left of
 TRACED, ASKED, HEAD, OTHERS, EPOCH = 0.01, 0.006, 8.0, 4.0, 3.0
 
@@ -149,9 +150,6 @@ def make(request: Request, out: Path) -> Site:
         site.write()
         shown.update((shown.total or 0) - shown.n)
     return site
-
-
-FORMAT = "{desc:28}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
 
 def _asked(request: Request) -> float:
