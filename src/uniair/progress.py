@@ -46,7 +46,8 @@ def track(
     """
     how: dict[str, Any] = {"leave": None, "delay": 1.0, "bar_format": form, "dynamic_ncols": True}
     if not sys.stderr.isatty():
-        how = {"leave": False, "miniters": 1, "bar_format": LINE, "file": Lines()}
+        known = total is not None or hasattr(items, "__len__")
+        how = {"leave": False, "miniters": 1, "bar_format": LINE if known else None, "file": Lines()}
     desc = f"{about}: " if about else None
     return tqdm(items, desc, total, unit=unit, initial=done, disable=not show, **how)
 

@@ -37,6 +37,7 @@ from uniair.training.heads import HeadTraining
 REPORT = "report.html"
 POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
 STEP = 4.0  # m; of these maps
+FORMAT = "{desc:28}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 # rough seconds on two cores: what the progress bar makes its time left of
 TRACED, QUESTION, HEAD, OTHERS, EPOCH = 0.01, 0.006, 8.0, 4.0, 3.0
 
@@ -166,9 +167,6 @@ def _make(request: Request, out: Path) -> Site:
         site.write()
         shown.update((shown.total or 0) - shown.n)
     return site
-
-
-FORMAT = "{desc:28}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
 
 def _questions(request: Request) -> float:

@@ -238,8 +238,7 @@ def read_header(path: Path, advice: str) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            found: dict[str, Any] = json.loads((file.metadata() or {}).get("uniair", "{}"))
-        return found
+            return dict(json.loads((file.metadata() or {}).get("uniair", "{}")))
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: truncated or not a safetensors file ({error}); {advice}") from error
 

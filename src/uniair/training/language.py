@@ -122,7 +122,6 @@ def retrain(folder: Path, out: Path, backbone: str, config: Retraining, world: W
     blocks = pack(base, train, config.block)
     base.model.to(world.device)
     model = trainable(base.model, config)
-    trained = parameters(model)
     digest = hashlib.sha256(json.dumps([asdict(document) for document in documents]).encode()).hexdigest()
     settings = {"backbone": backbone, "corpus": digest, "processes": world.size, **asdict(config)}
     work = out.with_name(out.name + PART)
@@ -138,7 +137,7 @@ def retrain(folder: Path, out: Path, backbone: str, config: Retraining, world: W
     report = {
         "backbone": backbone, "retraining": asdict(config), "train": [d.name for d in train],
         "held_out": [d.name for d in held_out], "blocks": len(blocks), "epochs": plan.steps * config.batch *
-        plan.accumulate / len(blocks), "trained_parameters": sum(p.numel() for p in trained.values()),
+        plan.accumulate / len(blocks), "trained_parameters": sum(p.numel() for p in parameters(model).values()),
     }  # fmt: skip
     merged = Backbone(str(out), model.merge_and_unload() if config.mode == "lora" else model, base.tokenizer)
     after = perplexity(merged, held_out, config.block, config.batch)
@@ -158,8 +157,7 @@ def _before(
     if kept.get("settings") != settings:
         kept = {"settings": settings, "held_out": perplexity(base, held_out, config.block, config.batch)}
         write_text(path, json.dumps(kept))
-    found: dict[str, Any] = kept["held_out"]
-    return found
+    return dict(kept["held_out"])
 
 
 def trainable(model: Any, config: Retraining) -> Any:
