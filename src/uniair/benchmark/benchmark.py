@@ -114,7 +114,7 @@ def perform(name: str, benchmark: Benchmark, setup: Setup, **options: Any) -> di
 
     about = {"benchmark": name, "budget": setup.budget, "seeds": setup.seeds}
     if benchmark.asks_model:
-        about |= {"preset": setup.model.preset.name, "weights": digest(setup.model)}
+        about |= {"preset": setup.model.preset.name, "weights": digest(setup.model), "radio": str(setup.model.radio)}
     result = about | benchmark.run(setup, **options)
     write_text(setup.out / "result.json", json.dumps(result, indent=1) + "\n")
     figure = Figure(figsize=(8, 4), layout="constrained")
