@@ -20,6 +20,7 @@ from uniair.data.recipe import note_recipe as note_folder_recipe
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, build_scene, trace_scene
+from uniair.radio import Radio
 from uniair.site.site import NOTE, UE_HEIGHT, Station, obstacles
 
 CHUNK = 250  # UEs traced at once: what a killed run loses at most
@@ -216,6 +217,7 @@ def trace_links(folder: Path, ground: Ground, survey: Survey) -> Iterator[int]:
                 bs=np.tile(station.position, (len(found), 1)).astype(np.float32), ue=part[found].astype(np.float32),
                 bearing=np.full(len(found), station.bearing, dtype=np.float32),
                 los=paths.los()[found], paths=paths.select(found),
+                radios=(Radio(carrier=survey.ray_tracing.frequency),),
             )  # fmt: skip
             shards.write_shard(path, links)
             yield len(part)

@@ -27,6 +27,7 @@ from uniair.data.recipe import note_recipe
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace
+from uniair.radio import Radio
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def trace_area(campaign: Campaign, place: str, number: int) -> Links:
         bearing=np.zeros(len(found), dtype=np.float32),
         los=paths.los()[found],
         paths=paths.select(found),
+        radios=(Radio(carrier=campaign.ray_tracing.frequency),),
     )
 
 
