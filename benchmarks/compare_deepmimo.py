@@ -19,23 +19,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uniair.data.import_report import Account
+from uniair.data.import_report import ImportReport
 from uniair.data.links import deepmimo
 from uniair.data.links.links import Links
 from uniair.propagation.paths import Paths
-from uniair.radio import OFDM, ULA
+from uniair.radio import Radio
 
 LIMIT = 1e-4
-ARRAY, GRID = ULA(32), OFDM(64, 720e3)
+RADIO = Radio()
 LINKS, PATHS = 20_000, 10  # as in deepmimo_peer.py
 
 
 def deviation(links: Links, channels: np.ndarray) -> tuple[float, int]:
     """Largest relative deviation over links, and the paths that deepmimo leaves out: those of a symbol or more."""
-    late = links.paths.delay.astype(np.float64) >= 1 / GRID.spacing
+    late = links.paths.delay.astype(np.float64) >= 1 / RADIO.grid.spacing
     paths = replace(links.paths, gain=np.where(late, 0, links.paths.gain).astype(np.complex64))
-    ours = paths.csi(ARRAY, GRID, links.bearing).numpy()
-    theirs = channels * math.sqrt(GRID.subcarriers)  # its power is shared by the subcarriers
+    ours = paths.csi(RADIO, links.bearing).numpy()
+    theirs = channels * math.sqrt(RADIO.grid.subcarriers)  # its power is shared by the subcarriers
     apart, largest = abs(ours - theirs).max((1, 2)), abs(theirs).max((1, 2))
     heard = largest > 0  # a link whose every path is late is silent in both
     return float(np.where(heard, apart / np.where(heard, largest, 1), apart).max()), int(late.sum())
@@ -53,11 +53,11 @@ def speed(seed: int = 0) -> float:
         interactions=np.ones(count),
         **{name: rng.uniform(0, np.pi, count) for name in Paths.PER_PATH[2:6]},
     )
-    out = torch.empty(LINKS, ARRAY.antennas, GRID.subcarriers, dtype=torch.complex64)
+    out = torch.empty(LINKS, *RADIO.shape, dtype=torch.complex64)
     seconds = []
     for _ in range(6):
         start = time.perf_counter()
-        paths.csi(ARRAY, GRID, out=out)
+        paths.csi(RADIO, out=out)
         seconds.append(time.perf_counter() - start)
     return LINKS / sorted(seconds[1:])[2]
 
@@ -70,7 +70,9 @@ def compare(channels: Path, source: Path) -> int:
         bearing = -math.pi / 2 + math.radians(float(turn))
         theirs, at = np.load(path, mmap_mode="r"), 0
         largest, late = 0.0, 0
-        for links in deepmimo.read(source / scenario, Account(), bs=(int(bs),), bearing=bearing, pixels=8, chunk=1024):
+        for links in deepmimo.read(
+            source / scenario, ImportReport(), bs=(int(bs),), bearing=bearing, pixels=8, chunk=1024
+        ):
             apart, without = deviation(links, theirs[at : at + len(links)])
             at, largest, late = at + len(links), max(largest, apart), late + without
         if at != len(theirs):

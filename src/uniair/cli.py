@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -93,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
             if said.lower().startswith("unrecognized"):
                 said += f"; {parser.prog} takes {', '.join(option_names(parser))}"
             raise InputError(f"{said}; see {parser.prog} --help") from error
+        # a line for people, without the place in the code that Python would add
+        warnings.formatwarning = lambda message, *_, **__: f"uniair {name}: {message}\n"
         result = command.run(parser.instantiate(options))
         if options.json:
             print(json.dumps(result))

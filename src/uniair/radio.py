@@ -557,14 +557,29 @@ class Radio:
         Raises:
             InputError: neither, or no radio.
         """
-        path = Path(text)
-        try:
-            content = text if text.lstrip().startswith("{") else path.read_text(encoding="utf-8")
-            return cls.from_json(json.loads(content), "radio" if content is text else text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{text}: neither a file with a radio nor JSON; see uniair.Radio") from error
-        except ValueError as error:
-            raise InputError(f"{text}: not valid JSON ({error})") from error
+        return cls.from_json(*_said(text))
+
+
+def entries(text: str) -> dict[str, Any]:
+    """What `Radio.parse` reads, as it was said: entries that are left out stay out.
+
+    Raises:
+        InputError: as `Radio.parse`.
+    """
+    said, where = _said(text)
+    Radio.from_json(said, where)
+    return dict(said)
+
+
+def _said(text: str) -> tuple[Any, str]:
+    """The JSON, and where it is from."""
+    try:
+        content = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
+        return json.loads(content), "radio" if content is text else text
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{text}: neither a file with a radio nor JSON; see uniair.Radio") from error
+    except ValueError as error:
+        raise InputError(f"{text}: not valid JSON ({error})") from error
 
 
 def _of_kind(entries: dict[str, Any], kinds: Mapping[str, Any], where: str) -> Any:

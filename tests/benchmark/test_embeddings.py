@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from uniair.benchmark import embeddings, fewshot
 from uniair.benchmark.embeddings import export_csi, read_embeddings
 from uniair.cli import main
 from uniair.data.links import shards
+from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import SAMPLE, Store
 from uniair.errors import InputError
+from uniair.radio import OFDM, UPA, Radio
 
 
 @pytest.fixture
@@ -42,6 +45,22 @@ def test_exported_csi_is_the_benchmarks_in_its_order(
     assert not np.allclose(turned[:, 1], found[:, 1])
     with pytest.raises(InputError, match=r"\.npy"):
         export_csi(store, tmp_path / "csi.bin")
+
+
+def test_the_exported_csi_is_that_of_the_links_own_radio(store: Store, tmp_path: Path) -> None:
+    small = Radio(UPA(2, 4), OFDM(16, 240e3), 3.5e9)
+    first, *others = store
+    seen = [replace(links, radios=(small,)) for links in store]
+    shards.write_shard(tmp_path / "small/links-00000.safetensors", Links.concatenate(seen))
+    shards.write_manifest(tmp_path / "small", {}, "")
+    assert export_csi(Store(tmp_path / "small"), tmp_path / "csi.npy") == (60, 8, 16)
+    want = first.paths.csi(small, first.bearing).numpy()
+    np.testing.assert_array_equal(np.load(tmp_path / "csi.npy")[: len(want)], want)
+    shards.write_shard(tmp_path / "small/links-00000.safetensors", Links.concatenate([seen[0], *others]))
+    shards.write_manifest(tmp_path / "small", {}, "")
+    with pytest.raises(InputError, match="links of 2 radios"):
+        export_csi(Store(tmp_path / "small"), tmp_path / "mixed.npy")
+    assert not (tmp_path / "mixed.npy").exists()
 
 
 def test_rows_come_back_area_by_area(store: Store, tmp_path: Path) -> None:

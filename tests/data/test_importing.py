@@ -27,6 +27,7 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.store import Store
 from uniair.errors import InputError
+from uniair.radio import UPA, Radio
 
 
 def test_the_command_and_the_function_do_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +41,22 @@ def test_the_command_and_the_function_do_the_same(tmp_path: Path, capsys: pytest
     assert said["found"]["links"] == manifest["links"] == shards.read(tmp_path / "a").paths.counts.size
     assert said["left_out"]["links without a path"] > 0
     assert "CC BY-NC-SA" in manifest["attribution"]
+
+
+def test_the_radio_that_the_user_says_is_in_shards_manifest_and_recipe(tmp_path: Path) -> None:
+    make_v3(tmp_path / "scenario", carrier_freq=3.5e9)
+    said = {"array": {"kind": "upa", "rows": 2, "columns": 4}, "clock": "first_path"}
+    (tmp_path / "radio.json").write_text(json.dumps(said))
+    for name, text in (("a", json.dumps(said)), ("b", str(tmp_path / "radio.json"))):
+        arguments = [str(tmp_path / "scenario"), "--out", str(tmp_path / name), "--radio", text]
+        assert main(["import", "deepmimo", *arguments]) == 0
+    radio = Radio(UPA(2, 4), carrier=3.5e9, clock="first_path")
+    assert (tmp_path / "a/manifest.json").read_bytes() == (tmp_path / "b/manifest.json").read_bytes()
+    manifest = shards.read_manifest(tmp_path / "a")
+    assert shards.manifest_radios(manifest) == Store(tmp_path / "a").radios == (radio,)
+    assert manifest["recipe"]["options"] == {"radio": said}
+    whole = import_data("deepmimo", tmp_path / "scenario", tmp_path / "c", radio=radio)
+    assert shards.manifest_radios(whole) == (radio,)
 
 
 @pytest.mark.parametrize("layout", ["wair-d", "v3", "v4"])
@@ -71,7 +88,10 @@ def test_drives_keep_what_the_reader_gave(tmp_path: Path) -> None:
     [
         (["wifi", "x", "--out", "y"], "wifi"),
         (["deepmimo", "nowhere", "--out", "y"], "nowhere"),
-        (["deepmimo", "SOURCE", "--out", "y", "--carrier", "28e9"], "no option carrier; it has bs, bearing, pixels"),
+        (
+            ["deepmimo", "SOURCE", "--out", "y", "--carrier", "28e9"],
+            "no option carrier; it has bs, bearing, pixels, chunk, radio",
+        ),
         (["deepmimo", "SOURCE", "--out", "FULL"], "exists already"),
         (["wair-d", "SOURCE", "--out", "y"], "SOURCE"),
         (["deepmimo", "SOURCE", "--out", "FULL/kept"], "exists already"),
@@ -79,6 +99,11 @@ def test_drives_keep_what_the_reader_gave(tmp_path: Path) -> None:
         (["deepmimo", "SOURCE", "--out", "y", "--bs", "1"], "--base_stations"),
         (["wair-d", "SOURCE", "--out", "y", "--base_stations", "[1]"], "no option base_stations"),
         (["sionna", "scene.xml", "--out", "y"], "needs bs and ue"),
+        (["deepmimo", "SOURCE", "--out", "y", "--radio", "radio.json"], "radio.json: neither a file with a radio nor"),
+        (["deepmimo", "SOURCE", "--out", "y", "--radio", "{antennas}"], "{antennas}: not valid JSON"),
+        (["deepmimo", "SOURCE", "--out", "y", "--radio", '{"clock": "mine"}'], "radio: clock 'mine'"),
+        (["deepmimo", "SOURCE", "--out", "y", "--radio", '{"carrier": 3.5e9}'], "28 GHz, --radio says 3.5 GHz"),
+        (["deepsense", "SOURCE", "--out", "y", "--radio", "{}"], "no option radio"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

@@ -23,7 +23,7 @@ from uniair.data.links.links import Links
 from uniair.data.statistics import FINDINGS
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, UNKNOWN
-from uniair.radio import SPEED_OF_LIGHT
+from uniair.radio import SPEED_OF_LIGHT, ULA, Radio
 
 RECIPE = {"campaign": {"ray_tracing": {"frequency": 28e9}}}
 
@@ -116,6 +116,7 @@ def more_areas(links: Links) -> Links:
     return replace(
         links, areas=(*links.areas, "town/99999"), maps=np.concatenate([links.maps, links.maps[:1]]),
         sizes=np.append(links.sizes, links.sizes[:1]), mapped=np.append(links.mapped, True),
+        radios=(*links.radios, links.radios[0]),
     )  # fmt: skip
 
 
@@ -140,6 +141,34 @@ def test_each_thing_that_physics_rules_out_is_found(
     assert len(found[key]["examples"]) <= 5
     (line,) = found.lines()
     assert FINDINGS[key] in line
+
+
+def at(links: Links, *carriers: float) -> Links:
+    """The same links traced at a carrier for each area: gains fall with it."""
+    factor = 28e9 / np.array(carriers)[links.area[links.paths.link_of_path]]
+    paths = replace(links.paths, gain=(links.paths.gain * factor).astype(np.complex64))
+    return replace(links, paths=paths, radios=tuple(Radio(carrier=carrier) for carrier in carriers))
+
+
+def test_free_space_is_that_of_each_areas_carrier(links: Links, tmp_path: Path) -> None:
+    mixed = at(links, 28e9, 3.5e9, 60e9, 3.5e9)
+    found = links_statistics(written(tmp_path / "mixed", mixed))
+    assert not found.findings
+    assert found.carriers == [3.5e9, 28e9, 60e9]
+    said = [(one["areas"], one["radio"]["carrier"]) for one in found.as_json()["radios"]]
+    assert said == [(2, 3.5e9), (1, 28e9), (1, 60e9)]
+    silent = links_statistics(written(tmp_path / "silent", replace(mixed, radios=())))  # read as paper 1's
+    assert set(silent.findings) == {"above_free_space"}
+    loud = replace(mixed, radios=(mixed.radios[0], Radio(carrier=60e9), *mixed.radios[2:]))
+    (example, *_) = links_statistics(written(tmp_path / "loud", loud)).findings["above_free_space"]["examples"]
+    assert example.startswith("town/00001")
+
+
+def test_an_area_has_one_radio(links: Links, tmp_path: Path) -> None:
+    half = np.arange(48) % 2 == 0
+    other = replace(links.select(~half), radios=(Radio(ULA(64)), *links.radios[1:]))
+    found = links_statistics(written(tmp_path, links.select(half), other)).findings
+    assert found["area_names"]["examples"] == ["town/00000"]
 
 
 def test_bs_and_ue_in_buildings(links: Links, tmp_path: Path) -> None:

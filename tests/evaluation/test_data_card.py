@@ -23,6 +23,7 @@ from uniair.data.links.link_statistics import PICTURES, Picture, links_statistic
 from uniair.data.links.links import Links
 from uniair.evaluation.data_card import command, spread_over_places, write_data_card
 from uniair.propagation.ray_tracing import RayTracing
+from uniair.radio import UPA, Radio
 
 CAMPAIGN = Campaign(
     places=("munich", "town 7"), areas=4, even=True, side=(90.0, 120.0), seed=3, ray_tracing=RayTracing(samples=5000)
@@ -63,6 +64,20 @@ def test_the_card_holds_figures_recipe_and_licence(folder: Path) -> None:
     assert not list(folder.glob(".*"))
 
 
+def test_the_card_shows_every_radio(folder: Path, other_links: Links, capsys: pytest.CaptureFixture[str]) -> None:
+    low = Radio(UPA(4, 8), carrier=3.5e9)
+    assert "free space at 28 GHz" in (write_data_card(folder) and (folder / "card.html").read_text())
+    shards.write_shard(folder / "links-00001.safetensors", replace(other_links, radios=(low, low)))
+    shards.write_manifest(folder, {}, "licence")
+    assert main(["data", "check", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert f"radio: {Radio()}; 4 areas" in out
+    assert f"radio: {low}; 2 areas" in out
+    page = (folder / "card.html").read_text()
+    assert str(low) in page
+    assert "free space at 3.5 and 28 GHz" in page
+
+
 def test_the_same_data_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     for one in (folder, tmp_path / "copy"):
@@ -92,6 +107,9 @@ def test_one_command_makes_it_again(folder: Path, capsys: pytest.CaptureFixture[
     assert command({"recipe": deepmimo}) == (
         "uniair import deepmimo asu --base_stations '[1,2]' --bearing -90.0 --out DIR"
     )
+    deepmimo["options"] = {"radio": {"array": {"antennas": 64}}}
+    again = shlex.split(str(command({"recipe": deepmimo})))
+    assert again == ["uniair", "import", "deepmimo", "asu", "--radio", '{"array":{"antennas":64}}', "--out", "DIR"]
 
 
 def test_pictures_are_spread_over_places() -> None:

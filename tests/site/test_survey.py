@@ -18,6 +18,7 @@ from uniair.data.links.campaign import load_place
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
+from uniair.radio import Radio
 from uniair.site import survey
 from uniair.site.site import Station, obstacles
 from uniair.site.survey import Survey
@@ -132,6 +133,14 @@ def test_a_killed_run_goes_on(traced: list[int], tmp_path: Path) -> None:
     assert store.counts.tolist() == [120, 120]
     assert np.allclose(store[1].bearing, np.pi / 2)
     assert np.array_equal(store[0].ue, store[1].ue)
+
+
+def test_links_carry_the_carrier_that_they_were_traced_at(traced: list[int], tmp_path: Path) -> None:
+    low = replace(TOWN, ray_tracing=RayTracing(frequency=3.5e9))
+    for survey_, radio in ((TOWN, Radio()), (low, Radio(carrier=3.5e9))):
+        folder = tmp_path / f"{radio.carrier:g}"
+        assert sum(survey.trace_links(folder, survey.crop(survey_), survey_)) == 240
+        assert Store(folder).one_radio() == radio
 
 
 def test_a_folder_holds_one_site(tmp_path: Path) -> None:

@@ -12,25 +12,25 @@ from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.files import atomic_path
 from uniair.progress import track
-from uniair.radio import Radio
 
 CHUNK = 4096  # links synthesised at a time
 
 
 def export_csi(store: Store, path: Path, bearing: float | None = None) -> tuple[int, ...]:
-    """Writes the CSI of every link, in the store's order, to a .npy file: complex64 [links, 32, 64]; returns its shape.
+    """Writes the CSI of every link, in the store's order, to a .npy file; returns its shape.
 
+    It is complex64 [links, ports, subcarriers], as the store's radio sees the links; [links, 32, 64] of paper 1's.
     Power and phase are those of the paths, nothing is normalised. The file is mapped into memory and filled in chunks.
 
     Args:
         bearing: azimuth of every BS's array, rad, instead of what the store says.
 
     Raises:
-        InputError: `path` does not end in .npy.
+        InputError: `path` does not end in .npy, or the store's links have several radios.
     """
     if path.suffix != ".npy":
         raise InputError(f"{path}: CSI is written as .npy; give a name that ends so")
-    radio = Radio()
+    radio = store.one_radio()
     shape = (store.links, *radio.shape)
     with atomic_path(path) as temporary:
         out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.complex64, shape=shape)

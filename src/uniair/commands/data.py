@@ -4,8 +4,8 @@ check: DIR is a folder of links (uniair trace, uniair import), a folder of measu
 one file of drives. A damaged data set, or one that breaks the sample contract, is refused. What the contract allows but
 physics does not is counted and listed. card.html (to look at) and card.json are written beside the data.
 
-csi: DIR is a folder of links. --out becomes complex64 [links, 32, 64]; a model's embeddings of its rows, in their
-order, are what uniair bench fewshot --embeddings reads.
+csi: DIR is a folder of links of one radio. --out becomes complex64 [links, antennas, subcarriers]; a model's embeddings
+of its rows, in their order, are what uniair bench fewshot --embeddings reads.
 
 Example:
   uniair data check runs/links
@@ -48,6 +48,8 @@ def run(options: Any) -> dict[str, Any]:
     card = write_data_card(folder)
     for line in table(card["statistics"]):
         print(line)
+    for seen in card["statistics"].get("radios", ()):
+        print(f"radio: {seen['says']}; {seen['areas']:,} area{'s' * (seen['areas'] != 1)}")
     for finding in card["findings"].values():
         print(f"suspicious: {finding['count']:,} {finding['what']} (e.g. {', '.join(finding['examples'])})")
     if not card["findings"]:

@@ -8,8 +8,13 @@ NAME is one of
   sionna      a Sionna RT scene of your own     SOURCE: scene.xml or sionna:NAME, with --bs and --ue
 What can't be used is counted and said. The folder appears when all of it is there.
 
+The radio comes with the data set: its carrier (wair-d: --carrier, sionna: --ray_tracing.frequency), and array and
+subcarriers where it says them; they are paper 1's where it does not. --radio says them instead, JSON or a file of it,
+with the entries array, grid and clock; those that are left out stay. A carrier that contradicts the paths is refused.
+
 Example:
   uniair import deepmimo scenarios/asu_campus_3p5 --bearing -90 --out runs/asu
+  uniair import deepmimo scenarios/asu_campus_3p5 --out runs/asu --radio '{"array": {"antennas": 64}}'
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from uniair.data.importing import READERS, import_data
 from uniair.errors import InputError
 from uniair.evaluation.data_card import write_data_card
 from uniair.propagation.ray_tracing import RayTracing
+from uniair.radio import entries
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -32,7 +38,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("source", type=str, help="its file or folder")
     parser.add_argument("--out", type=str, required=True, help="folder to make")
     parser.add_argument("--pixels", type=int | None, default=None, help="raster of the maps (links; default 256)")
-    parser.add_argument("--carrier", type=float | None, default=None, help="wair-d: which carrier, Hz (default 28e9)")
+    parser.add_argument("--carrier", type=float | None, default=None, help="wair-d: Hz (default 28e9)")
+    parser.add_argument("--radio", type=str | None, default=None,
+                        help="wair-d, deepmimo, sionna: array, grid and clock, JSON or its file")  # fmt: skip
     parser.add_argument("--bearing", type=float | None, default=None,
                         help="deepmimo, sionna: azimuth of the BSs' arrays, degrees; 0 lies along +x (deepmimo: -90, "
                         "the array of its own package)")  # fmt: skip
@@ -49,6 +57,8 @@ def run(options: Any) -> dict[str, Any]:
     given = {k: options[k] for k in ("pixels", "carrier", "beams", "bs", "ue") if options[k] is not None}
     if options.bearing is not None:
         given["bearing"] = math.radians(options.bearing)
+    if options.radio is not None:
+        given["radio"] = entries(options.radio)
     if options.name == "sionna":
         given["config"] = options.ray_tracing
     if options.name == "deepmimo" and "bs" in given:

@@ -5,10 +5,12 @@ same preset is measured beside the model unless --untrained false is given.
 
 Example:
   uniair zeroshot runs/test --model small
+  uniair zeroshot runs/test --radio '{"array": {"kind": "upa", "rows": 4, "columns": 8}, "clock": "first_path"}'
 """
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,18 @@ from jsonargparse import ArgumentParser
 
 import uniair
 from uniair.data.links import shards
+from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import untrained, zero_shot_suite
+from uniair.models.universal import RadioWarning
+from uniair.radio import Radio
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("links", type=str, help="links folder")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--radio", type=str | None, default=None,
+                        help="that sees the links: file or JSON; their own if not given")  # fmt: skip
     parser.add_argument("--untrained", type=bool, default=True, help="measure the untrained network too")
 
 
@@ -30,12 +37,22 @@ def run(options: Any) -> dict[str, Any]:
     """Measures and prints the table."""
     model = uniair.load(options.model)
     links = shards.read(Path(options.links))
-    result = zero_shot_suite(model, links, progress=True)
-    plain = zero_shot_suite(untrained(model), links, progress=True) if options.untrained else None
+    own = links.one_radio()
+    radio = own if options.radio is None else Radio.parse(options.radio)
+    if radio.carrier != own.carrier:
+        raise InputError(f"--radio: carrier {radio.carrier / 1e9:g} GHz, but {options.links} has paths at "
+                         f"{own.carrier / 1e9:g} GHz; give that carrier, or trace at the other")  # fmt: skip
+    remarks = model.remarks(radio)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RadioWarning)  # it is among the remarks
+        result = zero_shot_suite(model, links, progress=True, radio=radio)
+        plain = zero_shot_suite(untrained(model), links, progress=True, radio=radio) if options.untrained else None
+    print(*(f"seen by {radio}", *remarks), sep="\n")
     print(f"{result.links:,} links in {len(result.areas)} areas of {', '.join(sorted(set(links.places)))}")
     print(f"{'':48}{options.model:>10}  {'untrained':>10}   reference")
     for key, figure in result.figures.items():
         name, value, reference = figure.text()
         print(f"{name:48}{value:>10}  {plain.figures[key].text()[1] if plain else '':>10}   {reference}")
-    values = {"links": result.links, "areas": len(result.areas), "figures": result.values()}
+    values = {"links": result.links, "areas": len(result.areas), "radio": radio.to_json(), "remarks": list(remarks),
+              "figures": result.values()}  # fmt: skip
     return values | ({"untrained": plain.values()} if plain else {})

@@ -21,6 +21,7 @@ from uniair.errors import InputError
 from uniair.files import sha256, write_text
 from uniair.progress import track
 from uniair.propagation.ray_tracing import RayTracing
+from uniair.radio import Radio
 
 # name → module under uniair.data, and what the data's licence asks for
 READERS = {
@@ -60,13 +61,15 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
     Args:
         name: `wair-d`, `deepmimo`, `deepsense`, `twin` or `sionna`.
         source: file or folder of the data set.
-        options: the reader's own, see its `read`.
+        options: the reader's own, see its `read`; a `radio` may be a `Radio`, or some of its entries.
 
     Raises:
         InputError: no such reader or option, `out` exists, the source is broken or holds nothing to use.
     """
     if not Path(out).name:
         raise InputError(f"{out}: give a folder to make, not the one you are in")
+    if isinstance(options.get("radio"), Radio):
+        options["radio"] = options["radio"].to_json()
     read, out = reader(name), Path(out).resolve()  # a link stays, the folder that it leads to is made
     parameters = signature(read).parameters
     known = [parameter for parameter in parameters if parameter not in ("source", "report")]

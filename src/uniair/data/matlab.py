@@ -1,4 +1,4 @@
-"""MAT-files of level 5 (MATLAB's -v6 and -v7): arrays of numbers, cells and structs.
+"""MAT-files of level 5 (MATLAB's -v6 and -v7): arrays of numbers, text, cells and structs.
 
 SciPy reads more, but a damaged file can crash the process inside its compiled code; here every length is checked
 against the file. Source: MathWorks, MAT-File Format, "Level 5 MAT-File Format".
@@ -17,16 +17,17 @@ import numpy as np
 
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 MATRIX, COMPRESSED = 14, 15  # kinds of elements beside those of numbers
-CELL, STRUCT, NUMERIC = 1, 2, range(6, 16)  # classes of matrices
+CELL, STRUCT, TEXT, NUMERIC = 1, 2, 4, range(6, 16)  # classes of matrices
 COMPLEX = 0x800
+TEXTS = {1: "latin1", 2: "latin1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}  # kinds of elements with characters
 MOST_BYTES = 1 << 30  # of one variable; a small file can claim to unpack to anything
 
 
 def read(path: Path, names: Container[str]) -> dict[str, Any]:
     """The variables of those names that the file has.
 
-    Numbers are an array of the file's shape, a cell is the flat list of its entries, a struct the flat list of its
-    entries as dictionaries from field to value.
+    Numbers are an array of the file's shape, text is a string, a cell is the flat list of its entries, a struct the
+    flat list of its entries as dictionaries from field to value.
 
     Raises:
         ValueError, LookupError, struct.error, zlib.error: not such a file, broken, or a variable holds something else.
@@ -73,9 +74,13 @@ def _value(body: memoryview, order: str) -> Any:
         return np.zeros((0, 0))  # an entry that was never set
     flags, shape, _, at = _head(body, order)
     kind = flags & 0xFF
-    if min(shape, default=-1) < 0 or kind not in (CELL, STRUCT, *NUMERIC):
+    if min(shape, default=-1) < 0 or kind not in (CELL, STRUCT, TEXT, *NUMERIC):
         raise ValueError(f"a matrix of class {kind}, flags {flags:#x} and shape {shape} is not supported")
     count = math.prod(shape)
+    if kind == TEXT:
+        stored, content, _ = _element(body, at, order)
+        ending = {"<": "-le", ">": "-be"}[order] if TEXTS[stored] == "utf-16" else ""
+        return bytes(content).decode(TEXTS[stored] + ending)
     if kind in NUMERIC:
         stored, content, at = _element(body, at, order)
         real = np.frombuffer(content, order + NUMBERS[stored]).reshape(shape, order="F")

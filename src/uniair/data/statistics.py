@@ -21,7 +21,7 @@ FINDINGS = {
     "bs_indoors": "links whose BS stands inside, or on, a building of the map; check the map's row order and unit",
     "ue_indoors": "links whose UE stands inside a building of the map; check the map's row order and unit",
     "above_free_space": f"paths over {ABOVE_FREE_SPACE:g} dB above free space over their own length; check the gains",
-    "area_names": "areas with the name of another area that has another map or size; give each its own number",
+    "area_names": "areas with the name of another area that has another map, size or radio; give each its own number",
     "empty_areas": "areas without links",
     "twice": "links that are there twice (same area, BS, bearing and UE); leave the copies out",
     "unlisted": "files that the manifest does not list; delete them, or make the data set again",

@@ -111,6 +111,8 @@ def _import_command(recipe: dict[str, Any]) -> list[str]:
     words = ["uniair", "import", recipe["import"], recipe["source"]]
     defaults = _flat({"ray_tracing": asdict(RayTracing())})
     options = {"ray_tracing" if name == "config" else name: value for name, value in recipe["options"].items()}
+    if radio := options.pop("radio", None):
+        words += ["--radio", json.dumps(radio, separators=(",", ":"))]
     for name, value in _flat(options).items():
         if defaults.get(name) == value:
             continue
@@ -175,12 +177,13 @@ def _links_title(found: LinksStatistics) -> str:
 
 
 def _links_sections(found: LinksStatistics) -> list[Section]:
-    carrier = f" at {found.carrier / 1e9:g} GHz" if found.carrier else ""
-    free = f"The dashed line is free space{carrier}; a LOS link's echoes lift it a little above." if carrier else (
-        "The recipe does not name the carrier: no line of free space."
-    )  # fmt: skip
+    at = " and ".join(f"{carrier / 1e9:.6g}" for carrier in found.carriers)
+    lines = "Dashed lines are" if found.carriers[1:] else "The dashed line is"
+    free = f"{lines} free space at {at} GHz; a LOS link's echoes lift it a little above."
     return [
         ("Places", "A place is the unit of the splits.", _places(found)),
+        ("Radios", "Array, subcarriers, carrier and clock of the base stations. Paths were found at the carrier; the "
+         "rest can be chosen anew.", _radios(found)),
         ("Areas", "Buildings in grey, and the links of one base station (red triangle): users that it sees in orange, "
          "users that it reaches by other paths alone in blue. Pink triangles are the other base stations.",
          png(_pictures(found))),
@@ -211,6 +214,11 @@ def _places(found: LinksStatistics) -> str:
         for name, place in (*values["places"].items(), ("all", values))
     ]
     return table(("place", "areas", "links", "LOS", "paths per link"), rows)
+
+
+def _radios(found: LinksStatistics) -> str:
+    rows = [(str(radio), f"{areas:,}") for radio, areas in found.radios.most_common()]
+    return table(("radio", "areas"), rows)
 
 
 def _percent(share: float | None) -> str:
@@ -292,10 +300,11 @@ def _path_loss(found: LinksStatistics) -> Figure:
         image = axes.pcolormesh(
             distance, loss, np.ma.masked_equal(counts[row].T, 0), cmap="viridis", norm="log", vmin=1, vmax=max(top, 2)
         )
-        if found.carrier:
-            free = [-20 * math.log10(abs(free_space_gain(d, found.carrier))) for d in at]
-            axes.plot(at, free, color=BS, linestyle="--", linewidth=1.5, label="free space")
-            axes.legend(loc="lower right")
+        for carrier in found.carriers:
+            free = [-20 * math.log10(abs(free_space_gain(d, carrier))) for d in at]
+            label = f"free space, {carrier / 1e9:.6g} GHz" if found.carriers[1:] else "free space"
+            axes.plot(at, free, color=BS, linestyle="--", linewidth=1.5, label=label)
+        axes.legend(loc="lower right")
         axes.set(title=f"{name}, {counts[row].sum():,} links", xlabel="distance, m", xlim=(0, far))
         axes.set_ylim(loss[low] + 4, loss[high] - 4)
     panels[0].set_ylabel("path loss, dB")

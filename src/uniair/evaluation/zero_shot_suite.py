@@ -198,4 +198,4 @@ def untrained(model: UniversalModel, seed: int = 0) -> UniversalModel:
     """A network of the same preset that has learned nothing, for the column beside each figure."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return UniversalModel(model.preset).eval()
+        return UniversalModel(model.preset, model.radio).eval()

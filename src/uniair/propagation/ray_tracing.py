@@ -274,11 +274,12 @@ def trace_scene(
     return paths.select(np.argsort(link))
 
 
-def from_sionna(found: Any, bs: int, ue: int, frequency: float) -> Paths:
-    """Sionna RT's `Paths` (synthetic array, single antennas) as ours: links BS-major.
+def from_sionna(found: Any, bs: int, ue: int, frequency: float, antenna: int = 0) -> Paths:
+    """Sionna RT's `Paths` (synthetic array, single receive antenna) as ours: links BS-major.
 
     Args:
         found: `sionna.rt.Paths` of `bs` transmitters and `ue` receivers.
+        antenna: of the transmitters, which the gains are of.
         frequency: carrier, Hz; Sionna RT's gains are without its phase e^{−j2π f_c τ}, ours have it.
     """
     valid = found.valid.numpy()
@@ -286,7 +287,8 @@ def from_sionna(found: Any, bs: int, ue: int, frequency: float) -> Paths:
         valid = np.zeros((ue, bs, 0), dtype=bool)
     valid = valid.reshape(ue, bs, -1)
     u, b, p = np.nonzero(valid)
-    gain = np.asarray(found.a[0].numpy() + 1j * found.a[1].numpy()).reshape(ue, bs, -1)
+    gain = np.asarray(found.a[0].numpy() + 1j * found.a[1].numpy())
+    gain = gain.reshape(ue, bs, found.a[0].shape[3], -1)[:, :, antenna]
 
     def pick(values: Any) -> NDArray[Any]:
         return np.asarray(values.numpy()).reshape(ue, bs, -1)[u, b, p]

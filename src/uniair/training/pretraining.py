@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from uniair.data.links import shards
-from uniair.data.links.links import Links
+from uniair.data.links.links import Links, only_radio
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.store import Store
 from uniair.environment import Batch
@@ -25,6 +25,7 @@ from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 from uniair.files import write_text
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
 from uniair.tasks.alignment import Alignment
 from uniair.training.checkpoint import save_model
 from uniair.training.distributed import World
@@ -76,12 +77,15 @@ def pretrain(
         held_out: of other places; None: not watched.
 
     Raises:
-        InputError: as `run`, or a place is on both sides.
+        InputError: as `run`, a place is on both sides, or the links are of several radios.
     """
-    names, count = (data.areas, data.links) if isinstance(data, Store) else _names_and_links(data)
+    names, count, radio = (data.areas, data.links, data.one_radio()) if isinstance(data, Store) else _about(data)
     check_split(names, held_out.areas if held_out else ())
+    if held_out and (other := held_out.one_radio().differs(radio)):
+        what = ", ".join(f"{name} {here}, there {there}" for name, (there, here) in other.items())
+        raise InputError(f"validation links of another radio than the training links: {what}; trace them alike")
     torch.manual_seed(optimisation.seed)
-    model = UniversalModel(preset).to(world.device)
+    model = UniversalModel(preset, radio).to(world.device)
     temperature = model.log_temperature.requires_grad_(task.learned_temperature)
     watched = sample(held_out, VALIDATION_LINKS, seed=0) if held_out else None
     area_batches = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment)
@@ -114,8 +118,10 @@ def pretrain(
     return model
 
 
-def _names_and_links(data: Sequence[Links]) -> tuple[tuple[str, ...], int]:
-    return tuple(name for area in data for name in area.areas), sum(map(len, data))
+def _about(data: Sequence[Links]) -> tuple[tuple[str, ...], int, Radio]:
+    """Names of areas, number of links, and the radio of all."""
+    names, radios, links = zip(*((area.areas, area.radios, len(area)) for area in data), strict=True)
+    return sum(names, ()), sum(links), only_radio(sum(radios, ()))
 
 
 def write_card(out: Path, train: Store, held_folder: Path, settings: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from uniair.data.links import campaign, shards
 from uniair.data.links.campaign import Campaign
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
+from uniair.radio import Radio
 
 REAL_PLACE = Path(__file__).parents[3].parent / "shared" / "data" / "buildings" / "krems"
 TINY = Campaign(
@@ -79,6 +80,13 @@ def test_what_a_campaign_writes(reference: Path) -> None:
     np.testing.assert_array_equal(links.los, links.paths.los())
     distance = np.linalg.norm(links.bs - links.ue, axis=1)[links.paths.link_of_path]
     assert (links.paths.delay * 299_792_458.0 > distance - 1e-3).all()
+
+
+@needs_tracer
+def test_links_carry_the_carrier_that_they_were_traced_at(reference: Path) -> None:
+    assert "radio" not in shards.shard_header(reference / "links-00000.safetensors")  # paper 1's, as ever
+    low = replace(TINY, ray_tracing=replace(TINY.ray_tracing, frequency=3.5e9))
+    assert campaign.trace_area(low, "procedural:1", 0).radios == (Radio(carrier=3.5e9),)
 
 
 @needs_tracer

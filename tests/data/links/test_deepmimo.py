@@ -22,7 +22,7 @@ from uniair.data.links import deepmimo
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, REFLECTION, UNKNOWN
-from uniair.radio import SPEED_OF_LIGHT
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, UPA, Array, Radio, Subcarriers
 
 REAL = Path(__file__).parents[3].parent / "shared" / "data" / "deepmimo"
 # links, LOS links, users without a path, of each BS; counted in the files without the reader
@@ -40,7 +40,7 @@ def read(source: Path, report: ImportReport | None = None, **options: Any) -> Li
     links = Links.concatenate(parts)
     one = parts[0]
     return Links(one.areas, one.maps, one.mapped, one.sizes, np.zeros_like(links.area), links.bs, links.ue,
-                 links.bearing, links.los, links.paths)  # fmt: skip
+                 links.bearing, links.los, links.paths, one.radios)  # fmt: skip
 
 
 def assert_is_the_town(links: Links, truth: make.Town, known: bool, bs: tuple[int, ...] = (0, 1)) -> None:
@@ -476,3 +476,171 @@ def test_the_hand_made_v4_scenario_is_read_whole() -> None:
     assert links.paths.interactions.tolist() == [0, 1, 0, 11]
     assert links.mapped.all()
     assert links.maps.sum() == pytest.approx(25 / float(links.sizes[0]) ** 2 * 64**2, abs=12)
+
+
+def antennas(rows: int, columns: int) -> list[list[float]]:
+    """Elements half a wavelength apart at 3.5 GHz: [3, E] m, as Sionna RT and deepmimo's converter leave them."""
+    row, column = np.tile(np.arange(rows), columns), np.repeat(np.arange(columns), rows)
+    half = SPEED_OF_LIGHT / 3.5e9 / 2
+    return [[0.0] * len(row), (half * (column - (columns - 1) / 2)).tolist(), (-half * (row - (rows - 1) / 2)).tolist()]
+
+
+def at(folder: Path, carrier: Any, **transmitter: Any) -> Path:
+    def change(document: dict[str, Any]) -> None:
+        document["rt_params"]["frequency"] = carrier
+        document["txrx_sets"]["txrx_set_0"] |= transmitter
+
+    make.change_params(folder, change)
+    return folder
+
+
+def test_the_carrier_is_the_scenarios(tmp_path: Path) -> None:
+    assert read(make.make_v3(tmp_path / "a")).one_radio() == Radio()
+    assert read(make.make_v3(tmp_path / "b", carrier_freq=2.5e9)).one_radio() == Radio(carrier=2.5e9)
+    assert read(make.make_v4(tmp_path / "c")).one_radio() == Radio()
+    assert read(at(make.make_v4(tmp_path / "d"), 3_500_000_000)).one_radio() == Radio(carrier=3.5e9)
+    folder = make.make_v4(tmp_path / "e")  # the first of v4 kept params.mat
+    (folder / "params.json").unlink()
+    traced = {"frequency": 60e9, "raytracer_name": "Remcom Wireless Insite"}
+    scipy.io.savemat(folder / "params.mat", {"rt_params": traced, "version": "4.0.0a"})
+    assert read(folder).one_radio() == Radio(carrier=60e9)
+
+
+def test_scenarios_of_a_folder_keep_each_its_own(tmp_path: Path) -> None:
+    make.make_v3(tmp_path)
+    at(make.make_v4(tmp_path), 3.5e9)
+    found = {links.areas[0]: links.one_radio().carrier for links in deepmimo.read(tmp_path, ImportReport())}
+    assert found == {"town_v3/00000": 28e9, "town_v4/00000": 3.5e9}
+
+
+def without_carrier(folder: Path) -> Path:
+    if (folder / "params.json").exists():
+        make.change_params(folder, lambda document: document["rt_params"].pop("frequency"))
+    else:
+        change_v3(folder, lambda content: content.pop("carrier_freq"), "params.mat")
+    return folder
+
+
+@pytest.mark.parametrize("layout", [make.make_v3, make.make_v4])
+def test_a_missing_carrier_is_asked_for_and_counted(tmp_path: Path, layout: Callable[[Path], Path]) -> None:
+    folder, report = without_carrier(layout(tmp_path)), ImportReport()
+    for said in (None, {"clock": "first_path"}):
+        with pytest.raises(
+            InputError, match=r"params\.(mat|json): names no carrier; add it: --radio '{\"carrier\""
+        ) as error:
+            read(folder, radio=said)
+        assert "\n" not in str(error.value)
+    assert read(folder, report, radio={"carrier": 2.6e9}).one_radio() == Radio(carrier=2.6e9)
+    assert report.examples["scenarios that name no carrier, taken from --radio"] == [folder.name]
+
+
+def test_a_v4_scenario_without_parameters_needs_the_carrier(tmp_path: Path) -> None:
+    folder = make.make_v4(tmp_path)
+    (folder / "params.json").unlink()
+    with pytest.raises(InputError, match=r"params\.mat: is missing, and the carrier with it"):
+        read(folder)
+    assert read(folder, radio={"carrier": 28e9}).one_radio() == Radio()
+
+
+@pytest.mark.parametrize(
+    ("carrier", "words"),
+    [(28, "a carrier of 28 can't be in Hz"), (-1.0, "can't be in Hz"), (float("nan"), "can't be in Hz"),
+     ("28 GHz", "can't be read"), ([28e9, 3e9], "can't be read"), (3.5e9, "traced at 3.5 GHz, --radio says 28 GHz")],
+)  # fmt: skip
+def test_carriers_that_cannot_be_are_one_line(tmp_path: Path, carrier: Any, words: str) -> None:
+    folder = at(make.make_v4(tmp_path), carrier)
+    with pytest.raises(InputError, match=words) as error:
+        read(folder, radio=Radio().to_json())
+    assert "\n" not in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+def test_what_the_user_says_stands_in_the_links(tmp_path: Path) -> None:
+    folder = at(make.make_v4(tmp_path), 3.5e9)
+    links = read(folder, radio={"array": {"kind": "upa", "rows": 2, "columns": 4}, "clock": "first_path"})
+    assert links.one_radio() == Radio(UPA(2, 4), carrier=3.5e9, clock="first_path")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "array"), [(1, 1, ULA()), (1, 8, ULA(8)), (3, 1, UPA(3, 1)), (1, 3, ULA(3)), (2, 4, UPA(2, 4))]
+)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_an_array_traced_by_sionna_comes_in(
+    tmp_path: Path, rows: int, columns: int, array: Any, transposed: bool
+) -> None:
+    positions: Any = antennas(rows, columns)
+    folder = at(
+        make.make_v4(tmp_path), 3.5e9, ant_rel_positions=np.transpose(positions).tolist() if transposed else positions
+    )
+    report = ImportReport()
+    assert read(folder, report).one_radio() == Radio(array, carrier=3.5e9)
+    assert set(report.left_out) <= {"links without a path", "sets of links between BSs"}
+
+
+def test_arrays_in_units_that_nobody_says_are_counted(tmp_path: Path) -> None:
+    positions = [[0, 0, 0], [4.2, 0, 0]]
+    folder, report = at(make.make_v4(tmp_path), 3.5e9, num_ant=2, ant_rel_positions=positions), ImportReport()
+    assert read(folder, report).one_radio() == Radio(carrier=3.5e9)
+    (reason,) = (reason for reason in report.examples if "ant_rel_positions" in reason)
+    assert reason.endswith("give --radio")
+    assert report.examples[reason] == ["town_v4"]
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_array_and_grid_of_saved_channel_parameters_come_in(tmp_path: Path, version: int) -> None:
+    antenna = {"spacing": 0.7, "radiation_pattern": "isotropic", "rotation": [0, 0, 0]}
+    ofdm = {"subcarriers": 512, "selected_subcarriers": list(range(0, 512, 8))}
+    if version == 3:  # shape along x, y, z; bandwidth in GHz
+        shape, bandwidth = {"shape": [1, 16, 1]}, {"bandwidth": 0.05}
+        folder = make.make_v3(tmp_path, bs_antenna=antenna | shape, OFDM=ofdm | bandwidth)
+    else:
+        saved = {"bs_antenna": antenna | {"shape": [16, 1]}, "ofdm": ofdm | {"bandwidth": 50e6}}
+        folder = make.make_v4(tmp_path)
+        make.change_params(folder, lambda document: document.update(saved))
+    assert read(folder).one_radio() == Radio(ULA(16, 0.7), OFDM(64, 8 * 50e6 / 512))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "grid"),
+    [([0], OFDM(100, 1e5)), ([4, 6, 8], OFDM(3, 2e5, 4e5)), ([0, 1, 5], Subcarriers([0.0, 1e5, 5e5]))],
+)
+def test_selected_subcarriers_are_the_grid(tmp_path: Path, chosen: list[int], grid: Any) -> None:
+    folder = make.make_v4(tmp_path)
+    ofdm = {"subcarriers": 100, "bandwidth": 10e6, "selected_subcarriers": chosen}
+    make.change_params(folder, lambda document: document.update(ofdm=ofdm))
+    assert read(folder).one_radio() == Radio(grid=grid)
+
+
+def test_a_saved_panel_gives_the_channel_of_the_format(tmp_path: Path) -> None:
+    """Element n is n % 4 along y and n // 4 upwards; its phase grows with both."""
+    folder = make.make_v4(tmp_path, seed=7)
+    antenna = {"shape": [4, 2], "spacing": 0.6}
+    make.change_params(folder, lambda document: document.update(bs_antenna=antenna))
+    links = read(folder)
+    radio = links.one_radio()
+    assert isinstance(radio.array, Array)
+    rays = {key: values.reshape(-1, 3).astype(np.float32).astype(float) for key, values in make.town(7).rays.items()}
+    azimuth, zenith = np.deg2rad(rays["aod_az"])[..., None], np.deg2rad(rays["aod_el"])[..., None]
+    n = np.arange(8)
+    phase = 2 * np.pi * 0.6 * (n % 4 * np.sin(zenith) * np.sin(azimuth) + n // 4 * np.cos(zenith))
+    wave = np.sqrt(10 ** (rays["power"] / 10)) * np.exp(1j * np.deg2rad(rays["phase"]))
+    channel = np.nansum(wave[..., None] * np.exp(1j * phase), axis=1)[~np.isnan(rays["power"]).all(1)]
+    csi = links.paths.csi(radio, links.bearing).numpy()[..., 0]
+    assert (abs(csi - channel).max(1) / abs(channel).max(1)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "antenna", [{"shape": [8, 1], "rotation": [0, 0, -135]}, {"shape": [8, 1], "radiation_pattern": "halfwave-dipole"},
+                [{"shape": [8, 1]}, {"shape": [4, 1]}]],
+)  # fmt: skip
+def test_saved_arrays_that_a_radio_cannot_have_are_counted(tmp_path: Path, antenna: Any) -> None:
+    folder, report = make.make_v4(tmp_path), ImportReport()
+    make.change_params(folder, lambda document: document.update(bs_antenna=antenna))
+    assert read(folder, report).one_radio() == Radio()
+    assert any("bs_antenna" in reason for reason in report.left_out)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real scenarios are not here")
+def test_the_real_scenarios_say_their_carrier() -> None:
+    assert read(REAL / "santaclara_28ghz", bs=(1,), pixels=8).one_radio() == Radio()
+    assert read(REAL / "v4_tiny_synthetic", pixels=8).one_radio() == Radio(carrier=3.5e9)

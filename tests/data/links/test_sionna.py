@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from uniair.data.links import sionna
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing, build_scene, require_sionna, trace
-from uniair.radio import SPEED_OF_LIGHT
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, UPA, Array, Radio
 
 CONFIG = RayTracing(depth=1, diffraction=False, samples=2000)
 BUILDINGS = (box(-70, 30, 20, 50), box(-30, -60, 60, -40), box(80, -20, 90, 70))
@@ -104,22 +105,138 @@ def test_links_without_a_path_are_left_out() -> None:
     assert len(sionna.trace_links(build_scene(AREA, blind), BS[:1], hidden[:1], blind)) == 0
 
 
+ARRAYS = {
+    "line": {"num_rows": 1, "num_cols": 4, "horizontal_spacing": 0.7},
+    "column": {"num_rows": 4, "num_cols": 1},
+    "panel": {"num_rows": 3, "num_cols": 4, "vertical_spacing": 0.7, "horizontal_spacing": 0.45},
+}
+OURS = {"line": ULA(4, 0.7), "column": UPA(4, 1), "panel": UPA(3, 4, 0.7, 0.45)}
+
+
+def seen_by(scene: Any, facing: Any = ((0.3, 0, 0), (2.0, 0, 0)), **array: Any) -> Any:
+    """Paths of a scene with an array of the user's own, its transmitters turned; [azimuth, tilt, roll] rad of each."""
+    rt = require_sionna()
+    scene.tx_array = rt.PlanarArray(**{"pattern": "iso", "polarization": "V", **array})
+    for i, (position, turn) in enumerate(zip(BS, facing, strict=True)):
+        turn = [float(angle) for angle in turn]
+        scene.add(rt.Transmitter(f"mast-{i}", position=position.tolist(), orientation=turn))
+    for i, position in enumerate(UE):
+        scene.add(rt.Receiver(f"phone-{i}", position=position.tolist()))
+    return rt.PathSolver(deterministic=True)(scene, max_depth=2, samples_per_src=20_000, diffraction=True)
+
+
+def frequency_response(paths: Any, radio: Radio) -> np.ndarray:
+    """Sionna RT's own channel of every link, BS-major, at the radio's subcarriers: [N, E, K]."""
+    response = paths.cfr(frequencies=radio.grid.frequencies, normalize_delays=False, out_type="numpy")
+    return response[:, 0, :, :, 0].transpose(1, 0, 2, 3).reshape(len(BS) * len(UE), -1, radio.grid.subcarriers)
+
+
+def assert_same_channel(ours: np.ndarray, theirs: np.ndarray, least: float = 0.99999) -> None:
+    ours, theirs = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    assert (np.abs((ours.conj() * theirs).sum(1)) / norms).min() > least
+
+
 @needs_tracer
-def test_several_antennas_are_refused_with_the_remedy() -> None:
+@pytest.mark.parametrize("carrier", [28e9, 3.5e9])
+@pytest.mark.parametrize("pattern", ["iso", "tr38901"])
+@pytest.mark.parametrize("name", list(ARRAYS))
+def test_the_scenes_array_comes_in_and_the_channel_is_sionnas_own(name: str, pattern: str, carrier: float) -> None:
+    config = RayTracing(depth=2, samples=20_000, frequency=carrier)
+    scene = build_scene(AREA, config)
+    paths = seen_by(scene, **ARRAYS[name], pattern=pattern)
+    links = sionna.links_of(paths, scene)
+    radio = links.one_radio()
+    assert radio == Radio(replace(OURS[name], pattern={"iso": "isotropic"}.get(pattern, pattern)), carrier=carrier)
+    assert len(links) == 6
+    np.testing.assert_allclose(links.bearing, np.repeat([0.3 - np.pi / 2, 2.0 - np.pi / 2], 3), atol=1e-6)
+    rows, columns = ARRAYS[name]["num_rows"], ARRAYS[name]["num_cols"]
+    ours = np.arange(rows * columns).reshape(columns, rows).T.ravel()  # theirs are numbered column by column
+    response = frequency_response(paths, radio)[:, ours]
+    assert_same_channel(links.paths.csi(radio, links.bearing).numpy(), response)
+    strength = np.abs(links.paths.gain)
+    first = np.zeros(len(strength), dtype=bool)
+    first[links.paths.offsets[:-1]] = True
+    assert (np.diff(strength)[~first[1:]] <= 0).all()  # strongest first, patterns taken out or not
+    kept = scene.tx_array, scene.rx_array
+    traced = sionna.trace_links(scene, BS, UE, config, bearing=np.array([0.3, 2.0]) - np.pi / 2)
+    assert (scene.tx_array, scene.rx_array) == kept
+    assert traced.one_radio() == radio
+    # the 25 strongest paths alone
+    assert_same_channel(traced.paths.csi(radio, traced.bearing).numpy(), response, least=0.99)
+    assert traced.los.tolist() == links.los.tolist()
+    direct = [one.paths.offsets[:-1][one.los] for one in (links, traced)]
+    gains = links.paths.gain[direct[0]], traced.paths.gain[direct[1]]
+    np.testing.assert_allclose(gains[0], gains[1], rtol=0.02)  # the pattern is in neither
+
+
+@needs_tracer
+def test_one_tilt_becomes_an_array_of_its_own() -> None:
+    scene = build_scene(AREA, CONFIG)
+    paths = seen_by(scene, ((0.3, 0.2, 0.1), (2.0, 0.2, 0.1)), **ARRAYS["panel"])
+    links = sionna.links_of(paths, scene)
+    assert isinstance(links.one_radio().array, Array)
+    response = frequency_response(paths, links.one_radio())[:, np.arange(12).reshape(4, 3).T.ravel()]
+    assert_same_channel(links.paths.csi(links.one_radio(), links.bearing).numpy(), response)
+
+
+@needs_tracer
+def test_the_scenes_bandwidth_comes_in_when_it_was_set() -> None:
+    scene = build_scene(AREA, CONFIG)
+    assert sionna.trace_links(scene, BS, UE, CONFIG).one_radio() == Radio()
+    scene.bandwidth = 15.36e6
+    scene.frequency = 60e9  # which float32 does not hold
+    assert sionna.trace_links(scene, BS, UE, CONFIG).one_radio() == Radio(grid=OFDM(64, 240e3), carrier=60e9)
+
+
+@needs_tracer
+def test_a_bearing_may_be_given_and_must_be_the_paths_own() -> None:
+    scene = build_scene(AREA, CONFIG)
+    paths = seen_by(scene, **ARRAYS["line"])
+    for device in scene.transmitters:
+        scene.remove(device)
+    with pytest.raises(InputError, match="no transmitter of the scene stands at -40, 0, 6; give bearing"):
+        sionna.links_of(paths, scene)
+    links = sionna.links_of(paths, scene, bearing=np.array([0.3, 2.0]) - np.pi / 2)
+    assert_same_channel(
+        links.paths.csi(links.one_radio(), links.bearing).numpy(), frequency_response(paths, links.one_radio())
+    )
+    with pytest.raises(InputError, match=r"phases over the antennas are not those of scene\.tx_array"):
+        sionna.links_of(paths, scene, bearing=0.0)
+    scene.tx_array = require_sionna().PlanarArray(num_rows=1, num_cols=2, pattern="iso", polarization="V")
+    with pytest.raises(InputError, match=r"paths have 4 antennas a transmitter, scene\.tx_array 2"):
+        sionna.links_of(paths, scene, bearing=0.0)
+
+
+@needs_tracer
+@pytest.mark.parametrize(
+    ("facing", "pattern"), [(((0, 0.1, 0), (0, 0.2, 0)), "iso"), (((0, 0.1, 0), (0, 0.1, 0)), "tr38901")]
+)
+def test_tilts_that_one_radio_cannot_have_are_refused(facing: Any, pattern: str) -> None:
+    scene = build_scene(AREA, CONFIG)
+    with pytest.raises(InputError, match="transmitters are tilted or rolled") as error:
+        sionna.links_of(seen_by(scene, facing, **ARRAYS["line"], pattern=pattern), scene)
+    assert "\n" not in str(error.value)
+
+
+@needs_tracer
+def test_what_a_radio_cannot_have_is_refused_with_the_remedy() -> None:
     rt = require_sionna()
     scene = build_scene(AREA, CONFIG)
     with pytest.raises(InputError, match="synthetic_array=True"):
         sionna.links_of(solved(scene, synthetic_array=False), scene)
-    for array in (
-        rt.PlanarArray(num_rows=1, num_cols=4, pattern="iso", polarization="V"),
-        rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="VH"),
-    ):
-        scene = build_scene(AREA, CONFIG)
-        scene.tx_array = array
-        with pytest.raises(InputError, match=r"set scene\.tx_array = scene\.rx_array = rt\.PlanarArray\(num_rows=1"):
-            sionna.links_of(solved(scene), scene)
-        with pytest.raises(InputError, match=r"tx_array has several antennas"):
-            sionna.trace_links(scene, BS, UE, CONFIG)
+    for pattern, polarization in (("iso", "VH"), ("iso", "H"), ("dipole", "V"), ("tr38901", "cross")):
+        odd = rt.PlanarArray(num_rows=1, num_cols=1, pattern=pattern, polarization=polarization)
+        for side, remedy in (
+            ("tx_array", "set pattern to 'iso' or 'tr38901'"),
+            ("rx_array", r"set it to rt\.PlanarArray"),
+        ):
+            scene = build_scene(AREA, CONFIG)
+            setattr(scene, side, odd)
+            with pytest.raises(InputError, match=remedy):
+                sionna.links_of(solved(scene), scene)
+            with pytest.raises(InputError, match=remedy):
+                sionna.trace_links(scene, BS, UE, CONFIG)
 
 
 def table(path: Path, positions: Any, header: str = "x,y,z") -> Path:
@@ -147,6 +264,21 @@ def test_a_packaged_scene_streams_in_chunks_of_one_area(tmp_path: Path, monkeypa
     together = Links.concatenate(parts)
     np.testing.assert_array_equal(together.ue, whole.ue)
     np.testing.assert_array_equal(together.maps[1], whole.maps[0])
+
+
+@needs_tracer
+def test_the_radio_of_a_scene_file_is_what_the_user_says(tmp_path: Path) -> None:
+    bs, ue = table(tmp_path / "bs.csv", [(-20, 5, 10)]), table(tmp_path / "ue.csv", [(0, 0, 1.5)])
+    config = RayTracing(depth=1, diffraction=False, samples=2000, frequency=3.5e9)
+    options: dict[str, Any] = {"bs": bs, "ue": ue, "pixels": 16, "config": config}
+    source = "sionna:simple_street_canyon"
+    (links,) = sionna.read(source, ImportReport(), **options)
+    assert links.one_radio() == Radio(carrier=3.5e9)
+    said = {"array": {"kind": "upa", "rows": 2, "columns": 4}}
+    (links,) = sionna.read(source, ImportReport(), **options, radio=said)
+    assert links.one_radio() == Radio(UPA(2, 4), carrier=3.5e9)
+    with pytest.raises(InputError, match=r"3\.5 GHz, --radio says 28 GHz; .* --ray_tracing\.frequency"):
+        next(sionna.read(source, ImportReport(), **options, radio=Radio().to_json()))
 
 
 @needs_tracer

@@ -8,9 +8,12 @@ import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from tests.data.synthetic import assert_same, synthetic_links
 from uniair.data.links import shards
@@ -18,6 +21,7 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.store import Store
 from uniair.errors import InputError
+from uniair.radio import ULA, Radio
 
 
 def folder(path: Path, parts: list[Links]) -> Path:
@@ -145,3 +149,32 @@ def test_areas_of_one_name_become_one() -> None:
     assert one.validate("merged").paths.power().sum() == pytest.approx(links.paths.power().sum())
     with pytest.raises(InputError, match="different sizes"):
         Links.concatenate([links, replace(links, sizes=links.sizes + 1)]).merged()
+
+
+def test_a_store_knows_the_radios_of_its_areas(tmp_path: Path) -> None:
+    low, wide = Radio(carrier=3.5e9), Radio(ULA(64))
+    parts = [synthetic_links(s, areas=3, links=30, place=f"town{s}") for s in range(3)]
+    parts[1] = replace(parts[1], radios=(low, Radio(), low))
+    parts[2] = replace(parts[2], radios=(wide,) * 3)
+    store = Store(folder(tmp_path, parts))
+    assert store.radios == (Radio(), low, wide)
+    assert store.first(3).radios == (Radio(),)
+    assert store.first(3).one_radio() == Radio()
+    assert pickle.loads(pickle.dumps(store)).radios == store.radios
+    assert [area.one_radio() for area in store[3:7]] == [low, Radio(), low, wide]
+    with pytest.raises(InputError, match="links of 3 radios"):
+        store.one_radio()
+
+
+@pytest.mark.parametrize("harm", [{"radio": [0]}, {"radio": [9, 0, 0]}, {"radio": None}, {"radios": [{"format": "2"}]}])
+def test_radios_that_a_shard_garbles_are_one_line(tmp_path: Path, harm: dict[str, Any]) -> None:
+    links = synthetic_links(areas=3, links=30)
+    path = folder(tmp_path, [replace(links, radios=(Radio(carrier=3.5e9),) * 3)]) / "links-00000.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["uniair"]) | harm
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    save_file(tensors, path, metadata={"uniair": json.dumps(header)})
+    for read in (Store, shards.read_shard):
+        with pytest.raises(InputError, match="links-00000") as error:
+            read(tmp_path if read is Store else path)
+        assert "\n" not in str(error.value)

@@ -21,6 +21,7 @@ from uniair.data.links import wair_d
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, UNKNOWN
+from uniair.radio import UPA, Radio
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,15 @@ def test_every_carrier_has_the_same_links(made: tuple[Path, list[Truth]]) -> Non
         wair_d.carriers(made[0])
     with pytest.raises(InputError, match=r"no gains at 3\.5 GHz; choose a carrier of 2\.6, 6, 28, 60, 100 GHz"):
         next(wair_d.read(made[0], ImportReport(), carrier=3.5e9))
+
+
+def test_the_radio_has_the_carrier_that_is_read(area: Path) -> None:
+    assert one(area).one_radio() == Radio()
+    assert one(area, carrier=60e9).one_radio() == Radio(carrier=60e9)
+    said = {"array": {"kind": "upa", "rows": 4, "columns": 4}, "carrier": 2.6e9}
+    assert one(area, carrier=2.6e9, radio=said).one_radio() == Radio(UPA(4, 4), carrier=2.6e9)
+    with pytest.raises(InputError, match=r"traced at 28 GHz, --radio says 2\.6 GHz; .* with --carrier"):
+        one(area, radio=said)
 
 
 class Harm:

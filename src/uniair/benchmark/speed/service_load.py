@@ -103,7 +103,7 @@ def channel_requests(count: int, seed: int) -> list[bytes]:
     """Whole HTTP requests to embed one channel each, of the packaged links."""
     store = Store(SAMPLE)
     links = store[int(np.random.default_rng(seed).integers(len(store)))]
-    csi = links.paths.csi(bearing=links.bearing).numpy()
+    csi = links.paths.csi(links.one_radio(), links.bearing).numpy()
     requests = []
     for i in range(count):
         file = io.BytesIO()

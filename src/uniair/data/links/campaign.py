@@ -29,6 +29,7 @@ from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.progress import bar
 from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace
+from uniair.radio import Radio
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,7 @@ def trace_area(campaign: Campaign, place: str, number: int) -> Links:
         bearing=np.zeros(len(found), dtype=np.float32),
         los=paths.los()[found],
         paths=paths.select(found),
+        radios=(Radio(carrier=campaign.ray_tracing.frequency),),
     )
 
 

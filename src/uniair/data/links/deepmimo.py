@@ -20,7 +20,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +35,11 @@ from uniair.area.area import Area, polygons_of
 from uniair.area.raster import occupancy
 from uniair.data import matlab
 from uniair.data.import_report import ImportReport
+from uniair.data.links.deepmimo_radio import parameters, radio_of
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, UNKNOWN, Paths
-from uniair.radio import SPEED_OF_LIGHT
+from uniair.radio import SPEED_OF_LIGHT, Radio
 
 Array = NDArray[np.float64]
 
@@ -93,6 +94,7 @@ def read(
     bearing: float = -math.pi / 2,
     pixels: int = 256,
     chunk: int = 4096,
+    radio: Mapping[str, Any] | None = None,
 ) -> Iterator[Links]:
     """Yields the links of one scenario or of every scenario in a folder, BS after BS.
 
@@ -107,18 +109,23 @@ def read(
         bearing: azimuth of the BSs' ULA, rad; −π/2 is DeepMIMO's default array.
         pixels: raster of the map.
         chunk: users read at a time; the memory needed grows with it, except that `.mat` files are read whole.
+        radio: entries of a `Radio` with the array, grid and clock instead of the scenarios', or paper 1's; its carrier
+            is that of scenarios that name none.
 
     Raises:
-        InputError: no scenario there, files missing or broken, units that can't be, or no path in a scenario.
+        InputError: no scenario there, files missing or broken, units that can't be, or no path in a scenario; a
+            scenario without carrier, or a radio of another.
     """
     if pixels < 1 or chunk < 1 or not math.isfinite(bearing):
         raise InputError(f"pixels {pixels} and chunk {chunk} must be at least 1, bearing {bearing} a number of radians")
     for folder, layout in _scenarios(source.resolve()):
         stations = layout(folder, report)
+        seen = _radio(folder, report, radio)
         there = sorted({users.bs for users in stations})
         if unknown := set(bs) - set(there):
             raise InputError(f"{folder}: has no BS {min(unknown)}; choose from {', '.join(map(str, there))}")
         corner, area = _square(folder, stations, pixels)  # around all BSs, so that it does not depend on the choice
+        area["radios"] = (seen,)
         found = 0
         for users in (each for each in stations if not bs or each.bs in bs):
             for part in users.parts(chunk):
@@ -188,6 +195,12 @@ def _scenarios(source: Path) -> list[tuple[Path, Layout]]:
     if not found:
         raise InputError(f"{source}: no DeepMIMO scenario in it (BS1_UE_….mat or power_t000_….npz); unpack one here")
     return found
+
+
+def _radio(folder: Path, report: ImportReport, said: Mapping[str, Any] | None) -> Radio:
+    path = parameters(folder)
+    with _reading(path):
+        return radio_of(path, report, said)
 
 
 def _v3(folder: Path, report: ImportReport) -> list[_Users]:

@@ -20,7 +20,7 @@ from uniair.data.statistics import ABOVE_FREE_SPACE, EXAMPLES, Distribution, Fin
 from uniair.errors import InputError
 from uniair.progress import track
 from uniair.propagation.paths import DIFFRACTION, LOS, REFLECTION, SCATTERING, TRANSMISSION, UNKNOWN
-from uniair.radio import SPEED_OF_LIGHT
+from uniair.radio import SPEED_OF_LIGHT, Radio
 
 PICTURES = 24
 
@@ -78,10 +78,10 @@ class LinksStatistics:
     """Statistics and findings of a links data set, filled in by `add`.
 
     Attributes:
-        carrier: Hz; None where the recipe does not say.
         pictured: most areas kept for pictures a place.
         places: place → counts.
-        areas: area name → (digest of map and size, its links).
+        areas: area name → (digest of map, size and radio, its links).
+        radios: radio → its areas.
         sizes: [areas] m.
         coverage: [areas with a known map] share of the square under buildings.
         path_counts: paths a link → links.
@@ -95,11 +95,11 @@ class LinksStatistics:
             BS and at the UE, rad.
     """
 
-    carrier: float | None = None
     pictured: int = 1
     findings: Findings = field(default_factory=Findings)
     places: dict[str, Place] = field(default_factory=dict)
     areas: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    radios: Counter[Radio] = field(default_factory=Counter)
     sizes: list[float] = field(default_factory=list)
     coverage: list[float] = field(default_factory=list)
     path_counts: Counter[int] = field(default_factory=Counter)
@@ -120,6 +120,11 @@ class LinksStatistics:
         return sum(place.links for place in self.places.values())
 
     @property
+    def carriers(self) -> list[float]:
+        """Those that the areas were traced at, Hz."""
+        return sorted({radio.carrier for radio in self.radios})
+
+    @property
     def los(self) -> int:
         """Links with LOS."""
         return sum(place.los for place in self.places.values())
@@ -138,17 +143,20 @@ class LinksStatistics:
     def _add_areas(self, links: Links) -> None:
         counts = np.bincount(links.area, minlength=len(links.areas))
         for i, (name, count) in enumerate(zip(links.areas, counts, strict=True)):
-            ground = hashlib.blake2b(links.maps[i], key=links.sizes[i].tobytes(), digest_size=8).digest()
+            radio = links.radios[i]
+            ground = hashlib.blake2b(links.maps[i], key=links.sizes[i].tobytes(), digest_size=8)
+            ground.update(repr(radio).encode())
             place = self.places.setdefault(name.split("/")[0], Place())
             known, before = self.areas.get(name, (b"", 0))
-            if known != ground:  # a reader may spread one area over shards
+            if known != ground.digest():  # a reader may spread one area over shards
                 if known:
                     self.findings.note("area_names", [name])
                 place.areas += 1
+                self.radios[radio] += 1
                 self.sizes.append(float(links.sizes[i]))
                 if links.mapped[i]:
                     self.coverage.append(float(links.maps[i].mean()))
-            self.areas[name] = (ground, before + int(count))
+            self.areas[name] = (ground.digest(), before + int(count))
             pictures = self.pictures.setdefault(name.split("/")[0], [])
             if count and not before and len(pictures) < self.pictured:
                 pictures.append(_picture(links, i))
@@ -215,10 +223,10 @@ class LinksStatistics:
         direct = links.paths.interactions == LOS
         self._note("shorter", length < straight - slack, links, where, link)
         self._note("los_length", direct & (length > straight + slack), links, where, link)
-        if self.carrier:
-            free_space = SPEED_OF_LIGHT / self.carrier / (4 * np.pi * np.maximum(length, straight))
-            above = np.abs(links.paths.gain) > free_space * 10 ** (ABOVE_FREE_SPACE / 20)
-            self._note("above_free_space", above, links, where, link)
+        wavelength = np.array([radio.wavelength for radio in links.radios])[links.area[link]]
+        free_space = wavelength / (4 * np.pi * np.maximum(length, straight))
+        above = np.abs(links.paths.gain) > free_space * 10 ** (ABOVE_FREE_SPACE / 20)
+        self._note("above_free_space", above, links, where, link)
 
     def finish(self) -> LinksStatistics:
         """Itself, with what only the whole data set shows."""
@@ -251,6 +259,10 @@ class LinksStatistics:
         edges, counts = self.los_over_distance(50.0)
         return {
             **everywhere.as_json(),
+            "radios": [
+                {"areas": areas, "says": str(radio), "radio": radio.to_json()}
+                for radio, areas in self.radios.most_common()
+            ],
             "places": {name: place.as_json() for name, place in sorted(self.places.items())},
             "links_with_paths": {str(paths): links for paths, links in sorted(self.path_counts.items())},
             "interactions": {
@@ -327,18 +339,6 @@ def _picture(links: Links, area: int) -> Picture:
     )
 
 
-def carrier_of(recipe: Any) -> float | None:
-    """The carrier of a campaign's or a reader's recipe, Hz; None where it does not say."""
-    try:
-        if "campaign" in recipe:
-            return float(recipe["campaign"]["ray_tracing"]["frequency"])
-        if recipe["import"] == "sionna":
-            return float(recipe["options"].get("config", {}).get("frequency", 28e9))
-        return float(recipe["options"].get("carrier", 28e9)) if recipe["import"] == "wair-d" else None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
 def links_statistics(folder: Path) -> LinksStatistics:
     """Reads, checks and sums up a links folder.
 
@@ -347,9 +347,7 @@ def links_statistics(folder: Path) -> LinksStatistics:
     """
     manifest = shards.read_manifest(folder)
     listed, places = manifest["shards"], manifest.get("places")
-    found = LinksStatistics(
-        carrier_of(manifest.get("recipe")), -(-PICTURES // max(len(places) if isinstance(places, list) else 0, 1))
-    )
+    found = LinksStatistics(-(-PICTURES // max(len(places) if isinstance(places, list) else 0, 1)))
     for entry, links in zip(listed, track(shards.stream(folder), "shard", total=len(listed)), strict=True):
         if (entry.get("areas"), entry.get("links")) != (len(links.areas), len(links)):
             raise InputError(

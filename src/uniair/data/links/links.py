@@ -106,12 +106,7 @@ class Links:
         Raises:
             InputError: they have several.
         """
-        found = list(dict.fromkeys(self.radios)) or [Radio()]
-        if len(found) > 1:
-            raise InputError(
-                f"links of {len(found)} radios ({found[0]} | {found[1]} …); take those of one radio at once"
-            )
-        return found[0]
+        return only_radio(self.radios)
 
     def of_area(self, area: int) -> Links:
         """The links of one area."""
@@ -175,3 +170,15 @@ class Links:
                 for k in ("maps", "mapped", "sizes", "bs", "ue", "bearing", "los")
             },
         )
+
+
+def only_radio(radios: tuple[Radio, ...]) -> Radio:
+    """The radio that all of them are; paper 1's of none.
+
+    Raises:
+        InputError: they are several.
+    """
+    found = list(dict.fromkeys(radios)) or [Radio()]
+    if len(found) > 1:
+        raise InputError(f"links of {len(found)} radios ({found[0]} | {found[1]} …); take those of one radio at once")
+    return found[0]

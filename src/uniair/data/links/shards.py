@@ -113,8 +113,14 @@ def radios_of(header: dict[str, Any], path: Path) -> tuple[Radio, ...]:
     """
     if "radios" not in header:
         return (Radio(),) * len(header["areas"])
-    radios = [Radio.from_json(entries, str(path)) for entries in header["radios"]]
-    return tuple(radios[number] for number in header["radio"])
+    try:
+        radios = [Radio.from_json(entries, str(path)) for entries in header["radios"]]
+        found = tuple(radios[number] for number in header["radio"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{path}: broken shard (radios: {error}); make or download it again") from error
+    if len(found) != len(header["areas"]):
+        raise InputError(f"{path}: broken shard ({len(found)} radios of {len(header['areas'])} areas); make it again")
+    return found
 
 
 def _check_layout(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:

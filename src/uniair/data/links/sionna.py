@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from uniair.data.import_report import ImportReport
 from uniair.data.links.links import Links
+from uniair.data.links.sionna_array import TransmitArray, require_one_isotropic, turned
+from uniair.data.links.source_radio import overridden
 from uniair.errors import InputError
 from uniair.propagation.paths import Paths
 from uniair.propagation.ray_tracing import RayTracing, Scene, from_sionna, require_sionna, trace_scene
+from uniair.radio import Radio
 
 BUILDING_HEIGHT = 2.0  # m; lower things (cars, kerbs) are no buildings
 USERS_PER_CHUNK = 1000
-ISOTROPIC = "rt.PlanarArray(num_rows=1, num_cols=1, pattern='iso', polarization='V')"
 
 
 def links_of(
@@ -27,34 +29,44 @@ def links_of(
     scene: Scene,
     name: str = "sionna/00000",
     pixels: int = 256,
-    bearing: NDArray[np.floating] | float = 0.0,
+    bearing: NDArray[np.floating] | float | None = None,
 ) -> Links:
     """The links of paths that the caller has traced; transmitters are BSs, receivers UEs.
 
     The area is the smallest square around the scene's geometry and the devices, its south-west corner at their
     smallest x and y. Heights stay as in the scene. Links without a path are left out.
 
+    The radio is the scene's: its frequency, its bandwidth where it was set, and `scene.tx_array` where it has several
+    antennas. Those of a planar array are ours row by row from the top left, `reading_order` of Sionna RT's own. The
+    array's phases and pattern are taken out of the gains, which are then those of an isotropic element 0; the links'
+    CSI is what `paths.cfr` gives.
+
     Args:
-        paths: `sionna.rt.Paths`, traced with `synthetic_array=True` and one antenna a device.
-        scene: the `sionna.rt.Scene` that they were traced in, at the same frequency.
+        paths: `sionna.rt.Paths`, traced with `synthetic_array=True` and one isotropic antenna a receiver.
+        scene: the `sionna.rt.Scene` that they were traced in, at the same frequency and with the same devices.
         name: of the area, `place/number`.
         pixels: raster of the map.
-        bearing: azimuth of the BSs' ULAs, rad, one or [B]; 0 lies along +x.
+        bearing: azimuth of the BSs' arrays, rad, one or [B]: 90° less than that which a transmitter faces. None: as the
+            scene's transmitters are turned; 0, along +x, with a single isotropic antenna, which has no direction.
 
     Raises:
-        InputError: several antennas a device, or no synthetic array.
+        InputError: no synthetic array, several antennas a receiver, another pattern or polarisation than the radio can
+            have, transmitters of several tilts, or phases that are not the array's.
     """
     if not paths.synthetic_array:
         raise InputError(f"{name}: paths are of single antennas; call the solver with synthetic_array=True")
-    if paths.a[0].shape[1] * paths.a[0].shape[3] > 1:
-        raise InputError(
-            f"{name}: paths have several antennas a device; set scene.tx_array = scene.rx_array = {ISOTROPIC} and "
-            "solve again (the BS's array comes with the CSI)"
-        )
+    require_one_isotropic(scene.rx_array, paths.a[0].shape[1], name)
     # the paths' own devices: the scene's may have changed since
     bs, ue = (np.array(points, dtype=np.float64).T.reshape(-1, 3) for points in (paths.sources, paths.targets))
-    found = from_sionna(paths, len(bs), len(ue), float(scene.frequency[0]))
-    return _links(found, _survey(scene, np.concatenate([bs, ue]), pixels), bs, ue, name, bearing)
+    seen = TransmitArray.of(scene.tx_array, name)
+    if bearing is None and seen.directed:
+        bearing, seen = turned(scene, bs, seen, name)
+    bearings = np.broadcast_to(np.asarray(0.0 if bearing is None else bearing, dtype=np.float64), len(bs))
+    seen.require_phases(paths, bearings, name)
+    found = from_sionna(paths, len(bs), len(ue), float(scene.frequency[0]), int(seen.order[0]))
+    found = seen.without_pattern(found, np.repeat(bearings, len(ue)))
+    site = _survey(scene, np.concatenate([bs, ue]), pixels)
+    return _links(found, site, bs, ue, name, bearings, seen.radio(scene))
 
 
 def trace_links(
@@ -68,18 +80,28 @@ def trace_links(
 ) -> Links:
     """Traces every BS to every UE in the caller's scene; its frequency and materials stay, devices are replaced.
 
+    Single isotropic antennas are traced; `scene.tx_array`, upright, comes with the radio, as for `links_of`. The
+    scene's arrays are afterwards what they were.
+
     Args:
         bs: [B, 3] m.
         ue: [U, 3] m.
         config: `frequency`, `building_material` and `ground_material` are the scene's affair and are not read.
-        name, pixels, bearing: as for `links_of`.
+        name, pixels: as for `links_of`.
+        bearing: azimuth of the BSs' arrays, rad, one or [B]; 0 lies along +x.
 
     Raises:
-        InputError: the scene's arrays have several antennas, sionna-rt or LLVM missing.
+        InputError: the scene's receivers have several antennas, or an array another pattern or polarisation than the
+            radio can have; sionna-rt or LLVM missing.
     """
     bs, ue = np.array(bs, dtype=np.float64, ndmin=2), np.array(ue, dtype=np.float64, ndmin=2)
+    if scene.rx_array is not None:
+        require_one_isotropic(scene.rx_array, scene.rx_array.num_ant, name)
+    seen = TransmitArray.of(scene.tx_array, name)
     site = _survey(scene, np.concatenate([bs, ue]), pixels)
-    return _links(_trace(scene, bs, ue, config, name), site, bs, ue, name, bearing)
+    bearings = np.broadcast_to(np.asarray(bearing, dtype=np.float64), len(bs))
+    found = seen.at_element_0(_trace(scene, bs, ue, config), np.repeat(bearings, len(ue)))
+    return _links(found, site, bs, ue, name, bearings, seen.radio(scene))
 
 
 def read(
@@ -91,6 +113,7 @@ def read(
     config: RayTracing = RayTracing(),
     pixels: int = 256,
     bearing: float = 0.0,
+    radio: Mapping[str, Any] | None = None,
 ) -> Iterator[Links]:
     """Traces a scene file and streams its links, at most 1,000 UEs a chunk; all chunks are of one area.
 
@@ -99,17 +122,23 @@ def read(
         bs, ue: CSV files of positions in the scene's coordinates, header `x,y,z`, m.
         config: see `RayTracing`; the scene's own materials are used.
         pixels: raster of the map.
-        bearing: azimuth of the BSs' ULAs, rad.
+        bearing: azimuth of the BSs' arrays, rad.
+        radio: entries of a `Radio` with the array, grid and clock; a scene file has none of them.
 
     Raises:
-        InputError: a file is missing or broken, a material is not defined at the carrier, sionna-rt or LLVM missing.
+        InputError: a file is missing or broken, a material is not defined at the carrier, the radio has another one,
+            sionna-rt or LLVM missing.
     """
+    seen = overridden(
+        Radio(carrier=config.frequency), radio, str(source), ", or trace at it with --ray_tracing.frequency"
+    )
     sites, users = _positions(Path(bs)), _positions(Path(ue))
     scene, name = _load(str(source), config)
     site = _survey(scene, np.concatenate([sites, users]), pixels)
+    bearings = np.full(len(sites), bearing)
     for start in range(0, len(users), USERS_PER_CHUNK):
         some = users[start : start + USERS_PER_CHUNK]
-        links = _links(_trace(scene, sites, some, config, str(source)), site, sites, some, name, bearing)
+        links = _links(_trace(scene, sites, some, config), site, sites, some, name, bearings, seen)
         report.leave("links without a path", name, len(sites) * len(some) - len(links))
         if len(links):
             report.use("links", len(links))
@@ -157,9 +186,10 @@ def _links(
     bs: NDArray[np.floating],
     ue: NDArray[np.floating],
     name: str,
-    bearing: NDArray[np.floating] | float,
+    bearings: NDArray[np.floating],
+    radio: Radio,
 ) -> Links:
-    """The links that have a path, of paths BS-major."""
+    """The links that have a path, of paths BS-major; bearings are [B]."""
     found = np.flatnonzero(paths.counts > 0)
     b, u = found // len(ue), found % len(ue)
     shift = np.append(site.corner, 0.0)
@@ -171,21 +201,24 @@ def _links(
         area=np.zeros(len(found), dtype=np.int32),
         bs=(bs - shift)[b].astype(np.float32),
         ue=(ue - shift)[u].astype(np.float32),
-        bearing=np.broadcast_to(np.asarray(bearing, dtype=np.float32), len(bs))[b],
+        bearing=bearings.astype(np.float32)[b],
         los=paths.los()[found],
         paths=paths.select(found),
+        radios=(radio,),
     ).validate(name)
 
 
-def _trace(scene: Scene, bs: NDArray[np.floating], ue: NDArray[np.floating], config: RayTracing, where: str) -> Paths:
-    """As `trace_scene`, once the scene's arrays are known to be single antennas."""
+def _trace(scene: Scene, bs: NDArray[np.floating], ue: NDArray[np.floating], config: RayTracing) -> Paths:
+    """As `trace_scene`, with single isotropic antennas; the scene's own arrays come back afterwards."""
     rt = require_sionna()
-    for side in ("tx_array", "rx_array"):
-        if getattr(scene, side) is None:
-            setattr(scene, side, rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V"))
-        if getattr(scene, side).num_ant > 1:
-            raise InputError(f"{where}: scene.{side} has several antennas; set it to {ISOTROPIC}")
-    return trace_scene(scene, bs, ue, config)
+    kept = {side: getattr(scene, side) for side in ("tx_array", "rx_array")}
+    scene.tx_array = scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
+    try:
+        return trace_scene(scene, bs, ue, config)
+    finally:
+        for side, array in kept.items():
+            if array is not None:  # a scene can't be given none
+                setattr(scene, side, array)
 
 
 def _load(source: str, config: RayTracing) -> tuple[Scene, str]:

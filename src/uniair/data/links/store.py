@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from uniair.data.links import shards
-from uniair.data.links.links import Links
+from uniair.data.links.links import Links, only_radio
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.propagation.paths import Paths
+from uniair.radio import Radio
 
 SAMPLE = Path(__file__).parents[2] / "sample"  # the packaged links
 OPEN_SHARDS = 64  # memory-mapped at once; each holds a file open
@@ -42,11 +43,13 @@ class Store(Sequence[Links]):
         self.folder = Path(folder)
         self.manifest = shards.read_manifest(self.folder)
         names: list[str] = []
+        seen: list[Radio] = []  # of each area
         where: list[NDArray[np.int64]] = []  # shard, area in it, first and last link, first and last path
         bounds = [0]  # rows of `where` that each area begins and ends with
         for number, shard in enumerate(self.manifest["shards"]):
             path = self._path(number)
             header = shards.shard_header(path)
+            radios = shards.radios_of(header, path)
             try:
                 with safe_open(path, framework="numpy") as file:
                     area = file.get_tensor("area")
@@ -64,12 +67,13 @@ class Store(Sequence[Links]):
                     bounds[-1] += 1  # an area of many links goes on from the shard before
                 else:
                     names.append(header["areas"][i])
+                    seen.append(radios[i])
                     bounds.append(bounds[-1] + 1)
             rows = [np.full(len(held), number), held, first[held], first[held + 1]]
             where.append(np.column_stack([*rows, ends[first[held]], ends[first[held + 1]]]))
         if not names:
             raise InputError(f"{self.folder}: the data set has no links; trace or import it again")
-        self.areas = tuple(names)
+        self.areas, self._radios = tuple(names), tuple(seen)
         self._where, self._bounds = np.concatenate(where), np.array(bounds)
         self.counts = np.add.reduceat(self._where[:, 3] - self._where[:, 2], self._bounds[:-1])
         self._verified: set[int] = set()
@@ -96,11 +100,24 @@ class Store(Sequence[Links]):
         """The places (cities) of the areas, each once."""
         return tuple(sorted({name.split("/")[0] for name in self.areas}))
 
+    @property
+    def radios(self) -> tuple[Radio, ...]:
+        """The radios of the areas, each once."""
+        return tuple(dict.fromkeys(self._radios))
+
+    def one_radio(self) -> Radio:
+        """The radio of all areas.
+
+        Raises:
+            InputError: they have several.
+        """
+        return only_radio(self._radios)
+
     def first(self, areas: int | None) -> Store:
         """The first so many areas; all where None."""
         some = object.__new__(Store)
         some.__dict__.update(self.__dict__)
-        some.areas, some.counts = self.areas[:areas], self.counts[:areas]
+        some.areas, some.counts, some._radios = self.areas[:areas], self.counts[:areas], self._radios[:areas]
         some._bounds = self._bounds[: len(some.areas) + 1]
         some._where = self._where[: some._bounds[-1]]
         return some

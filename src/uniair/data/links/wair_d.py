@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from PIL import Image
 
 from uniair.data.import_report import ImportReport
 from uniair.data.links.links import Links
+from uniair.data.links.source_radio import overridden
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, UNKNOWN, Paths
-from uniair.radio import SPEED_OF_LIGHT
+from uniair.radio import SPEED_OF_LIGHT, Radio
 
 CARRIERS = {
     2.6e9: "H_2_6_G.npy",
@@ -35,26 +36,37 @@ MOST_UNITS = 20_000  # 10 km; larger areas and images are damage, not data
 MOST_PIXELS = 5_000
 
 
-def read(source: Path, report: ImportReport, *, carrier: float = 28e9, pixels: int = 256) -> Iterator[Links]:
+def read(
+    source: Path,
+    report: ImportReport,
+    *,
+    carrier: float = 28e9,
+    pixels: int = 256,
+    radio: Mapping[str, Any] | None = None,
+) -> Iterator[Links]:
     """Streams the links of WAIR-D, an area a chunk, named `wair_d_1/00000` (scenario, folder).
+
+    WAIR-D says nothing of arrays and subcarriers: they are paper 1's, unless `radio` says others.
 
     Args:
         source: the folder with `scenario_1` and `scenario_2`, one of the two, or a single area's folder.
         carrier: 2.6, 6, 28, 60 or 100 GHz, in Hz.
         pixels: raster of the maps.
+        radio: entries of a `Radio` with the array, grid and clock instead.
 
     Raises:
-        InputError: no areas, another carrier, a file that is missing, broken or in other units, or a pickle that asks
-            for anything but NumPy arrays (nothing of it runs).
+        InputError: no areas, another carrier, or a radio of another carrier; a file that is missing, broken or in
+            other units, or a pickle that asks for anything but NumPy arrays (nothing of it runs).
     """
     if carrier not in CARRIERS:
         have = ", ".join(f"{known / 1e9:g}" for known in CARRIERS)
         raise InputError(f"WAIR-D has no gains at {carrier / 1e9:g} GHz; choose a carrier of {have} GHz (in Hz)")
+    seen = overridden(Radio(carrier=carrier), radio, "WAIR-D: what is read", ", or choose it with --carrier")
     for folder in _areas(Path(source)):
         if folder.name == BAD_AREA:
             report.leave("areas known to be bad", f"wair_d_1/{BAD_AREA}")
             continue
-        links = _read_area(folder, report, carrier, pixels)
+        links = _read_area(folder, report, seen, pixels)
         if len(links):
             report.use("links", len(links))
             report.use("LOS links", int(links.los.sum()))
@@ -93,10 +105,10 @@ def _areas(source: Path) -> list[Path]:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # absurd numbers in a file become an InputError, not a warning
-def _read_area(folder: Path, report: ImportReport, carrier: float, pixels: int) -> Links:
+def _read_area(folder: Path, report: ImportReport, radio: Radio, pixels: int) -> Links:
     """The links of one area that have a path; none, where there is none."""
     where = folder / "Path.npy"
-    entries, gains = _load_dict(where), _load_dict(folder / CARRIERS[carrier])
+    entries, gains = _load_dict(where), _load_dict(folder / CARRIERS[radio.carrier])
     for key, entry in entries.items():
         if not (isinstance(entry, dict) and {"taud", "dod", "doa"} <= entry.keys()):
             raise InputError(f"{where}: {key!r} is not a dict of taud, dod and doa; download the file again")
@@ -110,7 +122,7 @@ def _read_area(folder: Path, report: ImportReport, carrier: float, pixels: int) 
     delay = _join(where, "taud", keys, [entries[key]["taud"] for key in keys], counts) * 1e-9
     dod = _join(where, "dod", keys, [entries[key]["dod"] for key in keys], counts, 2)
     doa = _join(where, "doa", keys, [entries[key]["doa"] for key in keys], counts, 2)
-    gain = _join(folder / CARRIERS[carrier], "gain", keys, [gains.get(key) for key in keys], counts)
+    gain = _join(folder / CARRIERS[radio.carrier], "gain", keys, [gains.get(key) for key in keys], counts)
     for angle, column in (("dod", dod), ("doa", doa)):
         if ((column[:, 0] < -1e-3) | (column[:, 0] > np.pi + 1e-3) | (np.abs(column[:, 1]) > 2 * np.pi + 1e-3)).any():
             raise InputError(f"{where}: {angle} is not zenith and azimuth in radians; download the file again")
@@ -141,7 +153,7 @@ def _read_area(folder: Path, report: ImportReport, carrier: float, pixels: int) 
             len(keys),
             link,
             # WAIR-D's channel formula takes absolute frequencies, so that its gains lack the carrier's phase
-            gain=gain * np.exp(-2j * np.pi * carrier * delay),
+            gain=gain * np.exp(-2j * np.pi * radio.carrier * delay),
             delay=delay,
             aod_azimuth=dod[:, 1],
             aod_zenith=dod[:, 0],
@@ -149,6 +161,7 @@ def _read_area(folder: Path, report: ImportReport, carrier: float, pixels: int) 
             aoa_zenith=doa[:, 0],
             interactions=interactions,
         ),
+        radios=(radio,),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,8 @@ def town(seed: int = 0) -> Town:
     return Town(bs, ue, rays_between(bs, ue, rng))
 
 
-def make_v3(root: Path, seed: int = 0, transmitted: float = 0.0) -> Path:
-    """Writes ROOT/town_v3 with two files of users for each BS and returns the folder."""
+def make_v3(root: Path, seed: int = 0, transmitted: float = 0.0, **parameters: Any) -> Path:
+    """Writes ROOT/town_v3 with two files of users for each BS and returns the folder; parameters go to params.mat."""
     truth, folder = town(seed), root / "town_v3"
     folder.mkdir(parents=True)
     count = len(truth.ue)
@@ -91,7 +92,9 @@ def make_v3(root: Path, seed: int = 0, transmitted: float = 0.0) -> Path:
         write(f"BS{bs + 1}_BS.mat", bs, truth.bs, {key: np.full((2, 1), np.nan) for key in (*KEYS, "inter")})
     grids = {"user_grids": np.array([[1.0, ROWS - 2, A_ROW], [ROWS - 1.0, ROWS, A_ROW]])}
     numbers = {"version": 2, "carrier_freq": FREQUENCY, "transmit_power": transmitted, "num_BS": 2}
-    scipy.io.savemat(folder / "params.mat", numbers | grids | {"dual_polar_available": 0, "doppler_available": 0})
+    scipy.io.savemat(
+        folder / "params.mat", numbers | grids | {"dual_polar_available": 0, "doppler_available": 0} | parameters
+    )
     return folder
 
 
@@ -118,15 +121,25 @@ def make_v4(root: Path, seed: int = 0, keys: str = "new", form: str = "npz", mes
             for key, values in arrays.items():
                 name = OLDER.get(key, key) if keys == "old" else key
                 save(folder, f"{name}_t000_tx{bs:03}_r{number:03}", name, values.astype(np.float32), form)
+    single = {"num_ant": 1, "dual_pol": False, "ant_rel_positions": [[0, 0, 0]], "array_orientation": [0, 0, 0]}
     sets: dict[str, Any] = {
-        f"txrx_set_{i}": {"name": name, "id": i, "is_tx": i == 0, "is_rx": True, "num_points": points}
+        f"txrx_set_{i}": {"name": name, "id": i, "is_tx": i == 0, "is_rx": True, "num_points": points} | single
         for i, (name, points) in enumerate((("bs", len(truth.bs)), ("ue", len(truth.ue))))
     }
     shape = {"num_scenes": 1, "n_objects": 3, "representation": "mesh" if mesh else "hull"}
-    document = {"version": "4.0.5", "rt_params": {"frequency": FREQUENCY}, "txrx_sets": sets, "materials": {}}
+    traced = {"raytracer_name": "Sionna Ray Tracing", "raytracer_version": "2.0.1", "frequency": FREQUENCY}
+    document = {"version": "4.0.5", "rt_params": traced, "txrx_sets": sets, "materials": {}}
     (folder / "params.json").write_text(json.dumps(document | {"scene": shape}), encoding="utf-8")
     write_buildings(folder, form, mesh)
     return folder
+
+
+def change_params(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Rewrites params.json of a v4 scenario."""
+    path = folder / "params.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
 
 
 def write_buildings(folder: Path, form: str, mesh: bool) -> None:
