@@ -20,7 +20,10 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from tests.site.make import make_site
 
+from uniair.radio import UPA, Radio
+from uniair.serve.predictor import Predictor
 from uniair.site.site import Site
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -164,6 +167,17 @@ def visit(browser: Any, address: str) -> Iterator[Visit]:
 
 def percent(p: float) -> str:
     return "> 99 %" if p > 0.995 else "< 1 %" if p < 0.005 else f"{100 * p:.0f} %"
+
+
+def test_the_radio_and_what_differs_are_shown(visit: Visit, browser: Any, tmp_path: Path) -> None:
+    assert visit.texts("#radio") == [f"Radio: {Radio()}"]
+    assert not visit.page.locator("#remarks").is_visible()
+    predictor = Predictor(make_site(tmp_path / "site", stations=1, radio=Radio(UPA(4, 8), clock="first_path")))
+    with serving(predictor) as url, visiting(browser, url) as other:
+        other.open()
+        assert other.texts("#radio") == [f"Radio: {predictor.site.radio}"]
+        assert other.texts("#remarks li") == predictor.remarks(predictor.site.radio)
+        assert other.wrong == []
 
 
 def test_a_click_shows_what_the_api_says(visit: Visit) -> None:

@@ -136,7 +136,7 @@ def test_a_killed_run_goes_on(traced: list[int], tmp_path: Path) -> None:
 
 
 def test_links_carry_the_carrier_that_they_were_traced_at(traced: list[int], tmp_path: Path) -> None:
-    low = replace(TOWN, ray_tracing=RayTracing(frequency=3.5e9))
+    low = replace(TOWN, radio=Radio(carrier=3.5e9))
     for survey_, radio in ((TOWN, Radio()), (low, Radio(carrier=3.5e9))):
         folder = tmp_path / f"{radio.carrier:g}"
         assert sum(survey.trace_links(folder, survey.crop(survey_), survey_)) == 240

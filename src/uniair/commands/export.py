@@ -50,7 +50,7 @@ def run(options: Any) -> dict[str, Any]:
         package = Package.of(Site.read(options.site), forecaster, options.int8)
     else:
         name = options.model or "small"
-        radio = Radio() if options.radio is None else Radio.parse(options.radio)
+        radio = None if options.radio is None else Radio.parse(options.radio)
         package = Package(uniair.load(name), name, None, forecaster, options.int8, radio)
     card = package.write(Path(options.to))
     for name, size in card["megabytes"].items():

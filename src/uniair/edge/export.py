@@ -58,7 +58,7 @@ class Package:
         site: whose stations and heads go along; None: the models alone.
         forecaster: None: none.
         int8: whether the models are there in 8 bits too.
-        radio: whose CSI it takes and restores; a site's is its own.
+        radio: whose CSI it takes and restores; None: the weights' own. A site's is its own.
     """
 
     model: UniversalModel
@@ -66,7 +66,12 @@ class Package:
     site: Site | None = None
     forecaster: WMLM | None = None
     int8: bool = False
-    radio: Radio = Radio()
+    radio: Radio | None = None
+
+    @property
+    def takes(self) -> Radio:
+        """The radio whose CSI it takes and restores."""
+        return self.model.radio if self.radio is None else self.radio
 
     @classmethod
     def of(cls, site: Site, forecaster: WMLM | None = None, int8: bool = False) -> Package:
@@ -126,13 +131,13 @@ class Package:
     def _fill(self, here: Path) -> dict[str, Any]:
         model, preset = self.model, self.model.preset
         free = {"embedding": {0: "n"}}
-        csi = torch.randn(2, 2, *self.radio.shape, generator=torch.Generator().manual_seed(0))
-        write_onnx(ChannelGraph(model, self.radio), {"csi": csi}, free, here / "cfenn.onnx", {"csi": {0: "n"}})
+        csi = torch.randn(2, 2, *self.takes.shape, generator=torch.Generator().manual_seed(0))
+        write_onnx(ChannelGraph(model, self.takes), {"csi": csi}, free, here / "cfenn.onnx", {"csi": {0: "n"}})
         z = torch.nn.functional.normalize(torch.ones(2, preset.embedding), dim=-1)
-        restoring = ReconstructionGraph(model, self.radio)
+        restoring = ReconstructionGraph(model, self.takes)
         write_onnx(restoring, {"embedding": z}, {"csi": {0: "n"}}, here / "crnn.onnx", free)
-        if self.radio.clock == "first_path":  # which the runner looks for
-            np.save(here / "radio.npy", filters(self.radio, 32, 64).beams.flatten(0, 1).numpy())
+        if self.takes.clock == "first_path":  # which the runner looks for
+            np.save(here / "radio.npy", filters(self.takes, 32, 64).beams.flatten(0, 1).numpy())
         place = {
             "map": torch.zeros(PIXELS, PIXELS), "bs": torch.zeros(2, 3), "ue": torch.ones(2, 3), "los": torch.zeros(2),
             "size": torch.full((2,), 100.0), "known": torch.ones(2, 4, dtype=torch.bool),
@@ -156,8 +161,8 @@ class Package:
             np.savez_compressed(here / "site.npz", **arrays)
         return {
             "format": FORMAT, "uniair": __version__, "model": self.name, "weights": digest(model),
-            "radio": self.radio.to_json(), "radio_text": str(self.radio), "remarks": list(model.remarks(self.radio)),
-            "csi": list(self.radio.shape), "embedding": preset.embedding, "rays": bool(preset.rays),
+            "radio": self.takes.to_json(), "radio_text": str(self.takes), "remarks": list(model.remarks(self.takes)),
+            "csi": list(self.takes.shape), "embedding": preset.embedding, "rays": bool(preset.rays),
             "temperature": model.temperature, "site": None if self.site is None else self.site.area.name,
             "attribution": "" if self.site is None else self.site.area.attribution,
             "stations": [] if self.site is None else [station.name for station in self.site.stations],
@@ -191,14 +196,14 @@ class Package:
         heads = self.heads()
         for here, csi, ue, env, station in self._cases(runner):
             links += len(csi)
-            channel, place = self.model.encode_channel(csi, self.radio), self.model.encode_environment(env)
+            channel, place = self.model.encode_channel(csi, self.takes), self.model.encode_environment(env)
             note("cfenn", runner.encode(csi.numpy()), channel)
             note("epnn", runner.embed(here, len(ue), ue), place)
             seen = np.arange(len(ue)) % 2
             known = replace(env, los=seen)
             note("epnn", runner.embed(here, len(ue), ue, seen), self.model.encode_environment(known))
             note("epnn", runner.embed(here, len(ue), None, seen), self.model.encode_environment(known.without("ue")))
-            again = self.model.reconstruct_channel(channel, self.radio)
+            again = self.model.reconstruct_channel(channel, self.takes)
             note("crnn", runner.reconstruct(channel.numpy()), again, float(again.abs().max()))
             for name, head in heads.items():
                 if name.endswith(f"-{station}"):
@@ -220,7 +225,7 @@ class Package:
                     ue = self.site.area.drop(len(links), 1.5, np.random.default_rng(number)).astype(np.float32)
                 yield (
                     runner.views[number],
-                    batch_of(links, self.radio).csi,
+                    batch_of(links, self.takes).csi,
                     ue,
                     view(self.site, number).environment(ue),
                     station.name,
@@ -230,7 +235,7 @@ class Package:
 
         for links in Store(SAMPLE)[:3]:
             links = links.select(np.flatnonzero((links.bs == links.bs[0]).all(1))[:LINKS])
-            batch = batch_of(links, self.radio)
+            batch = batch_of(links, self.takes)
             env = batch.environment.without("los")
             yield View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0])), batch.csi, env.ue.numpy(), env, ""
 

@@ -40,14 +40,15 @@ class ChannelGraph(nn.Module):
     """CSI of any power and common phase → embedding: normalisation, CFENN and projection.
 
     Args:
-        radio: that measures the CSI, by an absolute clock.
+        radio: that measures the CSI, by an absolute clock; None: the weights' own.
 
     Raises:
         InputError: see `require_domain`.
     """
 
-    def __init__(self, model: UniversalModel, radio: Radio = Radio()) -> None:
+    def __init__(self, model: UniversalModel, radio: Radio | None = None) -> None:
         super().__init__()
+        radio = model.radio if radio is None else radio
         require_domain(model, radio)
         self.cfenn, self.project = model.cfenn, model.project_channel
         self.transform = AngleDelay(model, radio)
@@ -108,8 +109,9 @@ class ReconstructionGraph(nn.Module):
         InputError: see `require_domain`.
     """
 
-    def __init__(self, model: UniversalModel, radio: Radio = Radio()) -> None:
+    def __init__(self, model: UniversalModel, radio: Radio | None = None) -> None:
         super().__init__()
+        radio = model.radio if radio is None else radio
         require_domain(model, radio)
         self.crnn = model.crnn
         beams, delays = model.crnn.grid

@@ -115,8 +115,7 @@ def check_materials(config: RayTracing) -> None:
         if not any(low <= config.frequency / 1e9 <= high for low, high in bands):
             known = ", ".join(f"{low:g} to {high:g} GHz" for low, high in bands)
             raise InputError(
-                f"{name} is not defined at {config.frequency / 1e9:g} GHz (ITU-R P.2040: {known}); give a radio with a "
-                "carrier there, or another material"
+                f"{name} is not defined at {config.frequency / 1e9:g} GHz (ITU-R P.2040: {known}); give a carrier there"
             )
 
 

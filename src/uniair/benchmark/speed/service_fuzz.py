@@ -122,6 +122,10 @@ def _valid(rng: Rng) -> Request:
         if path != "/forecast" and rng.random() < 0.7:
             document.pop("link")
             document["csi"] = {"shape": csi.shape, "dtype": "complex128", "data": csi.tobytes()}
+            if rng.random() < 0.5:  # of the same shape, so that it is answered
+                document["radio"] = {"array": {"kind": "upa", "rows": 4, "columns": 8},
+                                     "grid": {"kind": "ofdm", "subcarriers": 64, "spacing": 240e3},
+                                     "clock": str(rng.choice(["absolute", "first_path"]))}  # fmt: skip
         return Request(path, kind, msgpack.packb(document))
     if path in ("/encode", "/position") or rng.random() < 0.2:
         document.pop("link", None)
