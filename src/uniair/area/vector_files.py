@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 import shapely
 
 from uniair.area.buildings import Outlines
-from uniair.area.content import FLATGEOBUF, GEOPACKAGE, HEAD, JSON, choose, head_of
+from uniair.area.content import FLATGEOBUF, GEOPACKAGE, HEAD, JSON, SHAPEFILE, choose, head_of
 from uniair.area.heights import NAMES
 from uniair.errors import InputError
 
@@ -67,16 +68,21 @@ def _named(file: Path, kind: str) -> Iterator[Path]:
     suffix = {JSON: ".json", FLATGEOBUF: ".fgb"}.get(kind, file.suffix)
     if kind == GEOPACKAGE and head_of(file, 72)[68:70] == b"GP":
         suffix = ".gpkg"
-    if file.suffix.lower() == suffix.lower() or (kind == JSON and file.suffix.lower() in ("", ".geojson")):
+    lonely = kind == SHAPEFILE and not any(file.with_suffix(end).exists() for end in (".shx", ".SHX"))
+    if (file.suffix.lower() == suffix.lower() and not lonely) or (
+        kind == JSON and file.suffix.lower() in ("", ".geojson")
+    ):
         yield file
         return
     with tempfile.TemporaryDirectory(prefix="uniair-") as folder:
-        link = Path(folder) / f"{file.stem}{suffix}"
-        try:
-            link.symlink_to(file.resolve())
-        except OSError:  # no links here
-            shutil.copyfile(file, link)
-        yield link
+        # beside a shapefile without its index GDAL writes one, which is not for the user's folder
+        for part in file.parent.glob(f"{glob.escape(file.stem)}.*") if lonely else [file]:
+            link = Path(folder) / f"{file.stem}{part.suffix if lonely else suffix}"
+            try:
+                link.symlink_to(part.resolve())
+            except OSError:  # no links here
+                shutil.copyfile(part, link)
+        yield Path(folder) / f"{file.stem}{suffix}"
 
 
 def _pyogrio(path: Path) -> Any:

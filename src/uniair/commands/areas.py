@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import shapely
 from jsonargparse import ArgumentParser
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from uniair.area.area import Area
@@ -91,10 +92,14 @@ def _corners(place: Area, side: float, built: bool) -> list[tuple[float, float]]
         InputError: more than `MOST_CROPS`.
     """
     x0, y0, x1, y1 = place.bounds
-    x, y = (np.arange(low, high - side / 2, side) for low, high in ((x0, x1), (y0, y1)))
+    x, y = (_starts(low, high, side) for low, high in ((x0, x1), (y0, y1)))
     if built:
         # a turned crop reaches over its square by less than a quarter of its side
-        reach = shapely.bounds(np.asarray(place.footprints)) - (x0, y0, x0, y0) + side / 4 * np.array([-1, -1, 1, 1])
+        reach = (
+            shapely.bounds(np.asarray(place.footprints))
+            - (x[0], y[0], x[0], y[0])
+            + side / 4 * np.array([-1, -1, 1, 1])
+        )
         cells = {
             (row, column)
             for west, south, east, north in (reach // side).astype(int)
@@ -106,6 +111,11 @@ def _corners(place: Area, side: float, built: bool) -> list[tuple[float, float]]
     if (count := len(cells) if built else len(x) * len(y)) > MOST_CROPS:
         raise InputError(f"{place.name}: {count:,} crops of {side:g} m; raise --side, or give --origin")
     return [(float(x[column]), float(y[row])) for row, column in sorted(cells)]
+
+
+def _starts(low: float, high: float, side: float) -> NDArray[np.float64]:
+    """Where crops begin along an axis; one about the middle where the place is smaller than half of one."""
+    return np.arange(low, high - side / 2, side) if high - low > side / 2 else np.array([(low + high - side) / 2])
 
 
 def _draw(path: Path, crops: list[Area]) -> None:
