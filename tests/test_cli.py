@@ -104,8 +104,8 @@ def test_areas_lays_crops_where_buildings_are(capsys: pytest.CaptureFixture[str]
     path = towns.write(tmp_path, "town.json", towns.collection(*[towns.feature(ring, height=9) for ring in far]))
     assert main(["areas", str(path), "--side", "100", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out.splitlines()[-1])["crops"]) >= 1
-    assert main(["areas", str(path), "--side", "100", "--least_buildings", "0"]) == 2
-    assert "crops of 100 m; raise --side" in capsys.readouterr().err
+    assert main(["areas", str(path), "--side", "90", "--least_buildings", "0"]) == 2
+    assert "crops of 90 m; raise --side" in capsys.readouterr().err
 
 
 def test_doctor_reports(capsys: pytest.CaptureFixture[str]) -> None:

@@ -258,3 +258,9 @@ def test_geometries_that_are_no_outlines_are_counted(tmp_path: Path) -> None:
     assert left_out(area) == {
         "a point or line, no outline": 1, "without a geometry": 2, "smaller than 1 m²": 1,
     }  # fmt: skip
+
+
+def test_a_part_of_what_is_no_building_stands(tmp_path: Path) -> None:
+    town = Osm()
+    town.way(0, 0, 20, 20, building="no", building__part="yes", height="9")
+    assert load_osm(tmp_path, town).heights.tolist() == [9.0]

@@ -17,7 +17,7 @@ import shapely
 
 from uniair.area.buildings import Outlines
 from uniair.area.content import FLATGEOBUF, GEOPACKAGE, HEAD, JSON, SHAPEFILE, choose, head_of
-from uniair.area.heights import NAMES
+from uniair.area.heights import NAMES, plain_name
 from uniair.errors import InputError
 
 MOST_FEATURES = 2_000_000
@@ -27,15 +27,10 @@ COLUMNS = {
     *NAMES, "building", "building_part", "building_id", "class", "subtype", "type", "location", "layer", "level",
     "max_level", "is_underground", "building_levels_underground", "parking", "bridge", "man_made", "wall", "walls",
     "ruins", "collapsed", "demolished", "destroyed", "razed", "proposed", "construction", "tags", "other_tags",
-    "all_tags", "osm_tags", "id", "osm_id", "full_id", "osm_way_id", "name", "leisure", "landuse", "amenity",
+    "all_tags", "osm_tags", "id", "osm_id", "osmid", "full_id", "osm_way_id", "name", "leisure", "landuse", "amenity",
     "natural", "highway", "fclass",
 }  # fmt: skip
-IDS = ("@id", "full_id", "osm_id", "osm_way_id", "id")
-
-
-def plain(name: str) -> str:
-    """A column's name as `heights.normalised` has it."""
-    return re.sub(r"[^\w]+", "_", name.strip().lower()).strip("_")
+IDS = ("@id", "full_id", "osm_id", "osmid", "osm_way_id", "id")
 
 
 def read_vector(path: Path, file: Path, kind: str) -> Outlines:
@@ -101,7 +96,7 @@ def _read(path: Path, file: Path, kind: str, stated: str | None = None, esri: bo
             pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
             layer = _layer(path, pyogrio, file)
             info = pyogrio.read_info(file, layer=layer)
-            columns = [name for name in info["fields"].tolist() if plain(name) in COLUMNS]
+            columns = [name for name in info["fields"].tolist() if plain_name(name) in COLUMNS]
             meta, ids, wkb, values = pyogrio.raw.read(
                 file, layer=layer, columns=columns, return_fids=True, max_features=MOST_FEATURES + 1
             )
@@ -133,7 +128,7 @@ def _layer(path: Path, pyogrio: Any, file: Path) -> str:
     areal = [name for name, kind in layers if "Polygon" in kind or kind in ("Unknown", "GeometryCollection")]
     names = areal or [name for name, _ in layers]
     if len(names) > 1:
-        said = [n for n in names if "building" in map(plain, pyogrio.read_info(file, layer=n)["fields"].tolist())]
+        said = [n for n in names if "building" in map(plain_name, pyogrio.read_info(file, layer=n)["fields"].tolist())]
         names = said if len(said) == 1 else names
     return choose(path, names, "layers")
 
