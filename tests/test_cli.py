@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import uniair
+from tests.area import towns
 from uniair.cli import COMMANDS, main
 from uniair.data.links import shards
 from uniair.data.links.links import Links
@@ -83,6 +84,28 @@ def test_areas_lists_filters_and_draws(capsys: pytest.CaptureFixture[str], tmp_p
     assert result["crops"]
     assert all(0.1 <= crop["coverage"] <= 0.6 for crop in result["crops"])
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_areas_says_what_was_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    features = [towns.feature(towns.rectangle(40 * i, 0, 20, 20), building="yes") for i in range(5)]
+    features.append(towns.feature(towns.rectangle(0, 50, 99, 99), leisure="park"))
+    path = towns.write(tmp_path, "town.json", towns.collection(*features))
+    assert main(["areas", str(path), "--side", "60", "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert "5 of 5 heights drawn" in "\n".join(lines)
+    assert "left out: not tagged as building: 1 (e.g. feature 6, leisure=park)" in "\n".join(lines)
+    result = json.loads(last)
+    assert result["reading"]["heights"]["drawn"] == 5
+    assert sum(crop["buildings"] for crop in result["crops"]) >= 5
+
+
+def test_areas_lays_crops_where_buildings_are(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    far = [towns.rectangle(0, 0, 20, 20), towns.rectangle(150_000, 150_000, 20, 20)]
+    path = towns.write(tmp_path, "town.json", towns.collection(*[towns.feature(ring, height=9) for ring in far]))
+    assert main(["areas", str(path), "--side", "100", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out.splitlines()[-1])["crops"]) >= 1
+    assert main(["areas", str(path), "--side", "90", "--least_buildings", "0"]) == 2
+    assert "crops of 90 m; raise --side" in capsys.readouterr().err
 
 
 def test_doctor_reports(capsys: pytest.CaptureFixture[str]) -> None:

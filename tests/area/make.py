@@ -12,6 +12,8 @@ import gzip
 import json
 import math
 import sys
+import warnings
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +159,89 @@ def osm_pbf(path: Path, seed: int = 0) -> None:
                 writer.add_relation(mutable.Relation(id=number, version=1, members=members, tags=what["tags"]))
 
 
+def flat(seed: int) -> tuple[list[Any], dict[str, list[Any]]]:
+    """Outlines in degrees as shapely's, a town's buildings one by one, and a column for each tag."""
+    from shapely.geometry import MultiPolygon
+
+    outlines, columns = [], {key: [] for key in ("building", "height", "building:levels")}
+    for building in town(seed):
+        polygons = [([degrees(p) for p in ring], [[degrees(p) for p in h] for h in holes])
+                    for ring, holes in building.parts]  # fmt: skip
+        outlines.append(MultiPolygon(polygons))
+        for key, values in columns.items():
+            values.append(building.tags.get(key))
+    return outlines, columns
+
+
+def vector(path: Path, seed: int = 0) -> None:
+    """The town as GDAL writes it, in the format of the name; `.zip` is a shapefile's."""
+    import pyogrio
+    import shapely
+
+    outlines, columns = flat(seed)
+    target = path.with_suffix("") / "town.shp" if path.suffix == ".zip" else path
+    target.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # shapefiles cut names at ten letters
+        pyogrio.raw.write(
+            target, shapely.to_wkb(np.array(outlines)), [np.array(v, dtype=object) for v in columns.values()],
+            list(columns), geometry_type="MultiPolygon", crs="EPSG:4326",
+        )  # fmt: skip
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for part in sorted(target.parent.iterdir()):
+                archive.write(part, f"a town/{part.name}")
+                part.unlink()
+        target.parent.rmdir()
+
+
+def geoparquet(path: Path, seed: int = 0) -> None:
+    """The town as GeoParquet."""
+    import pyarrow
+    import shapely
+    from pyarrow import parquet
+
+    outlines, columns = flat(seed)
+    table = pyarrow.table({**columns, "geometry": shapely.to_wkb(np.array(outlines)).tolist()})
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB"}}}
+    parquet.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path)
+
+
+def table(path: Path, seed: int = 0) -> None:
+    """The town as a CSV of WKT, semicolons between."""
+    import shapely
+
+    outlines, columns = flat(seed)
+    rows = [";".join([*columns, "WKT"])]
+    rows += [";".join([*(v or "" for v in row), shapely.to_wkt(outline, rounding_precision=12)])
+             for outline, *row in zip(outlines, *columns.values(), strict=True)]  # fmt: skip
+    path.write_text("\n".join(rows), encoding="utf-8")
+
+
+def overpass(path: Path, seed: int = 0) -> None:
+    """The town as Overpass answers it in JSON, ways before nodes."""
+    found: list[dict[str, Any]] = []
+    for kind, number, what in elements(seed):
+        item: dict[str, Any] = {"type": kind, "id": number, "tags": what.get("tags", {})}
+        if kind == "node":
+            item |= dict(zip(("lon", "lat"), what["location"], strict=True))
+        elif kind == "way":
+            item["nodes"] = what["refs"]
+        else:
+            item["members"] = [{"type": "way", "ref": ref, "role": role} for ref, role in what["members"]]
+        found.append(item)
+    path.write_text(json.dumps({"version": 0.6, "osm3s": {}, "elements": found[::-1]}), encoding="utf-8")
+
+
+def lines(path: Path, seed: int = 0) -> None:
+    """The town's features one a line, as a sequence of RFC 8142 where the name says `.geojsons`."""
+    geojson(path, seed)
+    mark = "\x1e" if path.suffix == ".geojsons" else ""
+    features = json.loads(path.read_text(encoding="utf-8"))["features"]
+    path.write_text("".join(f"{mark}{json.dumps(each)}\n" for each in features), encoding="utf-8")
+
+
 FORMATS = {
     "buildings.json": buildings_json,
     "town.geojson": geojson,
@@ -164,18 +249,26 @@ FORMATS = {
     "town.osm.gz": osm_xml,
     "town.osm.bz2": osm_xml,
     "town.osm.pbf": osm_pbf,
+    "town.geojsonl": lines,
+    "town.geojsons": lines,
+    "town.csv": table,
+    "interpreter": overpass,
 }
+# the bytes of these depend on the clock or on a library's version
+LIBRARY_FORMATS = {
+    "town.gpkg": vector, "town.fgb": vector, "town.shp": vector, "town.zip": vector, "town.parquet": geoparquet,
+}  # fmt: skip
 
 
 def write(folder: Path, name: str, seed: int = 0) -> Path:
-    """Writes one of `FORMATS` into a folder."""
+    """Writes one of the formats into a folder."""
     path = folder / name
-    FORMATS[name](path, seed)
+    (FORMATS | LIBRARY_FORMATS)[name](path, seed)
     return path
 
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
-    for each in FORMATS:
+    for each in FORMATS | LIBRARY_FORMATS:
         print(write(target, each))

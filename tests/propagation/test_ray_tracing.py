@@ -360,3 +360,47 @@ def test_the_named_llvm_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert ray_tracing.find_llvm() is None
     library.write_bytes(b"")
     assert ray_tracing.find_llvm() == str(library)
+
+
+@pytest.mark.parametrize("footprint", SHAPES.values(), ids=SHAPES.keys())
+def test_a_body_in_the_air_has_a_floor(footprint: Polygon) -> None:
+    vertices, faces = extrude((footprint,), np.array([12.0]), np.array([5.0]))
+    a, b, c = (vertices.astype(np.float64)[faces.astype(np.int64)[:, i]] for i in range(3))
+    assert np.einsum("ij,ij->", a, np.cross(b, c)) / 6 == pytest.approx(footprint.area * 7.0, rel=1e-6)
+    edges = Counter((int(f[i]), int(f[(i + 1) % 3])) for f in faces for i in range(3))
+    assert set(edges.values()) == {1}
+    assert all((there, here) in edges for here, there in edges)  # closed
+    assert set(np.unique(vertices[:, 2])) == {5.0, 12.0}
+
+
+def test_bodies_on_others_go_down_to_the_ground() -> None:
+    podium, tower, bridge = box(0, 0, 60, 60), box(20, 20, 40, 40), box(50, 20, 90, 30)
+    area = Area(
+        "t", (tower, podium, bridge, box(20, 20, 40, 40)), np.array([40.0, 8.0, 14.0, 60.0]), (0.0, 0.0, 99.0, 99.0),
+        bases=np.array([8.0, 0.0, 8.0, 40.0]),
+    )  # fmt: skip
+    assert ray_tracing.standing(area).tolist() == [0.0, 0.0, 8.0, 0.0]
+
+
+def bridged(base: float) -> Area:
+    """A straight street with a block over it from wall to wall, 20 m high."""
+    walls = box(40, 160, 220, 180), box(40, 120, 220, 140), box(120, 140, 140, 160)
+    return Area("test", walls, np.full(3, 20.0), (0.0, 0.0, 300.0, 300.0), bases=np.array([0.0, 0.0, base]))
+
+
+@needs_tracer
+def test_the_street_under_a_bridge_is_open() -> None:
+    bs, ue = np.array([[60.0, 150.0, 4.0]]), np.array([[200.0, 150.0, 1.5]])
+    config = RayTracing(samples=5000, diffraction=False)
+    assert trace(bridged(6.0), bs, ue, config).los().tolist() == [True]
+    assert trace(bridged(0.0), bs, ue, config).los().tolist() == [False]
+
+
+@needs_tracer
+def test_the_floor_of_a_roof_reflects() -> None:
+    roof = Area("t", (box(100, 100, 200, 200),), np.array([7.0]), (0.0, 0.0, 300.0, 300.0), bases=np.array([6.0]))
+    bs, ue = np.array([[120.0, 150.0, 2.0]]), np.array([[180.0, 150.0, 1.5]])
+    found = columns(trace(roof, bs, ue, RayTracing(samples=20_000, depth=1, diffraction=False)), 0)
+    lengths = sorted((found["delay"].astype(float) * SPEED_OF_LIGHT).tolist())
+    direct, ground, above = (math.hypot(60, dz) for dz in (0.5, 3.5, 4.0 + 4.5))
+    assert lengths == pytest.approx([direct, ground, above], abs=1e-3)

@@ -88,7 +88,7 @@ class Bodies:
 
 
 def _text(tags: Mapping[str, Any], name: str) -> str:
-    return str(tags.get(name, "")).strip().lower()
+    return "" if name not in tags else str(tags.get(name, "")).strip().lower()
 
 
 def standing(outlines: Outlines, tally: Tally) -> list[Building]:
@@ -130,7 +130,7 @@ def _is_part(tags: Mapping[str, Any]) -> bool:
 
 def _no_building(tags: Mapping[str, Any]) -> str | None:
     """Why tags say that nothing stands there, or None."""
-    for name in ("building_part", "building", "class") if _is_part(tags) else ("building", "class"):
+    for name in ("building_part",) if _is_part(tags) else ("building", "class"):
         if (value := _text(tags, name)) in NOT_STANDING:
             return f"{name.replace('_', ':')}={value}"
     if gone := next((name for name in GONE if _text(tags, name) == "yes"), None):
@@ -139,21 +139,23 @@ def _no_building(tags: Mapping[str, Any]) -> str | None:
 
 
 def _underground(tags: Mapping[str, Any]) -> bool:
-    if _text(tags, "is_underground") in YES or _text(tags, "location") in ("underground", "indoor_underground"):
+    if _text(tags, "is_underground") in YES or _text(tags, "location") == "underground":
         return True
-    if _text(tags, "building") in ("underground", "basement", "subway"):
+    kind = _text(tags, "building")
+    if kind in ("underground", "basement", "subway"):
         return True
-    kind, levels = _text(tags, "building"), read_height(tags)
     if _text(tags, "parking") == "underground" and kind in ("parking", "garage", "garages"):
         return True
     above = level_count(tags.get("building_levels", tags.get("num_floors", "")))
     if above == 0 and not _number(tags, "roof_levels") and (_number(tags, "building_levels_underground") or 0) > 0:
         return True
     deep = any((value := _number(tags, name)) is not None and value < 0 for name in ("layer", "level", "max_level"))
-    return deep and not above and levels.top is None
+    return deep and not above and read_height(tags).top is None
 
 
 def _number(tags: Mapping[str, Any], name: str) -> float | None:
+    if name not in tags:
+        return None
     try:
         value = float(str(tags.get(name, "")).strip())
     except ValueError:
@@ -170,14 +172,15 @@ def _areal(geometry: shapely.Geometry | None) -> shapely.Geometry | None:
     """The geometry where it has ground, as polygons on the plan; closed lines are outlines."""
     if geometry is None or geometry.is_empty:
         return None
+    if isinstance(geometry, Polygon):
+        return shapely.force_2d(geometry) if geometry.has_z else geometry
     if isinstance(geometry, LineString) and geometry.is_closed and len(geometry.coords) >= 4:
         return Polygon(shapely.get_coordinates(geometry))
     if isinstance(geometry, MultiLineString):
         rings = [area for line in geometry.geoms if (area := _areal(line)) is not None]
         return shapely.multipolygons(rings) if len(rings) == len(geometry.geoms) else None
     polygons = [p for p in shapely.get_parts(shapely.get_parts(geometry)) if p.geom_type == "Polygon"]
-    return shapely.force_2d(geometry if len(polygons) == 1 and geometry.geom_type == "Polygon" else
-                            shapely.multipolygons(polygons)) if polygons else None  # fmt: skip
+    return shapely.force_2d(shapely.multipolygons(polygons)) if polygons else None
 
 
 @dataclass

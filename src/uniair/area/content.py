@@ -83,11 +83,8 @@ def kind_of(path: Path) -> str | None:
         return _xml_kind(path, text)
     first = text.partition("\n")[0].strip()
     # a letter of another code page is no reason to refuse a table, a control character is
-    return TABLE if first.replace("\t", " ").isprintable() and _table(first) else None
-
-
-def _table(first: str) -> bool:
-    return any(mark in first for mark in (",", ";", "\t", "|")) or first.strip().upper() in ("WKT", "GEOMETRY")
+    separated = any(mark in first for mark in ",;\t|") or "POLYGON" in text[:4096].upper()
+    return TABLE if first.replace("\t", " ").isprintable() and separated else None
 
 
 def _xml_kind(path: Path, text: str) -> str | None:

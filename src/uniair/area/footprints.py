@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 from dataclasses import replace
@@ -72,13 +73,13 @@ def files(path: str | Path) -> list[Path]:
     if path.is_dir():
         inside = [path / file for file in ("buildings_exact.json", "buildings.json") if (path / file).exists()]
         return inside[:1] or sorted(p for p in path.rglob("*") if p.is_file())[: content.MOST_FILES]
-    beside = path.parent.glob(f"{path.stem}.*") if path.suffix.lower() in SHAPEFILE_PARTS else ()
+    beside = path.parent.glob(f"{glob.escape(path.stem)}.*") if path.suffix.lower() in SHAPEFILE_PARTS else ()
     return sorted(p for p in beside if p.suffix.lower() in SHAPEFILE_PARTS) or [path] * path.is_file()
 
 
 def _load_file(path: Path, name: str, seed: int) -> Area:
     if path.is_file() and path.suffix.lower() in SHAPEFILE_PARTS[1:]:
-        path = next((p for p in path.parent.glob(f"{path.stem}.*") if p.suffix.lower() == ".shp"), path)
+        path = next((p for p in path.parent.glob(f"{glob.escape(path.stem)}.*") if p.suffix.lower() == ".shp"), path)
     with content.unpacked(path) as here:
         file = content.file_in(path, here) if here.is_dir() else here
         if here.is_dir() and content.kind_of(file) in (content.GZIP, content.BZIP2, content.XZ, content.ZIP):

@@ -11,7 +11,8 @@ import numpy as np
 import shapely
 
 from uniair.area.buildings import Outlines
-from uniair.area.vector_files import COLUMNS, IDS, MOST_FEATURES, plain
+from uniair.area.heights import plain_name
+from uniair.area.vector_files import COLUMNS, IDS, MOST_FEATURES
 from uniair.errors import InputError
 
 
@@ -37,7 +38,7 @@ def read_parquet(path: Path, file: Path) -> Outlines:
                 raise InputError(f"{path}: {rows:,} rows; cut an extract of one town")
             geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
             name = _geometry_column(path, geo, schema.names)
-            kept = [c for c in schema.names if c != name and (plain(c) in COLUMNS or c in IDS)]
+            kept = [c for c in schema.names if c != name and (plain_name(c) in COLUMNS or c in IDS)]
             table = source.read(columns=[name, *kept])
         wkb = table.column(name).to_pylist()
         lists = [table.column(c).to_pylist() for c in kept]

@@ -6,8 +6,9 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ _METRES = {
     "geschosse stockwerk stockwerke piso pisos planta plantas piani verdiepingen этаж этажа этажей 层 階 층",
 }
 UNITS = {name: factor for factor, names in _METRES.items() for name in names.split()}
-LEVEL_UNITS = set(_METRES[METRES_PER_LEVEL].split())
+LEVEL_UNITS = dict.fromkeys(_METRES[METRES_PER_LEVEL].split(), 1.0)
 _NUMBER = r"(\d+(?:[.,]\d*)?(?:e\d+)?|[.,]\d+|\d{1,3}(?:,\d{3})+\.\d+)"
 _UNIT = r"([^\d\s.,;+*/()<>=-][^\d\s,;+*/()<>=-]*|)"
 _ONE = re.compile(rf"{_NUMBER}\s*{_UNIT}")
@@ -71,6 +72,7 @@ _BEFORE = re.compile(
     r"environ\s|etwa\s|rund\s|aprox\.?|около\s|ок\.|约|約)\s*"
 )
 _AFTER = re.compile(r"\s*(?:\?|\(?\b(?:approx\.?|ca\.?|est\.?|estimated|geschätzt)\)?)$")
+_QUOTES = str.maketrans("″”“′’‘`´−", "\"\"\"'''''-")
 _GROUND_PLUS = re.compile(r"[gr]\s*\+\s*(\d+)")  # ground floor and three: G+3, R+3
 _HSTORE = re.compile(r'"((?:[^"\\]|\\.)*)"\s*=>\s*(?:"((?:[^"\\]|\\.)*)"|NULL)')
 
@@ -94,6 +96,12 @@ class Height:
     doubt: str | None = None
 
 
+@lru_cache(maxsize=10_000)
+def plain_name(key: str) -> str:
+    """A name in lower case, `_` for colons, spaces and the like."""
+    return re.sub(r"[^\w]+", "_", unicodedata.normalize("NFKC", key).strip().lower()).strip("_")
+
+
 def normalised(tags: Mapping[str, Any]) -> dict[str, Any]:
     """Tags under plain names: lower case, `_` for colons and spaces; what OSM exports nest or pack is unpacked.
 
@@ -102,7 +110,7 @@ def normalised(tags: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for key, value in tags.items():
-        name = re.sub(r"[^\w]+", "_", unicodedata.normalize("NFKC", str(key)).strip().lower()).strip("_")
+        name = plain_name(str(key))
         if name in ("tags", "other_tags", "all_tags", "osm_tags"):
             for inner, text in normalised(_unpacked(value)).items():
                 flat.setdefault(inner, text)
@@ -153,7 +161,7 @@ def read_height(tags: Mapping[str, Any], unit: float = 1.0) -> Height:
 
 
 def _first(
-    tags: Mapping[str, Any], names: Iterable[str], read: Any, unit: float, unreadable: list[str]
+    tags: Mapping[str, Any], names: Sequence[str], read: Any, unit: float, unreadable: list[str]
 ) -> float | None:
     """The first readable value above 0; what has text that can't be read goes to `unreadable`."""
     for name in names:
@@ -186,16 +194,17 @@ def level_count(value: Any, unit: float = 1.0) -> float | None:
     text = _plain(value)
     if match := _GROUND_PLUS.fullmatch(text):
         return unit * (int(match[1][:4]) + 1)
-    found = _quantity(text, dict.fromkeys(LEVEL_UNITS, 1.0), unit)
+    found = _quantity(text, LEVEL_UNITS, unit)
     return found if found is not None and 0 <= found <= MOST_LEVELS else None
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return ""
-    text = unicodedata.normalize("NFKC", str(value)[:200]).strip().lower()
-    for quotes, plain in (("''", '"'), ("″”“", '"'), ("′’‘`´", "'"), ("−", "-")):
-        text = text.replace(quotes, plain) if quotes == "''" else re.sub(f"[{quotes}]", plain, text)
+    text = str(value)[:200]
+    if text.isascii() and text.isdigit():
+        return text
+    text = unicodedata.normalize("NFKC", text).strip().lower().translate(_QUOTES).replace("''", '"')
     text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
     return _AFTER.sub("", _BEFORE.sub("", text)).strip()
 

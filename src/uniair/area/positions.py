@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from uniair.area import content
 from uniair.area.area import Area
 from uniair.area.coordinates import to_degrees
-from uniair.area.heights import metres
-from uniair.area.vector_files import plain, read_vector
+from uniair.area.heights import metres, plain_name
+from uniair.area.vector_files import read_vector
 from uniair.errors import InputError
 
 HEIGHT = 1.5  # of a user above ground, m
@@ -156,7 +156,7 @@ def _read_table(path: Path, file: Path) -> tuple[NDArray[np.float64], bool, NDAr
             rows = [row for row in csv.reader(text, delimiter=mark) if any(cell.strip() for cell in row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: a table that can't be read ({error}); save it as CSV in UTF-8") from error
-    header = [plain(name) for name in rows[0]] if rows else []
+    header = [plain_name(name) for name in rows[0]] if rows else []
     degrees = any(name in header for name in LONGITUDE)
     names = (LONGITUDE, LATITUDE) if degrees else (X, Y)
     columns = [next((header.index(name) for name in group if name in header), None) for group in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import shutil
@@ -15,8 +16,8 @@ from typing import Any
 import shapely
 
 from uniair.area.buildings import Outlines
-from uniair.area.content import FLATGEOBUF, GEOPACKAGE, HEAD, JSON, choose, head_of
-from uniair.area.heights import NAMES
+from uniair.area.content import FLATGEOBUF, GEOPACKAGE, HEAD, JSON, SHAPEFILE, choose, head_of
+from uniair.area.heights import NAMES, plain_name
 from uniair.errors import InputError
 
 MOST_FEATURES = 2_000_000
@@ -26,15 +27,10 @@ COLUMNS = {
     *NAMES, "building", "building_part", "building_id", "class", "subtype", "type", "location", "layer", "level",
     "max_level", "is_underground", "building_levels_underground", "parking", "bridge", "man_made", "wall", "walls",
     "ruins", "collapsed", "demolished", "destroyed", "razed", "proposed", "construction", "tags", "other_tags",
-    "all_tags", "osm_tags", "id", "osm_id", "full_id", "osm_way_id", "name", "leisure", "landuse", "amenity",
+    "all_tags", "osm_tags", "id", "osm_id", "osmid", "full_id", "osm_way_id", "name", "leisure", "landuse", "amenity",
     "natural", "highway", "fclass",
 }  # fmt: skip
-IDS = ("@id", "full_id", "osm_id", "osm_way_id", "id")
-
-
-def plain(name: str) -> str:
-    """A column's name as `heights.normalised` has it."""
-    return re.sub(r"[^\w]+", "_", name.strip().lower()).strip("_")
+IDS = ("@id", "full_id", "osm_id", "osmid", "osm_way_id", "id")
 
 
 def read_vector(path: Path, file: Path, kind: str) -> Outlines:
@@ -67,16 +63,21 @@ def _named(file: Path, kind: str) -> Iterator[Path]:
     suffix = {JSON: ".json", FLATGEOBUF: ".fgb"}.get(kind, file.suffix)
     if kind == GEOPACKAGE and head_of(file, 72)[68:70] == b"GP":
         suffix = ".gpkg"
-    if file.suffix.lower() == suffix.lower() or (kind == JSON and file.suffix.lower() in ("", ".geojson")):
+    lonely = kind == SHAPEFILE and not any(file.with_suffix(end).exists() for end in (".shx", ".SHX"))
+    if (file.suffix.lower() == suffix.lower() and not lonely) or (
+        kind == JSON and file.suffix.lower() in ("", ".geojson")
+    ):
         yield file
         return
     with tempfile.TemporaryDirectory(prefix="uniair-") as folder:
-        link = Path(folder) / f"{file.stem}{suffix}"
-        try:
-            link.symlink_to(file.resolve())
-        except OSError:  # no links here
-            shutil.copyfile(file, link)
-        yield link
+        # beside a shapefile without its index GDAL writes one, which is not for the user's folder
+        for part in file.parent.glob(f"{glob.escape(file.stem)}.*") if lonely else [file]:
+            link = Path(folder) / f"{file.stem}{part.suffix if lonely else suffix}"
+            try:
+                link.symlink_to(part.resolve())
+            except OSError:  # no links here
+                shutil.copyfile(part, link)
+        yield Path(folder) / f"{file.stem}{suffix}"
 
 
 def _pyogrio(path: Path) -> Any:
@@ -95,7 +96,7 @@ def _read(path: Path, file: Path, kind: str, stated: str | None = None, esri: bo
             pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
             layer = _layer(path, pyogrio, file)
             info = pyogrio.read_info(file, layer=layer)
-            columns = [name for name in info["fields"].tolist() if plain(name) in COLUMNS]
+            columns = [name for name in info["fields"].tolist() if plain_name(name) in COLUMNS]
             meta, ids, wkb, values = pyogrio.raw.read(
                 file, layer=layer, columns=columns, return_fids=True, max_features=MOST_FEATURES + 1
             )
@@ -127,7 +128,7 @@ def _layer(path: Path, pyogrio: Any, file: Path) -> str:
     areal = [name for name, kind in layers if "Polygon" in kind or kind in ("Unknown", "GeometryCollection")]
     names = areal or [name for name, _ in layers]
     if len(names) > 1:
-        said = [n for n in names if "building" in map(plain, pyogrio.read_info(file, layer=n)["fields"].tolist())]
+        said = [n for n in names if "building" in map(plain_name, pyogrio.read_info(file, layer=n)["fields"].tolist())]
         names = said if len(said) == 1 else names
     return choose(path, names, "layers")
 

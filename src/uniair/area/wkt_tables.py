@@ -12,7 +12,8 @@ import numpy as np
 import shapely
 
 from uniair.area.buildings import Outlines
-from uniair.area.vector_files import COLUMNS, IDS, MOST_FEATURES, plain
+from uniair.area.heights import plain_name
+from uniair.area.vector_files import COLUMNS, IDS, MOST_FEATURES
 from uniair.errors import InputError
 
 _WKT = re.compile(
@@ -58,7 +59,7 @@ def _read(path: Path, text: TextIO) -> Outlines:
         raise InputError(
             f"{path}: a table without a column of outlines as WKT (POLYGON ((lon lat, …))); export geometries with it"
         )
-    kept = [i for i, name in enumerate(header) if i != place and (plain(name) in COLUMNS or name in IDS)]
+    kept = [i for i, name in enumerate(header) if i != place and (plain_name(name) in COLUMNS or name in IDS)]
     cells: list[str] = []
     tags: list[Mapping[str, Any]] = []
     for row in (*start, *data):

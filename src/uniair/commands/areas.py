@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import shapely
 from jsonargparse import ArgumentParser
+from numpy.typing import NDArray
 
 from uniair.area.area import Area
 from uniair.area.raster import occupancy
@@ -25,7 +26,7 @@ from uniair.files import atomic_path
 from uniair.progress import track
 
 DRAWN = 24
-MOST_CROPS = 100_000
+MOST_CROPS = 1_000_000  # one a building in an extract of a large city
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -91,21 +92,24 @@ def _corners(place: Area, side: float, built: bool) -> list[tuple[float, float]]
         InputError: more than `MOST_CROPS`.
     """
     x0, y0, x1, y1 = place.bounds
-    x, y = (np.arange(low, high - side / 2, side) for low, high in ((x0, x1), (y0, y1)))
-    if built:
-        # a turned crop reaches over its square by less than a quarter of its side
-        reach = shapely.bounds(np.asarray(place.footprints)) - (x0, y0, x0, y0) + side / 4 * np.array([-1, -1, 1, 1])
-        cells = {
-            (row, column)
-            for west, south, east, north in (reach // side).astype(int)
-            for row in range(max(south, 0), min(north + 1, len(y)))
-            for column in range(max(west, 0), min(east + 1, len(x)))
-        }
-    elif len(x) * len(y) <= MOST_CROPS:
-        cells = {(row, column) for row in range(len(y)) for column in range(len(x))}
-    if (count := len(cells) if built else len(x) * len(y)) > MOST_CROPS:
-        raise InputError(f"{place.name}: {count:,} crops of {side:g} m; raise --side, or give --origin")
+    # a turned crop reaches over its square by less than a quarter of its side
+    reach = shapely.bounds(np.asarray(place.footprints)) if built else np.array([place.bounds])
+    reach = reach + side / 4 * np.array([-1, -1, 1, 1])
+    if (count := float(np.prod((reach[:, 2:] - reach[:, :2]) // side + 1, axis=1).sum())) > MOST_CROPS:
+        raise InputError(f"{place.name}: about {count:,.0f} crops of {side:g} m; raise --side, or give --origin")
+    x, y = (_starts(low, high, side) for low, high in ((x0, x1), (y0, y1)))
+    cells = {
+        (row, column)
+        for west, south, east, north in ((reach - (x[0], y[0], x[0], y[0])) // side).astype(int)
+        for row in range(max(south, 0), min(north + 1, len(y)))
+        for column in range(max(west, 0), min(east + 1, len(x)))
+    }
     return [(float(x[column]), float(y[row])) for row, column in sorted(cells)]
+
+
+def _starts(low: float, high: float, side: float) -> NDArray[np.float64]:
+    """Where crops begin along an axis; one about the middle where the place is smaller than half of one."""
+    return np.arange(low, high - side / 2, side) if high - low > side / 2 else np.array([(low + high - side) / 2])
 
 
 def _draw(path: Path, crops: list[Area]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.area import towns
 from tests.tracer import needs_tracer
 from uniair.area.area import Area
 from uniair.area.raster import occupancy
@@ -317,3 +318,48 @@ def test_no_bs_or_ue_stands_inside_a_building_of_the_map(place: str) -> None:
         # the check has teeth: a map with its rows, its columns or its axes exchanged fails it
         for wrong in (image[::-1], image[:, ::-1], image.T):
             assert hits(area, points, wrong) > 0
+
+
+def town_of_houses(folder: Path) -> Path:
+    """Twelve houses of 9 m beside a canopy of 4 m, as GeoJSON in degrees."""
+    rings = [(40 * i, 40 * j, 25, 25) for i in range(4) for j in range(3)]
+    features = [towns.feature(towns.rectangle(*ring), building="yes", height="9") for ring in rings]
+    features.append(towns.feature(towns.rectangle(160, 0, 25, 25), building="roof", height="4"))
+    return towns.write(folder, "town.geojson", towns.collection(*features))
+
+
+def test_a_canopy_is_not_raised(tmp_path: Path) -> None:
+    settings = replace(TINY, places=(str(town_of_houses(tmp_path)),), side=(150.0, 220.0), coverage=(0.0, 1.0))
+    area = next(a for a, _ in (campaign.draw_crop(settings, settings.places[0], n) for n in range(20)) if a.bases.any())
+    assert set(area.heights[area.obstacles]) == {9.0}
+    assert set(area.heights[~area.obstacles]) == {4.0}
+
+
+def test_users_of_ones_own_stand_where_they_are(tmp_path: Path) -> None:
+    at = [towns.degrees(32, 5 + 10 * i) for i in range(9)] + [towns.degrees(5, 5)]
+    users = towns.write(tmp_path, "users.csv", "lon,lat\n" + "".join(f"{x},{y}\n" for x, y in at))
+    settings = replace(TINY, places=(str(town_of_houses(tmp_path)),), users=str(users), side=(50.0, 60.0))
+    squares, left = campaign.users_by_square(settings)
+    assert sum(len(found) for _, found in squares) == 9
+    assert left == {"inside a building": 1}
+    assert campaign.plan(settings) == [(settings.places[0], n) for n in range(len(squares))]
+    city = campaign.load_place(settings.places[0], settings.seed)
+    for number, ((x, y), found) in enumerate(squares):
+        area, _ = campaign.draw_crop(settings, settings.places[0], number)
+        area.require_outdoors(found, "UE")
+        assert area.size == 60.0
+        assert not city.inside_building(found + np.array([x, y, 0.0])).any()
+    assert campaign.recipe(settings)["campaign"]["users"].startswith("sha256:")
+    assert "users" not in campaign.recipe(TINY)["campaign"]
+    with pytest.raises(InputError, match="users stand in one place"):
+        replace(settings, places=("procedural:1", "procedural:2"))
+
+
+@needs_tracer
+def test_links_of_ones_own_users(tmp_path: Path) -> None:
+    at = [towns.degrees(32, 5 + 10 * i) for i in range(9)]
+    users = towns.write(tmp_path, "users.csv", "lon,lat,z\n" + "".join(f"{x},{y},2.5\n" for x, y in at))
+    settings = replace(TINY, places=(str(town_of_houses(tmp_path)),), users=str(users), side=(60.0, 200.0), bs=2)
+    manifest = campaign.run(settings, tmp_path / "links", workers=1)
+    assert 0 < manifest["links"] <= 18
+    assert manifest["areas"] == 1
