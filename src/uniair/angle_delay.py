@@ -155,8 +155,7 @@ def arrival(csi: Tensor, radio: Radio) -> Tensor:
     """When the first path arrives by the receiver's clock: float64 [N] s.
 
     The earliest peak, in the half period before the strongest one, that reaches `ARRIVAL` of it, in the strongest beam
-    of each delay. A Hann window over the band keeps sidelobes and noise from being taken for a path: at −5 dB 98 % are
-    within 10 ns of where they are without noise.
+    of each delay. A Hann window over the band keeps sidelobes and noise from being taken for a path.
     """
     count = radio.grid.subcarriers
     window = torch.hann_window(count + 2, periodic=False, device=csi.device)[1:-1]
