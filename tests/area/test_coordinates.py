@@ -117,6 +117,15 @@ def test_both_sides_of_180_degrees(tmp_path: Path, east: float) -> None:
     assert -180 <= area.georeference.longitude <= 180
 
 
+def test_a_grid_that_crosses_180_degrees(tmp_path: Path) -> None:
+    document = collection(
+        feature(rectangle(0, 0, 20, 20, longitude=179.9999, latitude=-17.5), building="yes", height=5),
+        feature(rectangle(0, 0, 20, 20, longitude=-179.9995, latitude=-17.5), building="yes", height=5),
+    )
+    area = load(tmp_path, {**projected(document, "EPSG:32760"), **named_crs("EPSG:32760")})
+    assert area.width == pytest.approx(84, abs=2)
+
+
 def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
     area = load(tmp_path, collection(feature(rectangle(0, 0, 20, 20, longitude=286.0, latitude=40.7))))
     assert area.georeference is not None

@@ -14,6 +14,7 @@ from shapely.geometry import LineString, MultiLineString, Polygon
 
 from uniair.area.area import CLEARANCE, polygons_of
 from uniair.area.heights import (
+    HEIGHT_MEDIAN,
     METRES_PER_LEVEL,
     from_neighbours,
     level_count,
@@ -22,7 +23,7 @@ from uniair.area.heights import (
     normalised,
     read_height,
 )
-from uniair.area.reading import ASSUMED, DRAWN, GIVEN, LEVELS, NEIGHBOURS, SOURCES, Reading, Tally
+from uniair.area.reading import DRAWN, GIVEN, LEVELS, NEIGHBOURS, SOURCES, Reading, Tally
 
 NOT_STANDING = {
     "no", "false", "0", "none", "ruins", "ruin", "proposed", "planned", "collapsed", "construction", "demolished",
@@ -32,8 +33,8 @@ GONE = ("ruins", "collapsed", "demolished", "destroyed", "razed", "proposed", "c
 YES = {"yes", "true", "1", "1.0", "t", "y"}
 ROOFS = {"roof", "canopy", "carport"}
 BRIDGES = {"bridge", "skybridge", "skyway", "footbridge"}
-# Where a roof or a skybridge says nothing of its floor or its top, m
-ROOF_TOP, ROOF_THICKNESS, BRIDGE_TOP, BRIDGE_DEPTH = 5.0, 0.5, 9.0, 4.0
+MEDIANS = {None: HEIGHT_MEDIAN, "roof": 5.0, "bridge": 9.0}  # of drawn heights, by what is open below; m
+ROOF_THICKNESS, BRIDGE_DEPTH = 0.5, 4.0  # m, where nothing is said of the floor
 NARROW = 0.5  # m; a strip of an outline that its parts leave is no building where it is narrower than twice this
 MOST_GROUND = 1e7  # m²; the largest buildings cover one or two million
 MINE = 0.5  # share of a part's plan that lies in the outline that it belongs to
@@ -215,6 +216,7 @@ def bodies(buildings: list[Building], tally: Tally, seed: int, unit: float = 1.0
     if np.isnan(heights).any():
         near = from_neighbours(middles(plans), kinds, heights)
         drawn = missing_heights(len(found), np.random.default_rng(seed))
+        drawn *= np.array([MEDIANS[_open_below(body.of)] for body in found]) / HEIGHT_MEDIAN
         for i in np.flatnonzero(np.isnan(heights)):
             found[i].source = DRAWN if np.isnan(near[i]) else NEIGHBOURS
         heights = np.where(np.isnan(heights), np.where(np.isnan(near), drawn, near), heights)
@@ -246,9 +248,6 @@ def _bodies_of(building: Building, tally: Tally, unit: float) -> list[_Body]:
         tally.guess("height and levels disagree, the height stands", f"{building.name}, {seen.doubt}")
     top, source = (math.nan, DRAWN) if seen.top is None else (seen.top, LEVELS if seen.levels else GIVEN)
     base = math.nan if seen.base is None else seen.base
-    if seen.top is None and (kind := _open_below(building)):
-        top, source = (ROOF_TOP if kind == "roof" else BRIDGE_TOP) + (0.0 if math.isnan(base) else base), ASSUMED
-        tally.guess(f"height of a {kind}", building.name)
     return [_Body(polygon, building, top, base, source) for polygon in polygons]
 
 

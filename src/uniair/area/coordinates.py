@@ -127,6 +127,8 @@ def _used_there(path: Path, geometries: Geometries, degrees: Geometries, crs: An
     if area is None:
         return True
     west, south, east, north = shapely.total_bounds(degrees)
+    if east - west > 180:
+        west, south, east, north = shapely.total_bounds(shapely.transform(degrees, _from_0_to_360))
     longitude, latitude = (west + east) / 2, (south + north) / 2
     inside = area.south - 3 <= latitude <= area.north + 3
     span = (area.east - area.west) % 360 or 360

@@ -29,7 +29,7 @@ from uniair.errors import InputError
 
 OPENSTREETMAP = "(c) OpenStreetMap contributors, ODbL 1.0"
 SHAPEFILE_PARTS = (".shp", ".dbf", ".shx", ".prj", ".cpg")
-MOST_JSON = 1 << 30  # bytes of a buildings.json, which is read in memory
+MOST_JSON = 512 << 20  # bytes of a buildings.json, which is read in memory
 
 
 @np.errstate(invalid="ignore", over="ignore")  # NaN and infinity in a file become an InputError, not a warning
@@ -86,6 +86,9 @@ def _load_file(path: Path, name: str, seed: int) -> Area:
             return _load_file(file, name, seed)
         try:
             return _area(path, file, name, seed)
+        except (MemoryError, OSError) as error:
+            what = error.strerror if isinstance(error, OSError) else "it needs more memory than there is"
+            raise InputError(f"{path}: can't be read ({what}); cut an extract of one town") from error
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
                 shapely.errors.ShapelyError) as error:  # fmt: skip
             if isinstance(error, InputError):

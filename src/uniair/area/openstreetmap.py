@@ -22,7 +22,7 @@ from uniair.area.reading import Tally
 from uniair.errors import InputError
 
 SAYS = ("building", "building:part")
-MOST_JSON = 512 << 20  # bytes of Overpass's JSON, which is read in memory
+MOST_JSON = 256 << 20  # bytes of Overpass's JSON, which is read in memory
 Tags = dict[str, str]
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-GIVEN, LEVELS, NEIGHBOURS, ASSUMED, DRAWN = "given", "from levels", "from neighbours", "assumed of roofs", "drawn"
-SOURCES = (GIVEN, LEVELS, NEIGHBOURS, ASSUMED, DRAWN)
+SOURCES = GIVEN, LEVELS, NEIGHBOURS, DRAWN = "given", "from levels", "from neighbours", "drawn"
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Reading:
         buildings: outlines that stand on the ground or start above it.
         parts: of them, parts of buildings with heights of their own.
         raised: of them, roofs, skybridges and other bodies that people walk under.
-        heights: GIVEN, LEVELS, NEIGHBOURS, ASSUMED (roofs and skybridges) and DRAWN: how many heights come from where.
+        heights: GIVEN, LEVELS, NEIGHBOURS and DRAWN: how many heights come from where.
         left_out: reason to what does not stand on the map.
         guessed: reason to what stands with something that the file does not say, or not clearly.
         notes: about the file as a whole: its CRS, where it lies.

@@ -21,7 +21,7 @@ from uniair.area.heights import NAMES, plain_name
 from uniair.errors import InputError
 
 MOST_FEATURES = 2_000_000
-MOST_LOOSE = 256 << 20  # bytes of JSON that must be put in order first, in memory
+MOST_LOOSE = 128 << 20  # bytes of JSON that must be put in order first, in memory
 # what the rules read (`buildings`, `heights`), ids, and a few names that make an example speak
 COLUMNS = {
     *NAMES, "building", "building_part", "building_id", "class", "subtype", "type", "location", "layer", "level",
@@ -210,7 +210,9 @@ def _ordered(path: Path, file: Path, keys: dict[str, Any]) -> Iterator[Path]:
             for feature in _features(_documents(path, file)):
                 out.write(json.dumps(feature) + "\n")
         if not line.stat().st_size:
-            raise InputError(f"{path}: neither a buildings.json (key 'buildings') nor GeoJSON with features in it")
+            raise InputError(
+                f"{path}: neither a buildings.json (key 'buildings') nor GeoJSON with features in it; export it as one"
+            )
         yield line
 
 
