@@ -154,7 +154,43 @@ def test_later_is_later() -> None:
     torch.testing.assert_close(ratio, ratio[:1, :1].expand_as(ratio), atol=1e-3, rtol=0)  # up to the common phase
 
 
-@pytest.mark.parametrize("array", [Array([[0, 0, 0], [0, 0, 0.5], [0, 0, 1.0]]), UPA(8, 1)])
+@pytest.mark.parametrize("turn", [10.0, -25.0])
+def test_elements_on_a_slanted_line_take_paths_to_run_level(turn: float) -> None:
+    n, angle = 0.5 * np.arange(32), np.deg2rad(turn)
+    radio = Radio(Array(np.column_stack([n * np.cos(angle), 0 * n, n * np.sin(angle)])))
+    assert filters(radio, 32, 64).beams.shape == (1, 32, 32)
+    seen = see(plane_wave(radio, 5 / 16, 11 * REACH / 64), radio, 32, 64)
+    assert divmod(int(seen.response[0].abs().argmax()), 64) == (21, 11)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_elements_in_depth_see_behind_them(side: int) -> None:
+    angle = 2 * np.pi * np.arange(16) / 16
+    radio = Radio(Array(np.column_stack([1.3 * np.cos(angle), 1.3 * np.sin(angle), 0 * angle])))
+    direction = torch.tensor([[0.5, side * math.sqrt(0.75), 0]], dtype=torch.float64)
+    csi = radio.array.response(direction)[:, :, None] * radio.grid.response(torch.tensor([2e-7]).double())[:, None]
+    assert divmod(int(see(csi, radio, 32, 64).response[0].abs().argmax()), 64)[0] == 24
+
+
+def test_the_band_beside_may_be_said_by_the_carrier() -> None:
+    paths = CellPaths(torch.tensor([[3.0, -4.0]]), torch.tensor([[5.0, 20.0]]), torch.ones(1, 2, dtype=torch.complex64),
+                      (32, 64))  # fmt: skip
+    own = Radio(carrier=3.5e9)
+    by_grid, by_carrier = Radio(grid=OFDM(64, 720e3, 1e8), carrier=3.5e9), Radio(carrier=3.6e9)
+    torch.testing.assert_close(write(paths, by_grid, own), write(paths, by_carrier, own), atol=1e-4, rtol=0)
+
+
+def test_filters_made_while_answering_may_be_trained_with() -> None:
+    radio = Radio(ULA(13))
+    with torch.inference_mode():
+        filters(radio, 32, 64)
+    z = torch.ones(1, 13, 64, dtype=torch.complex64, requires_grad=True)
+    see(z, radio, 32, 64).response.abs().sum().backward()
+    assert z.grad is not None
+
+
+@pytest.mark.parametrize("array", [Array([[0, 0, 0], [0, 0, 0.5], [0, 0, 1.0]]), UPA(8, 1),
+                                   Array([[1e-16 * n, 0, 0.5 * n] for n in range(8)])])  # fmt: skip
 def test_an_array_that_sees_no_direction_along_x_is_refused(array: Antennas) -> None:
     with pytest.raises(InputError, match="no extent along x"):
         filters(Radio(array), 32, 64)

@@ -95,6 +95,23 @@ def test_a_radio_survives_json(array: Antennas, grid: OFDM | Subcarriers, tmp_pa
     assert "\n" not in str(radio)
 
 
+def test_numbers_of_any_kind_become_plain_ones() -> None:
+    radio = Radio(
+        ULA(np.int64(16), np.float32(0.5)), OFDM(np.int64(12), np.float32(1e6)), np.float32(28e9), "absolute", np.True_
+    )  # type: ignore[arg-type]
+    assert json.loads(json.dumps(radio.to_json())) == Radio(ULA(16), OFDM(12, 1e6), 28e9, calibrated=True).to_json()
+
+
+def test_radios_differ_in_what_they_measure_not_in_how_they_are_written() -> None:
+    assert not Radio(UPA(1, 32)).differs(Radio())
+    assert not Radio(Array(ULA(32).layout)).differs(Radio())
+    assert not Radio(grid=Subcarriers(OFDM().frequencies)).differs(Radio())
+    one, other = (Radio(grid=Subcarriers([0, middle, 8e6, 9e6])) for middle in (1e6, 4e6))
+    assert one.differs(other) == {"grid": (str(one.grid), f"{other.grid} (other numbers)")}
+    eye = np.eye(4)
+    assert [*Radio(ULA(4, codebook=eye)).differs(Radio(ULA(4, codebook=eye[::-1])))] == ["array"]
+
+
 def test_what_is_left_out_is_paper_1_s() -> None:
     assert Radio.from_json({}) == Radio()
     assert Radio.from_json({"array": {"kind": "ula", "antennas": 16}}) == Radio(ULA(16))
@@ -107,12 +124,13 @@ def test_what_is_left_out_is_paper_1_s() -> None:
         (lambda: Array([[0, 0, 0], [np.nan, 0, 0]]), "positions hold NaN"),
         (lambda: Array([[0, 0, 0], [0, 0, 0]]), "same position"),
         (lambda: Array([[0, 0]]), "shape"),
-        (lambda: Array("abc"), "not numbers"),
+        (lambda: Array("abc"), "not real numbers"),
         (lambda: Subcarriers([0, 2e6, 1e6]), "out of order"),
         (lambda: Subcarriers([0, np.inf]), "NaN"),
         (lambda: Radio(ULA(1)), "without extent"),
         (lambda: Radio(grid=OFDM(1)), "single subcarrier"),
-        (lambda: ULA(0), "at least 1"),
+        (lambda: ULA(0), "from 1 to"),
+        (lambda: ULA(10**12), "from 1 to"),
         (lambda: ULA(True), "whole number"),
         (lambda: ULA(8, -0.5), "above 0"),
         (lambda: ULA(8, pattern="cosine"), "none of isotropic, tr38901"),
@@ -120,6 +138,16 @@ def test_what_is_left_out_is_paper_1_s() -> None:
         (lambda: UPA(2, 2.5), "whole number"),
         (lambda: OFDM(64, float("nan")), "above 0"),
         (lambda: OFDM(64, 720e3, float("inf")), "finite"),
+        (lambda: OFDM(64, True), "spacing is True"),
+        (lambda: OFDM(first="a"), "first subcarrier"),  # type: ignore[arg-type]
+        (lambda: Radio(calibrated="false"), "calibrated is 'false'; give true or false"),  # type: ignore[arg-type]
+        (lambda: Radio.from_json({"carrier": True}), "carrier is True"),
+        (lambda: Radio.from_json({"carrier": 10**400}), "carrier"),
+        (lambda: Radio.parse('{"array":' + "[" * 100_000), "not valid JSON"),
+        (lambda: ULA(4, codebook=np.zeros((4, 4))), "all zero"),
+        (lambda: Array(np.eye(3, dtype=bool)), "not real numbers"),
+        (lambda: Subcarriers(["1", "2"]), "not real numbers"),
+        (lambda: Radio(grid=Subcarriers([3.5e9, 3.5001e9]), carrier=3.5e9), "from the carrier, not from 0"),
         (lambda: Radio(carrier=0), "carrier"),
         (lambda: Radio(clock="gps"), "clock 'gps'"),
         (lambda: Radio(array=32), "array is int"),  # type: ignore[arg-type]

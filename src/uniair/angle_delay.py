@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ REACH = 1 / TONE  # s
 WIDTH = 0.3  # of a Gaussian taper, of the aperture or band that the grid resolves: a path is then as wide as there
 ARRIVAL = 10 ** (-9 / 10)  # a path has arrived where a peak reaches this share of the strongest
 OVERSAMPLING = 8  # of the delays at which arrivals are looked for
+LEAST_EXTENT = 1e-3  # wavelengths; below, positions differ by rounding alone
 TYPICAL = 60.0  # m: where a first path is put that nothing tells the length of
 
 
@@ -54,6 +56,8 @@ class Seen(NamedTuple):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be used in training later
+@torch.no_grad()
 def filters(radio: Radio, beams: int, delays: int, device: torch.device = torch.device("cpu")) -> Filters:
     """The matched filters of a radio for a grid of so many cells.
 
@@ -64,13 +68,13 @@ def filters(radio: Radio, beams: int, delays: int, device: torch.device = torch.
     Raises:
         InputError: an array without extent along x, which sees no direction cosine.
     """
-    array, layout = radio.array, radio.array.layout - radio.array.centre
-    if not np.ptp(layout[:, 0]):
-        raise InputError(f"radio: {array} has no extent along x, so that it tells no direction along it; turn it")
+    array, layout = radio.array, _layout(radio)
     cosine = (torch.arange(beams, dtype=torch.float64) - beams // 2) / (beams // 2)
     rows = []
-    for up in elevations(layout):
-        across = (1 - cosine.square() - up * up).clamp_min(0).sqrt()  # in front of the array
+    # elements in depth tell what is in front of the array from what is behind
+    sides = (1.0, -1.0) if np.ptp(layout[:, 1]) > LEAST_EXTENT else (1.0,)
+    for up, side in product(elevations(layout), sides):
+        across = side * (1 - cosine.square() - up * up).clamp_min(0).sqrt()
         # paper 1's elements lie at multiples of a half, so that a product is exact there
         turns = cosine[:, None] * torch.from_numpy(layout[:, 0])
         turns = turns + across[:, None] * torch.from_numpy(layout[:, 1]) + up * torch.from_numpy(layout[:, 2])
@@ -89,13 +93,30 @@ def filters(radio: Radio, beams: int, delays: int, device: torch.device = torch.
 
 
 def elevations(layout: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Direction cosines upwards that an array tells apart, half a beam from each other: [elevations]."""
+    """Direction cosines upwards that an array tells apart, half a beam from each other: [elevations].
+
+    Elements on one line can't tell an elevation from an azimuth: paths are then taken to run level.
+    """
+    if np.linalg.matrix_rank(layout, tol=LEAST_EXTENT) < 2:
+        return np.zeros(1)
     rows = len(np.unique(layout[:, 2].round(6)))
     if rows < 2:
         return np.zeros(1)
     height = np.ptp(layout[:, 2]) * rows / (rows - 1)
     count = max(1, math.ceil(2 * height))
     return np.arange(-count, count + 1) / (count + 0.5)
+
+
+def _layout(radio: Radio) -> NDArray[np.float64]:
+    """Positions about the middle of the array: [antennas, 3] wavelengths.
+
+    Raises:
+        InputError: no extent along x.
+    """
+    layout = radio.array.layout - radio.array.centre
+    if np.ptp(layout[:, 0]) < LEAST_EXTENT:
+        raise InputError(f"radio: {radio.array} has no extent along x, so that it tells no direction along it; turn it")
+    return layout
 
 
 def _taper(place: NDArray[np.float64], resolved: float) -> Tensor:
@@ -182,6 +203,7 @@ def arrival(csi: Tensor, radio: Radio) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _transforms(beams: int, delays: int, device: torch.device) -> Filters:
     """Of the radio on which the response is a unitary transform: `beams` antennas, `delays` subcarriers."""
     return filters(Radio(ULA(beams, SPACING), OFDM(delays, TONE)), beams, delays, device)
@@ -225,8 +247,7 @@ def write(paths: CellPaths, radio: Radio, seen_by: Radio | None = None) -> Tenso
             pattern their gains hold; None: `radio` itself.
     """
     beams, delays = paths.grid
-    array, gain = radio.array, paths.gain
-    layout = array.layout - array.centre
+    array, gain, layout = radio.array, paths.gain, _layout(radio)
     level = (2 / beams * paths.beam).clamp(-1, 1)
     if seen_by is not None and seen_by != radio:
         gain = gain * _moved(level, paths.delay * (REACH / delays), radio, seen_by)
@@ -249,7 +270,8 @@ def _moved(level: Tensor, delay: Tensor, radio: Radio, seen_by: Radio) -> Tensor
     """What the gain of a path is multiplied with from one radio to another: complex64 [N, P]."""
     direction = torch.stack([level, (1 - level.square()).sqrt(), torch.zeros_like(level)], -1).double()
     off = torch.from_numpy(radio.array.centre - seen_by.array.centre).to(level.device)
-    turns = direction @ off + delay.double() * float(radio.grid.frequencies.mean() - seen_by.grid.frequencies.mean())
+    band = radio.carrier + radio.grid.frequencies.mean() - seen_by.carrier - seen_by.grid.frequencies.mean()
+    turns = direction @ off + delay.double() * float(band)
     angle = (-2 * math.pi * (turns - turns.round())).to(torch.float32)
     pattern = (radio.array.amplitude(direction) / seen_by.array.amplitude(direction)).to(torch.float32)
     return torch.complex(angle.cos(), angle.sin()) * pattern

@@ -14,6 +14,7 @@ from uniair.errors import InputError
 from uniair.radio import Radio
 
 BS_HEIGHT, UE_HEIGHT = 6.0, 1.5  # m: of paper 1's small cells, which the packaged weights learned from
+HALF_BUILT = 0.5  # of a map of real numbers: shares of a pixel, or heights in m
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Environment:
     def __len__(self) -> int:
         for value in (self.size, self.area, self.ue, self.bs, self.los, self.map):
             if value is not None:
+                if not np.ndim(value):
+                    raise InputError(
+                        f"environment: one number {value!r:.40} where one a hypothesis is wanted; give a list"
+                    )
                 return len(value)
         raise InputError("environment: nothing in it is known; give at least a map, a position or LOS")
 
@@ -88,20 +93,27 @@ class Environment:
         maps = None
         area = torch.zeros(n, dtype=torch.int64)
         if self.map is not None:
-            maps = torch.as_tensor(self.map if isinstance(self.map, Tensor) else np.asarray(self.map))
+            try:
+                maps = torch.as_tensor(self.map if isinstance(self.map, Tensor) else np.array(self.map, order="C"))
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise InputError("environment: map is not an array of numbers [areas, pixels, pixels]") from error
             if maps.ndim != 3 or maps.shape[1] != maps.shape[2] or maps.shape[1] < 8:
                 raise InputError(f"environment: map has shape {tuple(maps.shape)}, expected [areas, pixels, pixels]")
             if maps.is_floating_point() and not torch.isfinite(maps).all():
                 raise InputError("environment: map holds NaN or infinite values")
             if self.area is not None:
-                area = torch.as_tensor(np.asarray(self.area)).to(torch.int64)
+                given = np.asarray(self.area)
+                if given.dtype.kind not in "iu":
+                    raise InputError(f"environment: area is {given.dtype}, expected whole numbers, which map of each")
+                area = torch.from_numpy(given.astype(np.int64))
             elif len(maps) == n:
                 area = torch.arange(n)
             elif len(maps) != 1:
                 raise InputError(f"environment: {len(maps)} maps for {n} hypotheses; say in `area` which uses which")
             if tuple(area.shape) != (n,) or not ((area >= 0) & (area < len(maps))).all():
                 raise InputError(f"environment: area must hold {n} indices below {len(maps)}, the number of maps")
-            maps, area = _each_once((maps != 0).to(torch.uint8), area)
+            built = maps >= HALF_BUILT if maps.is_floating_point() else maps != 0
+            maps, area = _each_once(built.to(torch.uint8), area)
         return Environment(maps, bs, ue, los, size, area)
 
     def without(self, *names: str) -> Environment:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from uniair.angle_delay import filters
+from uniair.angle_delay import TONE, filters
 from uniair.errors import InputError
-from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, Radio
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, Radio, complex_tensor
 
 OVERSAMPLING = 8  # of delays and beams, for the peaks
+LEAST_BAND = 10e6  # Hz
 FIRST_PATH = 10 ** (-12 / 10)  # a path counts from this share of the strongest delay's power on
 
 
@@ -25,6 +25,21 @@ def first_path(csi: Tensor, radio: Radio = Radio()) -> tuple[Tensor, Tensor]:
     Args:
         csi: complex [N, ports, subcarriers], element 0 at the BS.
     """
+    delay, then = _first_delay(csi, radio)
+    return delay, _strongest_direction(then, radio)
+
+
+def tells_length(radio: Radio) -> bool:
+    """Whether a first path's delay tells its length: an absolute clock, 10 MHz of band, and no delay twice in reach."""
+    grid = radio.grid
+    return (
+        radio.clock == "absolute" and isinstance(grid, OFDM)
+        and grid.bandwidth >= LEAST_BAND and grid.spacing <= TONE * (1 + 1e-9)
+    )  # fmt: skip
+
+
+def _first_delay(csi: Tensor, radio: Radio) -> tuple[Tensor, Tensor]:
+    """Delay of the first path that stands out, float64 [N] s, and what every port took in then, [N, ports]."""
     by_delay, period = _by_delay(csi, radio)
     # all beams together have the power of all antennas together (Parseval), so that beams wait for the delay
     profile = by_delay.abs().square().sum(1)
@@ -33,7 +48,7 @@ def first_path(csi: Tensor, radio: Radio = Radio()) -> tuple[Tensor, Tensor]:
     strong = peak & (profile >= FIRST_PATH * profile.amax(1, keepdim=True))
     delay = strong.float().argmax(1)
     then = by_delay[torch.arange(len(csi), device=csi.device), :, delay]
-    return delay.double() * (period / profile.shape[1]), _strongest_direction(then, radio)
+    return delay.double() * (period / profile.shape[1]), then
 
 
 def _by_delay(csi: Tensor, radio: Radio) -> tuple[Tensor, float]:
@@ -66,35 +81,39 @@ def excess_loss(csi: Any, distance: Any = None, radio: Radio = Radio()) -> Tenso
     About 0 in line of sight, a little below with reflections beside it; tens of dB where the line is blocked.
 
     Args:
-        csi: complex [N, ports, subcarriers], NumPy or torch, amplitudes as gains: received over transmitted, isotropic
-            antennas.
+        csi: complex [N, ports, subcarriers], NumPy or torch, or [N, UE antennas, ports, subcarriers], of which the
+            strongest counts; amplitudes as gains: received over transmitted, isotropic antennas.
         distance: [N] m from BS to UE; None: that of the first path's delay, which counts from the sender.
         radio: that measured them.
 
     Raises:
         InputError: CSI that are not complex [N, ports, subcarriers], a channel that is all zero or not finite,
-            distances of another shape or not above 0, or none where the radio's clock starts at the first path.
+            distances of another shape or not above 0, or none where the radio's delays tell no length; elements that
+            are not isotropic or not measured one by one, whose gain towards the user is not known.
     """
-    csi = csi if isinstance(csi, Tensor) else torch.as_tensor(np.ascontiguousarray(csi))  # [:, ::-1] is fine too
-    if not csi.is_complex() or csi.ndim != 3:
+    csi = complex_tensor(csi, "excess loss: CSI")
+    if csi.ndim not in (3, 4) or tuple(csi.shape[-2:]) != radio.shape:
         raise InputError(
-            f"excess loss: CSI of type {csi.dtype} and shape {tuple(csi.shape)}, expected complex "
-            "[N, antennas, subcarriers]"
+            f"excess loss: CSI has shape {tuple(csi.shape)}, expected [N, antennas, subcarriers] of this radio: {radio}"
         )
-    if tuple(csi.shape[1:]) != radio.shape:
-        raise InputError(f"excess loss: CSI of shape {tuple(csi.shape)} is not of this radio: {radio}")
+    if radio.array.pattern != "isotropic" or radio.array.codebook is not None:
+        raise InputError(f"excess loss: needs isotropic elements, measured one by one, and this is {radio.array}")
+    if csi.ndim == 4:
+        csi = csi[torch.arange(len(csi)), csi.abs().square().sum((2, 3)).argmax(1)]
     gain = csi.abs().double().square().mean((1, 2))
     if not (torch.isfinite(gain) & (gain > 0)).all():
         raise InputError("excess loss: a CSI is all zero, or NaN or infinite; leave out links without a channel")
     if distance is None:
-        if radio.clock == "first_path":
-            raise InputError(
-                "excess loss: the clock starts at the first path, so its length is unknown; give distances"
-            )
+        if not tells_length(radio):
+            why = "the clock starts at the first path" if radio.clock == "first_path" else f"of the grid, {radio.grid}"
+            raise InputError(f"excess loss: the first path's length is not known ({why}); give distances")
         # the first path is looked for on a fine grid, which is large
-        delay = torch.cat([first_path(part, radio)[0] for part in torch.split(csi, 512)])
+        delay = torch.cat([_first_delay(part, radio)[0] for part in torch.split(csi, 512)])
         distance = (delay * SPEED_OF_LIGHT).clamp_min(1.0)
-    distance = torch.as_tensor(distance).to(gain)
+    try:
+        distance = torch.as_tensor(distance).to(gain)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError("excess loss: distances are not numbers, [N] m") from error
     if distance.shape != gain.shape or not (torch.isfinite(distance) & (distance > 0)).all():
         raise InputError(
             f"excess loss: distances have shape {tuple(distance.shape)}, expected [{len(csi)}] finite, above 0 m"

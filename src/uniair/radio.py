@@ -27,6 +27,9 @@ CLOCKS = ("absolute", "first_path")
 PATTERNS = ("isotropic", "tr38901")
 LOOKS = 65  # direction cosines an axis at which measured beams are looked for
 SAME_CARRIER = 0.05  # carriers that differ by less see the same walls
+MOST = 65_536  # antennas, beams or subcarriers
+LARGEST = 1e6  # wavelengths, or the modulus of a codebook's weight
+CARRIERS = (1e6, 1e13)  # Hz
 
 
 def geometric(phase: Tensor, terms: int, first: Tensor | None = None) -> Tensor:
@@ -58,14 +61,33 @@ def _check_direction(direction: Tensor, components: tuple[int, ...]) -> None:
         raise InputError(f"array: directions have shape {tuple(direction.shape)}, expected [..., {components[-1]}]")
 
 
-def _at_least(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}")
+def _whole(self: Any, name: str, what: str, most: int = MOST) -> None:
+    """Checks a count of a frozen dataclass, and makes it Python's own number, as JSON asks for."""
+    value = getattr(self, name)
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= most:
+        raise InputError(f"{what} is {value!r:.60}; give a whole number from 1 to {most:,}")
+    object.__setattr__(self, name, int(value))
 
 
-def _above_zero(name: str, value: Any) -> None:
-    if not isinstance(value, int | float | np.number) or not math.isfinite(value) or value <= 0:
-        raise InputError(f"{name} is {value!r}; give a finite number above 0")
+def _number(self: Any, name: str, what: str, least: float = -math.inf, most: float = math.inf) -> None:
+    """Checks a number of a frozen dataclass, above `least` and up to `most`, and makes it a float."""
+    value = getattr(self, name)
+    plain = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not plain or not least < value <= most or not math.isfinite(float(value)):
+        limits = f" above {least:g}" * (least > -math.inf) + f", up to {most:g}" * (most < math.inf)
+        raise InputError(f"{what} is {value!r:.60}; give a finite number{limits}")
+    object.__setattr__(self, name, float(value))
+
+
+def _numbers(values: Any, what: str) -> NDArray[np.float64]:
+    """Real numbers as an array; strings, booleans and complex ones are none."""
+    try:
+        given = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+        if given.dtype.kind not in "iuf" and given.size:
+            raise ValueError("of another kind")
+        return given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{what} are not real numbers") from error
 
 
 def _hertz(value: float) -> str:
@@ -97,13 +119,23 @@ class Antennas:
             raise InputError(f"array: pattern {self.pattern!r} is none of {', '.join(PATTERNS)}")
         if self.codebook is not None:
             try:
-                rows = np.array(self.codebook, dtype=np.complex128)
-            except (TypeError, ValueError) as error:
+                given = (
+                    self.codebook.detach().resolve_conj().cpu() if isinstance(self.codebook, Tensor) else self.codebook
+                )
+                rows = np.asarray(given)
+                if rows.dtype.kind not in "iufc":
+                    raise ValueError("of another kind")
+                rows = rows.astype(np.complex128)
+            except (TypeError, ValueError, OverflowError) as error:
                 raise InputError("array: the codebook is not a matrix of numbers [beams, elements]") from error
-            if rows.ndim != 2 or not len(rows) or rows.shape[1] != len(self.layout) or not np.isfinite(rows).all():
+            if rows.ndim != 2 or not 1 <= len(rows) <= MOST or rows.shape[1] != len(self.layout) or (
+                not np.isfinite(rows).all()
+            ):  # fmt: skip
                 raise InputError(
                     f"array: the codebook has shape {rows.shape} or NaN, expected finite [beams, {len(self.layout)}]"
                 )
+            if not rows.any() or np.abs(rows).max() > LARGEST:
+                raise InputError(f"array: the codebook is all zero, or has weights above {LARGEST:g}")
             object.__setattr__(self, "codebook", tuple(map(tuple, rows.tolist())))  # hashable
 
     @property
@@ -115,6 +147,11 @@ class Antennas:
     def ports(self) -> int:
         """What is measured: beams where there is a codebook, else elements; the first axis of a CSI."""
         return len(self.layout) if self.codebook is None else len(self.codebook)
+
+    def alike(self, other: Antennas) -> bool:
+        """Whether both measure the same, whatever kind they are of: a `UPA` of one row is a `ULA`."""
+        layout = self.layout.shape == other.layout.shape and np.allclose(self.layout, other.layout, atol=1e-9)
+        return layout and (self.pattern, self.codebook) == (other.pattern, other.codebook)
 
     @property
     def along_x(self) -> bool:
@@ -220,8 +257,8 @@ class ULA(Antennas):
     spacing: float = 0.5
 
     def __post_init__(self) -> None:
-        _at_least("array: antennas", self.antennas, 1)
-        _above_zero("array: spacing", self.spacing)
+        _whole(self, "antennas", "array: antennas")
+        _number(self, "spacing", "array: spacing", 0, LARGEST)
         self._check()
 
     @property
@@ -268,10 +305,10 @@ class UPA(Antennas):
     horizontal: float = 0.5
 
     def __post_init__(self) -> None:
-        _at_least("array: rows", self.rows, 1)
-        _at_least("array: columns", self.columns, 1)
-        _above_zero("array: vertical spacing", self.vertical)
-        _above_zero("array: horizontal spacing", self.horizontal)
+        _whole(self, "rows", "array: rows", 1024)
+        _whole(self, "columns", "array: columns", 1024)
+        _number(self, "vertical", "array: vertical spacing", 0, LARGEST)
+        _number(self, "horizontal", "array: horizontal spacing", 0, LARGEST)
         self._check()
 
     @property
@@ -308,14 +345,13 @@ class Array(Antennas):
     positions: Any
 
     def __post_init__(self) -> None:
-        try:
-            positions = np.array(self.positions, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError("array: positions are not numbers [antennas, 3], in wavelengths") from error
+        positions = _numbers(self.positions, "array: positions [antennas, 3], in wavelengths,")
         if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions):
             raise InputError(f"array: positions have shape {positions.shape}, expected [antennas, 3] in wavelengths")
         if not np.isfinite(positions).all():
             raise InputError("array: positions hold NaN or infinite values")
+        if len(positions) > MOST or np.abs(positions).max() > LARGEST:
+            raise InputError(f"array: more than {MOST:,} antennas, or one more than {LARGEST:g} wavelengths away")
         if len(np.unique(positions.round(9), axis=0)) < len(positions):
             raise InputError("array: two elements stand at the same position; give each once")
         object.__setattr__(self, "positions", tuple(map(tuple, positions.tolist())))
@@ -364,10 +400,9 @@ class OFDM:
     first: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least("grid: subcarriers", self.subcarriers, 1)
-        _above_zero("grid: spacing", self.spacing)
-        if not math.isfinite(self.first):
-            raise InputError(f"grid: first subcarrier at {self.first} Hz; give a finite frequency")
+        _whole(self, "subcarriers", "grid: subcarriers")
+        _number(self, "spacing", "grid: spacing", 0)
+        _number(self, "first", "grid: first subcarrier")
 
     @property
     def bandwidth(self) -> float:
@@ -411,10 +446,7 @@ class Subcarriers:
     tones: Any
 
     def __post_init__(self) -> None:
-        try:
-            tones = np.array(self.tones, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError("grid: subcarrier frequencies are not numbers, in Hz") from error
+        tones = _numbers(self.tones, "grid: subcarrier frequencies, in Hz,")
         if tones.ndim != 1 or not tones.size or not np.isfinite(tones).all():
             raise InputError(f"grid: subcarrier frequencies have shape {tones.shape} or NaN, expected finite [K] Hz")
         if (np.diff(tones) <= 0).any():
@@ -483,7 +515,15 @@ class Radio:
             raise InputError(f"radio: array is {type(self.array).__name__}; give a ULA, UPA or Array")
         if not isinstance(self.grid, OFDM | Subcarriers):
             raise InputError(f"radio: grid is {type(self.grid).__name__}; give OFDM or Subcarriers")
-        _above_zero("radio: carrier", self.carrier)
+        _number(self, "carrier", "radio: carrier", CARRIERS[0], CARRIERS[1])
+        if not isinstance(self.calibrated, bool | np.bool_):
+            raise InputError(f"radio: calibrated is {self.calibrated!r:.60}; give true or false")
+        object.__setattr__(self, "calibrated", bool(self.calibrated))
+        if np.abs(self.grid.frequencies).max() > self.carrier / 2:
+            raise InputError(
+                f"radio: subcarriers as far as {_hertz(float(np.abs(self.grid.frequencies).max()))} from a carrier of "
+                f"{_hertz(self.carrier)}; give their frequencies from the carrier, not from 0"
+            )
         if self.clock not in CLOCKS:
             raise InputError(f"radio: clock {self.clock!r} is none of {', '.join(CLOCKS)}")
         if not np.ptp(self.array.layout, axis=0).any():
@@ -505,8 +545,18 @@ class Radio:
 
     def differs(self, other: Radio) -> dict[str, tuple[str, str]]:
         """What differs from another radio by name: this one's, the other's."""
+        same = {
+            "array": self.array.alike(other.array),
+            "grid": np.array_equal(self.grid.frequencies, other.grid.frequencies),
+            "carrier": self.carrier == other.carrier, "clock": self.clock == other.clock,
+            "amplitude": self.calibrated == other.calibrated,
+        }  # fmt: skip
         mine, theirs = self._described(), other._described()
-        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+        return {
+            name: (mine[name], theirs[name] + " (other numbers)" * (mine[name] == theirs[name]))
+            for name, alike in same.items()
+            if not alike
+        }
 
     def _described(self) -> dict[str, str]:
         power = "calibrated gains" if self.calibrated else "any power"
@@ -547,7 +597,7 @@ class Radio:
             return cls(**given)
         except InputError:
             raise
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, MemoryError) as error:
             raise InputError(f"{where}: not a radio ({error})") from error
 
     @classmethod
@@ -577,9 +627,14 @@ def _said(text: str) -> tuple[Any, str]:
         content = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
         return json.loads(content), "radio" if content is text else text
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{text}: neither a file with a radio nor JSON; see uniair.Radio") from error
-    except ValueError as error:
-        raise InputError(f"{text}: not valid JSON ({error})") from error
+        raise InputError(f"{text[:60]}: neither a file with a radio nor JSON; see uniair.Radio") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{text[:60]}: not valid JSON ({error})") from error
+
+
+def same_carrier(one: Radio, other: Radio) -> bool:
+    """Whether walls and corners act alike at both carriers."""
+    return abs(one.carrier / other.carrier - 1) <= SAME_CARRIER
 
 
 def _of_kind(entries: dict[str, Any], kinds: Mapping[str, Any], where: str) -> Any:
@@ -589,3 +644,25 @@ def _of_kind(entries: dict[str, Any], kinds: Mapping[str, Any], where: str) -> A
     if entries.get("codebook") is not None:
         entries["codebook"] = [[complex(*weight) for weight in row] for row in entries["codebook"]]
     return kinds[kind](**entries)
+
+
+def complex_tensor(values: Any, what: str) -> Tensor:
+    """CSI as people hold it, of any byte order and stride, as a complex tensor.
+
+    Raises:
+        InputError: real, or no array of numbers.
+    """
+    if isinstance(values, Tensor):
+        out = values.detach().resolve_conj()
+        out = out.to(torch.complex64) if out.dtype == torch.complex32 else out
+    else:
+        try:
+            array = np.asarray(values)
+            if array.dtype.kind == "c":  # [:, ::-1] and big-endian ones are fine too
+                array = np.ascontiguousarray(array, np.complex64 if array.dtype.itemsize == 8 else np.complex128)
+            out = torch.as_tensor(array)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise InputError(f"{what} is not an array of numbers ({' '.join(str(error).split())[:80]})") from error
+    if not out.is_complex():
+        raise InputError(f"{what} of type {out.dtype} is not complex; give complex [N, antennas, subcarriers]")
+    return out

@@ -196,6 +196,33 @@ def test_a_code_is_written_for_another_radio(name: str, links: Links) -> None:
     assert model.reconstruct_channel(z, half).shape == (2, 16, 32)
 
 
+def test_what_no_clock_or_carrier_allows_is_refused(model: UniversalModel, links: Links) -> None:
+    z = model.encode_channel(batch_of(links).csi[:2])
+    first = Radio(clock="first_path")
+    with pytest.raises(InputError, match="no absolute delays"):
+        model.reconstruct_channel(z, Radio(), seen_by=first)
+    with pytest.raises(InputError, match=r"can't be written for 3\.5 GHz"):
+        model.reconstruct_channel(z, Radio(carrier=3.5e9), seen_by=Radio())
+    with pytest.raises(InputError, match=r"give a uniair\.Radio"):
+        model.encode_channel(batch_of(links).csi[:2], torch.zeros(2))  # type: ignore[arg-type]
+    for wrong in (torch.zeros(1), torch.tensor([50.0, torch.nan]), 3.0, ["a", "b"]):
+        with pytest.raises(InputError, match="distance"):
+            model.encode_channel(batch_of(links).csi[:2], first, wrong)
+
+
+def test_csi_is_taken_however_it_is_held(model: UniversalModel, links: Links) -> None:
+    csi = batch_of(links).csi[:2]
+    want = model.encode_channel(csi)
+    held = csi.numpy()
+    for same in (csi.conj().conj(), held.astype(">c16"), held.astype(np.clongdouble), held.tolist(), csi.mT.mT,
+                 (csi.to(torch.complex128) * 1e-300), (csi / csi.abs().max() * 1e-40)):  # fmt: skip
+        torch.testing.assert_close(model.encode_channel(same), want, atol=2e-3, rtol=0)
+    torch.testing.assert_close(model.encode_channel(csi.conj()), model.encode_channel(held.conj()))
+    for odd in (None, "csi", held.astype(object).astype(str), torch.zeros(2, 0, 32, 64, dtype=torch.complex64)):
+        with pytest.raises(InputError, match="CSI"):
+            model.encode_channel(odd)
+
+
 def test_a_map_that_is_there_many_times_is_encoded_once(links: Links, monkeypatch: pytest.MonkeyPatch) -> None:
     model = uniair.build("tiny")
     env = batch_of(links).environment

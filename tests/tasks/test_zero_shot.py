@@ -46,6 +46,24 @@ def test_the_power_of_a_calibrated_radio_multiplies_the_odds_of_los(model: Unive
         zero_shot.los(model, model.encode_channel(batch.csi), batch.environment, Radio(calibrated=True))
 
 
+@pytest.mark.parametrize(
+    ("radio", "used"),
+    [
+        (Radio(ULA(32, pattern="tr38901"), calibrated=True), False),  # its gain towards the user is not known
+        (Radio(grid=OFDM(64, 1.44e6), calibrated=True), True),  # delays wrap, but the positions are known
+        (Radio(clock="first_path", calibrated=True), True),
+    ],
+)
+def test_power_counts_where_it_tells_something(model: UniversalModel, links: Links, radio: Radio, used: bool) -> None:
+    batch = batch_of(links, radio)
+    env = batch.environment
+    plain = torch.sigmoid(zero_shot.los_odds(model, batch.csi, env, radio))
+    assert torch.equal(zero_shot.los(model, batch.csi, env, radio), plain) != used
+    nowhere = env.without("bs", "ue")  # the length of the first path is then not known either
+    without = torch.sigmoid(zero_shot.los_odds(model, batch.csi, nowhere, radio))
+    torch.testing.assert_close(zero_shot.los(model, batch.csi, nowhere, radio), without)
+
+
 def test_a_clock_at_the_first_path_is_asked_with_each_candidate_s_own(links: Links) -> None:
     """A line-of-sight channel whose first path is put where it was is the channel of an absolute clock again."""
     small = uniair.load("small")

@@ -31,7 +31,7 @@ from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
-from uniair.radio import SAME_CARRIER, Radio
+from uniair.radio import Radio, same_carrier
 from uniair.tasks.registry import TASKS
 from uniair.training.distributed import world
 from uniair.training.heads import Adaptation, HeadTraining, adapt, embed, load_head, measure, save_head
@@ -118,7 +118,7 @@ def _radio(store: Store, given: str | None) -> Radio:
                              "one sees them, or import those of one radio apart")  # fmt: skip
         return own[0]
     radio = Radio.parse(given)
-    if odd := [one for one in own if abs(one.carrier / radio.carrier - 1) > SAME_CARRIER]:
+    if odd := [one for one in own if not same_carrier(one, radio)]:
         raise InputError(f"--radio: its carrier is {radio.carrier / 1e9:g} GHz, but {store.folder} has paths at "
                          f"{odd[0].carrier / 1e9:g} GHz; trace or import them at that carrier")  # fmt: skip
     return radio

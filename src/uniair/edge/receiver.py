@@ -18,6 +18,7 @@ OVERSAMPLING = 8  # of delays
 ARRIVAL, FIRST_PATH = 10 ** (-9 / 10), 10 ** (-12 / 10)  # shares of the strongest peak
 TYPICAL = 60.0  # m, of a first path whose length nothing tells
 CLOCK_STEP = 1.6  # m
+LEAST_BAND, COARSEST = 10e6, 720e3 * (1 + 1e-9)  # Hz: a grid on which a delay tells a length
 EVEN, NATS_PER_DB = 5.55, 0.46
 PAPER_1: dict[str, Any] = {"carrier": 28e9, "clock": "absolute", "calibrated": False,
                            "grid": {"kind": "ofdm", "subcarriers": 64, "spacing": 720e3}}  # fmt: skip
@@ -36,11 +37,17 @@ class Receiver:
         self.shape: tuple[int, int] = (card["csi"][0], card["csi"][1])
         self.text: str = card.get("radio_text", "")
         self.carrier: float = radio["carrier"]
-        self.searched, self.calibrated = radio["clock"] == "first_path", bool(radio["calibrated"])
-        grid, count = radio["grid"], self.shape[1]
+        self.searched = radio["clock"] == "first_path"
+        array, grid, count = radio.get("array", {}), radio["grid"], self.shape[1]
+        # of other antennas the gain towards the user is not known
+        plain = array.get("pattern", "isotropic") == "isotropic" and array.get("codebook") is None
+        self.calibrated = radio["calibrated"] and plain
         self.even = grid["kind"] == "ofdm"
         self.frequencies = np.array(
             grid.get("first", 0.0) + grid["spacing"] * np.arange(count) if self.even else grid["tones"], np.float64
+        )
+        self.tells_length = (
+            not self.searched and self.even and count * grid["spacing"] >= LEAST_BAND and grid["spacing"] <= COARSEST
         )
         span = float(self.frequencies[-1] - self.frequencies[0])
         self.period = 1 / grid["spacing"] if self.even else (count - 1) / span
@@ -92,10 +99,10 @@ class Receiver:
             csi: complex [N, ports, subcarriers], amplitudes as gains.
             apart: [N] m from BS to UE; None: unknown.
         """
-        if self.searched and apart is None:
+        if apart is None and not self.tells_length:
             return odds
         gain = (np.abs(csi).astype(np.float64) ** 2).mean((1, 2))
-        if not self.searched or apart is None:
+        if self.tells_length or apart is None:
             apart = np.maximum(self._first_delay(csi) * SPEED_OF_LIGHT, 1.0)
         excess = 20 * np.log10(SPEED_OF_LIGHT / (4 * math.pi * self.carrier * apart)) - 10 * np.log10(gain)
         return np.asarray(odds + NATS_PER_DB * (EVEN - excess))

@@ -8,11 +8,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from uniair import metrics
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.link_budget import excess_loss
+from uniair.environment import Batch
+from uniair.link_budget import excess_loss, tells_length
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.radio import Radio
@@ -113,7 +115,7 @@ def answer(model: UniversalModel, links: Links, progress: bool = False, radio: R
         asked = csi if radio.clock == "first_path" else code
         restored, normalised = model.reconstruct_channel(code, radio), model.normalise_channel(csi, radio)
         nowhere = zero_shot.los_odds(model, asked, env.without("bs", "ue"), radio)
-        excess = excess_loss(csi, (env.ue - env.bs).norm(dim=1) if radio.clock == "first_path" else None, radio)
+        excess = _excess(batch)
         answers = (
             metrics.true_ranks(zero_shot.similarity(model, asked, env, radio)),
             torch.full((len(index),), len(index)),
@@ -128,6 +130,14 @@ def answer(model: UniversalModel, links: Links, progress: bool = False, radio: R
         )
         parts.append((np.full(len(index), area), links.los[index], *(part.cpu().numpy() for part in answers)))
     return Answers(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
+def _excess(batch: Batch) -> Tensor:
+    """Loss beyond free space, [N] dB; where the gain of the antennas is not known, what tells nothing of LOS."""
+    env, radio = batch.environment, batch.radio
+    if radio.array.pattern != "isotropic" or radio.array.codebook is not None:
+        return torch.full((len(batch),), zero_shot.EVEN)
+    return excess_loss(batch.csi, None if tells_length(radio) else (env.ue - env.bs).norm(dim=1), radio)
 
 
 def zero_shot_suite(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uniair.angle_delay import REACH, Seen, see
+from uniair.angle_delay import REACH, TONE, Seen, see
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.cfenn import CFENN
@@ -20,7 +19,7 @@ from uniair.models.crnn import CRNN, profile
 from uniair.models.epnn import EPNN
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, initialise
-from uniair.radio import SAME_CARRIER, Radio
+from uniair.radio import Radio, complex_tensor, same_carrier
 
 BATCH = 512
 CACHED = 32  # CSI whose activations fit a CPU's cache
@@ -42,6 +41,21 @@ class ReadPaths(NamedTuple):
     cosine: Tensor
     delay: Tensor
     gain: Tensor
+
+
+def _distances(distance: Any, count: int) -> Tensor:
+    """Checked distances: [N] m.
+
+    Raises:
+        InputError: another shape, NaN or below 0.
+    """
+    try:
+        out = torch.as_tensor(distance).double()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError("distance is not an array of numbers, [N] m") from error
+    if out.shape != (count,) or not (torch.isfinite(out) & (out >= 0)).all():
+        raise InputError(f"distance has shape {tuple(out.shape)} or NaN, expected [{count}] m, finite and at least 0")
+    return out
 
 
 class UniversalModel(nn.Module):
@@ -124,11 +138,9 @@ class UniversalModel(nn.Module):
         Raises:
             InputError: not complex, a shape that the radio contradicts, NaN or infinite values, a channel all zero.
         """
-        out = csi if isinstance(csi, Tensor) else torch.as_tensor(np.ascontiguousarray(csi))  # [:, ::-1] is fine too
+        out = complex_tensor(csi, "CSI")
         ports, subcarriers = radio.shape
-        if not out.is_complex():
-            raise InputError(f"CSI of type {out.dtype} is not complex; give complex [N, {ports}, {subcarriers}]")
-        if out.ndim not in (3, 4) or tuple(out.shape[-2:]) != radio.shape:
+        if out.ndim not in (3, 4) or tuple(out.shape[-2:]) != radio.shape or (out.ndim == 4 and not out.shape[1]):
             raise InputError(
                 f"CSI has shape {tuple(out.shape)}, expected [N, {ports}, {subcarriers}] (antennas, subcarriers) or "
                 f"[N, UE antennas, {ports}, {subcarriers}] of this radio: {radio}"
@@ -141,6 +153,8 @@ class UniversalModel(nn.Module):
             raise InputError(
                 f"CSI {int((peak == 0).flatten().nonzero()[0])} is all zero; leave out links without a channel"
             )
+        if (peak < torch.finfo(torch.float32).tiny).any():  # too weak for a quotient in single precision
+            out, peak = out.to(torch.complex128), peak.double()
         out = (out / peak).to(torch.complex64).to(self.device)
         if out.ndim == 4:
             strongest = out.abs().square().sum((2, 3)).argmax(1)
@@ -160,7 +174,7 @@ class UniversalModel(nn.Module):
     def remarks(self, radio: Radio) -> tuple[str, ...]:
         """What to know about answers on a radio that differs from the one of the weights, a line each."""
         out = []
-        if abs(radio.carrier / self.radio.carrier - 1) > SAME_CARRIER:
+        if not same_carrier(radio, self.radio):
             have, want = (f"{one.carrier / 1e9:g} GHz" for one in (self.radio, radio))
             out.append(
                 f"extrapolated: carrier {want}, the weights know {have}; walls and corners act differently there"
@@ -170,6 +184,13 @@ class UniversalModel(nn.Module):
                 "the clock starts at the first path: each hypothesis is asked with the clock that its straight line "
                 "implies; the scale of a map stays near chance"
             )
+        if np.diff(radio.grid.frequencies).max() > TONE * (1 + 1e-9):
+            out.append(
+                f"delays are told apart up to {1e9 / np.diff(radio.grid.frequencies).max():.0f} ns alone: a longer "
+                "path may stand where a shorter one would"
+            )
+        if radio.calibrated and (radio.array.pattern != "isotropic" or radio.array.codebook is not None):
+            out.append("the power is not used for LOS: the gain of these antennas towards the user is not known")
         changed = [name for name in radio.differs(self.radio) if name in ("array", "grid")]
         if changed:
             out.append(f"converted: {' and '.join(changed)} of {radio} to the response that the weights know")
@@ -195,7 +216,8 @@ class UniversalModel(nn.Module):
         checked = self.check_csi(csi, radio)
         size = CACHED if self.device.type == "cpu" else BATCH
         chunks = torch.split(checked, size)
-        lengths = [None] * len(chunks) if distance is None else torch.split(torch.as_tensor(distance), size)
+        known = None if distance is None else _distances(distance, len(checked))
+        lengths = [None] * len(chunks) if known is None else torch.split(known, size)
         parts = [
             self.channel_embedding(self.see(part, radio, length).response)
             for part, length in zip(chunks, lengths, strict=True)
@@ -236,19 +258,27 @@ class UniversalModel(nn.Module):
         Args:
             radio: to write the channel for; None: the weights' own.
             seen_by: the radio that `z` was encoded from, where it is another one: more antennas, a wider band, the band
-                beside. None: `radio` itself.
+                beside (by its grid or by its carrier). None: `radio` itself.
 
         Raises:
-            InputError: another shape, or NaN.
+            InputError: another shape, or NaN; a carrier far from the one seen at; absolute delays of a clock without.
         """
         z, radio = self._check_code(z), self.own_or(radio)
+        if seen_by not in (None, radio):
+            seen_by = self.own_or(seen_by)
+            if not same_carrier(radio, seen_by):
+                raise InputError(
+                    f"a channel seen at {seen_by.carrier / 1e9:g} GHz can't be written for "
+                    f"{radio.carrier / 1e9:g} GHz: walls act differently there"
+                )
+            if seen_by.clock == "first_path" and radio.clock == "absolute":
+                raise InputError("a channel seen with a clock at the first path has no absolute delays to write")
         parts = [self.crnn(part, radio, seen_by)[0] for part in torch.split(z, BATCH)]
         out = torch.cat(parts) if parts else torch.zeros(0, *radio.shape, dtype=torch.complex64)
         if seen_by in (None, radio) or not len(out):
             return out
-        # another middle of array or band, to which the phase is referred, and other gains
-        anytime = replace(radio, clock="absolute")
-        return torch.cat([self.see(part, anytime).csi for part in torch.split(out, BATCH)])
+        # another middle of array or band, to which the phase is referred, other gains, and maybe another clock
+        return torch.cat([self.see(part, radio).csi for part in torch.split(out, BATCH)])
 
     @torch.inference_mode()
     def read_paths(self, z: Any) -> ReadPaths:

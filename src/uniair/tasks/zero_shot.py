@@ -15,7 +15,7 @@ from torch.nn.functional import max_pool2d
 from uniair.angle_delay import TYPICAL, arrival, delayed
 from uniair.environment import UE_HEIGHT, Environment
 from uniair.errors import InputError
-from uniair.link_budget import excess_loss
+from uniair.link_budget import excess_loss, tells_length
 from uniair.models.universal import UniversalModel
 from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.tasks.code_search import search_code
@@ -68,10 +68,12 @@ def with_gain(odds: Tensor, csi: Any, radio: Radio, apart: Tensor | None) -> Ten
 
     Args:
         csi: complex [N, ports, subcarriers].
-        apart: [N] or [1] m from BS to UE, if known; needed where the clock starts at the first path, whose power tells
-            nothing without.
+        apart: [N] or [1] m from BS to UE, if known; needed where the radio's delays don't tell the first path's length.
+            Without it, and of antennas whose gain towards the user is not known, the power counts for nothing.
     """
-    if radio.clock == "absolute":
+    if radio.array.pattern != "isotropic" or radio.array.codebook is not None:
+        return odds
+    if tells_length(radio):
         return with_power(odds, excess_loss(csi, radio=radio))
     return odds if apart is None else with_power(odds, excess_loss(csi, apart.expand(len(csi)), radio))
 

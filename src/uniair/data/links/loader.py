@@ -73,7 +73,7 @@ def along_array(links: Links) -> Links:
         aoa_azimuth=(links.paths.aoa_azimuth - azimuth).astype(np.float32),
     )
     return Links(
-        areas=tuple(f"{links.areas[a]}@{np.degrees(b):.0f}" for a, b in zip(area, bearing, strict=True)),
+        areas=tuple(f"{links.areas[a]}@{np.degrees(b):.6g}" for a, b in zip(area, bearing, strict=True)),
         maps=maps, mapped=links.mapped[area], sizes=sizes.astype(np.float32), area=turned.astype(np.int32),
         bs=move(links.bs), ue=move(links.ue), bearing=np.zeros_like(links.bearing), los=links.los, paths=paths,
         radios=tuple(links.radios[a] for a in area),
