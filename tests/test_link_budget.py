@@ -74,7 +74,7 @@ def test_what_is_no_channel_is_refused() -> None:
         with pytest.raises(InputError, match="leave out links without a channel"):
             excess_loss(wrong)
     for odd in (csi.real, csi[0]):
-        with pytest.raises(InputError, match="is not complex|expected"):
+        with pytest.raises(InputError, match=r"is not complex|expected"):
             excess_loss(odd)
     for distance in (torch.tensor([0.0]), torch.tensor([math.inf]), torch.tensor([1.0, 2.0])):
         with pytest.raises(InputError, match="distances"):
