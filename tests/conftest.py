@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# before torch comes, as the command line does: on a busy machine, threads that spin while they wait stop each other
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import numpy as np
 import pytest
 
