@@ -152,5 +152,5 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
 
 def test_load_needs_a_rate(served_site: Site) -> None:
     with pytest.raises(InputError, match="--rate and --seconds"):
-        service_load(served_site.folder, rate=0.0)
+        service_load(served_site.folder, rate=0.0, seconds=1.0, bodies=0)
     assert np.unique([len(request) for request in channel_requests(5, 0)]).size == 1
