@@ -74,7 +74,7 @@ def test_an_autoencoder_learns_to_restore_channels(batch: Batch) -> None:
     def nmse(count: int) -> float:
         network = train_autoencoder(TINY, repeat(csi), count, seed=0)
         with torch.inference_mode():
-            return metrics.nmse_db(network.restore(csi), network.normalisation(csi))
+            return metrics.nmse_db(network.restore(csi), network.normalise(csi))
 
     assert nmse(120) < min(nmse(0), 0.0) - 1
 
