@@ -120,10 +120,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
 
 
 RADIOS = {
-    "a ULA of 16 and a narrow band": Radio(ULA(16), OFDM(128, 240e3)),
-    "a planar array at 3.5 GHz": Radio(UPA(4, 8), carrier=3.5e9),
-    "a clock at the first path": Radio(clock="first_path"),
-    "calibrated gains": Radio(ULA(16, 0.7), calibrated=True),
+    "a narrow band and a clock at the first path": Radio(ULA(16, 0.7), OFDM(128, 240e3), clock="first_path"),
+    "a planar array at 3.5 GHz, calibrated": Radio(UPA(4, 8), carrier=3.5e9, calibrated=True),
 }
 
 
