@@ -30,6 +30,14 @@ DATA = {
 }
 
 
+def check_budget(budget: str, seeds: int) -> None:
+    """Raises `InputError` where a benchmark can't be run so."""
+    if budget not in ("quick", "full"):
+        raise InputError(f"--budget {budget!r}: choose quick or full")
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds}: give at least 1")
+
+
 @dataclass(frozen=True)
 class Setup:
     """What a benchmark runs on, and where its runs are kept.
@@ -49,10 +57,7 @@ class Setup:
     seeds: int = 3
 
     def __post_init__(self) -> None:
-        if self.budget not in ("quick", "full"):
-            raise InputError(f"--budget {self.budget!r}: choose quick or full")
-        if self.seeds < 1:
-            raise InputError(f"--seeds {self.seeds}: give at least 1")
+        check_budget(self.budget, self.seeds)
 
     @property
     def full(self) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.benchmark.benchmark import Benchmark, Setup, check_budget
 from uniair.benchmark.runs import Runs
 from uniair.data.drives.drive import Drive
 from uniair.data.drives.windows import (
@@ -78,10 +78,7 @@ class Comparison:
     ablations: bool = False
 
     def __post_init__(self) -> None:
-        if self.budget not in ("quick", "full"):
-            raise InputError(f"--budget {self.budget!r}: choose quick or full")
-        if self.seeds < 1:
-            raise InputError(f"--seeds {self.seeds}: give at least 1")
+        check_budget(self.budget, self.seeds)
 
     @property
     def trained(self) -> ForecastTraining:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from jsonargparse import ArgumentParser
+
 import uniair
 from uniair.data.drives.drive import SENSORS, Drive
 from uniair.data.drives.windows import Sensing, codebook, read_folder
@@ -17,6 +19,15 @@ from uniair.training.forecasting import load_forecaster
 FOLDER = "folder of drives: uniair import deepsense, or uniair import twin"
 TOWER = "universal model that csi is read through, where the forecaster does: packaged model or folder"
 SCENARIOS = "use these alone, e.g. [scenario1]"
+
+
+def packaged_or_given(parser: ArgumentParser) -> None:
+    """Declares --drives, --model, --tower and --scenarios of a command that runs without options too."""
+    parser.add_argument("--drives", type=str | None, default=None, help=f"{FOLDER}; the packaged ones if not given")
+    parser.add_argument("--model", type=str | None, default=None,
+                        help="folder of uniair forecast train; the packaged one if not given")  # fmt: skip
+    parser.add_argument("--tower", type=str, default="small", help=TOWER)
+    parser.add_argument("--scenarios", type=list[str], default=[], help=SCENARIOS)
 
 
 def drives_of(folder: Path, scenarios: Sequence[str]) -> list[Drive]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_codebook, drives_of, forecaster, sensing
+from uniair.commands.drives import check_codebook, drives_of, forecaster, packaged_or_given, sensing
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.tasks.beam_forecast import figures, forecasts, los_figures
@@ -25,11 +25,7 @@ from uniair.training.forecasting import PACKAGED, SAMPLE
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--drives", type=str | None, default=None, help=f"{FOLDER}; the packaged ones if not given")
-    parser.add_argument("--model", type=str | None, default=None,
-                        help="folder of uniair forecast train; the packaged one if not given")  # fmt: skip
-    parser.add_argument("--tower", type=str, default="small", help=TOWER)
-    parser.add_argument("--scenarios", type=list[str], default=[], help=SCENARIOS)
+    packaged_or_given(parser)
 
 
 def run(options: Any) -> dict[str, Any]:
