@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -115,8 +116,10 @@ def test_bad_input_on_ray_is_one_line(cluster: Any, tmp_path: Path) -> None:
     command = started(tmp_path, "--engine", "ray", "--address", cluster.address, "--coverage", "[0.98,0.99]")
     status, error = finished(command)
     assert status == 2
-    assert error.count("\n") == 1
-    assert "passes the filters; widen --coverage" in error
+    # Ray's core sometimes writes a line of its own past Python, "[2026-11-29 01:51:41,958 E …] task_manager.cc: …"
+    own = [line for line in error.splitlines() if not re.match(r"\[\d{4}-\d\d-\d\d ", line)]
+    assert len(own) == 1
+    assert "passes the filters; widen --coverage" in own[0]
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.json"]
 
 
