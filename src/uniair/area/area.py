@@ -117,16 +117,26 @@ class Area:
     def inside_building(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which of the points [N, 2 or 3] (m) stand inside a building: bool [N].
 
-        Under a raised body there is room; with a third column (height, m), a point within it is inside too.
+        Under a raised body there is room. With a third column (height, m), a point within one is inside too, and one
+        above a roof is not.
         """
         if not self.footprints:
             return np.zeros(len(points), dtype=bool)
         inside = np.asarray(shapely.contains_xy(self._union(), points[:, 0], points[:, 1]))
         if points.shape[1] > 2:
+            inside[inside] = points[inside, 2] <= self.top(points[inside])
             for i in np.flatnonzero(~self.obstacles):
                 within = (points[:, 2] >= self.bases[i]) & (points[:, 2] <= self.heights[i])
                 inside |= within & shapely.contains_xy(self.footprints[i], points[:, 0], points[:, 1])
         return inside
+
+    def top(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Height of the highest roof over each of the points [N, 2 or 3] (m): [N] m, 0 on open ground."""
+        out = np.zeros(len(points))
+        tree = shapely.STRtree(self.footprints)
+        point, body = tree.query(shapely.points(points[:, :2]), predicate="intersects")
+        np.maximum.at(out, point, self.heights[body])
+        return out
 
     def require_outdoors(self, points: NDArray[np.floating], what: str) -> None:
         """Raise `InputError` where a BS or UE stands inside a building or outside the area.
@@ -243,6 +253,67 @@ class Area:
             raise InputError(f"area {self.name} has too little outdoor ground for {count} positions")
         ground = np.concatenate(found)[:count]
         return np.column_stack([ground, np.full(count, height)])
+
+    def drop_at_walls(
+        self, count: int, low: float, high: float, rng: np.random.Generator, clearance: float = 1.0
+    ) -> NDArray[np.float64]:
+        """`count` positions drawn uniformly along the walls, `clearance` metres in front of them: [count, 3], m.
+
+        Heights are drawn evenly from `low` to `high`, or to the top of the wall where that is lower.
+
+        Raises:
+            InputError: no wall is as high as `low`, or none stands free.
+        """
+        walls = np.flatnonzero(self.obstacles & (self.heights >= low))
+        lines = shapely.boundary(shapely.buffer(np.asarray(self.footprints, dtype=object)[walls], clearance))
+        lengths = shapely.length(lines)
+        x0, y0, x1, y1 = self.bounds
+        found: list[NDArray[np.float64]] = []
+        have = 0
+        for _ in range(100 if lengths.sum() > 0 else 0):
+            wall = rng.choice(len(walls), 2 * count + 16, p=lengths / lengths.sum())
+            plan = shapely.get_coordinates(
+                shapely.line_interpolate_point(lines[wall], rng.uniform(0, 1, len(wall)), normalized=True)
+            )
+            top = np.maximum(np.minimum(high, self.heights[walls[wall]]), low)
+            points = np.column_stack([plan, rng.uniform(low, top)])
+            within = (plan > (x0, y0)).all(1) & (plan < (x1, y1)).all(1)
+            # of two houses side by side, no wall stands free between them
+            points = points[within & ~np.asarray(shapely.contains_xy(self._union(), plan[:, 0], plan[:, 1]))]
+            found.append(points[~self.inside_building(points)])
+            have += len(found[-1])
+            if have >= count:
+                return np.concatenate(found)[:count]
+        raise InputError(f"area {self.name} has too few walls of {low:g} m for {count} positions")
+
+    def drop_on_roofs(
+        self, count: int, above: tuple[float, float], highest: float, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """`count` positions drawn uniformly over the roofs, so many metres above them: [count, 3], m.
+
+        Args:
+            above: least and most over the roof, m.
+            highest: no position is higher above ground, m.
+
+        Raises:
+            InputError: no roof is low enough.
+        """
+        plan = [self.footprints[i] for i in np.flatnonzero(self.obstacles & (self.heights + above[0] <= highest))]
+        roofs = shapely.union_all(np.asarray(plan, dtype=object)) if plan else Polygon()
+        shapely.prepare(roofs)
+        x0, y0, x1, y1 = self.bounds
+        found: list[NDArray[np.float64]] = []
+        have = 0
+        for _ in range(100 if plan else 0):
+            points = rng.uniform((x0, y0), (x1, y1), size=(8 * count + 16, 2))
+            points = points[shapely.contains_xy(roofs, points[:, 0], points[:, 1])]
+            height = np.minimum(self.top(points) + rng.uniform(*above, len(points)), highest)
+            clear = height >= self.top(points) + above[0]  # a tower may stand on a lower roof
+            found.append(np.column_stack([points, height])[clear])
+            have += len(found[-1])
+            if have >= count:
+                return np.concatenate(found)[:count]
+        raise InputError(f"area {self.name} has no roof below {highest - above[0]:g} m for {count} positions")
 
     def _union(self) -> Polygon | MultiPolygon:
         # frozen dataclass: the cache goes past the guard, and the value never changes

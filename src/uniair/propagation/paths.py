@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +22,19 @@ UNKNOWN = -1
 class Paths:
     """Propagation paths of N links, ragged: link i owns rows `offsets[i]` to `offsets[i + 1]`, strongest first.
 
+    Polarisation is told in the directions of θ̂ (vertical) and φ̂ (horizontal) at either end.
+
     Attributes:
         offsets: int64 [N + 1].
-        gain: complex64 [P] amplitude at the carrier, phase e^{−j2π f_c τ} included, isotropic antennas, unitless.
+        gain: complex64 [P] amplitude at the carrier, phase e^{−j2π f_c τ} included, isotropic antennas, unitless; from
+            vertical to vertical polarisation.
         delay: float32 [P] absolute time of flight, s.
         aod_azimuth, aod_zenith: float32 [P] direction of departure at the BS, rad.
         aoa_azimuth, aoa_zenith: float32 [P] direction of arrival at the UE, pointing back along the path, rad.
         interactions: int32 [P] decimal digits from the transmitter on: 0 LOS, 1 reflection, 2 diffraction,
             3 scattering, 4 transmission (21 is a diffraction, then a reflection); −1 where the source does not say.
+        cross: complex64 [P, 3] the other gains of the 2 × 2 transfer: from horizontal at the BS to vertical at the UE,
+            from vertical to horizontal, from horizontal to horizontal; None where the source gives one gain a path.
     """
 
     offsets: NDArray[np.int64]
@@ -39,6 +45,7 @@ class Paths:
     aoa_azimuth: NDArray[np.float32]
     aoa_zenith: NDArray[np.float32]
     interactions: NDArray[np.int32]
+    cross: NDArray[np.complex64] | None = None
 
     PER_PATH = ("gain", "delay", "aod_azimuth", "aod_zenith", "aoa_azimuth", "aoa_zenith", "interactions")
 
@@ -54,6 +61,20 @@ class Paths:
     def link_of_path(self) -> NDArray[np.int64]:
         """The link that each path belongs to: int64 [P]."""
         return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def transfer(self) -> NDArray[np.complex64]:
+        """Gains between polarisations: complex64 [P, 2, 2], row at the UE, column at the BS, vertical first.
+
+        Raises:
+            InputError: the source gives one gain a path.
+        """
+        if self.cross is None:
+            raise InputError(
+                "these paths have one gain each, between vertical antennas: other polarisations are not known; trace "
+                "the links again, or give a radio with vertical polarisation"
+            )
+        return np.column_stack([self.gain, self.cross]).reshape(-1, 2, 2)
 
     def los(self) -> NDArray[np.bool_]:
         """Which links have a line-of-sight path: bool [N]."""
@@ -72,36 +93,57 @@ class Paths:
         counts = self.counts[index]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[index] - offsets[:-1], counts)
-        return Paths(offsets, **{name: getattr(self, name)[rows] for name in self.PER_PATH})
+        return self._rows(offsets, rows)
 
     def strongest(self, most: int) -> Paths:
         """At most `most` paths a link: the strongest."""
         rank = np.arange(len(self.gain)) - np.repeat(self.offsets[:-1], self.counts)
         keep = rank < most
         offsets = np.concatenate([[0], np.cumsum(np.minimum(self.counts, most))]).astype(np.int64)
-        return Paths(offsets, **{name: getattr(self, name)[keep] for name in self.PER_PATH})
+        return self._rows(offsets, keep)
+
+    def _rows(self, offsets: NDArray[np.int64], rows: NDArray[Any]) -> Paths:
+        """Some of the paths, for links that begin and end at `offsets` of them."""
+        cross = None if self.cross is None else self.cross[rows]
+        return Paths(offsets, **{name: getattr(self, name)[rows] for name in self.PER_PATH}, cross=cross)
 
     @classmethod
-    def from_rows(cls, links: int, link: NDArray[np.integer], **per_path: NDArray[np.generic]) -> Paths:
-        """Sorts loose paths by link, then by falling power.
+    def from_rows(
+        cls,
+        links: int,
+        link: NDArray[np.integer],
+        cross: NDArray[np.complexfloating] | None = None,
+        **per_path: NDArray[np.generic],
+    ) -> Paths:
+        """Sorts loose paths by link, then by falling power, that of all polarisations where they are known.
 
         Args:
             links: number of links N, those without a path included.
             link: [P] the link of each path.
+            cross: see `Paths`.
             per_path: the arrays of `PER_PATH`, each [P].
         """
-        order = np.lexsort((per_path["delay"], -np.abs(per_path["gain"]), link))
+        strength = np.abs(per_path["gain"])
+        if cross is not None:
+            strength = np.hypot(strength, np.linalg.norm(cross, axis=1))
+        order = np.lexsort((per_path["delay"], -strength, link))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(link, minlength=links))]).astype(np.int64)
         dtypes = {"gain": np.complex64, "interactions": np.int32}
-        return cls(offsets, **{k: per_path[k][order].astype(dtypes.get(k, np.float32)) for k in cls.PER_PATH})
+        return cls(
+            offsets,
+            **{k: per_path[k][order].astype(dtypes.get(k, np.float32)) for k in cls.PER_PATH},
+            cross=None if cross is None else cross[order].astype(np.complex64),
+        )
 
     @classmethod
     def concatenate(cls, parts: list[Paths]) -> Paths:
-        """The links of all parts, one after the other."""
+        """The links of all parts, one after the other; polarisation is known where all parts know it."""
         counts = np.concatenate([[0], *(p.counts for p in parts)])
+        cross = [p.cross for p in parts if p.cross is not None]
         return cls(
             np.cumsum(counts).astype(np.int64),
             **{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.PER_PATH},
+            cross=np.concatenate(cross) if parts and len(cross) == len(parts) else None,
         )
 
     def csi(

@@ -111,12 +111,21 @@ def check_materials(config: RayTracing) -> None:
     for name in dict.fromkeys((config.building_material, config.ground_material)):
         if name not in ITU_MATERIALS_PROPERTIES:
             raise InputError(f"material {name!r} is none of ITU-R P.2040's: {', '.join(ITU_MATERIALS_PROPERTIES)}")
-        bands = sorted(ITU_MATERIALS_PROPERTIES[name])
-        if not any(low <= config.frequency / 1e9 <= high for low, high in bands):
+        if not defined(name, config.frequency):
+            bands = sorted(ITU_MATERIALS_PROPERTIES[name])
             known = ", ".join(f"{low:g} to {high:g} GHz" for low, high in bands)
             raise InputError(
                 f"{name} is not defined at {config.frequency / 1e9:g} GHz (ITU-R P.2040: {known}); give a carrier there"
             )
+
+
+def defined(material: str, frequency: float) -> bool:
+    """Whether ITU-R P.2040 describes a material at a carrier, Hz, as the tracer asks for it: in single precision."""
+    require_sionna()
+    from sionna.rt.radio_materials.itu import ITU_MATERIALS_PROPERTIES
+
+    gigahertz = float(np.float32(frequency)) / 1e9
+    return any(low <= gigahertz <= high for low, high in ITU_MATERIALS_PROPERTIES.get(material, ()))
 
 
 def extrude(
@@ -230,7 +239,24 @@ def trace(area: Area, bs: NDArray[np.floating], ue: NDArray[np.floating], config
 def trace_scene(
     scene: Scene, bs: NDArray[np.floating], ue: NDArray[np.floating], config: RayTracing = RayTracing()
 ) -> Paths:
-    """As `trace`, in a Sionna RT scene of the caller's own (its frequency, materials and antennas stay as they are)."""
+    """As `trace`, in a Sionna RT scene of the caller's own (its frequency and materials stay as they are).
+
+    Single isotropic antennas of both polarisations are traced; the scene's own arrays come back afterwards.
+    """
+    kept = {side: getattr(scene, side) for side in ("tx_array", "rx_array")}
+    scene.tx_array = scene.rx_array = require_sionna().PlanarArray(
+        num_rows=1, num_cols=1, pattern="iso", polarization="VH"
+    )
+    try:
+        return _trace_chunks(scene, bs, ue, config)
+    finally:
+        for side, array in kept.items():
+            if array is not None:  # a scene can't be given none
+                setattr(scene, side, array)
+
+
+def _trace_chunks(scene: Scene, bs: NDArray[np.floating], ue: NDArray[np.floating], config: RayTracing) -> Paths:
+    """As `trace_scene`, with the scene's arrays, so many UEs at once as memory has room for."""
     rt = require_sionna()
     # the solver's default drops paths in an order that depends on thread timing
     solver = rt.PathSolver(deterministic=True)
@@ -274,10 +300,11 @@ def trace_scene(
 
 
 def from_sionna(found: Any, bs: int, ue: int, frequency: float, antenna: int = 0) -> Paths:
-    """Sionna RT's `Paths` (synthetic array, single receive antenna) as ours: links BS-major.
+    """Sionna RT's `Paths` (synthetic array) as ours: links BS-major.
 
     Args:
-        found: `sionna.rt.Paths` of `bs` transmitters and `ue` receivers.
+        found: `sionna.rt.Paths` of `bs` transmitters and `ue` receivers. Of receivers with two ports, vertical and
+            horizontal, and transmitters with the same, the paths know polarisation.
         antenna: of the transmitters, which the gains are of.
         frequency: carrier, Hz; Sionna RT's gains are without its phase e^{−j2π f_c τ}, ours have it.
     """
@@ -286,8 +313,9 @@ def from_sionna(found: Any, bs: int, ue: int, frequency: float, antenna: int = 0
         valid = np.zeros((ue, bs, 0), dtype=bool)
     valid = valid.reshape(ue, bs, -1)
     u, b, p = np.nonzero(valid)
+    received, sent = found.a[0].shape[1], found.a[0].shape[3]
     gain = np.asarray(found.a[0].numpy() + 1j * found.a[1].numpy())
-    gain = gain.reshape(ue, bs, found.a[0].shape[3], -1)[:, :, antenna]
+    gain = gain.reshape(ue, received, bs, sent, -1)[u, :, b, :, p]  # [P, ports of the UE, ports of the BS]
 
     def pick(values: Any) -> NDArray[Any]:
         return np.asarray(values.numpy()).reshape(ue, bs, -1)[u, b, p]
@@ -305,7 +333,8 @@ def from_sionna(found: Any, bs: int, ue: int, frequency: float, antenna: int = 0
     return Paths.from_rows(
         bs * ue,
         b * ue + u,
-        gain=gain[u, b, p] * carrier,
+        gain=gain[:, 0, antenna] * carrier,
+        cross=gain.reshape(-1, 4)[:, 1:] * carrier[:, None] if (received, sent) == (2, 2) else None,
         delay=delay,
         aod_azimuth=pick(found.phi_t),
         aod_zenith=pick(found.theta_t),

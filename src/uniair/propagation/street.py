@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from uniair.errors import InputError
 from uniair.propagation.paths import Paths
-from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace_scene
+from uniair.propagation.ray_tracing import RayTracing, defined, require_sionna, trace_scene
 
 SKY, SUN = (0.65, 0.75, 0.9), (3.2, 3.0, 2.6)  # radiance and irradiance, RGB; white in full light is just not clipped
 BOUNCES = 3  # of light: what lies in the shade is lit by the sky and by one wall
@@ -108,7 +108,7 @@ def surroundings(scene: str, centre: tuple[float, float], radius: float, frequen
         raise InputError(f"{scene}: nothing within {radius:g} m of {centre}; choose another centre")
     meshes = []
     for material, found in sorted(parts.items()):
-        whole = _join(f"static-{material}", found, material if _described(material, frequency) else STAND_IN)
+        whole = _join(f"static-{material}", found, material if defined(material, frequency) else STAND_IN)
         used, compact = np.unique(whole.faces, return_inverse=True)
         meshes.append(replace(whole, vertices=whole.vertices[used], faces=compact.astype(np.uint32).reshape(-1, 3)))
     return meshes
@@ -129,18 +129,6 @@ def _join(name: str, parts: Sequence[Mesh], material: str) -> Mesh:
 def _away(centre: tuple[float, float], low: NDArray[np.floating], high: NDArray[np.floating]) -> NDArray[np.floating]:
     """Distance of a point from upright boxes: [...] for corners [..., 2]."""
     return np.asarray(np.linalg.norm(np.clip(centre, low, high) - centre, axis=-1))
-
-
-def _described(material: str, frequency: float) -> bool:
-    """Whether ITU-R P.2040 has the material at the carrier."""
-    import mitsuba as mi
-    from sionna.rt.radio_materials.itu import itu_material
-
-    try:
-        itu_material(material, mi.Float(frequency))  # as the tracer does: 60 GHz in float32 is above 60 GHz
-    except ValueError:
-        return False
-    return True
 
 
 class Street:
@@ -183,9 +171,6 @@ class Street:
             objects.append(rt.SceneObject(mi_mesh=shape, name=mesh.name, radio_material=itu[mesh.material]))
         self._radio.edit(add=objects)
         self._radio.frequency = frequency
-        self._radio.tx_array = self._radio.rx_array = rt.PlanarArray(
-            num_rows=1, num_cols=1, pattern="iso", polarization="V"
-        )
         # made in Mitsuba's variant for colours, used in Sionna RT's: each change between them takes 0.2 s
         with mi.util.scoped_set_variant("llvm_ad_rgb"):
             self._light = _light_scene(meshes, camera, sun)

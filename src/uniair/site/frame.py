@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArr
         radio: of the station.
     """
     n, zero = len(ue), np.zeros(len(ue))
-    angles = dict.fromkeys(("delay", "aod_azimuth", "aod_zenith", "aoa_azimuth", "aoa_zenith"), zero)
+    angles: dict[str, Any] = dict.fromkeys(("delay", "aod_azimuth", "aod_zenith", "aoa_azimuth", "aoa_zenith"), zero)
     paths = Paths.from_rows(n, np.arange(n), gain=np.ones(n), interactions=np.full(n, UNKNOWN), **angles)
     return Links(
         areas=(f"{area.name}/{station.name}",), maps=map[None],

@@ -21,8 +21,9 @@ from shapely.geometry import Polygon, box
 from uniair.area import footprints, procedural
 from uniair.area.area import Area
 from uniair.area.positions import read_positions
-from uniair.area.raster import occupancy
+from uniair.area.raster import building_heights
 from uniair.data.links import engines, shards
+from uniair.data.links.deployment import Deployment
 from uniair.data.links.links import Links
 from uniair.data.recipe import note_recipe
 from uniair.errors import InputError
@@ -55,6 +56,7 @@ class Campaign:
         pixels: raster of the stored maps.
         areas_per_shard: areas in one file, the unit of work and of resumption.
         seed: of everything drawn.
+        deployment: what is drawn anew for each area, see `Deployment`.
         ray_tracing: see `RayTracing`.
     """
 
@@ -75,6 +77,7 @@ class Campaign:
     pixels: int = 256
     areas_per_shard: int = 20
     seed: int = 0
+    deployment: Deployment = field(default_factory=Deployment)
     ray_tracing: RayTracing = field(default_factory=RayTracing)
 
     def __post_init__(self) -> None:
@@ -208,16 +211,19 @@ def plan(campaign: Campaign) -> list[tuple[str, int]]:
 def trace_area(campaign: Campaign, place: str, number: int) -> Links:
     """Traces one area; links without a path are left out."""
     area, rng = draw_crop(campaign, place, number)
-    bs = area.drop(campaign.bs, campaign.bs_height, rng)
+    deployment, drawn = campaign.deployment, np.random.default_rng([campaign.seed, *area.name.encode()])
+    config = deployment.tracer(campaign.ray_tracing, drawn)
+    bs = deployment.stations(area, campaign.bs, campaign.bs_height, rng, drawn)
     if campaign.users is None:
-        ue = area.drop(campaign.ue, campaign.ue_height, rng)
+        ue = deployment.users(area, campaign.ue, campaign.ue_height, rng, drawn)
     else:
         ue = users_by_square(campaign)[0][number][1]
-    paths = trace(area, bs, ue, campaign.ray_tracing)
+    paths = trace(area, bs, ue, config)
     found = np.flatnonzero(paths.counts > 0)
+    heights = building_heights(area.select(np.flatnonzero(area.obstacles)), campaign.pixels)
     return Links(
         areas=(area.name,),
-        maps=occupancy(area, campaign.pixels)[None],
+        maps=heights[None],
         mapped=np.ones(1, dtype=bool),
         sizes=np.array([area.size], dtype=np.float32),
         area=np.zeros(len(found), dtype=np.int32),
@@ -226,7 +232,7 @@ def trace_area(campaign: Campaign, place: str, number: int) -> Links:
         bearing=np.zeros(len(found), dtype=np.float32),
         los=paths.los()[found],
         paths=paths.select(found),
-        radios=(Radio(carrier=campaign.ray_tracing.frequency),),
+        radios=(Radio(carrier=config.frequency),),
     )
 
 
@@ -272,7 +278,14 @@ def recipe(campaign: Campaign) -> dict[str, Any]:
     del settings["root"]  # where the files lie on this machine changes nothing
     # another tracer may find other paths: a campaign does not go on with one
     return json.loads(
-        json.dumps({"campaign": settings, "sources": sources, "tracer": f"sionna-rt {version('sionna-rt')}"})
+        json.dumps(
+            {
+                "campaign": settings,
+                "sources": sources,
+                "tracer": f"sionna-rt {version('sionna-rt')}",
+                "format": shards.FORMAT,  # shards of two formats don't belong together
+            }
+        )
     )
 
 

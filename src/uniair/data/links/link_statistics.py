@@ -155,7 +155,7 @@ class LinksStatistics:
                 self.radios[radio] += 1
                 self.sizes.append(float(links.sizes[i]))
                 if links.mapped[i]:
-                    self.coverage.append(float(links.maps[i].mean()))
+                    self.coverage.append(float(links.built[i].mean()))
             self.areas[name] = (ground.digest(), before + int(count))
             pictures = self.pictures.setdefault(name.split("/")[0], [])
             if count and not before and len(pictures) < self.pictured:
@@ -300,14 +300,15 @@ def _distance(links: Links) -> NDArray[np.float64]:
 def _indoors(links: Links, points: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which points [N, 3] stand in a building that takes up their pixel and all pixels around it: bool [N].
 
-    A pixel at a wall is half ground.
+    A pixel at a wall is half ground. Where heights are known, a point above them stands on a roof.
     """
+    least = 0.0 if links.maps.dtype == np.uint8 else points[:, 2]
     pixels = links.maps.shape[-1]
     column, row = np.floor(points[:, :2] / links.sizes[links.area][:, None] * pixels).astype(int).T
     inside = links.mapped[links.area]
     for i, j in np.ndindex(3, 3):
         inside &= (
-            links.maps[links.area, np.clip(row + i - 1, 0, pixels - 1), np.clip(column + j - 1, 0, pixels - 1)] > 0
+            links.maps[links.area, np.clip(row + i - 1, 0, pixels - 1), np.clip(column + j - 1, 0, pixels - 1)] > least
         )
     return inside
 
@@ -331,7 +332,7 @@ def _picture(links: Links, area: int) -> Picture:
     shown = shown[:: -(-len(shown) // PICTURED_LINKS)]
     return Picture(
         name=links.areas[area],
-        map=links.maps[area],
+        map=links.built[area],
         size=float(links.sizes[area]),
         bs=np.concatenate([first[None], others[(others != first).any(1)]])[:, :2],
         ue=links.ue[shown, :2],

@@ -19,7 +19,8 @@ class Links:
 
     Attributes:
         areas: [A] names, `place/number`; the part before the slash is the unit of the splits.
-        maps: uint8 [A, R, R] building occupancy, row 0 = y 0, column 0 = x 0; zeros where unknown.
+        maps: uint8 [A, R, R] building occupancy or float32 building heights, m, row 0 = y 0, column 0 = x 0; zeros
+            where unknown.
         mapped: bool [A] whether the map is known (measured and some ray-traced sets come without buildings).
         sizes: float32 [A] side of the square that the map covers, m.
         area: int32 [N] which area a link is in.
@@ -31,7 +32,7 @@ class Links:
     """
 
     areas: tuple[str, ...]
-    maps: NDArray[np.uint8]
+    maps: NDArray[np.uint8] | NDArray[np.float32]
     mapped: NDArray[np.bool_]
     sizes: NDArray[np.float32]
     area: NDArray[np.int32]
@@ -48,6 +49,11 @@ class Links:
 
     def __len__(self) -> int:
         return len(self.area)
+
+    @property
+    def built(self) -> NDArray[np.bool_]:
+        """[A, R, R] building occupancy."""
+        return self.maps > 0
 
     @property
     def places(self) -> NDArray[np.str_]:
@@ -84,6 +90,8 @@ class Links:
         for name in ("sizes", "bs", "ue", "bearing"):
             if not np.isfinite(getattr(self, name)).all():
                 raise InputError(f"{where}: {name} holds NaN or infinite values")
+        if not (np.isfinite(self.maps) & (self.maps >= 0)).all():
+            raise InputError(f"{where}: maps hold NaN, infinite or negative building heights")
         if (self.sizes <= 0).any():
             raise InputError(f"{where}: an area's size is not above 0 m")
         limit = self.sizes[self.area][:, None] + 1e-3
@@ -98,6 +106,8 @@ class Links:
         for name in Paths.PER_PATH[:6]:
             if not np.isfinite(getattr(self.paths, name)).all():
                 raise InputError(f"{where}: paths.{name} holds NaN or infinite values")
+        if self.paths.cross is not None and not np.isfinite(self.paths.cross).all():
+            raise InputError(f"{where}: paths.cross holds NaN or infinite values")
         return self
 
     def one_radio(self) -> Radio:
@@ -158,7 +168,13 @@ class Links:
 
     @classmethod
     def concatenate(cls, parts: list[Links]) -> Links:
-        """All areas and links of the parts, in order."""
+        """All areas and links of the parts, in order.
+
+        Raises:
+            InputError: maps of occupancy and maps of heights, or of different rasters.
+        """
+        if len({(p.maps.dtype, p.maps.shape[1:]) for p in parts}) > 1:
+            raise InputError("links with maps of occupancy and of heights, or of different rasters; take them apart")
         start = np.cumsum([0, *(len(p.areas) for p in parts)])
         return cls(
             areas=tuple(name for p in parts for name in p.areas),

@@ -54,7 +54,7 @@ def along_array(links: Links) -> Links:
     sizes = old * (np.abs(cos) + np.abs(sin))
     centre = (np.arange(links.maps.shape[-1]) + 0.5) / links.maps.shape[-1] - 0.5
     x, y = np.meshgrid(centre, centre)
-    maps = np.zeros((len(pairs), *x.shape), dtype=np.uint8)
+    maps = np.zeros((len(pairs), *x.shape), dtype=links.maps.dtype)
     for i, (c, s, scale) in enumerate(zip(cos, sin, sizes / old, strict=True)):
         # the pixel of the old map under each pixel of the new one
         column, row = (np.floor((v * scale + 0.5) * len(x)).astype(np.int64) for v in (c * x - s * y, s * x + c * y))

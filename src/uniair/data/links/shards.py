@@ -7,7 +7,7 @@ DIR/links-00000.safetensors     see `write_shard`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,31 @@ from uniair.files import atomic_path, sha256, write_text
 from uniair.propagation.paths import Paths
 from uniair.radio import Radio
 
-FORMAT = "uniair-links/1"
+FORMAT = "uniair-links/2"
+READ = ("uniair-links/1", FORMAT)  # the first has occupancy and one gain a path
+DECIMETRE = 0.1  # m: the step of stored building heights
 TYPES = dict.fromkeys(("sizes", "bs", "ue", "bearing", *(f"paths.{name}" for name in Paths.PER_PATH)), "float32")
-TYPES |= {"maps": "uint8", "los": "uint8", "area": "int32", "paths.counts": "int32", "paths.interactions": "int32"}
+TYPES |= {"maps": "uint8", "heights": "uint16", "paths.cross": "float32"}
+TYPES |= {"los": "uint8", "area": "int32", "paths.counts": "int32", "paths.interactions": "int32"}
 
 
 def write_shard(path: Path, links: Links) -> None:
     """Writes links as one safetensors file; the same links give the same bytes.
 
-    Maps are packed to bits, the complex gain is stored as pairs of float32.
+    Occupancy is packed to bits, building heights are stored in decimetres, complex gains as pairs of float32.
     """
     tensors = {name: np.ascontiguousarray(getattr(links, name)) for name in ("sizes", "area", "bs", "ue", "bearing")}
     tensors["los"] = links.los.astype(np.uint8)
-    tensors["maps"] = np.packbits(links.maps, axis=-1)
+    if links.maps.dtype == np.uint8:
+        tensors["maps"] = np.packbits(links.built, axis=-1)
+    else:
+        tensors["heights"] = np.rint(links.maps / DECIMETRE).astype(np.uint16)
     tensors["paths.counts"] = links.paths.counts.astype(np.int32)
     for name in Paths.PER_PATH:
         tensors[f"paths.{name}"] = np.ascontiguousarray(getattr(links.paths, name))
     tensors["paths.gain"] = tensors["paths.gain"].astype(np.complex64).view(np.float32).reshape(-1, 2)
+    if links.paths.cross is not None:
+        tensors["paths.cross"] = np.ascontiguousarray(links.paths.cross).view(np.float32).reshape(-1, 3, 2)
     tensors = {name: values.astype(TYPES[name], copy=False) for name, values in tensors.items()}
     # one key: safetensors writes several in an order that changes from run to run
     header: dict[str, Any] = {"format": FORMAT, "areas": links.areas, "pixels": links.maps.shape[-1]}
@@ -65,7 +73,7 @@ def shard_header(path: Path) -> dict[str, Any]:
             header = json.loads((file.metadata() or {}).get("uniair", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: truncated or not a safetensors file ({error}); make or download it again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if not isinstance(header, dict) or header.get("format") not in READ:
         raise InputError(f"{path}: not a shard of format {FORMAT!r}; it was not written by this version of uniair")
     return header
 
@@ -82,19 +90,16 @@ def read_shard(path: Path) -> Links:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
         _check_layout(tensors, header)
         counts = tensors["paths.counts"].astype(np.int64)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        per_path: dict[str, NDArray[Any]] = {name: tensors[f"paths.{name}"] for name in Paths.PER_PATH}
-        per_path["gain"] = np.ascontiguousarray(per_path["gain"]).view(np.complex64)[:, 0]
-        if (counts < 0).any() or any(len(values) != offsets[-1] for values in per_path.values()):
+        if (counts < 0).any() or len(tensors["paths.delay"]) != counts.sum():
             raise ValueError("path counts and path arrays disagree")
         mapped = np.ones(len(header["areas"]), dtype=bool)
         mapped[header.get("unmapped", [])] = False
         links = Links(
             areas=tuple(header["areas"]),
             mapped=mapped,
-            maps=np.unpackbits(tensors["maps"], axis=-1, count=header["pixels"]),
+            maps=maps_of(tensors, header),
             los=tensors["los"].astype(bool),
-            paths=Paths(offsets, **per_path),
+            paths=paths_of(tensors),
             radios=radios_of(header, path),
             **{name: tensors[name] for name in ("sizes", "area", "bs", "ue", "bearing")},
         )
@@ -103,6 +108,24 @@ def read_shard(path: Path) -> Links:
             f"{path}: broken shard ({type(error).__name__}: {error}); make or download it again"
         ) from error
     return links.validate(str(path))
+
+
+def maps_of(tensors: Mapping[str, NDArray[Any]], header: dict[str, Any]) -> NDArray[Any]:
+    """Occupancy uint8 or building heights float32, m, of a shard's areas [A, R, R]."""
+    if "heights" in tensors:
+        return tensors["heights"].astype(np.float32) * np.float32(DECIMETRE)
+    return np.unpackbits(tensors["maps"], axis=-1, count=header["pixels"])
+
+
+def paths_of(tensors: Mapping[str, NDArray[Any]]) -> Paths:
+    """The paths of some links, from their tensors as a shard holds them."""
+    offsets = np.concatenate([[0], np.cumsum(tensors["paths.counts"], dtype=np.int64)])
+    per_path = {name: tensors[f"paths.{name}"] for name in Paths.PER_PATH}
+    per_path["gain"] = np.ascontiguousarray(per_path["gain"]).view(np.complex64)[:, 0]
+    cross = tensors.get("paths.cross")
+    if cross is not None:
+        cross = np.ascontiguousarray(cross).view(np.complex64)[:, :, 0]
+    return Paths(offsets, **per_path, cross=cross)
 
 
 def radios_of(header: dict[str, Any], path: Path) -> tuple[Radio, ...]:
@@ -131,9 +154,15 @@ def _check_layout(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> N
     if not (isinstance(pixels, int) and pixels > 0):
         raise ValueError(f"the header's pixels are {pixels!r}")
     areas, links, paths = len(names), tensors["area"].size, tensors["paths.delay"].size
-    shapes = {"sizes": (areas,), "maps": (areas, pixels, -(-pixels // 8)), "bs": (links, 3), "ue": (links, 3)}
+    shapes: dict[str, tuple[int, ...]] = {"sizes": (areas,), "bs": (links, 3), "ue": (links, 3)}
+    if "heights" in tensors:
+        shapes["heights"] = (areas, pixels, pixels)
+    else:
+        shapes["maps"] = (areas, pixels, -(-pixels // 8))
     shapes |= dict.fromkeys(("area", "bearing", "los", "paths.counts"), (links,))
     shapes |= {f"paths.{name}": (paths,) for name in Paths.PER_PATH} | {"paths.gain": (paths, 2)}
+    if "paths.cross" in tensors:
+        shapes["paths.cross"] = (paths, 3, 2)
     for name, shape in shapes.items():
         have = tensors[name]
         if have.shape != shape or have.dtype != TYPES[name]:
@@ -194,7 +223,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such file; {hint}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        valid = manifest["format"] == FORMAT and all(
+        valid = manifest["format"] in READ and all(
             isinstance(s[k], str) for s in manifest["shards"] for k in ("file", "sha256")
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -100,7 +100,7 @@ def trace_links(
     seen = TransmitArray.of(scene.tx_array, name)
     site = _survey(scene, np.concatenate([bs, ue]), pixels)
     bearings = np.broadcast_to(np.asarray(bearing, dtype=np.float64), len(bs))
-    found = seen.at_element_0(_trace(scene, bs, ue, config), np.repeat(bearings, len(ue)))
+    found = seen.at_element_0(trace_scene(scene, bs, ue, config), np.repeat(bearings, len(ue)))
     return _links(found, site, bs, ue, name, bearings, seen.radio(scene))
 
 
@@ -138,7 +138,7 @@ def read(
     bearings = np.full(len(sites), bearing)
     for start in range(0, len(users), USERS_PER_CHUNK):
         some = users[start : start + USERS_PER_CHUNK]
-        links = _links(_trace(scene, sites, some, config), site, sites, some, name, bearings, seen)
+        links = _links(trace_scene(scene, sites, some, config), site, sites, some, name, bearings, seen)
         report.leave("links without a path", name, len(sites) * len(some) - len(links))
         if len(links):
             report.use("links", len(links))
@@ -206,19 +206,6 @@ def _links(
         paths=paths.select(found),
         radios=(radio,),
     ).validate(name)
-
-
-def _trace(scene: Scene, bs: NDArray[np.floating], ue: NDArray[np.floating], config: RayTracing) -> Paths:
-    """As `trace_scene`, with single isotropic antennas; the scene's own arrays come back afterwards."""
-    rt = require_sionna()
-    kept = {side: getattr(scene, side) for side in ("tx_array", "rx_array")}
-    scene.tx_array = scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
-    try:
-        return trace_scene(scene, bs, ue, config)
-    finally:
-        for side, array in kept.items():
-            if array is not None:  # a scene can't be given none
-                setattr(scene, side, array)
 
 
 def _load(source: str, config: RayTracing) -> tuple[Scene, str]:

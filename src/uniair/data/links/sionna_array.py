@@ -91,7 +91,8 @@ class TransmitArray:
         """Gains of the device's position as gains of our element 0; bearings are [links]."""
         towards = _cosines(paths.aod_azimuth - bearings[paths.link_of_path], paths.aod_zenith)
         shift = np.exp(-2j * np.pi * towards @ in_our_frame(self.positions[self.order[:1]])[0])
-        return replace(paths, gain=(paths.gain * shift).astype(np.complex64))
+        cross = None if paths.cross is None else (paths.cross * shift[:, None]).astype(np.complex64)
+        return replace(paths, gain=(paths.gain * shift).astype(np.complex64), cross=cross)
 
     def without_pattern(self, paths: Paths, bearings: NDArray[np.float64]) -> Paths:
         """Gains of isotropic elements; bearings are [links]."""

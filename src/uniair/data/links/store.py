@@ -16,7 +16,6 @@ from uniair.data.links import shards
 from uniair.data.links.links import Links, only_radio
 from uniair.errors import InputError
 from uniair.files import sha256
-from uniair.propagation.paths import Paths
 from uniair.radio import Radio
 
 SAMPLE = Path(__file__).parents[2] / "sample"  # the packaged links
@@ -153,17 +152,18 @@ class Store(Sequence[Links]):
             return np.asarray(file.get_slice(name)[start:stop])
 
         header: dict[str, Any] = json.loads(file.metadata()["uniair"])
-        per_path = {name: part(f"paths.{name}", head, tail) for name in Paths.PER_PATH}
-        per_path["gain"] = np.ascontiguousarray(per_path["gain"]).view(np.complex64)[:, 0]
-        offsets = np.concatenate([[0], np.cumsum(part("paths.counts", first, last), dtype=np.int64)])
+        held = set(file.keys())
+        tensors = {key: part(key, head, tail) for key in held if key.startswith("paths.") and key != "paths.counts"}
+        tensors |= {key: part(key, area, area + 1) for key in ("maps", "heights") if key in held}
+        tensors["paths.counts"] = part("paths.counts", first, last)
         return Links(
             areas=(name,),
-            maps=np.unpackbits(part("maps", area, area + 1), axis=-1, count=header["pixels"]),
+            maps=shards.maps_of(tensors, header),
             mapped=np.array([area not in header.get("unmapped", [])]),
             sizes=part("sizes", area, area + 1),
             area=np.zeros(last - first, dtype=np.int32),
             los=part("los", first, last).astype(bool),
-            paths=Paths(offsets, **per_path),
+            paths=shards.paths_of(tensors),
             radios=(shards.radios_of(header, path)[area],),
             **{name: part(name, first, last) for name in ("bs", "ue", "bearing")},
         ).validate(str(path))
