@@ -27,6 +27,7 @@ REACH = 1 / TONE  # s
 WIDTH = 0.3  # of a Gaussian taper, of the aperture or band that the grid resolves: a path is then as wide as there
 ARRIVAL = 10 ** (-9 / 10)  # a path has arrived where a peak reaches this share of the strongest
 OVERSAMPLING = 8  # of the delays at which arrivals are looked for
+VISIBLE = 0.1  # how far a cell's squared cosines may exceed 1, for the width of a beam
 LEAST_EXTENT = 1e-3  # wavelengths; below, positions differ by rounding alone
 TYPICAL = 60.0  # m: where a first path is put that nothing tells the length of
 
@@ -35,7 +36,8 @@ class Filters(NamedTuple):
     """Matched filters of a radio, complex64.
 
     Attributes:
-        beams: [elevations, beams, ports]; a single elevation where the array has no vertical extent.
+        beams: [looks, beams, ports]; a look is a polarisation and, where the array has vertical extent, an elevation;
+            all looks of the first polarisation come first.
         delays: [subcarriers, delays].
     """
 
@@ -49,10 +51,15 @@ class Seen(NamedTuple):
     Attributes:
         csi: complex64 [N, ports, subcarriers] of unit mean power, phase and clock as the response has them.
         response: complex64 [N, beams, delays]; its strongest cell is real and positive.
+        second: the same of the second polarisation; None of a single one, or where one is chosen.
+        up: float32 [N, beams, delays] direction cosine upwards from which each cell is taken in; None where the array
+            can't tell, or one elevation is chosen for all cells.
     """
 
     csi: Tensor
     response: Tensor
+    second: Tensor | None = None
+    up: Tensor | None = None
 
 
 @lru_cache(maxsize=64)
@@ -71,15 +78,16 @@ def filters(radio: Radio, beams: int, delays: int, device: torch.device = torch.
     array, layout = radio.array, _layout(radio)
     cosine = (torch.arange(beams, dtype=torch.float64) - beams // 2) / (beams // 2)
     rows = []
-    # elements in depth tell what is in front of the array from what is behind
-    sides = (1.0, -1.0) if np.ptp(layout[:, 1]) > LEAST_EXTENT else (1.0,)
-    for up, side in product(elevations(layout), sides):
+    for up, side in product(elevations(layout), _sides(layout)):
         across = side * (1 - cosine.square() - up * up).clamp_min(0).sqrt()
         # paper 1's elements lie at multiples of a half, so that a product is exact there
         turns = cosine[:, None] * torch.from_numpy(layout[:, 0])
         turns = turns + across[:, None] * torch.from_numpy(layout[:, 1]) + up * torch.from_numpy(layout[:, 2])
         rows.append(torch.polar(_taper(layout[:, 0], beams * SPACING).expand_as(turns), 2 * math.pi * turns))
     filter_ = torch.stack(rows)
+    if (count := len(array.slants)) > 1:  # each looks at the ports of one polarisation
+        filter_ = torch.cat([torch.nn.functional.pad(filter_, (i * len(layout), (count - 1 - i) * len(layout)))
+                             for i in range(count)])  # fmt: skip
     if array.codebook is not None:
         # of what a plane wave leaves in the beams; where they hardly look, hardly anything is taken in
         filter_ = filter_ @ torch.tensor(array.codebook, dtype=torch.complex128).mT
@@ -107,6 +115,11 @@ def elevations(layout: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.arange(-count, count + 1) / (count + 0.5)
 
 
+def _sides(layout: NDArray[np.float64]) -> tuple[float, ...]:
+    """Elements in depth tell what is in front of the array from what is behind."""
+    return (1.0, -1.0) if np.ptp(layout[:, 1]) > LEAST_EXTENT else (1.0,)
+
+
 def _layout(radio: Radio) -> NDArray[np.float64]:
     """Positions about the middle of the array: [antennas, 3] wavelengths.
 
@@ -129,16 +142,19 @@ def _taper(place: NDArray[np.float64], resolved: float) -> Tensor:
     return torch.from_numpy(weight / weight.sum())
 
 
-def see(csi: Tensor, radio: Radio, beams: int, delays: int, distance: Tensor | None = None) -> Seen:
+def see(
+    csi: Tensor, radio: Radio, beams: int, delays: int, distance: Tensor | None = None, by_cell: bool = False
+) -> Seen:
     """CSI of any power and common phase → the same, normalised, and its response on the grid.
 
-    The power becomes 1 an entry on average, noise included (paper 1 normalises each CSI individually). Of several
-    elevations the one that takes in most is chosen for each channel.
+    The power becomes 1 an entry on average, noise included (paper 1 normalises each CSI individually).
 
     Args:
         csi: complex64 [N, ports, subcarriers].
         distance: [N] m: what the first path's length is taken to be where the radio's clock starts at it; `TYPICAL`
             where None. Of a radio with an absolute clock the delays are left alone.
+        by_cell: choose the elevation that takes in most for each cell, and keep both polarisations; else one elevation
+            and polarisation is chosen for each channel.
     """
     filter_ = filters(radio, beams, delays, csi.device)
     if radio.clock == "first_path":
@@ -146,6 +162,8 @@ def see(csi: Tensor, radio: Radio, beams: int, delays: int, distance: Tensor | N
         csi = delayed(csi, radio, length.to(csi.device).double() / SPEED_OF_LIGHT - arrival(csi, radio))
     power = csi.abs().square().mean(dim=(1, 2), keepdim=True)
     csi = csi / power.clamp_min(1e-38).sqrt()
+    if by_cell:
+        return _by_cell(csi, radio, filter_)
     response = _respond(csi, filter_)
     cells = response.flatten(1)
     peak = cells.gather(1, cells.abs().argmax(dim=1, keepdim=True))
@@ -162,6 +180,31 @@ def _respond(csi: Tensor, filter_: Filters) -> Tensor:
     every = (filter_.beams.view(-1, ports) @ (csi @ filter_.delays)).view(len(csi), elevations, beams, -1)
     strongest = every.abs().square().sum((2, 3)).argmax(1)
     return every[torch.arange(len(csi), device=csi.device), strongest]
+
+
+def _by_cell(csi: Tensor, radio: Radio, filter_: Filters) -> Seen:
+    """Normalised CSI → what each cell takes in from its own elevation."""
+    _, beams, ports = filter_.beams.shape
+    polarisations, heights, sides = len(radio.array.slants), elevations(_layout(radio)), _sides(_layout(radio))
+    every = (filter_.beams.view(-1, ports) @ (csi @ filter_.delays)).view(
+        len(csi), polarisations, -1, beams, filter_.delays.shape[1]
+    )
+    up = None
+    if every.shape[2] > 1:
+        level = torch.from_numpy(np.repeat(heights, len(sides))).to(csi.device, torch.float32)
+        cosine = (torch.arange(beams, device=csi.device) - beams // 2) / (beams // 2)
+        # an elevation that no direction has at this cosine holds sidelobes and noise alone
+        real = cosine.square() + level[:, None].square() <= 1 + VISIBLE
+        power = every.abs().square().sum(1) * real[..., None]
+        best = power.argmax(1, keepdim=True)
+        every = every.gather(2, best[:, None].expand(-1, polarisations, -1, -1, -1))
+        up = level[best[:, 0]] if len(heights) > 1 else None
+    every = every[:, :, 0]
+    strongest = every.abs().flatten(1).argmax(1, keepdim=True)
+    peak = every.flatten(1).gather(1, strongest)
+    turn = (peak.conj() / peak.abs().clamp_min(1e-30))[..., None]
+    every = every * turn[..., None]
+    return Seen(csi * turn, every[:, 0], every[:, 1] if polarisations > 1 else None, up)
 
 
 def delayed(csi: Tensor, radio: Radio, delay: Tensor) -> Tensor:
@@ -229,28 +272,45 @@ class CellPaths(NamedTuple):
         delay: [N, P] cells from delay 0.
         gain: complex64 [N, P], phase at the middle of array and band.
         grid: beams and delays of the grid.
+        second: complex64 [N, P] gain to the second polarisation; None: not read.
+        up: [N, P] direction cosine upwards; None: not read, paths are taken to run level.
     """
 
     beam: Tensor
     delay: Tensor
     gain: Tensor
     grid: tuple[int, int]
+    second: Tensor | None = None
+    up: Tensor | None = None
 
 
 def write(paths: CellPaths, radio: Radio, seen_by: Radio | None = None) -> Tensor:
     """What a radio measures of paths: complex64 [N, ports, subcarriers].
 
-    Elevation is not read from a channel: paths are taken to run level, in front of the array.
+    Paths are taken to run in front of the array. Of two polarisations, the second is the first's own where it is not
+    read.
 
     Args:
         seen_by: the radio that the paths were read with, to whose middle their phases are referred, and whose element
             pattern their gains hold; None: `radio` itself.
     """
     beams, delays = paths.grid
-    array, gain, layout = radio.array, paths.gain, _layout(radio)
-    level = (2 / beams * paths.beam).clamp(-1, 1)
+    array, layout = radio.array, _layout(radio)
+    along = (2 / beams * paths.beam).clamp(-1, 1)
+    # of a cone about the axis, what is higher than the cone allows is as high as it does
+    rest = (1 - along.square()).clamp_min(0)
+    up = (
+        torch.zeros_like(along)
+        if paths.up is None
+        else torch.minimum(torch.maximum(paths.up, -rest.sqrt()), rest.sqrt())
+    )
+    ahead = (rest - up.square()).clamp_min(1e-9).sqrt() if paths.up is not None else rest.sqrt()
+    gains = [paths.gain]
+    if len(array.slants) > 1:
+        gains.append(paths.gain if paths.second is None else paths.second)
     if seen_by is not None and seen_by != radio:
-        gain = gain * _moved(level, paths.delay * (REACH / delays), radio, seen_by)
+        moved = _moved(torch.stack([along, ahead, up], -1), paths.delay * (REACH / delays), radio, seen_by)
+        gains = [gain * moved for gain in gains]
 
     def wave(bins: Tensor, count: int, place: NDArray[np.float64]) -> Tensor:
         n = torch.from_numpy(place).to(bins.device, torch.float32)
@@ -259,17 +319,20 @@ def write(paths: CellPaths, radio: Radio, seen_by: Radio | None = None) -> Tenso
 
     steering = wave(paths.beam, beams, layout[:, 0] / SPACING)
     if layout[:, 1].any():
-        steering = steering * wave((1 - level.square()).sqrt() * (beams / 2), beams, layout[:, 1] / SPACING)
+        steering = steering * wave(ahead * (beams / 2), beams, layout[:, 1] / SPACING)
+    if paths.up is not None and layout[:, 2].any():
+        steering = steering * wave(up * (beams / 2), beams, layout[:, 2] / SPACING)
+    steering = torch.cat([steering * gain[..., None] for gain in gains], -1)
     if array.codebook is not None:
-        steering = steering @ torch.tensor(array.codebook, dtype=torch.complex64, device=gain.device).mH
+        steering = steering @ torch.tensor(array.codebook, dtype=torch.complex64, device=steering.device).mH
     offset = radio.grid.frequencies - radio.grid.frequencies.mean()
-    return (steering * gain[..., None]).mT @ wave(paths.delay, delays, offset / TONE)
+    return steering.mT @ wave(paths.delay, delays, offset / TONE)
 
 
-def _moved(level: Tensor, delay: Tensor, radio: Radio, seen_by: Radio) -> Tensor:
-    """What the gain of a path is multiplied with from one radio to another: complex64 [N, P]."""
-    direction = torch.stack([level, (1 - level.square()).sqrt(), torch.zeros_like(level)], -1).double()
-    off = torch.from_numpy(radio.array.centre - seen_by.array.centre).to(level.device)
+def _moved(direction: Tensor, delay: Tensor, radio: Radio, seen_by: Radio) -> Tensor:
+    """What the gain of a path of direction [N, P, 3] is multiplied with from one radio to another: complex64 [N, P]."""
+    direction = direction.double()
+    off = torch.from_numpy(radio.array.centre - seen_by.array.centre).to(direction.device)
     band = radio.carrier + radio.grid.frequencies.mean() - seen_by.carrier - seen_by.grid.frequencies.mean()
     turns = direction @ off + delay.double() * float(band)
     angle = (-2 * math.pi * (turns - turns.round())).to(torch.float32)

@@ -96,7 +96,7 @@ def excess_loss(csi: Any, distance: Any = None, radio: Radio = Radio()) -> Tenso
         raise InputError(
             f"excess loss: CSI has shape {tuple(csi.shape)}, expected [N, antennas, subcarriers] of this radio: {radio}"
         )
-    if radio.array.pattern != "isotropic" or radio.array.codebook is not None:
+    if not radio.isotropic:
         raise InputError(f"excess loss: needs isotropic elements, measured one by one, and this is {radio.array}")
     if csi.ndim == 4:
         csi = csi[torch.arange(len(csi)), csi.abs().square().sum((2, 3)).argmax(1)]

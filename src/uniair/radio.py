@@ -25,6 +25,13 @@ SPEED_OF_LIGHT = 299_792_458.0
 FINE = 8  # terms of a geometric series in one coarse step
 CLOCKS = ("absolute", "first_path")
 PATTERNS = ("isotropic", "tr38901")
+# angles of the elements' polarisation from the vertical, rad, one a port that an element has
+POLARISATIONS = {
+    "vertical": (0.0,),
+    "horizontal": (math.pi / 2,),
+    "dual": (0.0, math.pi / 2),
+    "slanted": (math.pi / 4, -math.pi / 4),
+}
 LOOKS = 65  # direction cosines an axis at which measured beams are looked for
 SAME_CARRIER = 0.05  # carriers that differ by less see the same walls
 MOST = 65_536  # antennas, beams or subcarriers
@@ -107,14 +114,19 @@ class Antennas:
     Attributes:
         pattern: of each element: `isotropic`, or `tr38901` (3GPP TR 38.901, table 7.3-1: 8 dBi towards the boresight).
         codebook: complex [beams, elements]: what is measured are beams, y_b = Σ_n conj(c_bn) h_n; None: the elements.
+        polarisation: of each element: `vertical`, `horizontal`, or two ports each: `dual` (vertical and horizontal) or
+            `slanted` (±45°, TR 38.901, 7.3.2, model 2). All elements of the first come before those of the second.
     """
 
     kind: ClassVar[str] = ""
 
     pattern: str = "isotropic"
     codebook: Any = None
+    polarisation: str = "vertical"
 
     def _check(self) -> None:
+        if self.polarisation not in POLARISATIONS:
+            raise InputError(f"array: polarisation {self.polarisation!r:.40} is none of {', '.join(POLARISATIONS)}")
         if self.pattern not in PATTERNS:
             raise InputError(f"array: pattern {self.pattern!r} is none of {', '.join(PATTERNS)}")
         if self.codebook is not None:
@@ -128,11 +140,12 @@ class Antennas:
                 rows = rows.astype(np.complex128)
             except (TypeError, ValueError, OverflowError) as error:
                 raise InputError("array: the codebook is not a matrix of numbers [beams, elements]") from error
-            if rows.ndim != 2 or not 1 <= len(rows) <= MOST or rows.shape[1] != len(self.layout) or (
+            elements = len(self.layout) * len(self.slants)
+            if rows.ndim != 2 or not 1 <= len(rows) <= MOST or rows.shape[1] != elements or (
                 not np.isfinite(rows).all()
             ):  # fmt: skip
                 raise InputError(
-                    f"array: the codebook has shape {rows.shape} or NaN, expected finite [beams, {len(self.layout)}]"
+                    f"array: the codebook has shape {rows.shape} or NaN, expected finite [beams, {elements}]"
                 )
             if not rows.any() or np.abs(rows).max() > LARGEST:
                 raise InputError(f"array: the codebook is all zero, or has weights above {LARGEST:g}")
@@ -144,14 +157,20 @@ class Antennas:
         raise NotImplementedError
 
     @property
+    def slants(self) -> tuple[float, ...]:
+        """Angles of an element's polarisations from the vertical, rad."""
+        return POLARISATIONS[self.polarisation]
+
+    @property
     def ports(self) -> int:
-        """What is measured: beams where there is a codebook, else elements; the first axis of a CSI."""
-        return len(self.layout) if self.codebook is None else len(self.codebook)
+        """What is measured: beams where there is a codebook, else each polarisation of each element; see `Radio`."""
+        return len(self.layout) * len(self.slants) if self.codebook is None else len(self.codebook)
 
     def alike(self, other: Antennas) -> bool:
         """Whether both measure the same, whatever kind they are of: a `UPA` of one row is a `ULA`."""
         layout = self.layout.shape == other.layout.shape and np.allclose(self.layout, other.layout, atol=1e-9)
-        return layout and (self.pattern, self.codebook) == (other.pattern, other.codebook)
+        names = ("pattern", "codebook", "polarisation")
+        return layout and all(getattr(self, name) == getattr(other, name) for name in names)
 
     @property
     def along_x(self) -> bool:
@@ -170,7 +189,7 @@ class Antennas:
 
         Args:
             direction: float64 [..., 3] unit vectors of departure in the array's frame.
-            gain: complex64 [...]; 1 if not given.
+            gain: complex64 [...]; of two polarisations [..., 2], what the wave is to each; 1 if not given.
         """
         _check_direction(direction, (3,))
         turns = direction @ torch.from_numpy(self.layout.T).to(direction.device)
@@ -182,7 +201,10 @@ class Antennas:
         """Isotropic elements [..., elements] → ports, pattern and gain put on."""
         if self.pattern != "isotropic":
             out = out * self.amplitude(direction)[..., None].to(torch.float32)
-        if gain is not None:
+        if len(self.slants) > 1:
+            gain = out.new_ones(*out.shape[:-1], 2) if gain is None else gain
+            out = (gain[..., None] * out[..., None, :]).flatten(-2)
+        elif gain is not None:
             out = out * gain[..., None]
         if self.codebook is not None:
             out = out @ torch.tensor(self.codebook, dtype=torch.complex64, device=out.device).mH
@@ -204,7 +226,9 @@ class Antennas:
         DFT beams of a ULA; rows × columns of them of a UPA; of elements anywhere plane waves in front of the array,
         their direction cosines along it spread evenly. Where beams are measured, the choice is among these.
         """
-        return self._beams() if self.codebook is None else torch.eye(self.ports, dtype=torch.complex64)
+        if self.codebook is not None:
+            return torch.eye(self.ports, dtype=torch.complex64)
+        return torch.kron(torch.eye(len(self.slants), dtype=torch.complex64), self._beams())
 
     def beam_cosines(self) -> NDArray[np.float64]:
         """Where the beams of `dft_codebook` point to: direction cosines along x and upwards, [ports, 2].
@@ -212,16 +236,19 @@ class Antennas:
         A ULA's beams are cones about x: upwards is 0. Elements over half a wavelength apart look in several directions
         at once; the one nearest to the boresight is given.
         """
-        return self._directions() if self.codebook is None else self._looked_at()
+        if self.codebook is not None:
+            return self._looked_at()
+        return np.tile(self._directions(), (len(self.slants), 1))
 
     def _beams(self) -> Tensor:
         along = torch.from_numpy(self._directions()[:, 0])
         direction = torch.stack([along, (1 - along.square()).sqrt(), torch.zeros_like(along)], -1)
         turns = direction @ torch.from_numpy(self.layout.T)
-        return torch.polar(torch.full_like(turns, self.ports**-0.5), -2 * math.pi * turns).to(torch.complex64)
+        return torch.polar(torch.full_like(turns, len(along) ** -0.5), -2 * math.pi * turns).to(torch.complex64)
 
     def _directions(self) -> NDArray[np.float64]:
-        along = _folded(2 * np.arange(self.ports) / self.ports, 2.0)
+        count = len(self.layout)
+        along = _folded(2 * np.arange(count) / count, 2.0)
         return np.column_stack([along, np.zeros_like(along)])
 
     def _looked_at(self) -> NDArray[np.float64]:
@@ -242,7 +269,7 @@ class Antennas:
             value = getattr(self, field.name)
             if field.name == "codebook" and value is not None:
                 value = [[[w.real, w.imag] for w in row] for row in value]
-            if field.name not in ("pattern", "codebook") or value != field.default:
+            if field.name not in Antennas.__dataclass_fields__ or value != field.default:
                 entries[field.name] = value
         return dict(json.loads(json.dumps(entries)))
 
@@ -278,8 +305,8 @@ class ULA(Antennas):
 
     @property
     def along_x(self) -> bool:
-        """True of isotropic elements."""
-        return self.pattern == "isotropic"
+        """True of isotropic, vertically polarised elements."""
+        return (self.pattern, self.polarisation) == ("isotropic", "vertical")
 
     def _beams(self) -> Tensor:
         """Beam b points to the direction cosine b / (spacing · antennas), modulo 1 / spacing."""
@@ -379,7 +406,8 @@ def _folded(cosine: NDArray[np.floating], period: float) -> NDArray[np.float64]:
 
 
 def _trimmings(array: Antennas) -> str:
-    pattern = "" if array.pattern == "isotropic" else f", pattern {array.pattern}"
+    pattern = "" if array.polarisation == "vertical" else f", {array.polarisation} polarisation"
+    pattern += "" if array.pattern == "isotropic" else f", pattern {array.pattern}"
     return pattern + ("" if array.codebook is None else f", {array.ports} beams measured")
 
 
@@ -502,6 +530,7 @@ class Radio:
             the first path, as every real receiver's does; a CSI then tells how much
             longer than the first the other paths are, and no more.
         calibrated: the amplitudes are gains, received over transmitted, so that the power of a CSI tells something.
+        ue: the user's antennas, upright, their x to the east; of several a CSI is [N, UE ports, ports, subcarriers].
     """
 
     array: Antennas = ULA()
@@ -509,10 +538,12 @@ class Radio:
     carrier: float = 28e9
     clock: str = "absolute"
     calibrated: bool = False
+    ue: Antennas = ULA(1)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.array, Antennas):
-            raise InputError(f"radio: array is {type(self.array).__name__}; give a ULA, UPA or Array")
+        for name, array in (("array", self.array), ("ue", self.ue)):
+            if not isinstance(array, Antennas):
+                raise InputError(f"radio: {name} is {type(array).__name__}; give a ULA, UPA or Array")
         if not isinstance(self.grid, OFDM | Subcarriers):
             raise InputError(f"radio: grid is {type(self.grid).__name__}; give OFDM or Subcarriers")
         _number(self, "carrier", "radio: carrier", CARRIERS[0], CARRIERS[1])
@@ -539,6 +570,17 @@ class Radio:
         return self.array.ports, self.grid.subcarriers
 
     @property
+    def isotropic(self) -> bool:
+        """Whether the antennas' gain towards the other end is the same everywhere, so that power tells of the place."""
+        one = len(self.array.slants) == 1 and self.array.polarisation == self.ue.polarisation
+        plain = [(array.pattern, array.codebook) == ("isotropic", None) for array in (self.array, self.ue)]
+        return one and all(plain)
+
+    def csi_shape(self, links: int) -> tuple[int, ...]:
+        """Of the CSI of so many links."""
+        return (links, *((self.ue.ports,) if self.ue.ports > 1 else ()), *self.shape)
+
+    @property
     def wavelength(self) -> float:
         """At the carrier, m."""
         return SPEED_OF_LIGHT / self.carrier
@@ -549,7 +591,7 @@ class Radio:
             "array": self.array.alike(other.array),
             "grid": np.array_equal(self.grid.frequencies, other.grid.frequencies),
             "carrier": self.carrier == other.carrier, "clock": self.clock == other.clock,
-            "amplitude": self.calibrated == other.calibrated,
+            "amplitude": self.calibrated == other.calibrated, "ue": self.ue.alike(other.ue),
         }  # fmt: skip
         mine, theirs = self._described(), other._described()
         return {
@@ -561,17 +603,19 @@ class Radio:
     def _described(self) -> dict[str, str]:
         power = "calibrated gains" if self.calibrated else "any power"
         return {"array": str(self.array), "grid": str(self.grid), "carrier": _hertz(self.carrier),
-                "clock": self.clock, "amplitude": power}  # fmt: skip
+                "clock": self.clock, "amplitude": power, "ue": str(self.ue)}  # fmt: skip
 
     def __str__(self) -> str:
         clock = "absolute clock" if self.clock == "absolute" else "clock at the first path"
         power = ", calibrated gains" if self.calibrated else ""
+        power += "" if self.ue == ULA(1) else f"; at the user {self.ue}"
         return f"{self.array}; {self.grid}; {_hertz(self.carrier)}; {clock}{power}"
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, with the version of the format: what manifests, weights, sites, requests and exports hold."""
-        return {"format": FORMAT, "array": self.array.to_json(), "grid": self.grid.to_json(),
-                "carrier": self.carrier, "clock": self.clock, "calibrated": self.calibrated}  # fmt: skip
+        out = {"format": FORMAT, "array": self.array.to_json(), "grid": self.grid.to_json(),
+               "carrier": self.carrier, "clock": self.clock, "calibrated": self.calibrated}  # fmt: skip
+        return out if self.ue == ULA(1) else out | {"ue": self.ue.to_json()}
 
     @classmethod
     def from_json(cls, entries: Any, where: str = "radio") -> Radio:
@@ -591,7 +635,8 @@ class Radio:
         if (version := given.pop("format", FORMAT)) != FORMAT:
             raise InputError(f"{where}: a radio of format {version!r}, this version reads {FORMAT!r}; update uniair")
         try:
-            for name, kinds in (("array", (ULA, UPA, Array)), ("grid", (OFDM, Subcarriers))):
+            arrays = (ULA, UPA, Array)
+            for name, kinds in (("array", arrays), ("ue", arrays), ("grid", (OFDM, Subcarriers))):
                 if name in given:
                     given[name] = _of_kind(dict(given[name]), {kind.kind: kind for kind in kinds}, f"{where}: {name}")
             return cls(**given)

@@ -135,7 +135,7 @@ def answer(model: UniversalModel, links: Links, progress: bool = False, radio: R
 def _excess(batch: Batch) -> Tensor:
     """Loss beyond free space, [N] dB; where the gain of the antennas is not known, what tells nothing of LOS."""
     env, radio = batch.environment, batch.radio
-    if radio.array.pattern != "isotropic" or radio.array.codebook is not None:
+    if not radio.isotropic:
         return torch.full((len(batch),), zero_shot.EVEN)
     return excess_loss(batch.csi, None if tells_length(radio) else (env.ue - env.bs).norm(dim=1), radio)
 

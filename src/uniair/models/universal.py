@@ -189,7 +189,7 @@ class UniversalModel(nn.Module):
                 f"delays are told apart up to {1e9 / np.diff(radio.grid.frequencies).max():.0f} ns alone: a longer "
                 "path may stand where a shorter one would"
             )
-        if radio.calibrated and (radio.array.pattern != "isotropic" or radio.array.codebook is not None):
+        if radio.calibrated and not radio.isotropic:
             out.append("the power is not used for LOS: the gain of these antennas towards the user is not known")
         changed = [name for name in radio.differs(self.radio) if name in ("array", "grid")]
         if changed:

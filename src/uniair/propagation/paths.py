@@ -151,20 +151,27 @@ class Paths:
         radio: Radio = Radio(),
         bearing: NDArray[np.floating] | float = 0.0,
         out: Tensor | None = None,
+        downtilt: NDArray[np.floating] | float = 0.0,
     ) -> Tensor:
         """Synthesises the channel of every link as a radio sees it: complex64 [N, ports, subcarriers].
 
         H[n, k] = Σ_l a_l · e^{−j2π f_k τ_l} · e^{−j2π p_n·d_l}, d_l the direction of departure in the array's frame;
         for paper 1's radio e^{−j2π k Δf τ_l} · e^{−jπ n sinϑ_l cos(φ_l − bearing)} (eqs. 1 to 3, the carrier's phase in
-        a_l; n and k count from 0). A clock at the first path counts delays from each link's first.
+        a_l; n and k count from 0). A clock at the first path counts delays from each link's first. Of several UE ports:
+        [N, UE ports, ports, subcarriers], with e^{−j2π q_m·d'_l}, d'_l the direction of arrival.
+
+        a_l is the path's gain between vertical antennas; with other polarisations, or tilted arrays on paths that know
+        polarisation, f'ᵀ A_l f of its 2 × 2 transfer, with the field (cos, sin) of each element's slant and of what its
+        array's tilt turns that by (TR 38.901, eqs. 7.1-11 and 7.3-4).
 
         Args:
             bearing: azimuth of the array's axis, rad, one or [N]; 0 lies along +x.
-            out: complex64 [N, ports, subcarriers] to write into; fresh memory for thousands of links costs more
-                than their synthesis.
+            out: complex64 of the result's shape to write into; fresh memory for thousands of links costs more than
+                their synthesis.
+            downtilt: of the array's boresight below the horizon, rad, one or [N]: turns it about its axis.
 
         Raises:
-            InputError: a gain, delay or angle is NaN or infinite.
+            InputError: a gain, delay or angle is NaN or infinite, or polarisation is asked for and not known.
         """
         for name in self.PER_PATH[:4]:
             if not np.isfinite(getattr(self, name)).all():
@@ -174,19 +181,39 @@ class Paths:
         column = np.arange(len(self.gain)) - self.offsets[row]
 
         def padded(values: NDArray[np.generic], dtype: type) -> Tensor:
-            out: NDArray[np.generic] = np.zeros((len(self), most), dtype=dtype)
+            out: NDArray[np.generic] = np.zeros((len(self), most, *values.shape[1:]), dtype=dtype)
             out[row, column] = values
             return torch.from_numpy(out)
 
-        bearings = np.broadcast_to(np.asarray(bearing, dtype=np.float64), (len(self),))[row]
-        azimuth = self.aod_azimuth.astype(np.float64) - bearings
-        sine = np.sin(self.aod_zenith.astype(np.float64))
-        direction = [sine * np.cos(azimuth)]
-        if not radio.array.along_x:
-            direction += [sine * np.sin(azimuth), np.cos(self.aod_zenith.astype(np.float64))]
-        towards = torch.stack([padded(cosine, np.float64) for cosine in direction], dim=-1)
+        def a_path(values: NDArray[np.floating] | float) -> NDArray[np.float64]:
+            return np.broadcast_to(np.asarray(values, dtype=np.float64), (len(self),))[row]
+
+        azimuth = self.aod_azimuth.astype(np.float64) - a_path(bearing)
+        zenith = self.aod_zenith.astype(np.float64)
+        direction = _unit(azimuth, zenith)
+        tilt = a_path(downtilt)
+        vertical = (radio.array.polarisation, radio.ue.polarisation) == ("vertical", "vertical")
+        turned = np.zeros(len(azimuth))  # of the polarisation, by the tilt
+        if tilt.any():
+            direction, turned = _tilted(direction, azimuth, zenith, tilt)
+        if radio.array.along_x:
+            direction = direction[:, :1]
         delay = self.delay if radio.clock == "absolute" else self.delay - self.first_delay()[row]
-        return synthesise(padded(self.gain, np.complex64), padded(delay, np.float64), towards, radio, out)
+        gain: NDArray[np.complexfloating] = self.gain[:, None, None]  # [P, UE polarisations, BS polarisations]
+        if not vertical or (turned.any() and self.cross is not None):
+            sent = np.stack([_field(slant + turned) for slant in radio.array.slants], -1)  # [P, 2, BS polarisations]
+            received = np.stack([_field(np.array(slant)) for slant in radio.ue.slants])  # [UE polarisations, 2]
+            gain = received @ (self.transfer @ sent)
+        paths = (padded(delay, np.float64), padded(direction, np.float64), radio)
+        gains = padded(gain, np.complex64)
+        if radio.ue.ports == 1:
+            return synthesise(gains[:, :, 0].squeeze(-1), *paths, out)
+        arrival = padded(_unit(self.aoa_azimuth.astype(np.float64), self.aoa_zenith.astype(np.float64)), np.float64)
+        taken = torch.stack([radio.ue.response(arrival, g.squeeze(-1)) for g in gains.unbind(-1)], -1)
+        out = torch.empty(radio.csi_shape(len(self)), dtype=torch.complex64) if out is None else out
+        for port in range(radio.ue.ports):
+            synthesise(taken[:, :, port].squeeze(-1), *paths, out[:, port])
+        return out
 
     def first_delay(self) -> NDArray[np.float32]:
         """Of each link's first path: float32 [N] s; 0 where there is no path."""
@@ -195,11 +222,38 @@ class Paths:
         return np.where(self.counts > 0, out, np.float32(0))
 
 
+def _unit(azimuth: NDArray[np.float64], zenith: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Directions [P] as unit vectors [P, 3]."""
+    sine = np.sin(zenith)
+    return np.column_stack([sine * np.cos(azimuth), sine * np.sin(azimuth), np.cos(zenith)])
+
+
+def _field(slant: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Vertical and horizontal part of a unit field at an angle from the vertical [...]: [..., 2]."""
+    return np.stack([np.cos(slant), np.sin(slant)], -1)
+
+
+def _tilted(
+    direction: NDArray[np.float64], azimuth: NDArray[np.float64], zenith: NDArray[np.float64], tilt: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Directions [P, 3] in a frame turned about its x axis, and by how much polarisation turns there, [P] rad."""
+    x, y, z = direction.T
+    cosine, sine = np.cos(tilt), np.sin(tilt)
+    moved = np.column_stack([x, cosine * y - sine * z, sine * y + cosine * z])
+    # the tilted frame's φ̂' = ẑ' × d, its θ̂' = φ̂' × d; the angle between θ̂' and the upright frame's θ̂
+    up = np.column_stack([np.zeros_like(tilt), sine, cosine])
+    across = np.cross(up, direction)
+    down = np.cross(across, direction)
+    theta = _unit(azimuth, zenith + np.pi / 2)
+    phi = _unit(azimuth + np.pi / 2, np.full_like(zenith, np.pi / 2))
+    return moved, np.arctan2((down * phi).sum(1), (down * theta).sum(1))
+
+
 def synthesise(gain: Tensor, delay: Tensor, direction: Tensor, radio: Radio, out: Tensor | None = None) -> Tensor:
     """Padded paths to CSI by batched matrix products: complex64 [N, ports, subcarriers].
 
     Args:
-        gain: complex64 [N, L], 0 where padded.
+        gain: complex64 [N, L], of two polarisations [N, L, 2]; 0 where padded.
         delay: [N, L], s. float64, because the phase of the last subcarrier is thousands of radians.
         direction: [N, L, 3] direction cosines of departure in the array's frame; [N, L, 1] where it reads x alone.
         out: see `Paths.csi`.

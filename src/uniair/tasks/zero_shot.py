@@ -71,7 +71,7 @@ def with_gain(odds: Tensor, csi: Any, radio: Radio, apart: Tensor | None) -> Ten
         apart: [N] or [1] m from BS to UE, if known; needed where the radio's delays don't tell the first path's length.
             Without it, and of antennas whose gain towards the user is not known, the power counts for nothing.
     """
-    if radio.array.pattern != "isotropic" or radio.array.codebook is not None:
+    if not radio.isotropic:
         return odds
     if tells_length(radio):
         return with_power(odds, excess_loss(csi, radio=radio))
