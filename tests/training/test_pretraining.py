@@ -33,7 +33,9 @@ TINY = PRESETS["tiny"]
 
 
 def run(links: Links, other: Links, out: Path, steps: Optimisation = QUICK) -> UniversalModel:
-    return pretrain(TINY, links.split(), other, Alignment(), Batches(areas=3, links_per_area=6), steps, out, ALONE)
+    return pretrain(
+        TINY, links.split(), {"validation": other}, Alignment(), Batches(areas=3, links_per_area=6), steps, out, ALONE
+    )
 
 
 def weights(model: UniversalModel) -> bytes:
@@ -146,7 +148,7 @@ def test_training_teaches_what_holds_in_another_town(tmp_path: Path) -> None:
     held = geometric_links(seed=6, areas=6, per_area=24, place="elsewhere")
     steps = Optimisation(steps=220, save_every=220, log_every=50, learning_rate=2e-3, seed=0)
     batches = Batches(areas=4, links_per_area=16)
-    model = pretrain(TINY, train.split(), held, Alignment(), batches, steps, tmp_path, ALONE)
+    model = pretrain(TINY, train.split(), {"validation": held}, Alignment(), batches, steps, tmp_path, ALONE)
     figures = zero_shot_suite(model, held).figures
     assert figures["top1"].reference is not None
     assert figures["top1"].value > 3 * figures["top1"].reference
@@ -174,4 +176,13 @@ def test_torchrun_trains_on_several_processes(links: Links, other_links: Links, 
 def test_links_without_a_map_are_refused(links: Links, other_links: Links, tmp_path: Path) -> None:
     bare = replace(links, mapped=np.zeros(len(links.areas), dtype=bool))
     with pytest.raises(InputError, match="needs areas with a map"):
-        pretrain(TINY, bare.split(), other_links, Alignment(), Batches(2, 4), Optimisation(steps=1), tmp_path, ALONE)
+        pretrain(
+            TINY,
+            bare.split(),
+            {"validation": other_links},
+            Alignment(),
+            Batches(2, 4),
+            Optimisation(steps=1),
+            tmp_path,
+            ALONE,
+        )

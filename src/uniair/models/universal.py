@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uniair.angle_delay import REACH, TONE, Seen, see
-from uniair.environment import Environment
+from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
 from uniair.models.cfenn import CFENN
+from uniair.models.conditions import of_radio
 from uniair.models.crnn import CRNN, profile
 from uniair.models.epnn import EPNN
 from uniair.models.presets import Preset
@@ -58,6 +60,12 @@ def _distances(distance: Any, count: int) -> Tensor:
     return out
 
 
+def mean_gain(csi: Any) -> Tensor:
+    """Mean power of an entry of each CSI, of several UE antennas of the strongest: float64 [N]."""
+    power = complex_tensor(csi, "CSI").to(torch.complex128).abs().square().mean((-2, -1))
+    return power if power.ndim == 1 else power.amax(1)
+
+
 class UniversalModel(nn.Module):
     """EPNN and CFENN with shared MSNN blocks, aligned in one embedding space, and CRNN that restores the CSI.
 
@@ -80,25 +88,36 @@ class UniversalModel(nn.Module):
         initialise(self, preset.width, preset.blocks)
 
     def forward(
-        self, csi: Tensor, environment: Environment, known: dict[str, Tensor] | None = None, clean: Tensor | None = None
+        self,
+        csi: Tensor,
+        environment: Environment,
+        known: dict[str, Tensor] | None = None,
+        clean: Tensor | None = None,
+        radio: Radio | None = None,
+        wide: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """One training step's tensors.
 
         Args:
-            csi: complex64 [N, antennas, subcarriers].
+            csi: complex64 [N, ports, subcarriers].
             environment: checked tensors of M ≥ N hypotheses; the first N are the true ones, in the CSI's order.
             known: see `EPNN.forward`.
             clean: the CSI without noise, which the reconstruction is judged by; None: `csi` itself.
+            radio: that measured the CSI; None: the weights' own.
+            wide: the same channels by the weights' own radio, clocked as `radio`, whose profile is to be found; None:
+                that of `csi` itself.
 
         Returns:
             channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature;
             in the angle-delay domain where (log-probability) and power (its target) [N, cells].
         """
-        seen = self.see(csi, self.radio)
-        channel = self.channel_embedding(seen.response)
+        radio = self.radio if radio is None else radio
+        carrier = None if environment.carrier is None else environment.carrier[: len(csi)]
+        seen = self.see(csi, radio, carrier=carrier)
+        channel = self.channel_embedding(seen)
         if clean is not None:
-            seen = self.see(clean, self.radio)
-        reconstruction, where = self.crnn(channel, self.radio)
+            seen = self.see(clean, radio)
+        reconstruction, where = self.crnn(channel, radio)
         out = {
             "channel": channel,
             "environment": self.environment_embedding(environment, known),
@@ -107,16 +126,35 @@ class UniversalModel(nn.Module):
             "temperature": self.log_temperature.exp(),
         }
         if where is not None:
-            out |= {"where": where, "power": profile(seen.response)}
+            if wide is not None:
+                seen = self.see(wide, replace(self.radio, clock=radio.clock))
+            out |= {"where": where, "power": profile(seen)}
         return out
 
-    def see(self, csi: Tensor, radio: Radio, distance: Tensor | None = None) -> Seen:
-        """CSI complex64 [N, ports, subcarriers] in physical units, see `angle_delay.see`."""
-        return see(csi, radio, self.preset.beams, self.preset.delays, distance)
+    def see(
+        self,
+        csi: Tensor,
+        radio: Radio,
+        distance: Tensor | None = None,
+        gain: Tensor | None = None,
+        carrier: Tensor | None = None,
+    ) -> Seen:
+        """CSI complex64 [N, ports, subcarriers] in physical units, see `angle_delay.see`.
 
-    def channel_embedding(self, response: Tensor) -> Tensor:
-        """Response [N, beams, delays] → unit-norm [N, E]."""
-        return functional.normalize(self.project_channel(self.cfenn(response)).float(), dim=-1)
+        Args:
+            gain: [N] mean power of an entry, where `csi` was scaled; None: what it has.
+            carrier: [N] Hz; None: the radio's.
+        """
+        any_radio = self.preset.radios == "any"
+        seen = see(csi, radio, self.preset.beams, self.preset.delays, distance, by_cell=any_radio)
+        if not any_radio:
+            return seen
+        power = csi.abs().square().mean((1, 2)) if gain is None else gain
+        return seen._replace(conditions=of_radio(radio, len(csi), carrier, power).to(csi.device))
+
+    def channel_embedding(self, seen: Seen) -> Tensor:
+        """What a radio saw → unit-norm [N, E]."""
+        return functional.normalize(self.project_channel(self.cfenn(seen)).float(), dim=-1)
 
     def environment_embedding(self, environment: Environment, known: dict[str, Tensor] | None = None) -> Tensor:
         """Checked tensors → unit-norm [N, E]."""
@@ -218,9 +256,10 @@ class UniversalModel(nn.Module):
         chunks = torch.split(checked, size)
         known = None if distance is None else _distances(distance, len(checked))
         lengths = [None] * len(chunks) if known is None else torch.split(known, size)
+        gains = torch.split(mean_gain(csi).to(self.device), size)
         parts = [
-            self.channel_embedding(self.see(part, radio, length).response)
-            for part, length in zip(chunks, lengths, strict=True)
+            self.channel_embedding(self.see(part, radio, length, gain))
+            for part, length, gain in zip(chunks, lengths, gains, strict=True)
         ]
         return torch.cat(parts) if parts else torch.zeros(0, self.preset.embedding)
 
@@ -244,7 +283,8 @@ class UniversalModel(nn.Module):
             part = checked.select(index)
             used, area = torch.unique(part.area, return_inverse=True)
             maps = None if part.map is None else part.map[used].to(self.device)
-            moved = {k: v.to(self.device) for k in ("bs", "ue", "los", "size") if (v := getattr(part, k)) is not None}
+            kept = [name for name in PER_HYPOTHESIS if name not in ("area", "bearing")]
+            moved = {k: v.to(self.device) for k in kept if (v := getattr(part, k)) is not None}
             area = area.to(self.device) if maps is not None else torch.zeros_like(area).to(self.device)
             parts.append(self.environment_embedding(Environment(map=maps, area=area, **moved)))
         out = torch.empty_like(joined := torch.cat(parts))

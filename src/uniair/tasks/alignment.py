@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from uniair import losses
-from uniair.environment import Batch, Environment
+from uniair.environment import PER_HYPOTHESIS, Batch, Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 
@@ -64,10 +64,10 @@ class Alignment:
         asked = len(environment)
         if self.bare_los:
             environment, told = with_bare(environment, told, true)
-        if self.noisy:
-            out = model(with_noise(batch.csi, self.noisy, rng), environment, told, batch.csi)
-        else:
-            out = model(batch.csi, environment, told)
+        csi, clean = batch.csi, batch.clean
+        if self.noisy and clean is None:
+            csi, clean = with_noise(csi, self.noisy, rng), csi
+        out = model(csi, environment, told, clean, batch.radio, batch.wide)
         n = len(batch.csi)
         temperature = out["temperature"] if self.learned_temperature else out["temperature"].detach()
         similarity = out["channel"] @ out["environment"][:n].mT
@@ -146,6 +146,7 @@ def with_wrong(
         los=torch.cat([true.los, 1 - true.los, true.los, true.los]),
         size=torch.cat([true.size, true.size, true.size * scale, true.size]),
         area=torch.cat([true.area, true.area, true.area, true.area + len(true.map)]),
+        **{name: value.repeat(4) for name in ("carrier", "downtilt") if (value := getattr(true, name)) is not None},
     )
     valid = torch.stack([known["los"], torch.ones_like(known["los"]), known["map"]])
     return environment, {name: flag.repeat(4) for name, flag in known.items()}, valid
@@ -169,11 +170,14 @@ def with_bare(
     extra = Environment(
         map=environment.map, bs=nowhere, ue=nowhere, los=torch.tensor([0.0, 1.0], device=device).repeat(areas),
         size=size[area], area=area,
+        **{name: value.new_zeros(areas).scatter(0, true.area, value)[area]
+           for name in ("carrier", "downtilt") if (value := getattr(true, name)) is not None},
     )  # fmt: skip
     told = {"map": seen, "bs": torch.zeros_like(seen), "ue": torch.zeros_like(seen), "los": torch.ones_like(seen)}
     joined = {
         name: torch.cat([getattr(environment, name), getattr(extra, name)])
-        for name in ("bs", "ue", "los", "size", "area")
+        for name in PER_HYPOTHESIS
+        if getattr(environment, name) is not None
     }
     return Environment(map=environment.map, **joined), {name: torch.cat([known[name], told[name]]) for name in told}
 

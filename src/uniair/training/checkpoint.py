@@ -131,6 +131,27 @@ def fill(named: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path,
             named[name].copy_(_like(values, named[name]))
 
 
+@torch.no_grad()
+def begin_from(model: UniversalModel, other: UniversalModel) -> None:
+    """Fills a model with the weights of one that reads less: what it reads beside them starts at 0.
+
+    Raises:
+        InputError: it reads more, or its layers are of other sizes.
+    """
+    have = dict(other.named_parameters())
+    for name, values in model.named_parameters():
+        if name not in have:
+            continue
+        old = have.pop(name)
+        if old.ndim != values.ndim or any(a > b for a, b in zip(old.shape, values.shape, strict=True)):
+            raise InputError(f"weights to begin from: {name} is {list(old.shape)}, here {list(values.shape)}")
+        if old.shape != values.shape:
+            values.zero_()
+        values[tuple(slice(0, size) for size in old.shape)].copy_(old)
+    if have:
+        raise InputError(f"weights to begin from: nothing here is like {next(iter(have))}; give those of this preset")
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """A safetensors file.
 

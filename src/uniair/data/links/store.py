@@ -169,5 +169,47 @@ class Store(Sequence[Links]):
         ).validate(str(path))
 
 
+class Stores(Sequence[Links]):
+    """The areas of several folders, one folder after the other.
+
+    Args:
+        stores: at least one.
+    """
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self.stores = tuple(stores)
+        self.areas = tuple(name for store in stores for name in store.areas)
+        self.links = sum(store.links for store in stores)
+        self.radios = tuple(dict.fromkeys(radio for store in stores for radio in store.radios))
+        self._ends = np.cumsum([len(store) for store in stores])
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    def one_radio(self) -> Radio:
+        """The radio of all areas.
+
+        Raises:
+            InputError: they have several.
+        """
+        return only_radio(self.radios)
+
+    def los_share(self) -> float:
+        """Share of links with line of sight."""
+        return sum(store.los_share() * store.links for store in self.stores) / self.links
+
+    @overload
+    def __getitem__(self, index: int) -> Links: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Links]: ...
+    def __getitem__(self, index: int | slice) -> Links | list[Links]:
+        """All links of one area."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        folder = int(np.searchsorted(self._ends, index, side="right"))
+        return self.stores[folder][index - (int(self._ends[folder - 1]) if folder else 0)]
+
+
 def _reopened(folder: Path, areas: int) -> Store:
     return Store(folder).first(areas)
