@@ -252,14 +252,22 @@ class UniversalModel(nn.Module):
         radio = self.own_or(radio)
         self.warn(radio)
         checked = self.check_csi(csi, radio)
-        size = CACHED if self.device.type == "cpu" else BATCH
-        chunks = torch.split(checked, size)
         known = None if distance is None else _distances(distance, len(checked))
-        lengths = [None] * len(chunks) if known is None else torch.split(known, size)
-        gains = torch.split(mean_gain(csi).to(self.device), size)
+        return self.encode_checked(checked, radio, mean_gain(csi), known)
+
+    @torch.inference_mode()
+    def encode_checked(self, csi: Tensor, radio: Radio, gain: Tensor, distance: Tensor | None = None) -> Tensor:
+        """As `encode_channel`, of what `check_csi` gave.
+
+        Args:
+            gain: [N] mean power of an entry before that, see `mean_gain`.
+        """
+        size = CACHED if self.device.type == "cpu" else BATCH
+        chunks, gains = torch.split(csi, size), torch.split(gain.to(self.device), size)
+        lengths = [None] * len(chunks) if distance is None else torch.split(distance, size)
         parts = [
-            self.channel_embedding(self.see(part, radio, length, gain))
-            for part, length, gain in zip(chunks, lengths, gains, strict=True)
+            self.channel_embedding(self.see(part, radio, length, power))
+            for part, length, power in zip(chunks, lengths, gains, strict=True)
         ]
         return torch.cat(parts) if parts else torch.zeros(0, self.preset.embedding)
 

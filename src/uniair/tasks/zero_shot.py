@@ -16,7 +16,7 @@ from uniair.angle_delay import TYPICAL, arrival, delayed
 from uniair.environment import UE_HEIGHT, Environment
 from uniair.errors import InputError
 from uniair.link_budget import excess_loss, tells_length
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import UniversalModel, mean_gain
 from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.tasks.code_search import search_code
 
@@ -137,7 +137,7 @@ class Channels:
         elif self.searched:
             model.warn(self.radio)
             checked = model.check_csi(csi, self.radio)
-            self.aligned = delayed(checked, self.radio, -arrival(checked, self.radio))
+            self.aligned, self.gain = delayed(checked, self.radio, -arrival(checked, self.radio)), mean_gain(csi)
             self.kept: dict[bytes, Tensor] = {}
         else:
             self.embedding = model.encode_channel(csi, self.radio)
@@ -183,7 +183,7 @@ class Channels:
             later = delayed(self.aligned, self.radio, length.to(self.aligned.device) / SPEED_OF_LIGHT)
             if len(self.kept) == LENGTHS_KEPT:  # LOS and NLOS ask for the same one after the other
                 self.kept.clear()
-            self.kept[key] = self.model.encode_channel(later, replace(self.radio, clock="absolute"))
+            self.kept[key] = self.model.encode_checked(later, replace(self.radio, clock="absolute"), self.gain)
         return self.kept[key]
 
 

@@ -145,17 +145,22 @@ def _about(data: Sequence[Links]) -> tuple[tuple[str, ...], int, tuple[Radio, ..
 def write_card(out: Path, train: Stores, held_folders: Sequence[Path], settings: dict[str, Any]) -> None:
     """`card.json`: what the weights were trained on, what was left out, how long it took."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    used = {store.folder.name: store.manifest for store in train.stores}
-    manifests = used | {folder.name: shards.read_manifest(folder) for folder in held_folders}
+    manifests = {
+        "train": [store.manifest for store in train.stores],
+        "validation": [shards.read_manifest(folder) for folder in held_folders],
+    }
     card = {
         "made": time.strftime("%Y-%m-%d"),
         "torch": torch.__version__,
         "training_areas": len(train),
         "training_links": train.links,
         "los_share": round(train.los_share(), 4),
-        "places": {name: manifest["places"] for name, manifest in manifests.items()},
-        "recipe": {name: manifest["recipe"] for name, manifest in manifests.items()},
-        "attribution": "; ".join(dict.fromkeys(manifest["attribution"] for manifest in used.values())),
+        "places": {
+            side: sorted({place for manifest in used for place in manifest["places"]})
+            for side, used in manifests.items()
+        },
+        "recipe": {side: [manifest["recipe"] for manifest in used] for side, used in manifests.items()},
+        "attribution": "; ".join(dict.fromkeys(manifest["attribution"] for manifest in manifests["train"])),
         "settings": settings,
         "last": lines[-1] if lines else {},
         "median_samples_per_s": float(
