@@ -95,6 +95,7 @@ class UniversalModel(nn.Module):
         clean: Tensor | None = None,
         radio: Radio | None = None,
         wide: Tensor | None = None,
+        places: bool = False,
     ) -> dict[str, Tensor]:
         """One training step's tensors.
 
@@ -107,9 +108,12 @@ class UniversalModel(nn.Module):
             wide: the same channels by the weights' own radio, clocked as `radio`, whose profile is to be found; None:
                 that of `csi` itself.
 
+            places: ask the true environments for the profile too.
+
         Returns:
             channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature;
-            in the angle-delay domain where (log-probability) and power (its target) [N, cells].
+            in the angle-delay domain where (log-probability) and power (its target) [N, cells], with `places` also
+            where_place: the same that the true environments alone would give.
         """
         radio = self.radio if radio is None else radio
         carrier = None if environment.carrier is None else environment.carrier[: len(csi)]
@@ -129,6 +133,8 @@ class UniversalModel(nn.Module):
             if wide is not None:
                 seen = self.see(wide, replace(self.radio, clock=radio.clock))
             out |= {"where": where, "power": profile(seen)}
+            if places:
+                out["where_place"] = self.crnn.where(out["environment"][: len(csi)])
         return out
 
     def see(
@@ -212,7 +218,7 @@ class UniversalModel(nn.Module):
     def remarks(self, radio: Radio) -> tuple[str, ...]:
         """What to know about answers on a radio that differs from the one of the weights, a line each."""
         out = []
-        if not same_carrier(radio, self.radio):
+        if self.preset.radios == "one" and not same_carrier(radio, self.radio):
             have, want = (f"{one.carrier / 1e9:g} GHz" for one in (self.radio, radio))
             out.append(
                 f"extrapolated: carrier {want}, the weights know {have}; walls and corners act differently there"

@@ -29,6 +29,7 @@ class Alignment:
         learned_temperature: else it stays at its start, 0.07.
         reconstruction_weight: of eq. 11 in eq. 12.
         profile_weight: of the beam and delay profile that CRNN finds in the angle-delay domain.
+        place_profile_weight: of the same profile, told by the environment alone.
         unknown_map: share of areas whose map is hidden.
         unknown_bs: share of areas whose BS positions are hidden.
         unknown_ue: share of areas whose UE positions are hidden.
@@ -43,6 +44,7 @@ class Alignment:
     learned_temperature: bool = True
     reconstruction_weight: float = 1.0
     profile_weight: float = 0.3
+    place_profile_weight: float = 0.0
     unknown_map: float = 0.08
     unknown_bs: float = 0.03
     unknown_ue: float = 0.03
@@ -67,7 +69,7 @@ class Alignment:
         csi, clean = batch.csi, batch.clean
         if self.noisy and clean is None:
             csi, clean = with_noise(csi, self.noisy, rng), csi
-        out = model(csi, environment, told, clean, batch.radio, batch.wide)
+        out = model(csi, environment, told, clean, batch.radio, batch.wide, places=self.place_profile_weight > 0)
         n = len(batch.csi)
         temperature = out["temperature"] if self.learned_temperature else out["temperature"].detach()
         similarity = out["channel"] @ out["environment"][:n].mT
@@ -82,6 +84,9 @@ class Alignment:
         if "where" in out:
             terms["profile"] = losses.power_profile(out["where"], out["power"])
             terms["total"] = terms["total"] + self.profile_weight * terms["profile"]
+        if "where_place" in out:
+            terms["place_profile"] = losses.power_profile(out["where_place"], out["power"])
+            terms["total"] = terms["total"] + self.place_profile_weight * terms["place_profile"]
         if valid is not None:
             wrong = (out["channel"].repeat(len(WRONG), 1) * out["environment"][n:asked]).sum(-1).view(len(WRONG), n)
             terms["hypotheses"] = losses.wrong_hypotheses(similarity.diagonal(), wrong, temperature, valid)

@@ -45,7 +45,7 @@ def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None =
     """
     radio = model.own_or(radio)
     odds = los_odds(model, csi, env, radio)
-    if radio.calibrated:
+    if radio.calibrated and model.preset.radios == "one":  # the others read the power themselves
         if _is_embedding(model, csi):
             raise InputError("LOS of a calibrated radio needs the CSI, whose power an embedding does not hold")
         odds = with_gain(odds, csi, radio, distance(env))
@@ -145,12 +145,23 @@ class Channels:
     def __len__(self) -> int:
         return len(self.aligned if self.searched else self.embedding)
 
+    def _told(self, env: Environment) -> Environment:
+        """The hypotheses with the radio's carrier, and a level array where its elements look one way."""
+        told = {}
+        if env.carrier is None:
+            told["carrier"] = np.full(len(env), self.radio.carrier, dtype=np.float32)
+        if env.downtilt is None and self.radio.array.pattern != "isotropic":
+            told["downtilt"] = np.zeros(len(env), dtype=np.float32)
+        return replace(env, **told) if told else env
+
     def with_each(self, env: Environment) -> Tensor:
         """Cosine similarities of every channel with each of K hypotheses: [N, K]."""
+        env = self._told(env)
         return self.with_each_embedded(self.model.encode_environment(env), distance(env))
 
     def with_own(self, env: Environment) -> Tensor:
         """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
+        env = self._told(env)
         return self.with_own_embedded(self.model.encode_environment(env), distance(env))
 
     @torch.inference_mode()
