@@ -115,3 +115,28 @@ def test_users_in_chunks_have_the_same_paths(monkeypatch: pytest.MonkeyPatch) ->
     parts = candidates(environment.tensors(), torch.ones(20, dtype=torch.bool))
     for name in ("owner", "kind", "length", "cosine", "closeness"):
         assert torch.equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_rays_are_launched_once_a_place_and_anew_for_another_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = []
+    original = ray_launching.launch
+
+    def launch(maps: torch.Tensor, area: torch.Tensor, bs: torch.Tensor) -> ray_launching.Segments:
+        launched.append(len(bs))
+        return original(maps, area, bs)
+
+    monkeypatch.setattr(ray_launching, "launch", launch)
+    ray_launching._of_bytes.cache_clear()
+    first, again = ask(wall_north(100.0)), ask(wall_north(100.0))
+    elsewhere, other_user = ask(wall_north(80.0)), ask(wall_north(100.0), ue=(80.0, 50.0, 1.5))
+    assert launched == [1, 1]
+    monkeypatch.setattr(ray_launching, "KEPT_STATIONS", 0)
+    fresh, moved, user = (
+        ask(wall_north(100.0)), ask(wall_north(80.0)), ask(wall_north(100.0), ue=(80.0, 50.0, 1.5))
+    )  # fmt: skip
+    assert launched == [1] * 5
+    for kept, new in ((first, fresh), (again, fresh), (elsewhere, moved), (other_user, user)):
+        assert all(
+            torch.equal(getattr(kept, name), getattr(new, name)) for name in ("length", "cosine", "kind", "turn")
+        )
+    assert not torch.equal(first.length, elsewhere.length)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -29,11 +30,14 @@ FAN = 24  # rays that leave a corner
 FAN_ANGLES = (-0.35, 2.1)  # rad from the ray that passes the corner, towards its shadow
 LEAST_JUMP = 4.0  # pixels between the ends of two neighbouring rays with a corner between them
 MARCH = 40  # steps of a ray; one that has not met a wall by then ends there
+LOOK = 8  # steps between two looks at which rays still go on; divides MARCH
+KEPT_STATIONS = 64  # whose rays are kept, at most: a quarter of a MB each
 CHUNK = 1024  # users that are looked at together
 LEVELS = 5  # a step is up to 2^(LEVELS − 1) pixels
 SUBCARRIER_PERIOD = SPEED_OF_LIGHT / TONE  # metres of path after which the phase between two tones of the grid repeats
 COSINE_OCTAVES, LENGTH_OCTAVES = 5, 7
 KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")  # reflections and a diffraction, in order
+LAUNCHED = ("", "D", "DR", "DRR", "R", "RD", "RDR", "RR", "RRD", "RRR")  # `KINDS` as the pieces stand one by one
 OVER = len(KINDS)  # the kind that bends down from a roof
 FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
 FEATURES_3D = FEATURES + 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + 7
@@ -75,38 +79,52 @@ class Terrain:
     """Maps as rays see them: how far one may step from a pixel, and which way a wall faces."""
 
     def __init__(self, maps: Tensor) -> None:
-        built = (functional.interpolate((maps[:, None] > 0).float(), size=(GRID, GRID), mode="area") >= 0.5).float()
-        step = torch.where(built > 0, 0.0, 0.7)
-        for level in range(LEVELS):
-            cell = 2**level
-            near = functional.max_pool2d(functional.max_pool2d(built, cell), 3, stride=1, padding=1)
-            free = functional.interpolate(near, scale_factor=float(cell), mode="nearest") == 0
-            step = torch.where(free, float(cell), step)
+        built = maps.float()
+        if maps.shape[1:] != (GRID, GRID):
+            built = functional.interpolate(built[:, None], size=(GRID, GRID), mode="area")[:, 0]
+        built = (built >= 0.5).float()
+        pyramid = [built]
+        for _ in range(LEVELS - 1):
+            pyramid.append(functional.max_pool2d(pyramid[-1], 2))
+        step = torch.zeros_like(pyramid[-1])
+        for level in reversed(range(LEVELS)):  # from the coarsest, whose free steps are the longest
+            step = torch.where((step == 0) & (_around(pyramid[level]) == 0), float(2**level), step)
+            if level:
+                step = step.repeat_interleave(2, 1).repeat_interleave(2, 2)
+        step = torch.where((step == 0) & (built == 0), 0.7, step)
         self.side = GRID + 2
-        self.step = functional.pad(step[:, 0], (1, 1, 1, 1), value=-1.0).flatten()
-        blurred = built
-        for _ in range(2):
-            blurred = functional.avg_pool2d(blurred, 5, stride=1, padding=2, count_include_pad=False)
-        around = functional.pad(blurred, (2, 2, 2, 2), mode="replicate")[:, 0]
+        self.step = functional.pad(step, (1, 1, 1, 1), value=-1.0).flatten()
+        self.stride = self.step.clamp_min(0)
+        around = functional.pad(_blurred(_blurred(built)), (2, 2, 2, 2), mode="replicate")
         slope = torch.stack(
             [around[:, 1:-1, :-2] - around[:, 1:-1, 2:], around[:, :-2, 1:-1] - around[:, 2:, 1:-1]], -1
         )
         self.normal = functional.normalize(slope.reshape(-1, 2), dim=-1)
 
     def pixel(self, base: Tensor, place: Tensor) -> Tensor:
-        """Flat index of the pixel of `place` [..., 2]; what lies beyond the map is on its rim."""
-        column, row = (place + 1).clamp(0, self.side - 1).int().unbind(-1)
-        return base + row * self.side + column
+        """Flat index of the pixel of `place` [2, ...]; what lies beyond the map is on its rim."""
+        column, row = (place + 1).clamp_(0, self.side - 1).long()
+        return row.mul_(self.side).add_(column).add_(base)
 
     def march(self, base: Tensor, start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rays [B, N, 2] until they meet a wall: length [B, N], whether they did, and the wall's normal [B, N, 2]."""
-        place, length = start, start.new_zeros(start.shape[:-1])
-        for _ in range(MARCH):
-            step = self.step[self.pixel(base, place)].clamp_min(0)
-            length = length + step
-            place = start + length[..., None] * direction
-        at = self.pixel(base, place)
-        return length, self.step[at] == 0, self.normal[at]
+        shape = start.shape[:-1]
+        base = base.expand(shape).flatten()
+        # x and y each in one piece: small tensors cost what their strides do
+        start, way = (part.flatten(0, 1).mT.contiguous() for part in (start, direction))
+        length = start.new_zeros(start.shape[1])
+        going, of, begin, toward, flown = None, base, start, way, length
+        for number in range(1, MARCH + 1):
+            step = self.stride.take(self.pixel(of, (flown * toward).add_(begin)))
+            flown = flown + step
+            if not number % LOOK:  # most have met a wall early on: those that stand still are left out
+                length = flown if going is None else length.index_copy(0, going, flown)
+                moving = step.nonzero()[:, 0]
+                going = moving if going is None else going[moving]
+                of, flown = of[moving], flown[moving]
+                begin, toward = begin[:, moving], toward[:, moving]
+        at = self.pixel(base, (length * way).add_(start)).view(shape)
+        return length.view(shape), self.step[at] == 0, self.normal[at]
 
 
 class Rays(NamedTuple):
@@ -173,6 +191,25 @@ class Rays(NamedTuple):
         )  # fmt: skip
 
 
+def _around(cells: Tensor) -> Tensor:
+    """The largest of each cell of [A, H, W] and the eight around it; several times as fast as pooling, and the same."""
+    wide = functional.pad(cells, (1, 1, 1, 1))
+    rows = torch.maximum(torch.maximum(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
+    return torch.maximum(torch.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
+
+
+def _blurred(maps: Tensor) -> Tensor:
+    """Means over the 5 × 5 pixels around each of [A, H, W], as far as they are on the map; faster than pooling too."""
+    height, width = maps.shape[1:]
+    wide, total = functional.pad(maps, (2, 2, 2, 2)), torch.zeros_like(maps)
+    for row in range(5):
+        for column in range(5):
+            total += wide[:, row : row + height, column : column + width]
+    at = torch.arange(max(height, width), device=maps.device)
+    rows, columns = ((at[:side] + 2).clamp_max(side - 1) - (at[:side] - 2).clamp_min(0) + 1 for side in (height, width))
+    return total / (rows[:, None] * columns)
+
+
 @torch.no_grad()
 def launch(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
     """Rays of B base stations, reflected and diffracted in each of the `KINDS` of ways.
@@ -192,22 +229,42 @@ def launch(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
     rays = Rays(
         bs[:, None] + direction, direction, none + 1, none + 1, direction[..., 0], direction[..., 1], none, none == 0
     )
-    pieces = []
-    for reflections in range(DEPTH + 1):
-        length, hit, normal = terrain.march(base, rays.start, rays.direction)
-        pieces.append(rays.flown(length, "R" * reflections, 2 * math.pi / RAYS))
-        if reflections == DEPTH:
-            break
-        fan = rays.diffracted(length, hit)
-        for after in range(DEPTH - reflections):
-            reach, met, facing = terrain.march(base, fan.start, fan.direction)
-            kind = "R" * reflections + "D" + "R" * after
-            pieces.append(fan.flown(reach, kind, (FAN_ANGLES[1] - FAN_ANGLES[0]) / FAN))
-            fan = fan.reflected(reach, met, facing)
-        rays = rays.reflected(length, hit, normal)
-    joined = [torch.cat(part, dim=int(part[0].ndim > 1)) for part in zip(*pieces, strict=True)]
+    # rays of all kinds of as many interactions fly together: the way is many small operations
+    flying, pieces = {"": rays}, {}
+    for interactions in range(DEPTH + 1):
+        starts = torch.cat([some.start for some in flying.values()], 1)
+        directions = torch.cat([some.direction for some in flying.values()], 1)
+        sizes = [some.alive.shape[1] for some in flying.values()]
+        ends = zip(*(torch.split(part, sizes, 1) for part in terrain.march(base, starts, directions)), strict=True)
+        following = {}
+        for (kind, rays), (length, hit, normal) in zip(flying.items(), ends, strict=True):
+            fan = "D" in kind
+            width = (FAN_ANGLES[1] - FAN_ANGLES[0]) / FAN if fan else 2 * math.pi / RAYS
+            pieces[kind] = rays.flown(length, kind, width)
+            if interactions < DEPTH:
+                following[f"{kind}R"] = rays.reflected(length, hit, normal)
+                if not fan:
+                    following[f"{kind}D"] = rays.diffracted(length, hit)
+        flying = following
+    ordered = [pieces[kind] for kind in LAUNCHED]
+    joined = [torch.cat(part, dim=int(part[0].ndim > 1)) for part in zip(*ordered, strict=True)]
     drawn = (joined[Segments._fields.index("length")] > 0).any(0)
     return Segments(*(part[:, drawn] if part.ndim > 1 else part[drawn] for part in joined))
+
+
+def _kept(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
+    """As `launch`; a few stations' rays are kept, since who asks about a place asks several questions of it."""
+    if maps.device.type != "cpu" or len(bs) > KEPT_STATIONS:
+        return launch(maps, area, bs)
+    return _of_bytes(*(part.numpy().tobytes() for part in (maps, area, bs)), tuple(maps.shape))
+
+
+@lru_cache(maxsize=8)
+def _of_bytes(maps: bytes, area: bytes, bs: bytes, shape: tuple[int, ...]) -> Segments:
+    with torch.inference_mode(False):  # for training too
+        walls = torch.frombuffer(bytearray(maps), dtype=torch.bool).view(shape)
+        where = torch.frombuffer(bytearray(area), dtype=torch.int64)
+        return launch(walls, where, torch.frombuffer(bytearray(bs), dtype=torch.float32).view(-1, 2))
 
 
 @dataclass(frozen=True)
@@ -296,7 +353,7 @@ def candidates(environment: Environment, usable: Tensor, solid: bool = False) ->
     stations, which = torch.unique(stations, dim=0, return_inverse=True)
     grounds, local = torch.unique(stations[:, :2], dim=0, return_inverse=True)
     walls = environment.map[grounds[:, 0].long()] > grounds[:, 1, None, None]
-    rays = launch(walls, local, stations[:, 2:] / 16)
+    rays = _kept(walls, local, stations[:, 2:] / 16)
     parts = [_meet(rays, which[i : i + CHUNK], user[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
     n = torch.cat([part[0] + i * CHUNK for i, part in enumerate(parts)])
     s, t, q, spread = (torch.cat([part[k] for part in parts]) for k in range(1, 5))
