@@ -19,6 +19,7 @@ from uniair.models.cfenn import CFENN
 from uniair.models.conditions import of_radio
 from uniair.models.crnn import CRNN, profile
 from uniair.models.epnn import EPNN
+from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, initialise
 from uniair.radio import Radio, complex_tensor, same_carrier
@@ -28,7 +29,7 @@ CACHED = 32  # CSI whose activations fit a CPU's cache
 
 
 class RadioWarning(UserWarning):
-    """An answer about a radio that lies outside what the weights have learned from."""
+    """An answer about a radio or a place that lies outside what the weights have learned from."""
 
 
 class ReadPaths(NamedTuple):
@@ -72,12 +73,13 @@ class UniversalModel(nn.Module):
     Use `encode_channel`, `encode_environment` and `reconstruct_channel` for answers; `forward` is for training.
 
     Attributes:
-        radio: what the weights have learned from.
+        radio: what the weights have learned from; of weights that learned from many, paper 1's.
+        learned: in which ranges, where many were.
     """
 
-    def __init__(self, preset: Preset, radio: Radio = Radio()) -> None:
+    def __init__(self, preset: Preset, radio: Radio = Radio(), learned: Learned | None = None) -> None:
         super().__init__()
-        self.preset, self.radio = preset, radio
+        self.preset, self.radio, self.learned = preset, radio, learned
         self.msnn = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(preset.shared))
         self.epnn = EPNN(preset, self.msnn)
         self.cfenn = CFENN(preset, self.msnn)
@@ -217,7 +219,7 @@ class UniversalModel(nn.Module):
 
     def remarks(self, radio: Radio) -> tuple[str, ...]:
         """What to know about answers on a radio that differs from the one of the weights, a line each."""
-        out = []
+        out = [] if self.learned is None else list(self.learned.of_radio(radio))
         if self.preset.radios == "one" and not same_carrier(radio, self.radio):
             have, want = (f"{one.carrier / 1e9:g} GHz" for one in (self.radio, radio))
             out.append(
@@ -289,8 +291,15 @@ class UniversalModel(nn.Module):
 
         Raises:
             InputError: see `Environment.tensors`.
+
+        Warns:
+            RadioWarning: heights or sides outside what the weights have learned from.
         """
         checked = environment.tensors()
+        if self.learned is not None:
+            station, user = (None if at is None else at[:, 2].numpy(force=True) for at in (checked.bs, checked.ue))
+            for line in self.learned.of_place(station, user, checked.size.numpy(force=True)):
+                warnings.warn(line, RadioWarning, stacklevel=2)
         order = torch.argsort(checked.area, stable=True)  # the hypotheses of one map go through together
         parts = []
         for index in torch.split(order, 64 * BATCH if self.preset.attention == "prefix" else BATCH // 4):

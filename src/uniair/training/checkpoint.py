@@ -19,6 +19,7 @@ from torch import Tensor
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.forecast import WMLM, ForecastPreset
+from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
@@ -28,7 +29,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MODEL_FORMAT = "uniair-model/2"  # the first one had no name, and no radio: paper 1's
 # what the first version called it
 RENAMED = {"antennas": "beams", "subcarriers": "delays", "corridor": "line_window"}
-NOTES = ("format", "radio", "tower")  # beside the preset
+NOTES = ("format", "radio", "tower", "learned")  # beside the preset
 STATE, FORMAT = "state.safetensors", "uniair-training/1"
 Shape = TypeVar("Shape", Preset, ForecastPreset)
 
@@ -49,7 +50,8 @@ def config_of(model: UniversalModel | WMLM) -> dict[str, Any]:
     """What stands beside a model's weights: its preset, and the radio that it knows or the towers that it reads."""
     config: dict[str, Any] = {"format": MODEL_FORMAT} | asdict(model.preset)
     if isinstance(model, UniversalModel):
-        return config | {"radio": model.radio.to_json()}
+        config["radio"] = model.radio.to_json()
+        return config if model.learned is None else config | {"learned": model.learned.to_json()}
     return config | ({"tower": digest(model.tower)} if model.tower else {})
 
 
@@ -67,7 +69,9 @@ def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
         raise InputError(
             f"{folder}: a checkpoint of preset {preset.name!r}, not {expect!r}; give the folder of a {expect!r} run"
         )
-    model = UniversalModel(preset, Radio.from_json(notes.get("radio", {}), f"{folder / CONFIG}: radio"))
+    radio = Radio.from_json(notes.get("radio", {}), f"{folder / CONFIG}: radio")
+    learned = Learned.from_json(notes["learned"], f"{folder / CONFIG}: learned") if "learned" in notes else None
+    model = UniversalModel(preset, radio, learned)
     path, other = folder / WEIGHTS, f"another preset than {preset.name!r}"
     fill(dict(model.named_parameters()), read_tensors(path), path, other)
     return model.eval()

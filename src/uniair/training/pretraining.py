@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from uniair.data.links import shards
+from uniair.data.links.drawn_radios import draw
 from uniair.data.links.links import Links, only_radio
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.store import Stores
@@ -23,6 +24,7 @@ from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 from uniair.files import write_text
+from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
@@ -32,6 +34,7 @@ from uniair.training.distributed import World
 from uniair.training.loop import Optimisation, run
 
 VALIDATION_LINKS = 1500
+DRAWS = 1000
 COLDEST = math.log(0.01)
 
 
@@ -93,7 +96,8 @@ def pretrain(
         what = ", ".join(f"{name} {here}, there {there}" for name, (there, here) in other.items())
         raise InputError(f"validation links of another radio than the training links: {what}; trace them alike")
     torch.manual_seed(optimisation.seed)
-    model = UniversalModel(preset, radio)
+    learned = learned_from(data, radios) if batches.radios and isinstance(data, Stores) else None
+    model = UniversalModel(preset, radio, learned)
     if start is not None:
         begin_from(model, load_model(start))
     model = model.to(world.device)
@@ -134,6 +138,17 @@ def pretrain(
     save_model(model, out)
     world.wait()  # the others may read it now
     return model
+
+
+def learned_from(data: Stores, radios: Sequence[Radio]) -> Learned:
+    """The ranges that training draws from; those of the radios are of `DRAWS` of them."""
+    side, station, user = (tuple(extent) for extent in data.extents().tolist())
+    drawn = [draw(np.random.default_rng([0, number])).radio for number in range(DRAWS)]
+    carriers = [radio.carrier / 1e9 for radio in radios]
+    apertures = [float(np.ptp(radio.array.layout, axis=0).max()) for radio in drawn]
+    bands = [radio.grid.bandwidth / 1e6 for radio in drawn]
+    carrier, aperture, band = ((min(values), max(values)) for values in (carriers, apertures, bands))
+    return Learned(carrier, aperture, band, station, user, side)
 
 
 def _about(data: Sequence[Links]) -> tuple[tuple[str, ...], int, tuple[Radio, ...]]:

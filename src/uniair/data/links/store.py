@@ -121,6 +121,15 @@ class Store(Sequence[Links]):
         some._where = self._where[: some._bounds[-1]]
         return some
 
+    def extents(self) -> NDArray[np.float64]:
+        """Least and most of the areas' sides, stations' and users' heights, m: [3, 2]."""
+        found = []
+        for shard in dict.fromkeys(self._where[:, 0].tolist()):
+            file = self._open(self._path(shard))
+            values = (file.get_tensor("sizes"), file.get_tensor("bs")[:, 2], file.get_tensor("ue")[:, 2])
+            found.append([(each.min(), each.max()) for each in values])
+        return _joined(found)
+
     def los_share(self) -> float:
         """Share of links with line of sight."""
         los = [self._open(self._path(int(s))).get_slice("los")[a:b] for s, _, a, b, *_ in self._where]
@@ -194,6 +203,10 @@ class Stores(Sequence[Links]):
         """
         return only_radio(self.radios)
 
+    def extents(self) -> NDArray[np.float64]:
+        """See `Store.extents`."""
+        return _joined([store.extents() for store in self.stores])
+
     def los_share(self) -> float:
         """Share of links with line of sight."""
         return sum(store.los_share() * store.links for store in self.stores) / self.links
@@ -209,6 +222,12 @@ class Stores(Sequence[Links]):
         index = range(len(self))[index]
         folder = int(np.searchsorted(self._ends, index, side="right"))
         return self.stores[folder][index - (int(self._ends[folder - 1]) if folder else 0)]
+
+
+def _joined(extents: Sequence[Any]) -> NDArray[np.float64]:
+    """Ranges [K, 3, 2] as one."""
+    every = np.asarray(extents, dtype=np.float64)
+    return np.stack([every[..., 0].min(0), every[..., 1].max(0)], -1)
 
 
 def _reopened(folder: Path, areas: int) -> Store:
