@@ -23,7 +23,7 @@ from uniair.models.presets import PRESETS, preset
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import world
 from uniair.training.loop import Optimisation
-from uniair.training.pretraining import Batches, pretrain, write_card
+from uniair.training.pretraining import Batches, check_grounds, pretrain, write_card
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -45,6 +45,7 @@ def run(options: Any) -> dict[str, Any]:
     optimisation = Optimisation(**{name: options[name] for name in Optimisation.__dataclass_fields__})
     data = Store(options.train).first(options.first_areas)
     held_out = shards.read(options.validation)
+    check_grounds(data.manifest, shards.read_manifest(Path(options.validation)))
     with world() as here:
         pretrain(chosen, data, held_out, options.task, options.batches, optimisation, out, here)
         if not here.main:
