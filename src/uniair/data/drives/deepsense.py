@@ -273,9 +273,9 @@ def _assemble(
     root, steps = path.parent, len(time)
     if bad := next((cell for kind in cells if kind != "label" for cell in cells[kind] if escapes(cell)), None):
         raise InputError(f"{path}: {bad!r} leads out of its folder; the file names of DeepSense begin with ./unit")
-    missing = {kind: [_absent(root, cell) for cell in cells.get(kind, [""] * steps)] for kind in ("power", "bs", "ue")}
+    absent = {kind: [_absent(root, cell) for cell in cells.get(kind, [""] * steps)] for kind in ("power", "bs", "ue")}
     for kind, reason in (("power", f"power {NO_FILE}"), ("bs", NO_POSITION_FILE), ("ue", NO_POSITION_FILE)):
-        report.leave(reason, next(compress(cells.get(kind, ()), missing[kind]), ""), sum(missing[kind]))
+        report.leave(reason, next(compress(cells.get(kind, ()), absent[kind]), ""), sum(absent[kind]))
     power = np.full((steps, beams), np.nan)
     for step, cell in enumerate(cells.get("power", ())):
         if (values := _values(root, cell)) is not None:
@@ -292,7 +292,7 @@ def _assemble(
             raise InputError(f"{root / short}: not the two lines latitude and longitude; download it again")
         positions[unit] = np.array([(np.nan, np.nan) if (v := known[cell]) is None else v[:2] for cell in column])
         due = np.array([bool(cell) for cell in column]) if window else np.ones(steps, dtype=bool)
-        due &= ~np.array(missing[unit])
+        due &= ~np.array(absent[unit])
         _mend_positions(positions[unit], due, f"{name} {unit.upper()}", report)
     los = np.full(steps, -1, dtype=np.int8)
     for step, cell in enumerate(cells.get("blockage", ())):
