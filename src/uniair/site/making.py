@@ -20,7 +20,7 @@ from uniair.data.csi_files import SUFFIXES
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import Figure
-from uniair.files import sha256, write_text
+from uniair.files import only_run, sha256, write_text
 from uniair.models.universal import RadioWarning
 from uniair.progress import bar
 from uniair.propagation.ray_tracing import check_materials
@@ -102,7 +102,8 @@ def make(request: Request, out: Path) -> Site:
     with warnings.catch_warnings():
         # the site says it itself: `about` holds the model's remarks on its radio
         warnings.simplefilter("ignore", RadioWarning)
-        return _make(request, out)
+        with only_run(out):
+            return _make(request, out)
 
 
 def _make(request: Request, out: Path) -> Site:
