@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from uniair.models.presets import PRESETS, preset
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import world
 from uniair.training.loop import Optimisation
-from uniair.training.pretraining import Batches, pretrain, write_card
+from uniair.training.pretraining import Batches, check_grounds, pretrain, write_card
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -50,18 +51,11 @@ def run(options: Any) -> dict[str, Any]:
     # one folder is simply the validation's
     names = [Path(folder).name for folder in options.validation] if len(options.validation) > 1 else ["validation"]
     held_out = {name: shards.read(folder) for name, folder in zip(names, options.validation, strict=True)}
+    for folder, store in product(options.validation, data.stores):
+        check_grounds(store.manifest, shards.read_manifest(Path(folder)))
     with world() as here:
-        pretrain(
-            chosen,
-            data,
-            held_out,
-            options.task,
-            options.batches,
-            optimisation,
-            out,
-            here,
-            options.start and Path(options.start),
-        )
+        start = None if options.start is None else Path(options.start)
+        pretrain(chosen, data, held_out, options.task, options.batches, optimisation, out, here, start)
         if not here.main:
             return {}
     settings = {"optimisation": asdict(optimisation), "batches": asdict(options.batches), "task": asdict(options.task)}

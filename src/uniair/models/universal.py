@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uniair.angle_delay import REACH, TONE, Seen, see
+from uniair.complex_arrays import complex_tensor
 from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
 from uniair.models.cfenn import CFENN
@@ -22,7 +23,7 @@ from uniair.models.epnn import EPNN
 from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, initialise
-from uniair.radio import Radio, complex_tensor, same_carrier
+from uniair.radio import Radio, same_carrier
 
 BATCH = 512
 CACHED = 32  # CSI whose activations fit a CPU's cache
@@ -187,9 +188,11 @@ class UniversalModel(nn.Module):
         out = complex_tensor(csi, "CSI")
         ports, subcarriers = radio.shape
         if out.ndim not in (3, 4) or tuple(out.shape[-2:]) != radio.shape or (out.ndim == 4 and not out.shape[1]):
+            turned = "; transpose the last two axes" if tuple(out.shape[-2:]) == (subcarriers, ports) else ""
+            alone = "; give csi[None] for one link" if tuple(out.shape) == radio.shape else ""
             raise InputError(
                 f"CSI has shape {tuple(out.shape)}, expected [N, {ports}, {subcarriers}] (antennas, subcarriers) or "
-                f"[N, UE antennas, {ports}, {subcarriers}] of this radio: {radio}"
+                f"[N, UE antennas, {ports}, {subcarriers}] of this radio: {radio}{turned}{alone}"
             )
         if not torch.isfinite(torch.view_as_real(out)).all():
             raise InputError("CSI holds NaN or infinite values; leave those samples out")

@@ -62,6 +62,21 @@ def check_split(train: Iterable[str], held_out: Iterable[str]) -> None:
         raise InputError(f"places in both training and validation: {', '.join(both)}; trace them apart, by place")
 
 
+def check_grounds(train: dict[str, Any], held_out: dict[str, Any]) -> None:
+    """Raises `InputError` where a place is on both sides under two names; takes the manifests of imported links.
+
+    Moments of a dynamic scenario that lie in folders of their own are one street, as their buildings and base stations
+    show.
+    """
+    there = {ground: place for place, ground in held_out.get("account", {}).get("grounds", {}).items()}
+    for place, ground in train.get("account", {}).get("grounds", {}).items():
+        if ground in there:
+            raise InputError(
+                f"{place} in training and {there[ground]} in validation have the same buildings and base stations: one "
+                "place; import its scenes in one folder, and keep them on one side"
+            )
+
+
 def pretrain(
     preset: Preset,
     data: Sequence[Links],
