@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from shapely.geometry import Polygon
 from uniair.area.area import Area
 from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
+from uniair.area.reading import Reading
 from uniair.data.links.store import Store
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.radio import Radio
+from uniair.site.extrapolation import remarks
 from uniair.tasks.registry import TASKS
 
 FORMAT = "uniair-site/1"
@@ -84,6 +86,12 @@ class Site:
         """What the model is told of the buildings: see `obstacles`."""
         return obstacles(self.area, self.stations)
 
+    def remarks(self, station: int | None = None) -> tuple[str, ...]:
+        """What to know about answers for a station, or all of them, that stands as the weights have not learned."""
+        numbers = range(len(self.stations)) if station is None else [station]
+        chosen = [(self.stations[number].name, self.stations[number].position) for number in numbers]
+        return remarks(self.area, chosen, self.model, (self.about.get("users") or {}).get("highest", UE_HEIGHT))
+
     def head(self, task: str, inputs: str, station: int) -> Path:
         """File of a head."""
         return self.folder / "heads" / f"{task}-{inputs}-{self.stations[station].name}.safetensors"
@@ -97,15 +105,19 @@ class Site:
     def write(self) -> None:
         """Writes `site.json` in one step."""
         buildings = [
-            {"p": _ring(f.exterior), "holes": [_ring(hole) for hole in f.interiors], "h": round(float(h), 3)}
-            for f, h in zip(self.area.footprints, self.area.heights, strict=True)
-        ]
+            {"p": _ring(f.exterior), "holes": [_ring(hole) for hole in f.interiors], "h": float(h)}
+            | ({"base": float(base)} if base else {}) | ({"drawn": True} if drawn else {})
+            for f, h, base, drawn in zip(
+                self.area.footprints, self.area.heights, self.area.bases, self.area.drawn, strict=True
+            )
+        ]  # fmt: skip
+        reading = self.area.reading
         document = {
             "format": FORMAT, "name": self.area.name, "size": self.area.size, "attribution": self.area.attribution,
             "georeference": None if self.georeference is None else asdict(self.georeference),
             "stations": [asdict(station) for station in self.stations],
             "radio": self.radio.to_json(), "model": self.model, "weights": self.weights, "figures": self.figures,
-            "about": self.about, "buildings": buildings,
+            "about": self.about, "reading": None if reading is None else reading.as_dict(), "buildings": buildings,
         }  # fmt: skip
         write_text(self.folder / NOTE, json.dumps(document, indent=1) + "\n")
 
@@ -128,7 +140,13 @@ class Site:
             size, place = float(document["size"]), document["georeference"]
             outlines = tuple(Polygon(b["p"], b["holes"]) for b in document["buildings"])
             heights = np.array([b["h"] for b in document["buildings"]], dtype=np.float64)
-            area = Area(document["name"], outlines, heights, (0.0, 0.0, size, size), document["attribution"])
+            reading = document.get("reading")  # a site of the first version has none, and no floors above ground
+            area = Area(
+                document["name"], outlines, heights, (0.0, 0.0, size, size), document["attribution"],
+                bases=np.array([b.get("base", 0.0) for b in document["buildings"]], dtype=np.float64),
+                drawn=np.array([b.get("drawn", False) for b in document["buildings"]], dtype=bool),
+                reading=None if reading is None else Reading.from_dict(reading),
+            )  # fmt: skip
             stations = tuple(
                 Station(s["name"], (s["position"][0], s["position"][1], s["position"][2]), s["bearing"])
                 for s in document["stations"]
@@ -141,7 +159,10 @@ class Site:
             )  # fmt: skip
         except InputError:
             raise
-        except (ValueError, TypeError, LookupError, shapely.errors.ShapelyError) as error:
+        except (
+            ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError,
+            shapely.errors.ShapelyError,
+        ) as error:  # fmt: skip
             raise InputError(f"{path}: not a site ({type(error).__name__}: {error}); run uniair site again") from error
 
 
@@ -152,9 +173,7 @@ def obstacles(area: Area, stations: Sequence[Station]) -> NDArray[np.uint8]:
     what is lower than that lets such a line pass more often than not.
     """
     middle = (min(station.position[2] for station in stations) + UE_HEIGHT) / 2
-    walls = np.flatnonzero(area.heights >= middle)
-    footprints = tuple(area.footprints[i] for i in walls)
-    return occupancy(replace(area, footprints=footprints, heights=area.heights[walls]))
+    return occupancy(area.select(np.flatnonzero(area.heights >= middle)))
 
 
 def _ring(ring: Any) -> list[list[float]]:
