@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,25 @@ def note_recipe(folder: Path, made: dict[str, Any], other: Callable[[Any], str])
         raise InputError(f"{noted}: not valid JSON ({error}); give another --out, or delete this folder") from error
     if found != made:
         raise InputError(f"{folder}: holds {other(found)}")
+
+
+@contextmanager
+def noted(folder: Path, made: dict[str, Any], other: Callable[[Any], str], results: str) -> Iterator[None]:
+    """As `note_recipe`, for a block of work; taken back where that is refused before its first result is there.
+
+    Args:
+        results: pattern of files in the folder, one of which shows that the work has begun.
+
+    Raises:
+        InputError: as `note_recipe`.
+    """
+    new = not (folder / RECIPE).exists()
+    note_recipe(folder, made, other)
+    try:
+        yield
+    except InputError:
+        if new and not any(folder.glob(results)):
+            (folder / RECIPE).unlink(missing_ok=True)
+            with suppress(OSError):  # what else is in it is not ours
+                folder.rmdir()
+        raise

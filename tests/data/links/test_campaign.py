@@ -21,6 +21,8 @@ from uniair.area.area import Area
 from uniair.area.raster import occupancy
 from uniair.data.links import campaign, shards
 from uniair.data.links.campaign import Campaign
+from uniair.data.links.deployment import Deployment
+from uniair.data.recipe import noted
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.radio import Radio
@@ -177,6 +179,37 @@ def test_another_recipe_in_the_same_folder(reference: Path, tmp_path: Path, chan
     with pytest.raises(InputError, match="holds another campaign"):
         campaign.run(replace(TINY, **change), out, workers=1)
     assert contents(out) == contents(reference)
+
+
+@needs_tracer
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"ray_tracing": RayTracing(frequency=7e8)}, "concrete is not defined at 0.7 GHz"),
+        ({"deployment": Deployment(carriers=(28e9, 2e8))}, "concrete is not defined at 0.2 GHz"),
+        ({"deployment": Deployment(carriers=(2e8,), vary_tracer=True)}, "concrete is not defined at 0.2 GHz"),
+        ({"ray_tracing": RayTracing(building_material="cheese")}, "material 'cheese' is none"),
+        ({"coverage": (0.9, 0.95)}, "no crop of"),
+        ({"places": ("nowhere.geojson",)}, "no such file"),
+    ],
+    ids=["carrier", "one of several carriers", "drawn materials", "material", "crops", "place"],
+)
+def test_a_run_that_never_began_does_not_block_the_corrected_one(
+    reference: Path, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=says):
+        campaign.run(replace(TINY, **change), out, workers=1)
+    assert not out.exists()
+
+
+@needs_tracer
+def test_what_is_refused_in_the_middle_keeps_its_results(reference: Path, tmp_path: Path) -> None:
+    out = copied(reference, tmp_path / "out", without="links-00001.safetensors")
+    before = contents(out)
+    with pytest.raises(InputError, match="no such"), noted(out, json.loads(before["recipe.json"]), str, "links-*"):
+        raise InputError("no such")
+    assert contents(out) == before
 
 
 @needs_tracer

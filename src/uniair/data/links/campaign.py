@@ -25,11 +25,11 @@ from uniair.area.raster import building_heights
 from uniair.data.links import engines, shards
 from uniair.data.links.deployment import Deployment
 from uniair.data.links.links import Links
-from uniair.data.recipe import note_recipe
+from uniair.data.recipe import noted
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.progress import bar
-from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace
+from uniair.propagation.ray_tracing import RayTracing, check_materials, require_sionna, trace
 from uniair.radio import Radio
 
 
@@ -322,11 +322,35 @@ def run(
     if engine == "ray":  # its workers have other working directories
         users = None if campaign.users is None else str(Path(campaign.users).resolve())
         campaign, out = replace(campaign, root=str(Path(campaign.root).resolve()), users=users), out.resolve()
-    made = recipe(campaign)
-    out.mkdir(parents=True, exist_ok=True)
-    note_recipe(out, made, lambda _: "another campaign (see recipe.json); give another --out, or the same settings")
+    _check_carriers(campaign)
+    made, areas = recipe(campaign), plan(campaign)
+    other = "another campaign (see recipe.json); give another --out, or the same settings"
+    with noted(out, made, lambda _: other, "links-*.safetensors"):
+        _trace(campaign, areas, out, workers, limit, engine, address)
+    attribution = "; ".join(sorted({load_place(p, campaign.seed).attribution for p in campaign.sources()}))
+    return shards.write_manifest(out, made, attribution)
+
+
+def _check_carriers(campaign: Campaign) -> None:
+    """Raises `InputError` where the tracer knows no walls at a carrier that may be drawn."""
+    config = campaign.ray_tracing
+    if campaign.deployment.vary_tracer:  # materials are drawn, concrete among them wherever any is known
+        config = replace(config, building_material="concrete", ground_material="concrete")
+    for carrier in campaign.deployment.carriers or (config.frequency,):
+        check_materials(replace(config, frequency=carrier))
+
+
+def _trace(
+    campaign: Campaign,
+    areas: list[tuple[str, int]],
+    out: Path,
+    workers: int,
+    limit: int | None,
+    engine: Literal["local", "ray"],
+    address: str | None,
+) -> None:
+    """Traces the shards that `out` lacks; arguments as for `run`."""
     _clean(out)
-    areas = plan(campaign)
     step = campaign.areas_per_shard
     work = [(areas[i : i + step], out / f"links-{i // step:05d}.safetensors") for i in range(0, len(areas), step)]
     if limit is not None:
@@ -343,8 +367,6 @@ def run(
     _clean(out)
     if lost := {path.name for _, path in todo}.difference(os.listdir(out)):
         raise InputError(f"{out}: {len(lost)} shards were written elsewhere; give an --out that all workers share")
-    attribution = "; ".join(sorted({load_place(p, campaign.seed).attribution for p in campaign.sources()}))
-    return shards.write_manifest(out, made, attribution)
 
 
 def _clean(out: Path) -> None:
