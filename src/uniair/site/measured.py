@@ -19,10 +19,12 @@ refused: split rows that have different labels into files of their own, or leave
 from __future__ import annotations
 
 import csv
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -178,7 +180,17 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         return table | ({"csi": np.load(beside, allow_pickle=False)} if beside.exists() else {})
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, BadZipFile, csv.Error) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        ArithmeticError,
+        BadZipFile,
+        TokenError,
+        csv.Error,
+        zlib.error,
+    ) as error:
         raise InputError(f"{path}: can't be read ({' '.join(str(error).split())}); is the file whole?") from error
 
 

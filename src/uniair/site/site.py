@@ -137,33 +137,69 @@ class Site:
                 raise InputError(
                     f"{path}: of format {document['format']!r}, this version reads {FORMAT!r}; run uniair site again"
                 )
-            size, place = float(document["size"]), document["georeference"]
-            outlines = tuple(Polygon(b["p"], b["holes"]) for b in document["buildings"])
-            heights = np.array([b["h"] for b in document["buildings"]], dtype=np.float64)
-            reading = document.get("reading")  # a site of the first version has none, and no floors above ground
-            area = Area(
-                document["name"], outlines, heights, (0.0, 0.0, size, size), document["attribution"],
-                bases=np.array([b.get("base", 0.0) for b in document["buildings"]], dtype=np.float64),
-                drawn=np.array([b.get("drawn", False) for b in document["buildings"]], dtype=bool),
-                reading=None if reading is None else Reading.from_dict(reading),
-            )  # fmt: skip
-            stations = tuple(
-                Station(s["name"], (s["position"][0], s["position"][1], s["position"][2]), s["bearing"])
-                for s in document["stations"]
-            )
-            if place is not None:
-                place = Georeference(place["longitude"], place["latitude"], tuple(place["corner"]))
-            return cls(
-                path.parent, area, stations, document["model"], document["weights"], place, document["figures"],
-                document["about"], Radio.from_json(document.get("radio", {}), str(path)),
-            )  # fmt: skip
-        except InputError:
-            raise
+            return _of_document(path, document)
+        except InputError as error:
+            raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
         except (
             ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError,
             shapely.errors.ShapelyError,
         ) as error:  # fmt: skip
             raise InputError(f"{path}: not a site ({type(error).__name__}: {error}); run uniair site again") from error
+
+
+@np.errstate(invalid="ignore", over="ignore")  # NaN and infinity become an InputError, not a warning
+def _of_document(path: Path, document: dict[str, Any]) -> Site:
+    """The site that `site.json` says, numbers and words checked.
+
+    Raises:
+        InputError, ValueError, TypeError, LookupError, AttributeError, ShapelyError: it says none.
+    """
+    size, place, buildings = float(document["size"]), document["georeference"], document["buildings"]
+    outlines = tuple(Polygon(b["p"], b["holes"]) for b in buildings)
+    if not np.isfinite(shapely.bounds(np.asarray(outlines, dtype=object))).all():
+        raise InputError(f"{path}: a building whose outline has no numbers; run uniair site again")
+    reading = document.get("reading")  # a site of the first version has none, and no floors above ground
+    area = Area(
+        _word(document["name"]), outlines, np.array([b["h"] for b in buildings], dtype=np.float64),
+        (0.0, 0.0, size, size), _word(document["attribution"]),
+        bases=np.array([b.get("base", 0.0) for b in buildings], dtype=np.float64),
+        drawn=np.array([bool(b.get("drawn")) for b in buildings], dtype=bool),
+        reading=None if reading is None else Reading.from_dict(reading),
+    )  # fmt: skip
+    if place is not None:
+        longitude, latitude, x, y = map(_number, (place["longitude"], place["latitude"], *place["corner"]))
+        place = Georeference(longitude, latitude, (x, y))
+    stations = tuple(_station(entry, size) for entry in document["stations"])
+    if not stations or len({station.name for station in stations}) < len(stations):
+        raise InputError(f"{path}: no base stations, or two of one name; run uniair site again")
+    figures, about = document["figures"], document["about"]
+    for found in (figures, about, about.get("users") or {}):
+        if not isinstance(found, dict):
+            raise TypeError(f"{found!r:.40} where names and values are wanted")
+    _number((about.get("users") or {}).get("highest", UE_HEIGHT))
+    return Site(
+        path.parent, area, stations, _word(document["model"]), _word(document["weights"]), place, figures, about,
+        Radio.from_json(document.get("radio", {}), str(path)),
+    )  # fmt: skip
+
+
+def _station(entry: dict[str, Any], size: float) -> Station:
+    x, y, z = map(_number, entry["position"])
+    if not (0 <= x <= size and 0 <= y <= size and z > 0):
+        raise ValueError(f"a base station at ({x:g}, {y:g}, {z:g}) m, off the site")
+    return Station(_word(entry["name"]), (x, y, z), _number(entry["bearing"]))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(float(value)):
+        raise ValueError(f"{value!r:.40} where a number is wanted")
+    return float(value)
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} where a word is wanted")
+    return value
 
 
 def obstacles(area: Area, stations: Sequence[Station]) -> NDArray[np.uint8]:
