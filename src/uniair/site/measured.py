@@ -186,6 +186,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         EOFError,
         MemoryError,
         ArithmeticError,
+        RuntimeError,
         BadZipFile,
         TokenError,
         csv.Error,

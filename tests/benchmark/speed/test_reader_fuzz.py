@@ -67,7 +67,7 @@ def test_the_judge_knows_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(READERS, "tells", Reader(_write, _told("file.txt: broken\n\x1b[2J; copy it again")))
     raises, mumbles, tells = (attack(name, 0, 20) for name in ("raises", "mumbles", "tells"))
     assert raises.outcomes["fault"] >= 15
-    assert "KeyError at test_reader_fuzz.py" in raises.faults[0]
+    assert "KeyError at the reader: 'insides'" in raises.faults[0]
     assert mumbles.outcomes["fault"] >= 15
     assert "no clear line" in mumbles.faults[0]
     assert tells.outcomes["fault"] == 0, "an InputError shows control characters as letters, on one line"

@@ -31,6 +31,7 @@ Rng = np.random.Generator
 BUDGETS = {"quick": 200, "full": 10_000}
 CHUNK = 500  # mutants of one process before it is asked again
 START = "spawn"  # a reader's threads do not survive a fork
+PACKAGE = str(Path(__file__).parents[2])
 PATIENCE = 20  # s that a small file may take
 LONGEST = 600  # letters of a line, without the path
 WORDS = (
@@ -224,9 +225,9 @@ def _judge(found: Found, number: int, read: Callable[[Path], object], path: Path
         else:
             found.outcomes["refused"] += 1
     except Exception as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        ours = next((f for f in reversed(traceback.extract_tb(error.__traceback__)) if "uniair" in f.filename), at)
-        place = f"{Path(ours.filename).name}:{ours.lineno}"
+        frames = traceback.extract_tb(error.__traceback__)[2:]  # behind this one and the reader's own call
+        at = next((f for f in reversed(frames) if f"{PACKAGE}/" in f.filename), frames[-1] if frames else None)
+        place = f"{Path(at.filename).name}:{at.lineno}" if at else "the reader"
         found.fault(number, f"{type(error).__name__} at {place}: {' '.join(str(error).split())[:160]}")
     else:
         found.outcomes["read"] += 1
