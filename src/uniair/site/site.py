@@ -156,8 +156,9 @@ def _of_document(path: Path, document: dict[str, Any]) -> Site:
     """
     size, place, buildings = float(document["size"]), document["georeference"], document["buildings"]
     outlines = tuple(Polygon(b["p"], b["holes"]) for b in buildings)
-    if not np.isfinite(shapely.bounds(np.asarray(outlines, dtype=object))).all():
-        raise InputError(f"{path}: a building whose outline has no numbers; run uniair site again")
+    corners = shapely.get_coordinates(np.asarray(outlines, dtype=object))
+    if not ((corners >= -1) & (corners <= size + 1)).all():  # NaN is none of these
+        raise InputError(f"{path}: a building that lies off the site; run uniair site again")
     reading = document.get("reading")  # a site of the first version has none, and no floors above ground
     area = Area(
         _word(document["name"]), outlines, np.array([b["h"] for b in buildings], dtype=np.float64),
