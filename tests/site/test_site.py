@@ -24,7 +24,8 @@ READING = Reading(
 )  # fmt: skip
 AREA = Area(
     "town", (box(10, 10, 30, 30), box(40, 10, 60, 30), box(70, 10, 90, 30)), np.array([12.3456789, 5.0, 9.0]),
-    (0.0, 0.0, 100.0, 100.0), "made by a test", None, np.array([0.0, 4.5, 0.0]), np.array([True, False, False]), READING,
+    (0.0, 0.0, 100.0, 100.0), "made by a test", None, np.array([0.0, 4.5, 0.0]), np.array([True, False, False]),
+    READING,
 )  # fmt: skip
 
 

@@ -39,8 +39,8 @@ class Learned:
 def learned(model: str) -> Learned:
     """By the card of a packaged model or checkpoint folder; without one, what paper 1's campaign has."""
     packaged = Path(uniair.__file__).parent / "weights" / model
-    card = (packaged if packaged.is_dir() else Path(model)) / "card.json"
     try:
+        card = (packaged if packaged.is_dir() else Path(model)) / "card.json"
         campaign = json.loads(card.read_text(encoding="utf-8"))["recipe"]["train"]["campaign"]
         return _of_campaign(campaign)
     except (OSError, ValueError, LookupError, TypeError):  # of an import, or of no card

@@ -192,7 +192,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         csv.Error,
         zlib.error,
     ) as error:
-        raise InputError(f"{path}: can't be read ({' '.join(str(error).split())}); is the file whole?") from error
+        message = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: can't be read ({message}); is the file whole?") from error
 
 
 def _parquet(path: Path) -> dict[str, NDArray[Any]]:

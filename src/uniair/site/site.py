@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon
 
 from uniair.area.area import Area
+from uniair.area.coordinates import LARGEST
 from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
 from uniair.area.reading import Reading
@@ -157,13 +158,15 @@ def _of_document(path: Path, document: dict[str, Any]) -> Site:
     size, place, buildings = float(document["size"]), document["georeference"], document["buildings"]
     outlines = tuple(Polygon(b["p"], b["holes"]) for b in buildings)
     corners = shapely.get_coordinates(np.asarray(outlines, dtype=object))
+    if not 0 < size <= LARGEST:
+        raise InputError(f"{path}: a side of {size:g} m; run uniair site again")
     if not ((corners >= -1) & (corners <= size + 1)).all():  # NaN is none of these
         raise InputError(f"{path}: a building that lies off the site; run uniair site again")
     reading = document.get("reading")  # a site of the first version has none, and no floors above ground
     area = Area(
-        _word(document["name"]), outlines, np.array([b["h"] for b in buildings], dtype=np.float64),
+        _word(document["name"]), outlines, np.array([_number(b["h"]) for b in buildings], dtype=np.float64),
         (0.0, 0.0, size, size), _word(document["attribution"]),
-        bases=np.array([b.get("base", 0.0) for b in buildings], dtype=np.float64),
+        bases=np.array([_number(b.get("base", 0.0)) for b in buildings], dtype=np.float64),
         drawn=np.array([bool(b.get("drawn")) for b in buildings], dtype=bool),
         reading=None if reading is None else Reading.from_dict(reading),
     )  # fmt: skip
