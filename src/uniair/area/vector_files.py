@@ -158,9 +158,9 @@ def top_level(head: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     decoder, at = json.JSONDecoder(), 1
     while match := re.compile(r'[\s,]*("(?:[^"\\]|\\.)*")\s*:\s*').match(text, at) if text[:1] == "{" else None:
-        key = str(json.loads(match[1], strict=False))
-        found[key] = None
         try:
+            key = str(json.loads(match[1], strict=False))
+            found[key] = None
             found[key], at = decoder.raw_decode(text, match.end())
         except (ValueError, RecursionError):
             break

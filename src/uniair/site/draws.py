@@ -64,8 +64,8 @@ def sentences(name: str, found: dict[str, Any]) -> list[str]:
             f"{start}, in which it stands inside a building of {found['inside']:g} m; give a map that knows its roof"
         ]
     reached = f"; of {found['users']:,} users {found['reached'][0]:,} and {found['reached'][1]:,} are reached"
-    rows = "".join(f"; {title}: {said}" for title, said in found["rows"].items())
-    return [f"{start}{reached}. For the {found['both']:,} reached in both{rows}."] if rows else [start + reached + "."]
+    rows = "; ".join(f"{title} {said}" for title, said in found["rows"].items())
+    return [f"{start}{reached}." + (f" For the {found['both']:,} reached in both: {rows}." if rows else "")]
 
 
 def _keys(ue: NDArray[np.float32]) -> NDArray[np.void]:

@@ -178,7 +178,7 @@ def _about(site: Site) -> str:
     counts, measured = site.about["links"], site.about["measured"]
     learned = [f"{count:,} traced links of {name}" for name, count in counts.items()]
     learned += [f"{count:,} measured rows of {name}" for name, count in measured.items() if count]
-    low = int((site.area.heights < TRAINED_HEIGHT).sum())
+    low = int((site.area.heights[site.area.obstacles] < TRAINED_HEIGHT).sum())
     warning = (
         f" {low} buildings are lower than {TRAINED_HEIGHT:g} m, which the model never saw: its map has no heights, so "
         "it takes them for walls, and what it says from the map is worth less."
