@@ -54,12 +54,14 @@ class Seen(NamedTuple):
         second: the same of the second polarisation; None of a single one, or where one is chosen.
         up: float32 [N, beams, delays] direction cosine upwards from which each cell is taken in; None where the array
             can't tell, or one elevation is chosen for all cells.
+        conditions: float32 [N, features] what is known beside the response, see `models.conditions`; None: nothing.
     """
 
     csi: Tensor
     response: Tensor
     second: Tensor | None = None
     up: Tensor | None = None
+    conditions: Tensor | None = None
 
 
 @lru_cache(maxsize=64)
@@ -224,17 +226,22 @@ def arrival(csi: Tensor, radio: Radio) -> Tensor:
     count = radio.grid.subcarriers
     window = torch.hann_window(count + 2, periodic=False, device=csi.device)[1:-1]
     steps = count * OVERSAMPLING
+    # the look that takes in most, one after the other: of all together there may be more than memory holds
+    taken, most = csi, csi.new_zeros(len(csi), dtype=torch.float32)
+    for number, look in enumerate(filters(radio, 32, 64, csi.device).beams):
+        now = look @ csi
+        power = now.abs().square().sum((1, 2))
+        taken = now if not number else torch.where((power > most)[:, None, None], now, taken)
+        most = torch.maximum(most, power)
     if isinstance(radio.grid, OFDM):
         period = 1 / radio.grid.spacing
-        by_delay = torch.fft.ifft(csi * window, n=steps, dim=2)
+        by_delay = torch.fft.ifft(taken * window, n=steps, dim=2)
     else:
         period = count / radio.grid.bandwidth
         turns = torch.from_numpy(radio.grid.frequencies)[:, None] * torch.arange(steps) * (period / steps)
         wave = torch.polar(torch.ones_like(turns), 2 * math.pi * turns).to(csi.device, torch.complex64)
-        by_delay = (csi * window) @ wave
-    beams = filters(radio, 32, 64, csi.device).beams
-    # one elevation after the other: of all together there may be more than memory holds
-    profile = torch.stack([(level @ by_delay).abs().square().amax(1) for level in beams]).amax(0)
+        by_delay = (taken * window) @ wave
+    profile = by_delay.abs().square().amax(1)
     peak = (profile >= profile.roll(1, 1)) & (profile >= profile.roll(-1, 1))
     strongest = profile.argmax(1)
     # from half a period before the strongest peak up to it

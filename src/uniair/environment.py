@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from uniair.errors import InputError
 from uniair.radio import Radio
 
 BS_HEIGHT, UE_HEIGHT = 6.0, 1.5  # m: of paper 1's small cells, which the packaged weights learned from
-HALF_BUILT = 0.5  # of a map of real numbers: shares of a pixel, or heights in m
+HALF_BUILT = 0.5  # of a map of real numbers: the share of a pixel, or m of height, from which a pixel is built
+TALL = math.inf  # m: what a building is taken to be whose height is not known, as in paper 1 taller than all antennas
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,16 @@ class Environment:
     """N hypotheses about where and how a channel came about; NumPy arrays or tensors.
 
     Attributes:
-        map: uint8 or bool [A, H, W], H = W, building occupancy, row 0 = y 0, column 0 = x 0. None: unknown.
-        bs, ue: [N, 3] positions, m, from the map's south-west corner. None: unknown.
+        map: [A, H, W], H = W, row 0 = y 0, column 0 = x 0: building occupancy (uint8, bool), or building heights (real
+            numbers), m, 0 on open ground, infinite where not known. Real numbers none of which is above 1 are
+            occupancy. None: unknown.
+        bs, ue: [N, 3] positions, m, from the map's south-west corner, height above ground. None: unknown.
         los: [N] 1 = LOS, 0 = NLOS. None: unknown.
         size: [N] side of the square that the map covers, m.
         area: [N] which of the A maps a hypothesis uses; None where A = N, or where one map serves all.
+        carrier: [N] Hz. None: unknown.
+        bearing: [N] azimuth of the axis of the BS's array, rad: the boresight's less 90°. None: it lies along +x.
+        downtilt: [N] of the boresight of an array whose elements look one way, rad. None: its elements do not.
 
     `map[i]` is shared by all hypotheses with `area == i`, so a map is encoded once however many positions are asked.
     """
@@ -37,6 +44,9 @@ class Environment:
     los: Any = None
     size: Any = None
     area: Any = None
+    carrier: Any = None
+    bearing: Any = None
+    downtilt: Any = None
 
     def __len__(self) -> int:
         for value in (self.size, self.area, self.ue, self.bs, self.los, self.map):
@@ -51,8 +61,12 @@ class Environment:
     def tensors(self) -> Environment:
         """The same as checked tensors, with `size` [N] float32 and `area` [N] int64 filled in.
 
+        The map becomes float32 heights, `TALL` where a building's is not known. Areas are turned so that every array
+        lies along +x: there is no bearing any more.
+
         Raises:
-            InputError: shapes that disagree, NaN, a position off the map, LOS neither 0 nor 1, a size not above 0.
+            InputError: shapes that disagree, NaN, a position off the map, LOS neither 0 nor 1, a size or carrier not
+                above 0, heights below 0, a tilt of a right angle or more.
         """
         n = len(self)
 
@@ -99,8 +113,8 @@ class Environment:
                 raise InputError("environment: map is not an array of numbers [areas, pixels, pixels]") from error
             if maps.ndim != 3 or maps.shape[1] != maps.shape[2] or maps.shape[1] < 8:
                 raise InputError(f"environment: map has shape {tuple(maps.shape)}, expected [areas, pixels, pixels]")
-            if maps.is_floating_point() and not torch.isfinite(maps).all():
-                raise InputError("environment: map holds NaN or infinite values")
+            if maps.is_floating_point() and maps.isnan().any():
+                raise InputError("environment: map holds NaN; a building whose height is not known is infinitely high")
             if self.area is not None:
                 given = np.asarray(self.area)
                 if given.dtype.kind not in "iu":
@@ -112,9 +126,14 @@ class Environment:
                 raise InputError(f"environment: {len(maps)} maps for {n} hypotheses; say in `area` which uses which")
             if tuple(area.shape) != (n,) or not ((area >= 0) & (area < len(maps))).all():
                 raise InputError(f"environment: area must hold {n} indices below {len(maps)}, the number of maps")
-            built = maps >= HALF_BUILT if maps.is_floating_point() else maps != 0
-            maps, area = _each_once(built.to(torch.uint8), area)
-        return Environment(maps, bs, ue, los, size, area)
+            maps, area = _each_once(heights(maps), area)
+        carrier, bearing, downtilt = (tensor(name, (n,)) for name in ("carrier", "bearing", "downtilt"))
+        if carrier is not None and (carrier <= 0).any():
+            raise InputError("environment: carrier must be above 0 Hz")
+        if downtilt is not None and (downtilt.abs() >= math.pi / 2).any():
+            raise InputError("environment: downtilt must lie within a right angle, in rad; did you give degrees?")
+        out = Environment(maps, bs, ue, los, size, area, carrier, downtilt=downtilt)
+        return out if bearing is None or not bearing.any() else _along_x(out, bearing)
 
     def without(self, *names: str) -> Environment:
         """The same with some parts unknown: `without("los")`."""
@@ -124,10 +143,69 @@ class Environment:
     def select(self, index: Any) -> Environment:
         """The given hypotheses (of `tensors()`'s result); maps stay, to be shared."""
         picked = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("bs", "ue", "los", "size", "area"):
+        for name in PER_HYPOTHESIS:
             if picked[name] is not None:
                 picked[name] = picked[name][index]
         return Environment(**picked)
+
+
+PER_HYPOTHESIS = tuple(field.name for field in fields(Environment) if field.name != "map")
+
+
+def heights(maps: Tensor) -> Tensor:
+    """Maps [A, H, W] as people give them → float32 building heights, m, `TALL` where not known.
+
+    Raises:
+        InputError: a height below 0.
+    """
+    if not maps.is_floating_point():
+        return torch.where(maps != 0, TALL, 0.0)
+    if (maps < 0).any():
+        raise InputError(f"environment: map holds a height of {float(maps.min()):g} m; open ground is 0")
+    built = maps >= HALF_BUILT
+    known = maps.float() if maps.numel() and maps.max() > 1 else torch.full_like(maps, TALL, dtype=torch.float32)
+    return torch.where(built, known, 0.0)
+
+
+def turned_pixels(pixels: int, cosine: float, sine: float) -> tuple[Any, Any, Any]:
+    """Where each pixel of a map turned by −b about its middle lies in the old map: row, column, and which are in it.
+
+    The new square is |cos b| + |sin b| times as large, so that the old one fits into it.
+    """
+    centre = (np.arange(pixels) + 0.5) / pixels - 0.5
+    x, y = np.meshgrid(centre, centre)
+    scale = abs(cosine) + abs(sine)
+    column, row = (
+        np.floor((v * scale + 0.5) * pixels).astype(np.int64) for v in (cosine * x - sine * y, sine * x + cosine * y)
+    )
+    return row, column, (column >= 0) & (column < pixels) & (row >= 0) & (row < pixels)
+
+
+def _along_x(environment: Environment, bearing: Tensor) -> Environment:
+    """Checked tensors with each area turned about its middle, once for each bearing in it, arrays along +x."""
+    pairs, turned = torch.unique(
+        torch.stack([environment.area.double(), bearing.double()], 1), dim=0, return_inverse=True
+    )
+    cosine, sine = (torch.where(v.abs() < 1e-6, 0.0, v) for v in (pairs[:, 1].cos(), pairs[:, 1].sin()))
+    grown = (cosine.abs() + sine.abs())[turned]
+    old, new = environment.size.double(), environment.size.double() * grown
+
+    def move(position: Tensor | None) -> Tensor | None:
+        if position is None:
+            return None
+        x, y = (position[:, :2].double() - old[:, None] / 2).unbind(1)
+        c, s = cosine[turned], sine[turned]
+        return torch.stack([c * x + s * y + new / 2, c * y - s * x + new / 2, position[:, 2].double()], 1).float()
+
+    maps = None
+    if environment.map is not None:
+        maps = environment.map.new_zeros((len(pairs), *environment.map.shape[1:]))
+        for i, (area, c, s) in enumerate(zip(pairs[:, 0].long().tolist(), cosine.tolist(), sine.tolist(), strict=True)):
+            row, column, inside = turned_pixels(maps.shape[-1], c, s)
+            maps[i][inside] = environment.map[area][row[inside], column[inside]]
+    return replace(
+        environment, map=maps, bs=move(environment.bs), ue=move(environment.ue), size=new.float(), area=turned
+    )
 
 
 @dataclass(frozen=True)
@@ -137,23 +215,32 @@ class Batch:
     Attributes:
         csi: complex64 [N, ports, subcarriers].
         radio: that it is seen by.
+        clean: the CSI without noise and errors; None: `csi` is.
+        wide: the same channels by the radio of the weights, clocked as `radio`; None: `csi` is.
     """
 
     csi: Tensor
     environment: Environment
     radio: Radio = Radio()
+    clean: Tensor | None = None
+    wide: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.csi)
 
     def select(self, index: Any) -> Batch:
         """Some of the links; maps stay, to be shared."""
-        return replace(self, csi=self.csi[index], environment=self.environment.select(index))
+        channels: dict[str, Any] = {k: None if v is None else v[index] for k, v in self._channels().items()}
+        return replace(self, environment=self.environment.select(index), **channels)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
         moved = {k: v.to(device) for k, v in vars(self.environment).items() if v is not None}
-        return replace(self, csi=self.csi.to(device), environment=Environment(**moved))
+        channels: dict[str, Any] = {k: None if v is None else v.to(device) for k, v in self._channels().items()}
+        return replace(self, environment=Environment(**moved), **channels)
+
+    def _channels(self) -> dict[str, Tensor | None]:
+        return {name: getattr(self, name) for name in ("csi", "clean", "wide")}
 
 
 def _each_once(maps: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from uniair.angle_delay import TONE, filters
+from uniair.complex_arrays import complex_tensor
 from uniair.errors import InputError
-from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, Radio, complex_tensor
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, Radio
 
 OVERSAMPLING = 8  # of delays and beams, for the peaks
 LEAST_BAND = 10e6  # Hz

@@ -689,25 +689,3 @@ def _of_kind(entries: dict[str, Any], kinds: Mapping[str, Any], where: str) -> A
     if entries.get("codebook") is not None:
         entries["codebook"] = [[complex(*weight) for weight in row] for row in entries["codebook"]]
     return kinds[kind](**entries)
-
-
-def complex_tensor(values: Any, what: str) -> Tensor:
-    """CSI as people hold it, of any byte order and stride, as a complex tensor.
-
-    Raises:
-        InputError: real, or no array of numbers.
-    """
-    if isinstance(values, Tensor):
-        out = values.detach().resolve_conj()
-        out = out.to(torch.complex64) if out.dtype == torch.complex32 else out
-    else:
-        try:
-            array = np.asarray(values)
-            if array.dtype.kind == "c":  # [:, ::-1] and big-endian ones are fine too
-                array = np.ascontiguousarray(array, np.complex64 if array.dtype.itemsize == 8 else np.complex128)
-            out = torch.as_tensor(array)
-        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise InputError(f"{what} is not an array of numbers ({' '.join(str(error).split())[:80]})") from error
-    if not out.is_complex():
-        raise InputError(f"{what} of type {out.dtype} is not complex; give complex [N, antennas, subcarriers]")
-    return out

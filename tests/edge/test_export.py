@@ -108,7 +108,49 @@ def test_int8_is_smaller_and_near(package: Path) -> None:
     csi = torch.randn(8, 32, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)).numpy()
     exact, rough = (Runner(package, int8=models).encode(csi) for models in ((), ("cfenn",)))
     assert np.abs(exact - rough).max() > 1e-4
-    assert (exact * rough).sum(1).min() > 0.7
+    assert (exact * rough).sum(1).min() > 0.98
+
+
+@pytest.mark.parametrize("int8", [(), ("cfenn", "epnn", "crnn")])
+def test_an_answer_is_its_own_whoever_is_asked_with_it(package: Path, int8: tuple[str, ...]) -> None:
+    runner, rng = Runner(package, int8=int8), np.random.default_rng(0)
+    csi = (rng.normal(size=(9, 32, 64)) + 1j * rng.normal(size=(9, 32, 64))).astype(np.complex64)
+    csi[4] = 1  # another kind of channel, with much larger activations
+    ue = np.column_stack([rng.uniform(1, 149, (9, 2)), np.full(9, 1.5)])
+    z, view = runner.encode(csi), runner.views[0]
+    whole = z, runner.reconstruct(z), runner.embed(view, 9, ue)
+    for size in (1, 2, 4):
+        parts = [slice(i, i + size) for i in range(0, 9, size)]
+        alone = (
+            [runner.encode(csi[p]) for p in parts], [runner.reconstruct(z[p]) for p in parts],
+            [runner.embed(view, len(ue[p]), ue[p]) for p in parts],
+        )  # fmt: skip
+        for one, several in zip(whole, alone, strict=True):
+            np.testing.assert_allclose(np.concatenate(several), one, atol=1e-5)
+
+
+@pytest.mark.parametrize("int8", [(), ("cfenn", "epnn", "crnn")])
+def test_nothing_asked_is_nothing_answered(package: Path, int8: tuple[str, ...]) -> None:
+    runner, csi, ue = Runner(package, int8=int8), np.zeros((0, 32, 64), np.complex64), np.zeros((0, 3))
+    some = np.ones((2, 32, 64), np.complex64)
+    assert runner.encode(csi).shape == (0, 128)
+    assert runner.reconstruct(np.zeros((0, 128))).shape == (0, 32, 64)
+    assert runner.los(csi, 0).shape == runner.los(csi, 0, ue).shape == (0,)
+    assert runner.rank(csi, 0, np.ones((3, 3))).shape == (0, 3)
+    assert runner.rank(some, 0, ue).shape == (2, 0)
+    assert runner.position(csi, 1).shape == (0, 2)
+    assert runner.beam(1, csi).shape == runner.beam(1, ue=ue).shape == (0, 32)
+    assert runner.path_loss(ue, 1).shape == (0,)
+    assert runner.precoding(csi, 1).shape == (0, 32)
+
+
+def test_stations_go_by_name_and_number(package: Path) -> None:
+    runner, csi = Runner(package), np.ones((1, 32, 64), np.complex64)
+    assert np.array_equal(runner.position(csi, "bs1"), runner.position(csi, 1))
+    assert np.array_equal(runner.los(csi, "1"), runner.los(csi, np.int64(1)))
+    for station in ("bs9", 9, -1):
+        with pytest.raises(ValueError, match="the package has bs0, bs1"):
+            runner.los(csi, station)
 
 
 def test_another_map_is_believed(package: Path) -> None:

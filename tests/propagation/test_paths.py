@@ -272,3 +272,100 @@ def test_concatenate_undoes_select() -> None:
     assert joined.offsets.tolist() == paths.offsets.tolist()
     for name in Paths.PER_PATH:
         np.testing.assert_array_equal(getattr(joined, name), getattr(paths, name))
+
+
+def polarised(seed: int = 3, counts: tuple[int, ...] = (3, 1, 4)) -> Paths:
+    """Paths with any 2 × 2 transfer."""
+    paths, rng = random_paths(seed, counts), np.random.default_rng(seed)
+    cross = (rng.normal(size=(len(paths.gain), 3)) + 1j * rng.normal(size=(len(paths.gain), 3))) * 1e-4
+    return replace(paths, cross=cross.astype(np.complex64))
+
+
+def direct(azimuth: float, zenith: float) -> Paths:
+    """A direct path: what leaves vertical arrives vertical, φ̂ at the user runs the other way (TR 38.901, 7.5-29)."""
+    one = single(azimuth=azimuth, zenith=zenith)
+    return replace(one, cross=np.array([[0, 0, -1]], dtype=np.complex64))
+
+
+def test_two_ports_an_element_are_the_two_arrays_one_after_the_other() -> None:
+    paths = polarised()
+
+    def seen(polarisation: str) -> torch.Tensor:
+        return paths.csi(Radio(array=UPA(2, 3, polarisation=polarisation)), bearing=0.4, downtilt=0.2)
+
+    up, across = seen("vertical"), seen("horizontal")
+    torch.testing.assert_close(seen("dual"), torch.cat([up, across], 1))
+    slanted = torch.cat([(up + across), (up - across)], 1) / math.sqrt(2)
+    torch.testing.assert_close(seen("slanted"), slanted, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(("sent", "received", "gain"), [("slanted", "slanted", [[0, 1], [1, 0]]),
+                                                        ("dual", "dual", [[1, 0], [0, -1]]),
+                                                        ("horizontal", "dual", [[0], [-1]])])  # fmt: skip
+def test_a_direct_path_between_polarisations(sent: str, received: str, gain: list[list[float]]) -> None:
+    """cos(ζ_UE + ζ_BS): +45° and +45° face each other crossed."""
+    radio = Radio(array=ULA(2, polarisation=sent), ue=ULA(1, polarisation=received))
+    csi = direct(0.3, 1.2).csi(radio)[0].view(-1, radio.array.ports, 64)
+    ports = csi[:, ::2, 0]  # element 0, of each of the BS's polarisations
+    torch.testing.assert_close(ports.real, torch.tensor(gain, dtype=torch.float32), rtol=0, atol=1e-6)
+
+
+def test_several_antennas_at_the_user_take_in_by_their_place() -> None:
+    paths = polarised()
+    one, three = Radio(array=ULA(4)), Radio(array=ULA(4), ue=ULA(3, 0.7))
+    csi = paths.csi(three)
+    assert tuple(csi.shape) == three.csi_shape(3) == (3, 3, 4, 64)
+    torch.testing.assert_close(csi[:, 0], paths.csi(one), rtol=1e-5, atol=1e-9)
+    single_path = paths.select(np.array([1]))
+    along = math.sin(float(single_path.aoa_zenith[0])) * math.cos(float(single_path.aoa_azimuth[0]))
+    turned = single_path.csi(one)[0] * cmath.exp(-2j * math.pi * 2 * 0.7 * along)
+    torch.testing.assert_close(single_path.csi(three)[0, 2], turned.to(torch.complex64), rtol=1e-4, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(st.floats(-3.1, 3.1), st.floats(0.2, 2.9), st.floats(-1.2, 1.2))
+def test_a_tilt_turns_polarisation_as_3gpp_says(azimuth: float, zenith: float, tilt: float) -> None:
+    """TR 38.901, eqs. 7.1-7, 7.1-11 and 7.1-15, whose boresight is x where ours is y."""
+    phi = azimuth - math.pi / 2
+    psi = cmath.phase(complex(
+        math.cos(tilt) * math.sin(zenith) - math.sin(tilt) * math.cos(zenith) * math.cos(phi),
+        math.sin(tilt) * math.sin(phi),
+    ))  # fmt: skip
+    radio = Radio(array=UPA(2, 2), ue=ULA(1, polarisation="dual"))
+    csi = direct(azimuth, zenith).csi(radio, downtilt=tilt)[0, :, :, 0]
+    assert abs(csi[0, 0] - math.cos(psi)) < 1e-5
+    assert abs(csi[1, 0] + math.sin(psi)) < 1e-5
+    up = math.cos(phi) * math.sin(tilt) * math.sin(zenith) + math.cos(zenith) * math.cos(tilt)
+    expected = cmath.exp(-1j * math.pi * up)
+    assert abs(csi[0, 2] - math.cos(psi) * expected) < 1e-5  # the element above
+
+
+def test_the_pattern_looks_down_with_the_tilt() -> None:
+    """Towards where a tilted boresight points an element has its 8 dBi."""
+    tilt = math.radians(10)
+    below = single(azimuth=math.pi / 2, zenith=math.pi / 2 + tilt)
+    radio = Radio(array=ULA(2, pattern="tr38901"))
+    assert abs(abs(below.csi(radio, downtilt=tilt)[0, 0, 0]) - 10 ** (8 / 20)) < 1e-4
+    assert abs(below.csi(radio)[0, 0, 0]) < 10 ** (7.8 / 20)
+
+
+def test_other_polarisations_of_one_gain_a_path_are_refused() -> None:
+    with pytest.raises(InputError, match="one gain each, between vertical antennas"):
+        random_paths(1, (2, 2)).csi(Radio(array=ULA(4, polarisation="slanted")))
+
+
+def test_polarisation_follows_the_paths() -> None:
+    paths = polarised(counts=(3, 2, 4))
+    assert paths.cross is not None
+    strength = np.abs(paths.transfer).reshape(len(paths.gain), -1)
+    loose = {name: getattr(paths, name) for name in Paths.PER_PATH}
+    ordered = Paths.from_rows(3, paths.link_of_path, cross=paths.cross, **loose)
+    for link in range(3):
+        power = (np.abs(ordered.transfer[ordered.offsets[link] : ordered.offsets[link + 1]]) ** 2).sum((1, 2))
+        assert (np.diff(power) <= 0).all()
+    picked = paths.select(np.array([2, 0]))
+    np.testing.assert_array_equal(np.abs(picked.transfer[:4]).reshape(4, -1), strength[5:])
+    both = Paths.concatenate([picked, paths.strongest(2)])
+    assert both.cross is not None
+    assert len(both.cross) == len(both.gain)
+    assert Paths.concatenate([picked, random_paths(1, (1,))]).cross is None

@@ -172,7 +172,7 @@ def test_a_link_stands_for_its_csi_and_its_position(http: Any, predictor: Predic
         ("/los", b'{"link": 1, "ue": [1, 151, 1]}', JSON, 400, "outside the site; give x and y from 0 to 150 m"),
         ("/los", b'{"link": 1, "ue": [[1,2,1],[1,2,1]]}', JSON, 400, "2 positions for 1 CSI"),
         ("/los", b'{"link": 1, "buildings": [{"outline": [[0,0],[1,0]]}]}', JSON, 422, "buildings.0.outline"),
-        ("/los?station=x", npy(CSI), NPY, 422, "station"),
+        ("/los?station=x", npy(CSI), NPY, 404, "station x: the site has 0 to 1, bs0, bs1"),
         ("/los?link=1", npy(CSI), NPY, 400, "csi and link"),
         ("/rank", b'{"link": 1}', JSON, 400, "ue is missing"),
         ("/position", b'{"station": 1}', JSON, 400, "csi is missing"),

@@ -13,6 +13,7 @@ from tests.site.make import station_links, town
 from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
 from uniair.data.links.loader import batch_of
+from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.radio import ULA, Radio
 from uniair.site.frame import stand_ins
@@ -53,6 +54,7 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
     from pyarrow import parquet
 
     columns, csi = table(), channels()
+    columns["beam"] = TASKS["beam"].target(Batch(torch.from_numpy(csi), Environment())).numpy()
     np.savez(tmp_path / "drive.npz", csi=csi, **columns)
     (tmp_path / "folder").mkdir()
     for name, values in (columns | {"csi": csi}).items():
@@ -116,7 +118,7 @@ def test_measured_channels_teach_every_head(tmp_path: Path) -> None:
         ({"path_loss_db": ["loud"] * 12}, "not a number"),
         ({"x": [0.0] * 12}, "lies off the site"),
         ({"station": ["mast"] * 12}, "no station 'mast'; the site has bs0, bs1"),
-        ({"rssi": [1] * 12}, "unknown column rssi"),
+        ({"path_los": [1] * 12, "path_loss_db": None}, "unknown column path_los; is it path_loss_db"),
         ({"x": None}, "no column x"),
         ({"station": None}, "no column station"),
         ({"los": None, "beam": None, "path_loss_db": None}, "nothing was measured"),
@@ -151,16 +153,17 @@ def test_bad_files_are_one_line(name: str, content: bytes | None, says: str, tmp
 
 def test_bad_channels_are_one_line(tmp_path: Path) -> None:
     for csi, says in ((channels()[:, :8], r"csi is complex \[N, 8, 64\], this site's radio has complex \[N, 32, 64\]"),
-                      (channels().real, "csi is float64"), (channels()[:, 0], r"csi is complex \[N, 64\]"),
+                      (channels().real, "csi of type float64 is not complex"),
+                      (channels()[:, 0], r"csi is complex \[N, 64\]"),
                       (channels() * 0, "all zero"), (channels()[:3], "different lengths")):  # fmt: skip
-        np.savez(tmp_path / "drive.npz", csi=csi, **table())
+        np.savez(tmp_path / "drive.npz", csi=csi, **{k: v for k, v in table().items() if k != "beam"})
         with pytest.raises(InputError, match=says):
             read(tmp_path / "drive.npz")
 
 
 def test_what_was_measured_is_of_the_sites_radio(tmp_path: Path) -> None:
     radio, rows, csi = Radio(ULA(16)), table(), channels()[:, :16]
-    rows["beam"] %= 16
+    rows["beam"] = TASKS["beam"].on(radio).target(Batch(torch.from_numpy(csi), Environment(), radio)).numpy()
 
     def of_radio(path: Path) -> Measured:
         return read_measured(path, town(), NAMES, None, CORNER, radio)

@@ -149,6 +149,10 @@ def test_a_folder_holds_one_site(tmp_path: Path) -> None:
     (out / ".site.json.host.1.part").write_text("half")
     survey.note_recipe(out, made)
     assert not list(out.glob(".*.part"))
+    survey.note_recipe(out, survey.recipe(TOWN, epochs=2))  # nothing was made yet: it gives way
+    survey.note_recipe(out, made)
+    (out / "links").mkdir()
+    (out / "links" / "links-00000.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match=r"holds another site \(other epochs, ue\)"):
         survey.note_recipe(out, survey.recipe(replace(TOWN, ue=500), epochs=4))
     (tmp_path / "other").mkdir()

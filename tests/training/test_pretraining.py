@@ -34,7 +34,9 @@ TINY = PRESETS["tiny"]
 
 
 def run(links: Links, other: Links, out: Path, steps: Optimisation = QUICK) -> UniversalModel:
-    return pretrain(TINY, links.split(), other, Alignment(), Batches(areas=3, links_per_area=6), steps, out, ALONE)
+    return pretrain(
+        TINY, links.split(), {"validation": other}, Alignment(), Batches(areas=3, links_per_area=6), steps, out, ALONE
+    )
 
 
 def weights(model: UniversalModel) -> bytes:
@@ -151,7 +153,7 @@ def test_training_teaches_what_holds_in_another_town(tmp_path: Path) -> None:
     steps = Optimisation(steps=80, save_every=80, log_every=40, learning_rate=2e-3, seed=0)
     batches = Batches(areas=4, links_per_area=12)
     # not watched while it trains: the figures are asked for once, below
-    model = pretrain(TINY, train.split(), None, Alignment(), batches, steps, tmp_path, ALONE)
+    model = pretrain(TINY, train.split(), {}, Alignment(), batches, steps, tmp_path, ALONE)
     figures = zero_shot_suite(model, held).figures
     assert figures["top1"].reference is not None
     assert figures["top1"].value > 3 * figures["top1"].reference
@@ -179,4 +181,13 @@ def test_torchrun_trains_on_several_processes(links: Links, other_links: Links, 
 def test_links_without_a_map_are_refused(links: Links, other_links: Links, tmp_path: Path) -> None:
     bare = replace(links, mapped=np.zeros(len(links.areas), dtype=bool))
     with pytest.raises(InputError, match="needs areas with a map"):
-        pretrain(TINY, bare.split(), other_links, Alignment(), Batches(2, 4), Optimisation(steps=1), tmp_path, ALONE)
+        pretrain(
+            TINY,
+            bare.split(),
+            {"validation": other_links},
+            Alignment(),
+            Batches(2, 4),
+            Optimisation(steps=1),
+            tmp_path,
+            ALONE,
+        )

@@ -79,7 +79,7 @@ def near_building(
         size: side of the area, m.
         bs, ue: [2] m or more.
     """
-    labels, count = ndimage.label(occupancy)
+    labels, count = ndimage.label(occupancy > 0)
     if not count:
         return np.zeros(occupancy.shape, dtype=bool)
     row, column = np.nonzero(occupancy)

@@ -189,9 +189,9 @@ def noisy(csi: Tensor, snr_db: float, rng: np.random.Generator) -> Tensor:
 
 def without_buildings(occupancy: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The map with a share of its buildings (connected parts; at least one) gone."""
-    labels, count = ndimage.label(occupancy)
+    labels, count = ndimage.label(occupancy > 0)
     gone = rng.permutation(count)[: max(1, round(share * count))] + 1
-    return np.where(np.isin(labels, gone), 0, occupancy).astype(np.uint8)
+    return np.where(np.isin(labels, gone), 0, occupancy).astype(occupancy.dtype)
 
 
 def with_boxes(
@@ -205,7 +205,7 @@ def with_boxes(
     """
     out, pixels = occupancy.copy(), len(occupancy)
     cells = np.minimum(stand / size * pixels, pixels - 1).astype(int)
-    wanted = max(1, round(share * ndimage.label(occupancy)[1]))
+    wanted = max(1, round(share * ndimage.label(occupancy > 0)[1]))
     for _ in range(100 * wanted):  # a crowded map may have no room
         low = rng.uniform(0, size, 2)
         x, y = np.minimum(np.stack([low, low + rng.uniform(*BOX_M, 2)]) / size * pixels, pixels).astype(int).T

@@ -43,7 +43,7 @@ def trained(
     def figures() -> dict[str, float]:
         held_out = shards.read(setup.folders["validation"])
         folder = setup.out / "runs" / key
-        model = pretrain(shape, data, held_out, task, BATCHES, optimisation, folder, World.alone())
+        model = pretrain(shape, data, {"validation": held_out}, task, BATCHES, optimisation, folder, World.alone())
         return zero_shot_suite(model, sample(held_out, MEASURED_LINKS, seed=0)).values()
 
     found: dict[str, float] = setup.once(key, figures)

@@ -19,6 +19,7 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
+from uniair.data.csi_files import read_csi
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.environment import Batch
@@ -38,7 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--links", type=str | None, default=None, help="links folder; the packaged links if not given")
     parser.add_argument("--area", type=int, default=0, help="number of the area in it")
     parser.add_argument("--link", type=int, default=0, help="number of the link in the area")
-    parser.add_argument("--csi", type=str | None, default=None, help=".npy, complex [32, 64]: a channel of your own")
+    parser.add_argument("--csi", type=str | None, default=None, help="complex [32, 64] in .npy, .mat or .h5")
     parser.add_argument("--tools", action="store_true", help="print the JSON schemas of the tasks and leave")
 
 
@@ -50,7 +51,7 @@ def run(options: Any) -> dict[str, Any]:
     if options.instruction is None:
         raise InputError('ask something, such as: uniair instruct ask "Where is this user?"')
     if options.csi is not None:
-        given, truth = {"csi": read_csi(Path(options.csi))}, None
+        given, truth = {"csi": one_channel(Path(options.csi))}, None
     else:
         truth = one_link(Store(SAMPLE if options.links is None else options.links), options.area, options.link)
         given = {"csi": truth.csi, "environment": truth.environment}
@@ -64,16 +65,13 @@ def run(options: Any) -> dict[str, Any]:
     return found
 
 
-def read_csi(path: Path) -> Any:
-    """One channel from a .npy file: complex [32, 64].
+def one_channel(path: Path) -> Any:
+    """One channel from a file of CSI: complex [32, 64].
 
     Raises:
-        InputError: missing, no array of plain numbers, or of another shape.
+        InputError: see `read_csi`; of another shape.
     """
-    try:
-        csi = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: missing or not a .npy file of plain numbers ({error})") from error
+    csi = read_csi(path)
     if csi.ndim == 3 and len(csi) == 1:
         csi = csi[0]
     if csi.ndim != 2:

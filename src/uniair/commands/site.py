@@ -16,9 +16,12 @@ its carrier, and measured CSI must be of it.
 --measured is a table of your own measurements, one a row: .csv, .parquet, .npz, or a folder of .npy files. Columns:
   x, y or lon, lat   position, as in --bs; z: height, m (1.5)
   station            bs0, bs1, … in the order of --bs, or 0, 1, …; not needed with one
-  csi                complex [N, antennas, subcarriers] of --radio; beside NAME.csv as NAME.csi.npy
+  csi                complex [N, antennas, subcarriers] of --radio; beside NAME.csv as NAME.csi.npy, .npz, .mat or .h5
+  rsrp               dBm; with --transmit_power it becomes a path loss
   and the labels that --measured lists
-Heads learn from measured labels where a station has at least 40, and from traced ones otherwise.
+A CSV may come from Excel, pandas or a drive-test tool: separator, decimal sign and encoding are found out. What other
+columns hold is said by --columns; those that nothing names are not read, rows outside the square are left out, and both
+are said. Heads learn from measured labels where a station has at least 40, and from traced ones otherwise.
 
 Example:
   uniair site example --out runs/site
@@ -35,6 +38,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from uniair.errors import InputError
 from uniair.radio import Radio
 from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, Survey
 from uniair.tasks.registry import columns
@@ -58,6 +62,15 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     labels = "; ".join(f"{name}: {task.label.about}" for name, task in columns().items() if task.label is not None)
     parser.add_argument("--measured", type=str | None, default=None, help=f"table of csi or measured labels: {labels}")
+    parser.add_argument("--columns", type=str, action="append", default=None, metavar="OURS=THEIRS",
+                        help="what --measured calls a column, rsrp=SS-RSRP for instance; may be repeated")  # fmt: skip
+    parser.add_argument("--cells", type=str, action="append", default=None, metavar="CELL=STATION",
+                        help="which station a cell is, 301=bs0 for instance, where station holds PCIs")  # fmt: skip
+    parser.add_argument("--transmit_power", type=float | None, default=None,
+                        help="dBm a resource element, with antenna gains: path loss = it - rsrp")  # fmt: skip
+    parser.add_argument("--first_beam", type=int | None, default=None, help="number of the first beam, 0 or 1")
+    parser.add_argument("--axes", type=str | None, default=None,
+                        help="of measured CSI, in its file's order: users,rx,tx,subcarriers for instance")  # fmt: skip
     parser.add_argument("--trace", type=bool, default=True, help="false: learn from measured labels alone")
     parser.add_argument("--epochs", type=int, default=20, help="of the networks from scratch; 0 leaves them out")
     parser.add_argument("--seeds", type=int, default=1, help="runs of all that learns, with other streets to test on")
@@ -68,7 +81,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> dict[str, Any]:
     """Makes the site and prints what its heads reach."""
+    from uniair.data.csi_files import parse_axes
     from uniair.site.making import Request, make
+    from uniair.site.measured import Terms
     from uniair.site.site_tables import head_table
 
     example = options.place == "example"
@@ -81,7 +96,20 @@ def run(options: Any) -> dict[str, Any]:
     out = Path(options.out)
     site = make(
         Request(
-            survey, options.model, options.measured, options.trace, options.epochs, options.seeds, options.training
+            survey,
+            options.model,
+            options.measured,
+            options.trace,
+            options.epochs,
+            options.seeds,
+            options.training,
+            Terms(
+                named("--columns", options.columns),
+                named("--cells", options.cells),
+                options.transmit_power,
+                options.first_beam,
+                parse_axes(options.axes),
+            ),
         ),
         out,
     )
@@ -92,3 +120,20 @@ def run(options: Any) -> dict[str, Any]:
             "radio": site.radio.to_json(), "remarks": site.about.get("remarks", []),
             "stations": [station.name for station in site.stations], "links": site.about["links"],
             "measured": site.about["measured"], "figures": site.figures}  # fmt: skip
+
+
+def named(option: str, given: list[str] | None) -> dict[str, str]:
+    """`A=B` as {A: B}; several may be in one, with commas between.
+
+    Raises:
+        InputError: no `=`, or the same name twice.
+    """
+    found: dict[str, str] = {}
+    for text in given or ():
+        for part in re.split(r",(?=[^,=]+=)", text):
+            name, sign, value = (piece.strip() for piece in part.partition("="))
+            if not (name and sign and value) or name in found:
+                form = "rsrp=SS-RSRP" if option == "--columns" else "301=bs0"
+                raise InputError(f"{option} {text}: not {form}, each name once")
+            found[name] = value
+    return found

@@ -17,11 +17,14 @@ class ImportReport:
         found: what was read and used, e.g. `{"links": 4522, "LOS links": 3805}`.
         left_out: reason → how many.
         examples: reason → the first few names.
+        grounds: place → digest of its buildings and base stations, where they are known: what is the same under
+            another name, splits can keep together.
     """
 
     found: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    grounds: dict[str, str] = field(default_factory=dict)
 
     def use(self, what: str, count: int = 1) -> None:
         """Counts something that was used."""
@@ -38,4 +41,5 @@ class ImportReport:
 
     def as_json(self) -> dict[str, Any]:
         """The report for the manifest."""
-        return {"found": dict(self.found), "left_out": dict(self.left_out), "examples": self.examples}
+        out = {"found": dict(self.found), "left_out": dict(self.left_out), "examples": self.examples}
+        return out | ({"grounds": self.grounds} if self.grounds else {})

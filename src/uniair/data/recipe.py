@@ -16,6 +16,8 @@ RECIPE = "recipe.json"
 def note_recipe(folder: Path, made: dict[str, Any], other: Callable[[Any], str]) -> None:
     """Notes `made` in a folder as `recipe.json`, or finds that the same was begun there.
 
+    A recipe of which nothing was made yet gives way: what stopped that run is what the next one puts right.
+
     Args:
         other: what the folder holds and what to do, of another recipe that is noted there.
 
@@ -31,4 +33,11 @@ def note_recipe(folder: Path, made: dict[str, Any], other: Callable[[Any], str])
     except ValueError as error:
         raise InputError(f"{noted}: not valid JSON ({error}); give another --out, or delete this folder") from error
     if found != made:
-        raise InputError(f"{folder}: holds {other(found)}")
+        if _something_made(folder):
+            raise InputError(f"{folder}: holds {other(found)}")
+        write_text(noted, json.dumps(made, indent=1) + "\n")
+
+
+def _something_made(folder: Path) -> bool:
+    """Whether a folder holds files beside its recipe; hidden ones are locks and what killed runs leave."""
+    return any(path.is_file() and path.name != RECIPE and path.name[0] != "." for path in folder.rglob("*"))

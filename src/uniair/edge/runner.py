@@ -9,7 +9,8 @@
     stream = site.stream()
     stream.push({"power": power})       # the next beams of a moving vehicle
 
-Positions are metres from the site's south-west corner. This file is copied into edge packages as it is.
+Stations go by number, from 0, or by name. Positions are metres from the site's south-west corner. This file is copied
+into edge packages as it is.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ class Runner:
 
     # answers
 
-    def los(self, csi: NDArray[Any], station: int | View, ue: NDArray[Any] | None = None) -> Floats:
+    def los(self, csi: NDArray[Any], station: int | str | View, ue: NDArray[Any] | None = None) -> Floats:
         """Probability of line of sight of N channels, zero-shot; with the UEs' positions [N, 3] m or without: [N].
 
         Of a radio whose amplitudes are calibrated gains the power counts too.
@@ -205,7 +206,7 @@ class Runner:
             odds = self.receiver.with_power(odds, csi, apart)
         return np.asarray(1 / (1 + np.exp(-np.clip(odds, -80, 80))), np.float32)
 
-    def rank(self, csi: NDArray[Any], station: int | View, ue: NDArray[Any]) -> Floats:
+    def rank(self, csi: NDArray[Any], station: int | str | View, ue: NDArray[Any]) -> Floats:
         """Probabilities that each of N channels is of each of K positions [K, 3] m, zero-shot: [N, K]."""
         view, checked = self._view(station), self.receiver.checked(csi)
         candidates, apart = self.embed(view, len(ue), ue), _stepped(view.apart(ue))
@@ -220,11 +221,13 @@ class Runner:
         """Embeddings of checked CSI; where the clock starts at the first path, as if its length were `apart` [N] m."""
         return self._encoded(csi, apart) if self.receiver.searched else self._embedded(csi)
 
-    def head(self, task: str, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None) -> Floats:
+    def head(
+        self, task: str, station: int | str, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None
+    ) -> Floats:
         """What a station's head says from CSI or, without, from positions [N, 3] m: [N, outputs]."""
         view = self._view(station)
         inputs = "channel" if csi is not None else "environment"
-        name = f"{task}-{inputs}-{self.stations[station]}"
+        name = f"{task}-{inputs}-{self.stations[self._number(station)]}"
         if name not in self.card["heads"]:
             have = ", ".join(self.card["heads"]) or "none"
             raise ValueError(f"no head {name} in the package, which has {have}; give csi or ue, or train it")
@@ -237,7 +240,7 @@ class Runner:
         return self._batches(f"heads/{name}", {"embedding": z}, len(z))
 
     def answer(
-        self, task: str, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None
+        self, task: str, station: int | str, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """What a station's head answers, from CSI or, without, from positions [N, 3] m.
 
@@ -258,19 +261,19 @@ class Runner:
 
     # the tasks that come with the library
 
-    def position(self, csi: NDArray[Any], station: int) -> NDArray[np.float64]:
+    def position(self, csi: NDArray[Any], station: int | str) -> NDArray[np.float64]:
         """Where the UE of each channel stands: [N, 2] m."""
         return self.answer("position", station, csi)
 
-    def beam(self, station: int, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None) -> Floats:
+    def beam(self, station: int | str, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None) -> Floats:
         """Probability that a beam of the array's DFT codebook is the best, from CSI or position: [N, beams]."""
         return self.answer("beam", station, csi, ue)
 
-    def path_loss(self, ue: NDArray[Any], station: int) -> Floats:
+    def path_loss(self, ue: NDArray[Any], station: int | str) -> Floats:
         """Path loss at positions [N, 3] m: [N] dB."""
         return self.answer("path_loss", station, ue=ue)[:, 0]
 
-    def precoding(self, csi: NDArray[Any], station: int) -> NDArray[np.complex64]:
+    def precoding(self, csi: NDArray[Any], station: int | str) -> NDArray[np.complex64]:
         """The best precoder of one layer, of unit norm: complex64 [N, antennas]."""
         return self.answer("precoding", station, csi)
 
@@ -278,16 +281,26 @@ class Runner:
         """A new stream of steps, of one vehicle."""
         return Stream(self)
 
-    def _view(self, station: int | View) -> View:
-        if isinstance(station, View):
-            return station
+    def _view(self, station: int | str | View) -> View:
+        return station if isinstance(station, View) else self.views[self._number(station)]
+
+    def _number(self, station: int | str) -> int:
+        """A station's number, from its name or number."""
+        if isinstance(station, str):
+            if station in self.stations:
+                return self.stations.index(station)
+            station = int(station) if station.isdecimal() else -1
         if not 0 <= station < len(self.views):
-            raise ValueError(f"station {station}: the package has {len(self.views)}, counted from 0")
-        return self.views[station]
+            have = ", ".join(self.stations) or "none"
+            raise ValueError(f"station {station}: the package has {have}, counted from 0")
+        return int(station)
 
     def _batches(self, name: str, feed: Mapping[str, NDArray[Any]], count: int) -> Any:
+        if not count:  # models reshape by the number of samples, which can't be 0
+            one = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in feed.items()}
+            return self.run(name, one)[0][:0]
         parts = [self.run(name, {k: v[i : i + BATCH] for k, v in feed.items()})[0] for i in range(0, count, BATCH)]
-        return np.concatenate(parts) if parts else self.run(name, feed)[0]
+        return np.concatenate(parts)
 
 
 class NextBeams(NamedTuple):
@@ -374,5 +387,7 @@ def _stepped(apart: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def softmax(scores: NDArray[Any]) -> Floats:
     """Along the last axis."""
+    if not scores.size:
+        return np.zeros(scores.shape, np.float32)
     grown = np.exp(scores - scores.max(-1, keepdims=True))
     return np.asarray(grown / grown.sum(-1, keepdims=True), dtype=np.float32)

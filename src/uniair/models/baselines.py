@@ -52,7 +52,7 @@ class ChannelViT(nn.Module):
 
     def forward(self, csi: Tensor) -> tuple[Tensor, ...]:
         """CSI complex64 [N, antennas, subcarriers] → [N, outputs] of each task."""
-        out = self.outputs(self.cfenn(see(csi, Radio(), *self.grid).response))
+        out = self.outputs(self.cfenn(see(csi, Radio(), *self.grid)))
         return torch.split(out * self.unit + self.offset, list(self.sizes), dim=1)
 
     @torch.inference_mode()
@@ -83,11 +83,11 @@ class ChannelAutoencoder(nn.Module):
         (log-probability) and power (its target) [N, cells].
         """
         seen = see(csi, Radio(), *self.grid)
-        code = functional.normalize(self.project(self.cfenn(seen.response)), dim=-1)
+        code = functional.normalize(self.project(self.cfenn(seen)), dim=-1)
         reconstruction, where = self.crnn(code)
         out = {"csi": seen.csi, "reconstruction": reconstruction}
         if where is not None:
-            out |= {"where": where, "power": profile(seen.response)}
+            out |= {"where": where, "power": profile(seen)}
         return out
 
     @torch.inference_mode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from uniair.angle_delay import frequency
+from uniair.angle_delay import Seen, frequency
+from uniair.models.conditions import RADIO_FEATURES
 from uniair.models.presets import Preset
 from uniair.models.transformer import Pool, ResidualAttentionBlock, sinusoidal_grid
 
@@ -20,9 +21,11 @@ class CFENN(nn.Module):
         super().__init__()
         self.angle_delay = preset.csi_domain == "angle_delay"
         rows, columns = preset.beams // preset.csi_patch[0], preset.delays // preset.csi_patch[1]
-        channels = 3 if self.angle_delay else 2
+        any_radio = preset.radios == "any"
+        channels = (6 if any_radio else 3) if self.angle_delay else 2
         self.patches = nn.Conv2d(channels, preset.width, preset.csi_patch, preset.csi_patch, bias=False)
         self.class_token = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width))
+        self.told = nn.Linear(RADIO_FEATURES, preset.width) if any_radio else None
         self.register_buffer("positions", sinusoidal_grid(rows, columns, preset.width), persistent=False)
         self.ln_pre = nn.LayerNorm(preset.width)
         own = preset.blocks - len(shared)
@@ -33,17 +36,30 @@ class CFENN(nn.Module):
 
     positions: Tensor
 
-    def forward(self, response: Tensor) -> Tensor:
-        """What a radio saw, complex64 [N, beams, delays] as `angle_delay.see` gives it → [N, width]."""
-        if self.angle_delay:
-            # the square root brings paths 20 dB below the strongest into reach of one linear patch embedding
-            root = response.abs().clamp_min(1e-6).sqrt()
-            planes = torch.stack([response.real / root, response.imag / root, root], dim=1)
-        else:
-            planes = torch.view_as_real(frequency(response)).permute(0, 3, 1, 2)
-        tokens = self.patches(planes).flatten(2).transpose(1, 2) + self.positions
-        x = self.ln_pre(torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1))
+    def forward(self, seen: Seen) -> Tensor:
+        """What a radio saw, as `angle_delay.see` gives it, with its `conditions` → [N, width]."""
+        first = self.class_token.expand(len(seen.response), 1, -1)
+        if self.told is not None:
+            first = first + self.told(seen.conditions)[:, None]
+        tokens = self.patches(self._planes(seen)).flatten(2).transpose(1, 2) + self.positions
+        x = self.ln_pre(torch.cat([first, tokens], dim=1))
         for block in (*self.blocks, *self.shared):
             x = block(x)
         out: Tensor = self.pool(self.ln_post(x))
         return out
+
+    def _planes(self, seen: Seen) -> Tensor:
+        """What the patches are cut from: [N, channels, beams, delays]."""
+        response = seen.response
+        if not self.angle_delay:
+            return torch.view_as_real(frequency(response)).permute(0, 3, 1, 2)
+        if self.told is None:
+            # the square root brings paths 20 dB below the strongest into reach of one linear patch embedding
+            root = response.abs().clamp_min(1e-6).sqrt()
+            return torch.stack([response.real / root, response.imag / root, root], dim=1)
+        second = torch.zeros_like(response) if seen.second is None else seen.second
+        root = (response.abs().square() + second.abs().square()).sqrt().clamp_min(1e-6).sqrt()
+        up = torch.zeros_like(root) if seen.up is None else seen.up * root
+        return torch.stack(
+            [response.real / root, response.imag / root, root, second.real / root, second.imag / root, up], dim=1
+        )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uniair.angle_delay import CellPaths, respond, write
+from uniair.angle_delay import CellPaths, Seen, respond, write
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, sinusoidal_grid
 from uniair.radio import OFDM, ULA, Radio
@@ -43,7 +43,8 @@ class CRNN(nn.Module):
         )
         self.ln_post = nn.LayerNorm(preset.width)
         self.cells = (self.patch[0] // CELL, self.patch[1] // CELL) if self.angle_delay else self.patch
-        self.planes = 5 if self.angle_delay else 2
+        self.solid = preset.radios == "any"  # reads elevation and a second polarisation
+        self.planes = (8 if self.solid else 5) if self.angle_delay else 2
         self.values = nn.Linear(preset.width, self.planes * self.cells[0] * self.cells[1])
 
     positions: Tensor
@@ -65,6 +66,13 @@ class CRNN(nn.Module):
         if (radio.array, radio.grid) == (ULA(self.grid[0]), OFDM(self.grid[1])) and seen_by in (None, radio):
             return csi, None
         return write(every_cell(respond(csi)), radio, seen_by), None
+
+    def where(self, z: Tensor) -> Tensor:
+        """[N, embedding] → the log-probability of where the power lies alone, see `forward`.
+
+        Only by beam and delay.
+        """
+        return self._planes(z)[:, 0].flatten(1).log_softmax(dim=1)
 
     def paths(self, z: Tensor) -> CellPaths:
         """[N, embedding] → the paths that are written: P = `PATHS`, or in the frequency domain every cell."""
@@ -88,7 +96,7 @@ class CRNN(nn.Module):
 
     def _paths(self, where: Tensor, planes: Tensor) -> CellPaths:
         strongest = where.topk(PATHS, dim=1).indices
-        share, real, imaginary, beam, delay = (
+        share, real, imaginary, beam, delay, *more = (
             part.flatten(1).gather(1, strongest) for part in (where, *planes[:, 1:].unbind(1))
         )
         across = planes.shape[-1]
@@ -96,13 +104,20 @@ class CRNN(nn.Module):
         beam = (strongest // across) * CELL + centre + CELL * REACH * torch.tanh(beam)
         delay = (strongest % across) * CELL + centre + CELL * REACH * torch.tanh(delay)
         # unit mean power spread over the paths by their share
-        gain = torch.complex(real, imaginary) * (0.5 * share).exp()
-        return CellPaths(beam - self.grid[0] // 2, delay, gain, self.grid)
+        size = (0.5 * share).exp()
+        paths = CellPaths(beam - self.grid[0] // 2, delay, torch.complex(real, imaginary) * size, self.grid)
+        if not more:
+            return paths
+        up, real, imaginary = more
+        return paths._replace(second=torch.complex(real, imaginary) * size, up=torch.tanh(up))
 
 
-def profile(response: Tensor) -> Tensor:
+def profile(seen: Seen) -> Tensor:
     """Where the power of responses [N, beams, delays] lies: float32 [N, cells], 1 in sum, cells of `CELL` a side."""
-    power = functional.avg_pool2d(response.abs().square(), CELL).flatten(1)
+    power = seen.response.abs().square()
+    if seen.second is not None:
+        power = power + seen.second.abs().square()
+    power = functional.avg_pool2d(power, CELL).flatten(1)
     return power / power.sum(1, keepdim=True)
 
 

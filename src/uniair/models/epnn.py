@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from uniair.environment import Environment
 from uniair.models.presets import Preset
-from uniair.models.ray_launching import FEATURES, SUBCARRIER_PERIOD, candidates
+from uniair.models.ray_launching import FEATURES, FEATURES_3D, SUBCARRIER_PERIOD, candidates
+from uniair.models.sight_line import SIGHT_FEATURES, heights_at, sight_line, tilted
 from uniair.models.transformer import Pool, ResidualAttentionBlock, sinusoidal, sinusoidal_grid
 
 UNKNOWN = ("map", "bs", "ue", "los")
@@ -29,11 +30,14 @@ class EPNN(nn.Module):
         super().__init__()
         self.preset = preset
         side = preset.raster // preset.map_patch
-        self.patches = nn.Conv2d(1, preset.width, preset.map_patch, preset.map_patch, bias=False)
+        self.solid = preset.radios == "any"
+        self.patches = nn.Conv2d(2 if self.solid else 1, preset.width, preset.map_patch, preset.map_patch, bias=False)
         inputs = 8 if preset.positions == "vector" else POSITION_FEATURES
         inputs += math.prod(preset.line_window) + preset.rays
+        if self.solid:
+            inputs += math.prod(preset.line_window) + STATION_FEATURES + SIGHT_FEATURES
         self.vector = nn.Linear(inputs, preset.position_tokens * preset.width)
-        self.paths = CandidatePaths(preset.rays) if preset.rays else None
+        self.paths = CandidatePaths(preset.rays, self.solid) if preset.rays else None
         self.class_token = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width))
         self.unknown = nn.Parameter(preset.width**-0.5 * torch.randn(len(UNKNOWN), preset.width))
         self.register_buffer("grid", sinusoidal_grid(side, side, preset.width), persistent=False)
@@ -109,9 +113,10 @@ class EPNN(nn.Module):
         unknown = self.unknown[0] + self.grid
         if environment.map is None:
             return unknown[None]
-        tokens = (
-            self.patches(edges(environment.map, self.preset.raster)[:, None]).flatten(2).transpose(1, 2) + self.grid
-        )
+        planes = edges(environment.map, self.preset.raster)[:, None]
+        if self.solid:
+            planes = torch.cat([planes, roofs(environment.map, self.preset.raster)[:, None]], 1)
+        tokens = self.patches(planes).flatten(2).transpose(1, 2) + self.grid
         return torch.where(known[:, None, None], tokens, unknown)
 
     def _position_tokens(self, environment: Environment, known: dict[str, Tensor]) -> Tensor:
@@ -123,6 +128,11 @@ class EPNN(nn.Module):
             columns = torch.cat([columns, line_window(environment, known, *self.preset.line_window)], dim=1)
         if self.paths is not None:
             columns = torch.cat([columns, self.paths(environment, known)], dim=1)
+        if self.solid:
+            window = line_window(environment, known, *self.preset.line_window, over=True)
+            columns = torch.cat(
+                [columns, window, station_features(environment, known), in_sight(environment, known)], 1
+            )
         tokens = self.vector(columns).view(n, self.preset.position_tokens, -1)
         missing = torch.stack([~known[name] for name in UNKNOWN[1:]], dim=1).to(tokens.dtype)
         tokens = tokens + (missing @ self.unknown[1:])[:, None]
@@ -132,9 +142,10 @@ class EPNN(nn.Module):
 class CandidatePaths(nn.Module):
     """The paths that rays find on the map, as a set: each becomes `width` numbers, a hypothesis has their sum."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, solid: bool) -> None:
         super().__init__()
-        self.up = nn.Linear(FEATURES, width)
+        self.solid = solid
+        self.up = nn.Linear(FEATURES_3D if solid else FEATURES, width)
         self.down = nn.Linear(width, width)
         self.ln = nn.LayerNorm(width)
 
@@ -145,8 +156,9 @@ class CandidatePaths(nn.Module):
             usable = torch.zeros_like(usable)
         total = self.up.weight.new_zeros(len(usable), len(self.down.weight))
         if usable.any():
-            found = candidates(environment, usable)
-            each = self.down(functional.gelu(self.up(found.features())))
+            found = candidates(environment, usable, self.solid)
+            read = found.features_3d() if self.solid else found.features()
+            each = self.down(functional.gelu(self.up(read)))
             total = each.new_zeros(found.distinct + 1, each.shape[1]).index_add(0, found.owner, each)[found.of]
         out: Tensor = self.ln(total)
         return out
@@ -157,9 +169,41 @@ def edges(maps: Tensor, raster: int) -> Tensor:
 
     Resampled by area; an edge is a built pixel with open ground beside it.
     """
-    built = functional.interpolate(maps[:, None].float(), size=(raster, raster), mode="area") >= 0.5
+    built = functional.interpolate((maps[:, None] > 0).float(), size=(raster, raster), mode="area") >= 0.5
     beside_open = functional.max_pool2d((~built).float(), 3, stride=1, padding=1) > 0
     return (built & beside_open)[:, 0].float()
+
+
+def roofs(maps: Tensor, raster: int) -> Tensor:
+    """Building heights [A, H, W], m → float32 [A, raster, raster], 0 on open ground, 1 very high or not known."""
+    return functional.interpolate(torch.tanh(maps / 30)[:, None], size=(raster, raster), mode="area")[:, 0]
+
+
+def station_features(environment: Environment, known: dict[str, Tensor]) -> Tensor:
+    """Carrier, how the array looks down, and the straight line's elevation in its frame: [N, STATION_FEATURES]."""
+    size = environment.size
+    carrier_known = known.get("carrier", torch.ones_like(known["bs"])) if environment.carrier is not None else None
+    zero = torch.zeros_like(size)
+    told = zero if carrier_known is None else carrier_known.float()
+    carrier = zero if environment.carrier is None else (environment.carrier / 28e9).log10()
+    directed = zero if environment.downtilt is None else torch.ones_like(size)
+    tilt = zero if environment.downtilt is None else environment.downtilt
+    pair = (known["bs"] & known["ue"]).float()
+    line = size.new_zeros(len(size), 3)
+    if environment.bs is not None and environment.ue is not None:
+        line = environment.ue - environment.bs
+    direction = tilted(line / line.norm(dim=1, keepdim=True).clamp_min(0.1), environment.downtilt) * pair[:, None]
+    phases = math.pi * direction[:, 2:] * 2.0 ** torch.arange(UP_OCTAVES, device=size.device)
+    plain = torch.stack([told, carrier * told, directed, tilt.sin(), direction[:, 1], direction[:, 2]], 1)
+    return torch.cat([phases.sin() * pair[:, None], phases.cos() * pair[:, None], plain], 1)
+
+
+def in_sight(environment: Environment, known: dict[str, Tensor]) -> Tensor:
+    """See `SightLine.features`; 0 where the map or a position is unknown: [N, SIGHT_FEATURES]."""
+    if environment.map is None or environment.bs is None or environment.ue is None:
+        return environment.size.new_zeros(len(environment), SIGHT_FEATURES)
+    usable = known["map"] & known["bs"] & known["ue"]
+    return sight_line(environment).features() * usable[:, None]
 
 
 def position_vector(environment: Environment, known: dict[str, Tensor], raster: int) -> Tensor:
@@ -204,12 +248,18 @@ def position_features(environment: Environment, known: dict[str, Tensor], raster
     return torch.cat([vector, fourier.flatten(1), straight, los, scale], dim=1)
 
 
-def line_window(environment: Environment, known: dict[str, Tensor], along: int, across: int) -> Tensor:
+def line_window(
+    environment: Environment, known: dict[str, Tensor], along: int, across: int, over: bool = False
+) -> Tensor:
     """What stands between BS and UE and beside them: float32 [N, along · across], 1 = building, 0 = open or unknown.
 
     The window runs from a quarter of the distance behind the BS to a quarter beyond the UE, and 0.7 of it to either
     side, denser near the middle. In its frame the corner that a path bends around lies at one place whatever the area's
     size, the BS or the compass. Below 20 m it keeps the size that it has at 20 m.
+
+    Args:
+        over: give instead by how much buildings rise above the height of the straight line there, 1 for 20 m or not
+            known, −1 for 20 m below or open ground.
     """
     n = len(environment)
     if environment.map is None or environment.bs is None or environment.ue is None:
@@ -222,13 +272,16 @@ def line_window(environment: Environment, known: dict[str, Tensor], along: int, 
     t = torch.linspace(-1.0, 1.0, across, device=ahead.device)
     v = 0.7 * t * t.abs().sqrt()
     points = start[:, None, None] + u[:, None, None] * ahead[:, None, None] + v[:, None] * aside[:, None, None]
-    pixels = environment.map.shape[-1]
-    cell = (points / environment.size[:, None, None, None] * pixels).floor().long()
-    inside = ((cell >= 0) & (cell < pixels)).all(-1)
-    column, row = cell.clamp(0, pixels - 1).unbind(-1)
-    built = environment.map[environment.area[:, None, None], row, column] > 0
+    height = heights_at(environment, points.flatten(1, 2)).view(-1, along, across)
     usable = (known["map"] & known["bs"] & known["ue"])[:, None, None]
-    return (built & inside & usable).flatten(1).float()
+    if not over:
+        return ((height > 0) & usable).flatten(1).float()
+    rise = environment.ue[:, 2] - environment.bs[:, 2]
+    line_height = environment.bs[:, 2, None] + rise[:, None] * u.clamp(0, 1)
+    above = ((height - line_height[..., None]) / 20).clamp(-1, 1)
+    return (torch.where(height > 0, above, -1.0) * usable).flatten(1)
 
 
+UP_OCTAVES = 5
+STATION_FEATURES = 2 * UP_OCTAVES + 6
 POSITION_FEATURES = 8 + 4 * 2 * OCTAVES + 4 * OCTAVES + 3 + 1 + 1 + 1 + 1

@@ -32,6 +32,8 @@ class Preset:
         pool: what becomes the representation: the `class` token (paper 1), or of all tokens but the map's the `mean`,
             which leaves the start of training several times sooner, or a linear layer of them side by side, `flat`,
             which also keeps which token said what: the code then fills four to five times as many dimensions.
+        radios: `one`, or `any`: the towers are told what the radio resolves and where its carrier is, read elevation,
+            polarisation and building heights, and candidate paths pass over roofs.
         attention: `joint` lets all tokens of EPNN see each other (paper 1); `prefix` hides the positions from the map,
             so that a map is encoded once for any number of positions.
     """
@@ -56,6 +58,7 @@ class Preset:
     position_tokens: int = 64
     pool: str = "class"
     attention: str = "joint"
+    radios: str = "one"
 
     def __post_init__(self) -> None:
         choices = {
@@ -63,6 +66,7 @@ class Preset:
             "positions": ("vector", "features"),
             "pool": ("class", "mean", "flat"),
             "attention": ("joint", "prefix"),
+            "radios": ("one", "any"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

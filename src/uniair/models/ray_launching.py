@@ -1,14 +1,16 @@
 """Rays launched over the map: which paths may join a base station and a user, before anything is learned.
 
-A two-dimensional shooting-and-bouncing-rays pass on the occupancy raster. It is coarse: walls are pixels, heights enter
-the path length alone, and nothing has an amplitude. EPNN learns what each candidate is worth.
+A two-dimensional shooting-and-bouncing-rays pass on the raster. It is coarse: walls are pixels, and nothing has an
+amplitude. Heights enter the path length; where they are told, walls are those that stand up to a station's rays, a path
+knows how far above the roofs its last leg passes, and one more bends down from the highest roof on the straight line.
+EPNN learns what each candidate is worth.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -17,6 +19,7 @@ from torch.nn import functional
 
 from uniair.angle_delay import TONE
 from uniair.environment import Environment
+from uniair.models.sight_line import HIGHEST, NEAR, heights_at, sight_line, tilted
 from uniair.radio import SPEED_OF_LIGHT
 
 GRID = 256  # pixels a side that rays are launched on
@@ -35,7 +38,13 @@ SUBCARRIER_PERIOD = SPEED_OF_LIGHT / TONE  # metres of path after which the phas
 COSINE_OCTAVES, LENGTH_OCTAVES = 5, 7
 KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")  # reflections and a diffraction, in order
 LAUNCHED = ("", "D", "DR", "DRR", "R", "RD", "RDR", "RR", "RRD", "RRR")  # `KINDS` as the pieces stand one by one
+OVER = len(KINDS)  # the kind that bends down from a roof
 FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
+FEATURES_3D = FEATURES + 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + 7
+LOW_STATION = 10.0  # m: rays of lower stations meet every wall
+LOW_WALL = 2.0  # m: lower things stop no ray
+WALL_STEP = 2.5  # m: in which the height from which walls stop the rays of higher stations is counted
+LEG = 16  # points of a path's last leg at which roofs are looked for
 
 
 class Segments(NamedTuple):
@@ -47,7 +56,7 @@ class Segments(NamedTuple):
         length: [B, S]; −1 where there is no such piece.
         before: [B, S] length of the path up to its start.
         behind: [B, S] of that, what lies since the rays left one point.
-        cosine: [B, S] cosine between the departure and the array's axis.
+        cosine, ahead: [B, S] cosines between the departure and the array's axis, and its boresight.
         turn: [B, S] angle of a diffraction, rad; 0 where there is none.
         kind: [S] which of `KINDS`.
         width: [S] rad between neighbouring rays.
@@ -60,6 +69,7 @@ class Segments(NamedTuple):
     before: Tensor
     behind: Tensor
     cosine: Tensor
+    ahead: Tensor
     turn: Tensor
     kind: Tensor
     width: Tensor
@@ -125,6 +135,7 @@ class Rays(NamedTuple):
     before: Tensor
     behind: Tensor
     cosine: Tensor
+    ahead: Tensor
     turn: Tensor
     alive: Tensor
 
@@ -135,7 +146,7 @@ class Rays(NamedTuple):
         every = torch.ones_like(length[0])
         return Segments(
             self.direction, along, aside, torch.where(self.alive, length, -1.0), self.before, self.behind, self.cosine,
-            self.turn, (KINDS.index(kind) * every).long(), width * every,
+            self.ahead, self.turn, (KINDS.index(kind) * every).long(), width * every,
         )  # fmt: skip
 
     def reflected(self, length: Tensor, hit: Tensor, normal: Tensor) -> Rays:
@@ -176,7 +187,7 @@ class Rays(NamedTuple):
         angle = fanned(torch.atan2(passing[..., 1], passing[..., 0])) + fanned(shadow) * turn
         return Rays(
             fanned(corner), torch.stack([angle.cos(), angle.sin()], -1), fanned(at(self.before, far) + reach),
-            torch.zeros_like(turn), fanned(at(self.cosine, far)), turn, fanned(jump > 0),
+            torch.zeros_like(turn), fanned(at(self.cosine, far)), fanned(at(self.ahead, far)), turn, fanned(jump > 0),
         )  # fmt: skip
 
 
@@ -204,7 +215,7 @@ def launch(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
     """Rays of B base stations, reflected and diffracted in each of the `KINDS` of ways.
 
     Args:
-        maps: occupancy [A, H, W].
+        maps: [A, H, W] where walls are.
         area: int64 [B] the map of each.
         bs: [B, 2] position in pixels of a `GRID` × `GRID` map.
     """
@@ -215,7 +226,9 @@ def launch(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
     direction = torch.stack([azimuth.cos(), azimuth.sin()], -1).expand(count, -1, -1)
     none = bs.new_zeros(count, RAYS)
     # a base station on a wall's pixel gets off it
-    rays = Rays(bs[:, None] + direction, direction, none + 1, none + 1, direction[..., 0], none, none == 0)
+    rays = Rays(
+        bs[:, None] + direction, direction, none + 1, none + 1, direction[..., 0], direction[..., 1], none, none == 0
+    )
     # rays of all kinds of as many interactions fly together: the way is many small operations
     flying, pieces = {"": rays}, {}
     for interactions in range(DEPTH + 1):
@@ -243,15 +256,15 @@ def _kept(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
     """As `launch`; a few stations' rays are kept, since who asks about a place asks several questions of it."""
     if maps.device.type != "cpu" or len(bs) > KEPT_STATIONS:
         return launch(maps, area, bs)
-    return _of_bytes(*(part.numpy().tobytes() for part in (maps.float(), area, bs)), tuple(maps.shape))
+    return _of_bytes(*(part.numpy().tobytes() for part in (maps, area, bs)), tuple(maps.shape))
 
 
 @lru_cache(maxsize=8)
 def _of_bytes(maps: bytes, area: bytes, bs: bytes, shape: tuple[int, ...]) -> Segments:
     with torch.inference_mode(False):  # for training too
-        read = partial(torch.frombuffer, dtype=torch.float32)
+        walls = torch.frombuffer(bytearray(maps), dtype=torch.bool).view(shape)
         where = torch.frombuffer(bytearray(area), dtype=torch.int64)
-        return launch(read(bytearray(maps)).view(shape), where, read(bytearray(bs)).view(-1, 2))
+        return launch(walls, where, torch.frombuffer(bytearray(bs), dtype=torch.float32).view(-1, 2))
 
 
 @dataclass(frozen=True)
@@ -267,6 +280,8 @@ class Candidates:
         owner: int64 [P] which of the U distinct hypotheses it belongs to.
         of: int64 [N] the distinct hypothesis of each; U, which owns none, where the map or a position is unknown.
         distinct: U.
+        ahead, up: [P] cosines between the departure and the array's boresight, and its own upright.
+        clearance: [P] m by which the last leg passes over roofs, below 0 where it would pass through one.
     """
 
     length: Tensor
@@ -277,6 +292,9 @@ class Candidates:
     owner: Tensor
     of: Tensor
     distinct: int
+    ahead: Tensor
+    up: Tensor
+    clearance: Tensor
 
     def features(self) -> Tensor:
         """What EPNN reads of each path, its delay and direction as the phases that they turn: [P, FEATURES]."""
@@ -287,32 +305,56 @@ class Candidates:
             2 * math.pi / SUBCARRIER_PERIOD * self.length[:, None] * length_octaves,
         ], dim=1)  # fmt: skip
         plain = [self.closeness, self.length.log() / 5, self.cosine, self.turn, (self.turn / 2).sin()]
-        kinds = functional.one_hot(self.kind, len(KINDS))
+        kinds = functional.one_hot(self.kind, len(KINDS) + 1)[:, :OVER]
         return torch.cat([phases.sin(), phases.cos(), kinds, torch.stack(plain, dim=1)], dim=1)
+
+    def features_3d(self) -> Tensor:
+        """As `features`, with elevation, clearance, and how much longer than the shortest a path is."""
+        cosine_octaves = 2.0 ** torch.arange(COSINE_OCTAVES, device=self.cosine.device)
+        length_octaves = 2.0 ** torch.arange(LENGTH_OCTAVES, device=self.cosine.device)
+        shortest = self.length.new_full((self.distinct,), math.inf)
+        shortest = shortest.scatter_reduce(0, self.owner, self.length, "amin")
+        later = self.length - shortest[self.owner]
+        phases = torch.cat([
+            math.pi * self.up[:, None] * cosine_octaves,
+            2 * math.pi / SUBCARRIER_PERIOD * later[:, None] * length_octaves,
+        ], dim=1)  # fmt: skip
+        plain = [
+            self.up, self.ahead, later.log1p() / 5, (self.kind == OVER).float(), (self.clearance / 20).clamp(-1, 1),
+            (self.clearance / 3).clamp(-1, 1), (self.clearance > 0).float(),
+        ]  # fmt: skip
+        return torch.cat([self.features(), phases.sin(), phases.cos(), torch.stack(plain, dim=1)], dim=1)
 
 
 @torch.no_grad()
-def candidates(environment: Environment, usable: Tensor) -> Candidates:
+def candidates(environment: Environment, usable: Tensor, solid: bool = False) -> Candidates:
     """Paths that may join BS and UE of N hypotheses, found by rays over the map.
 
     Args:
         usable: bool [N] where map and both positions are known.
+        solid: heights count: see the module.
     """
     index = usable.nonzero()[:, 0]
-    area, size, bs, ue = (getattr(environment, name)[index] for name in ("area", "size", "bs", "ue"))
-    rows = torch.cat([area[:, None].float(), size[:, None], bs, ue], dim=1)
+    tilt = torch.zeros_like(environment.size) if environment.downtilt is None else environment.downtilt
+    carrier = torch.zeros_like(tilt) if environment.carrier is None or not solid else environment.carrier
+    columns = [environment.area.float(), environment.size, tilt * solid, carrier]
+    rows = torch.cat([torch.stack(columns, 1), environment.bs, environment.ue], dim=1)[index]
     rows, where = torch.unique(rows, dim=0, return_inverse=True)
     of = torch.full_like(environment.area, len(rows))
     of[index] = where
-    area, size, bs, ue = rows[:, 0].long(), rows[:, 1], rows[:, 2:5], rows[:, 5:]
+    area, size, tilt, carrier, bs, ue = rows[:, 0].long(), rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4:7], rows[:, 7:]
     pixel = (size / GRID)[:, None]
     rise = bs[:, 2] - ue[:, 2]
-    bs, ue = bs[:, :2] / pixel, ue[:, :2] / pixel
-    stations = torch.cat([area[:, None].float(), (bs * 16).round()], dim=1)
+    least = torch.zeros_like(size)
+    if solid:
+        least = torch.where(bs[:, 2] <= LOW_STATION, LOW_WALL, (bs[:, 2] / 2 / WALL_STEP).round() * WALL_STEP)
+    plan, user = bs[:, :2] / pixel, ue[:, :2] / pixel
+    stations = torch.cat([area[:, None].float(), least[:, None], (plan * 16).round()], dim=1)
     stations, which = torch.unique(stations, dim=0, return_inverse=True)
-    used, local = torch.unique(stations[:, 0].long(), return_inverse=True)
-    rays = _kept(environment.map[used], local, stations[:, 1:] / 16)
-    parts = [_meet(rays, which[i : i + CHUNK], ue[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+    grounds, local = torch.unique(stations[:, :2], dim=0, return_inverse=True)
+    walls = environment.map[grounds[:, 0].long()] > grounds[:, 1, None, None]
+    rays = _kept(walls, local, stations[:, 2:] / 16)
+    parts = [_meet(rays, which[i : i + CHUNK], user[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
     n = torch.cat([part[0] + i * CHUNK for i, part in enumerate(parts)])
     s, t, q, spread = (torch.cat([part[k] for part in parts]) for k in range(1, 5))
     which, kind = which[n], rays.kind[s]
@@ -322,7 +364,57 @@ def candidates(environment: Environment, usable: Tensor) -> Candidates:
     flat = (rays.before[which, s] + reach) * pixel[n, 0]
     length = torch.hypot(flat, rise[n]).clamp_min(0.1)
     cosine = rays.cosine[which, s] * flat / length
-    return Candidates(length, cosine, kind, rays.turn[which, s], 1 - q.abs() / spread, n, of, len(rows))
+    up, ahead, clearance = -rise[n] / length, rays.ahead[which, s] * flat / length, torch.zeros_like(length)
+    found = Candidates(
+        length, cosine, kind, rays.turn[which, s], 1 - q.abs() / spread, n, of, len(rows), ahead, up, clearance
+    )
+    if not solid:
+        return found
+    here = Environment(
+        map=environment.map, bs=bs, ue=ue, size=size, area=area, carrier=carrier if carrier.any() else None
+    )
+    leg = torch.stack([rays.direction[which, s, 0], rays.direction[which, s, 1]], -1) * (t * pixel[n, 0])[:, None]
+    found = replace(found, clearance=_clearance(here, n, leg, up))
+    return _in_array(_with_over_roofs(found, here), tilt)
+
+
+def _clearance(here: Environment, n: Tensor, leg: Tensor, up: Tensor) -> Tensor:
+    """By how much the last legs [P, 2] m, towards users n [P], pass over the roofs: [P] m."""
+    share = (torch.arange(LEG, device=leg.device) + 0.5) / LEG
+    back = share[:, None] * leg[:, None]  # from the user
+    owner = here.select(n)
+    height = heights_at(owner, owner.ue[:, None, :2] - back).clamp_max(HIGHEST)
+    away = back.norm(dim=-1)
+    z = owner.ue[:, 2:] - up[:, None] / (1 - up.square()).clamp_min(1e-6).sqrt()[:, None] * away
+    far = away > NEAR * (owner.size / here.map.shape[-1])[:, None]
+    far &= (leg.norm(dim=1)[:, None] - away) > NEAR * (owner.size / here.map.shape[-1])[:, None]
+    return torch.where((height > 0) & far, z - height, HIGHEST).amin(1)
+
+
+def _with_over_roofs(found: Candidates, here: Environment) -> Candidates:
+    """With the paths that bend down from the main edge of each blocked straight line."""
+    line = sight_line(here)
+    over = (line.blocked & line.known).nonzero()[:, 0]
+    towards = functional.normalize(here.ue[over, :2] - here.bs[over, :2], dim=1)
+    level = (1 - line.rise[over].square()).clamp_min(0).sqrt()
+    drop = (here.ue[over, 2] - here.bs[over, 2]) / line.distance[over]
+    none = torch.zeros_like(level)
+
+    def more(name: str, values: Tensor) -> Tensor:
+        return torch.cat([getattr(found, name), values])
+
+    return replace(
+        found, length=more("length", line.length[over]), cosine=more("cosine", towards[:, 0] * level),
+        kind=more("kind", torch.full_like(over, OVER)), turn=more("turn", (line.rise[over] - drop).abs()),
+        closeness=more("closeness", none + 1), owner=more("owner", over), ahead=more("ahead", towards[:, 1] * level),
+        up=more("up", line.rise[over]), clearance=more("clearance", -line.excess[over]),
+    )  # fmt: skip
+
+
+def _in_array(found: Candidates, downtilt: Tensor) -> Candidates:
+    """Directions in the frame of the tilted arrays, [U] rad."""
+    direction = tilted(torch.stack([found.cosine, found.ahead, found.up], 1), downtilt[found.owner])
+    return replace(found, ahead=direction[:, 1], up=direction[:, 2])
 
 
 def _meet(rays: Segments, which: Tensor, ue: Tensor) -> tuple[Tensor, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,21 +13,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uniair.angle_delay import REACH, TONE, Seen, see
-from uniair.environment import Environment
+from uniair.complex_arrays import complex_tensor
+from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
 from uniair.models.cfenn import CFENN
+from uniair.models.conditions import of_radio
 from uniair.models.crnn import CRNN, profile
 from uniair.models.epnn import EPNN
+from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, initialise
-from uniair.radio import Radio, complex_tensor, same_carrier
+from uniair.radio import Radio, same_carrier
 
 BATCH = 512
 CACHED = 32  # CSI whose activations fit a CPU's cache
 
 
 class RadioWarning(UserWarning):
-    """An answer about a radio that lies outside what the weights have learned from."""
+    """An answer about a radio or a place that lies outside what the weights have learned from."""
 
 
 class ReadPaths(NamedTuple):
@@ -58,18 +62,25 @@ def _distances(distance: Any, count: int) -> Tensor:
     return out
 
 
+def mean_gain(csi: Any) -> Tensor:
+    """Mean power of an entry of each CSI, of several UE antennas of the strongest: float64 [N]."""
+    power = complex_tensor(csi, "CSI").to(torch.complex128).abs().square().mean((-2, -1))
+    return power if power.ndim == 1 else power.amax(1)
+
+
 class UniversalModel(nn.Module):
     """EPNN and CFENN with shared MSNN blocks, aligned in one embedding space, and CRNN that restores the CSI.
 
     Use `encode_channel`, `encode_environment` and `reconstruct_channel` for answers; `forward` is for training.
 
     Attributes:
-        radio: what the weights have learned from.
+        radio: what the weights have learned from; of weights that learned from many, paper 1's.
+        learned: in which ranges, where many were.
     """
 
-    def __init__(self, preset: Preset, radio: Radio = Radio()) -> None:
+    def __init__(self, preset: Preset, radio: Radio = Radio(), learned: Learned | None = None) -> None:
         super().__init__()
-        self.preset, self.radio = preset, radio
+        self.preset, self.radio, self.learned = preset, radio, learned
         self.msnn = nn.ModuleList(ResidualAttentionBlock(preset.width, preset.heads) for _ in range(preset.shared))
         self.epnn = EPNN(preset, self.msnn)
         self.cfenn = CFENN(preset, self.msnn)
@@ -80,25 +91,40 @@ class UniversalModel(nn.Module):
         initialise(self, preset.width, preset.blocks)
 
     def forward(
-        self, csi: Tensor, environment: Environment, known: dict[str, Tensor] | None = None, clean: Tensor | None = None
+        self,
+        csi: Tensor,
+        environment: Environment,
+        known: dict[str, Tensor] | None = None,
+        clean: Tensor | None = None,
+        radio: Radio | None = None,
+        wide: Tensor | None = None,
+        places: bool = False,
     ) -> dict[str, Tensor]:
         """One training step's tensors.
 
         Args:
-            csi: complex64 [N, antennas, subcarriers].
+            csi: complex64 [N, ports, subcarriers].
             environment: checked tensors of M ≥ N hypotheses; the first N are the true ones, in the CSI's order.
             known: see `EPNN.forward`.
             clean: the CSI without noise, which the reconstruction is judged by; None: `csi` itself.
+            radio: that measured the CSI; None: the weights' own.
+            wide: the same channels by the weights' own radio, clocked as `radio`, whose profile is to be found; None:
+                that of `csi` itself.
+
+            places: ask the true environments for the profile too.
 
         Returns:
             channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature;
-            in the angle-delay domain where (log-probability) and power (its target) [N, cells].
+            in the angle-delay domain where (log-probability) and power (its target) [N, cells], with `places` also
+            where_place: the same that the true environments alone would give.
         """
-        seen = self.see(csi, self.radio)
-        channel = self.channel_embedding(seen.response)
+        radio = self.radio if radio is None else radio
+        carrier = None if environment.carrier is None else environment.carrier[: len(csi)]
+        seen = self.see(csi, radio, carrier=carrier)
+        channel = self.channel_embedding(seen)
         if clean is not None:
-            seen = self.see(clean, self.radio)
-        reconstruction, where = self.crnn(channel, self.radio)
+            seen = self.see(clean, radio)
+        reconstruction, where = self.crnn(channel, radio)
         out = {
             "channel": channel,
             "environment": self.environment_embedding(environment, known),
@@ -107,16 +133,37 @@ class UniversalModel(nn.Module):
             "temperature": self.log_temperature.exp(),
         }
         if where is not None:
-            out |= {"where": where, "power": profile(seen.response)}
+            if wide is not None:
+                seen = self.see(wide, replace(self.radio, clock=radio.clock))
+            out |= {"where": where, "power": profile(seen)}
+            if places:
+                out["where_place"] = self.crnn.where(out["environment"][: len(csi)])
         return out
 
-    def see(self, csi: Tensor, radio: Radio, distance: Tensor | None = None) -> Seen:
-        """CSI complex64 [N, ports, subcarriers] in physical units, see `angle_delay.see`."""
-        return see(csi, radio, self.preset.beams, self.preset.delays, distance)
+    def see(
+        self,
+        csi: Tensor,
+        radio: Radio,
+        distance: Tensor | None = None,
+        gain: Tensor | None = None,
+        carrier: Tensor | None = None,
+    ) -> Seen:
+        """CSI complex64 [N, ports, subcarriers] in physical units, see `angle_delay.see`.
 
-    def channel_embedding(self, response: Tensor) -> Tensor:
-        """Response [N, beams, delays] → unit-norm [N, E]."""
-        return functional.normalize(self.project_channel(self.cfenn(response)).float(), dim=-1)
+        Args:
+            gain: [N] mean power of an entry, where `csi` was scaled; None: what it has.
+            carrier: [N] Hz; None: the radio's.
+        """
+        any_radio = self.preset.radios == "any"
+        seen = see(csi, radio, self.preset.beams, self.preset.delays, distance, by_cell=any_radio)
+        if not any_radio:
+            return seen
+        power = csi.abs().square().mean((1, 2)) if gain is None else gain
+        return seen._replace(conditions=of_radio(radio, len(csi), carrier, power).to(csi.device))
+
+    def channel_embedding(self, seen: Seen) -> Tensor:
+        """What a radio saw → unit-norm [N, E]."""
+        return functional.normalize(self.project_channel(self.cfenn(seen)).float(), dim=-1)
 
     def environment_embedding(self, environment: Environment, known: dict[str, Tensor] | None = None) -> Tensor:
         """Checked tensors → unit-norm [N, E]."""
@@ -141,9 +188,11 @@ class UniversalModel(nn.Module):
         out = complex_tensor(csi, "CSI")
         ports, subcarriers = radio.shape
         if out.ndim not in (3, 4) or tuple(out.shape[-2:]) != radio.shape or (out.ndim == 4 and not out.shape[1]):
+            turned = "; transpose the last two axes" if tuple(out.shape[-2:]) == (subcarriers, ports) else ""
+            alone = "; give csi[None] for one link" if tuple(out.shape) == radio.shape else ""
             raise InputError(
                 f"CSI has shape {tuple(out.shape)}, expected [N, {ports}, {subcarriers}] (antennas, subcarriers) or "
-                f"[N, UE antennas, {ports}, {subcarriers}] of this radio: {radio}"
+                f"[N, UE antennas, {ports}, {subcarriers}] of this radio: {radio}{turned}{alone}"
             )
         if not torch.isfinite(torch.view_as_real(out)).all():
             raise InputError("CSI holds NaN or infinite values; leave those samples out")
@@ -173,8 +222,8 @@ class UniversalModel(nn.Module):
 
     def remarks(self, radio: Radio) -> tuple[str, ...]:
         """What to know about answers on a radio that differs from the one of the weights, a line each."""
-        out = []
-        if not same_carrier(radio, self.radio):
+        out = [] if self.learned is None else list(self.learned.of_radio(radio))
+        if self.preset.radios == "one" and not same_carrier(radio, self.radio):
             have, want = (f"{one.carrier / 1e9:g} GHz" for one in (self.radio, radio))
             out.append(
                 f"extrapolated: carrier {want}, the weights know {have}; walls and corners act differently there"
@@ -214,13 +263,22 @@ class UniversalModel(nn.Module):
         radio = self.own_or(radio)
         self.warn(radio)
         checked = self.check_csi(csi, radio)
-        size = CACHED if self.device.type == "cpu" else BATCH
-        chunks = torch.split(checked, size)
         known = None if distance is None else _distances(distance, len(checked))
-        lengths = [None] * len(chunks) if known is None else torch.split(known, size)
+        return self.encode_checked(checked, radio, mean_gain(csi), known)
+
+    @torch.inference_mode()
+    def encode_checked(self, csi: Tensor, radio: Radio, gain: Tensor, distance: Tensor | None = None) -> Tensor:
+        """As `encode_channel`, of what `check_csi` gave.
+
+        Args:
+            gain: [N] mean power of an entry before that, see `mean_gain`.
+        """
+        size = CACHED if self.device.type == "cpu" else BATCH
+        chunks, gains = torch.split(csi, size), torch.split(gain.to(self.device), size)
+        lengths = [None] * len(chunks) if distance is None else torch.split(distance, size)
         parts = [
-            self.channel_embedding(self.see(part, radio, length).response)
-            for part, length in zip(chunks, lengths, strict=True)
+            self.channel_embedding(self.see(part, radio, length, power))
+            for part, length, power in zip(chunks, lengths, gains, strict=True)
         ]
         return torch.cat(parts) if parts else torch.zeros(0, self.preset.embedding)
 
@@ -236,15 +294,23 @@ class UniversalModel(nn.Module):
 
         Raises:
             InputError: see `Environment.tensors`.
+
+        Warns:
+            RadioWarning: heights or sides outside what the weights have learned from.
         """
         checked = environment.tensors()
+        if self.learned is not None:
+            station, user = (None if at is None else at[:, 2].numpy(force=True) for at in (checked.bs, checked.ue))
+            for line in self.learned.of_place(station, user, checked.size.numpy(force=True)):
+                warnings.warn(line, RadioWarning, stacklevel=2)
         order = torch.argsort(checked.area, stable=True)  # the hypotheses of one map go through together
         parts = []
         for index in torch.split(order, 64 * BATCH if self.preset.attention == "prefix" else BATCH // 4):
             part = checked.select(index)
             used, area = torch.unique(part.area, return_inverse=True)
             maps = None if part.map is None else part.map[used].to(self.device)
-            moved = {k: v.to(self.device) for k in ("bs", "ue", "los", "size") if (v := getattr(part, k)) is not None}
+            kept = [name for name in PER_HYPOTHESIS if name not in ("area", "bearing")]
+            moved = {k: v.to(self.device) for k in kept if (v := getattr(part, k)) is not None}
             area = area.to(self.device) if maps is not None else torch.zeros_like(area).to(self.device)
             parts.append(self.environment_embedding(Environment(map=maps, area=area, **moved)))
         out = torch.empty_like(joined := torch.cat(parts))

@@ -23,6 +23,7 @@ from uniair.serve.bodies import first_line, reply
 from uniair.serve.limits import Guard, Limits
 from uniair.serve.openapi import ABOUT, WRONG, describe, parameters, questions, request_body
 from uniair.serve.predictor import NotHereError, Predictor
+from uniair.serve.schema import Station
 from uniair.serve.service import Lanes, Service
 from uniair.serve.telemetry import Metrics
 
@@ -123,17 +124,17 @@ def _add_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         }  # fmt: skip
 
     @app.get("/site/links", tags=["site"])
-    async def links(request: Request, station: int = 0) -> Response:
+    async def links(request: Request, station: Station = 0) -> Response:
         """The traced or measured links of a station; a link's number is its place in the lists."""
-        known = predictor.station_links(station)
+        known = predictor.station_links(predictor.station(station))
         return reply(request, {
             "ue": known.links.ue, **known.labels, "tested": known.tested,
         })  # fmt: skip
 
     @app.get("/site/links/{station}/{link}", tags=["site"])
-    async def link(request: Request, station: int, link: int) -> Response:
+    async def link(request: Request, station: Station, link: int) -> Response:
         """One link: labels, and its CSI in beams and delays, dB."""
-        return reply(request, predictor.link_details(station, link), "csi_db")
+        return reply(request, predictor.link_details(predictor.station(station), link), "csi_db")
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:

@@ -48,9 +48,9 @@ class Client:
     """Asks one server; CSI travels as bytes.
 
     A channel is given as `csi`, complex [N, antennas, subcarriers] or that of one link, or as the number of one of the
-    site's links (`link`). `radio` is the one that measured the CSI; None: the client's. Positions are m from the site's
-    south-west corner, [N, 3] or [3]. `buildings` is another map to believe, in the form of `buildings()`. Every method
-    raises `ServiceError`.
+    site's links (`link`), and a station by its number or name. `radio` is the one that measured the CSI; None: the
+    client's. Positions are m from the site's south-west corner, [N, 3] or [3]. `buildings` is another map to believe,
+    in the form of `buildings()`. Every method raises `ServiceError`.
 
     Args:
         url: of the server.
@@ -58,6 +58,7 @@ class Client:
         timeout: s.
         http: a client of httpx2 to use instead of one of its own.
         radio: that measures the CSI; None: the site's.
+        crs: "4326" where positions are given as longitude, latitude and m; None: metres of the site.
 
     Attributes:
         remarks: of the latest answer: what to know about answers on its radio; empty where nothing differs.
@@ -65,9 +66,9 @@ class Client:
 
     def __init__(
         self, url: str = "http://127.0.0.1:8000", token: str | None = None, timeout: float = 60.0,
-        http: httpx.Client | None = None, radio: Radio | None = None,
+        http: httpx.Client | None = None, radio: Radio | None = None, crs: str | None = None,
     ) -> None:  # fmt: skip
-        self.radio, self.remarks = radio, list[str]()
+        self.radio, self.crs, self.remarks = radio, crs, list[str]()
         self._http = httpx.Client(base_url=url, timeout=timeout) if http is None else http
         self._headers = {"accept": MSGPACK} | ({} if token is None else {"authorization": f"Bearer {token}"})
 
@@ -89,11 +90,11 @@ class Client:
         """Outlines, holes and heights."""
         return list(self._get("/site/buildings")["buildings"])
 
-    def links(self, station: int = 0) -> dict[str, NDArray[Any]]:
+    def links(self, station: int | str = 0) -> dict[str, NDArray[Any]]:
         """`ue` [N, 3], `tested` and the tasks' labels [N] (`los`, `path_loss_db`, `beam`, …) of a station's links."""
         return self._get("/site/links", station=station)
 
-    def link(self, station: int, link: int) -> dict[str, Any]:
+    def link(self, station: int | str, link: int) -> dict[str, Any]:
         """One link, with `csi_db` [32, 64]."""
         return self._get(f"/site/links/{station}/{link}")
 
@@ -102,7 +103,8 @@ class Client:
         return self._array("/encode", "embedding", csi=csi, radio=radio)
 
     def los(
-        self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None, ue: ArrayLike | None = None,
+        self, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None,
+        ue: ArrayLike | None = None,
         buildings: Sequence[dict[str, Any]] | None = None,
         radio: Radio | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
@@ -111,7 +113,7 @@ class Client:
                            buildings=buildings, radio=radio)  # fmt: skip
 
     def rank(
-        self, ue: ArrayLike, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
+        self, ue: ArrayLike, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None,
         buildings: Sequence[dict[str, Any]] | None = None,
         radio: Radio | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
@@ -121,7 +123,7 @@ class Client:
         )
 
     def answers(
-        self, task: str, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
+        self, task: str, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None,
         ue: ArrayLike | None = None,
         radio: Radio | None = None,
     ) -> list[dict[str, Any]]:  # fmt: skip
@@ -134,7 +136,7 @@ class Client:
     # the tasks that come with the library, as arrays
 
     def position(
-        self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None, radio: Radio | None = None
+        self, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None, radio: Radio | None = None
     ) -> NDArray[np.float64]:
         """Positions, [N, 2] m."""
         return np.array([[a["x_m"], a["y_m"]] for a in self.answers("position", csi, station, link, radio=radio)])
@@ -143,21 +145,23 @@ class Client:
         self,
         ue: ArrayLike | None = None,
         csi: ArrayLike | None = None,
-        station: int = 0,
+        station: int | str = 0,
         link: int | None = None,
         radio: Radio | None = None,
     ) -> list[dict[str, Any]]:
         """Best beams: `beam`, `direction_cosine`, `azimuths_rad`, `probability` and `probabilities` of each."""
         return self.answers("beam", csi, station, link, ue, radio)
 
-    def path_loss(self, ue: ArrayLike | None = None, station: int = 0, link: int | None = None) -> NDArray[np.float64]:
+    def path_loss(
+        self, ue: ArrayLike | None = None, station: int | str = 0, link: int | None = None
+    ) -> NDArray[np.float64]:
         """Path losses, [N] dB."""
         return np.array([a["path_loss_db"] for a in self.answers("path_loss", None, station, link, ue)])
 
     def precoding(
         self,
         csi: ArrayLike | None = None,
-        station: int = 0,
+        station: int | str = 0,
         link: int | None = None,
         radio: Radio | None = None,
     ) -> NDArray[np.complex128]:
@@ -166,7 +170,7 @@ class Client:
         return np.array([np.array(a["weights_real"]) + 1j * np.array(a["weights_imag"]) for a in answers])
 
     def likelihood(
-        self, csi: ArrayLike | None = None, station: int = 0, link: int | None = None, step: float = 4.0,
+        self, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None, step: float = 4.0,
         buildings: Sequence[dict[str, Any]] | None = None,
         radio: Radio | None = None,
     ) -> dict[str, Any]:  # fmt: skip
@@ -176,7 +180,7 @@ class Client:
         )
 
     def ask(
-        self, instruction: str, csi: ArrayLike | None = None, station: int = 0, link: int | None = None,
+        self, instruction: str, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None,
         ue: ArrayLike | None = None,
         radio: Radio | None = None,
     ) -> dict[str, Any]:  # fmt: skip
@@ -193,6 +197,8 @@ class Client:
     def _post(self, path: str, **fields: Any) -> dict[str, Any]:
         if fields.get("csi") is not None and path != "/forecast" and fields.get("radio") is None:
             fields["radio"] = self.radio
+        if fields.get("ue") is not None:
+            fields["crs"] = self.crs
         given = {name: _plain(name, value) for name, value in fields.items() if value is not None}
         headers = self._headers | {"content-type": MSGPACK}
         answer = self._document(self._http.post(path, content=msgpack.packb(given), headers=headers))
@@ -225,6 +231,8 @@ def _plain(name: str, value: Any) -> Any:
         return value.to_json()
     if name == "csi":
         csi = np.asarray(value)
+        if not np.iscomplexobj(csi):
+            raise InputError(f"csi is {csi.dtype}; give complex numbers, real + 1j * imaginary")
         csi = csi.astype("<c16" if csi.dtype == np.complex128 else "<c8", copy=False)
         return {"shape": csi.shape, "dtype": csi.dtype.name, "data": np.ascontiguousarray(csi).tobytes()}
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -119,11 +119,54 @@ class Predictor:
 
     # what there is
 
-    def station(self, station: int) -> int:
-        """The number itself, where the site has such a station."""
-        if not 0 <= station < len(self.views):
-            raise NotHereError(f"station {station}: the site has 0 to {len(self.views) - 1}")
-        return station
+    def station(self, station: int | str) -> int:
+        """The number of a station, from that or its name, where the site has it."""
+        names = [one.name for one in self.site.stations]
+        number = names.index(station) if station in names else station
+        if isinstance(number, str):
+            number = int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else -1
+        if not 0 <= number < len(self.views):
+            raise NotHereError(f"station {station}: the site has 0 to {len(self.views) - 1}, {', '.join(names)[:200]}")
+        return number
+
+    def ground(self, ue: NDArray[np.float64], degrees: bool) -> NDArray[np.float64]:
+        """Positions [N, 3] in the site's metres.
+
+        Args:
+            degrees: they are longitude, latitude and m.
+
+        Raises:
+            InputError: degrees on a site that lies nowhere on Earth, or in the place of metres.
+        """
+        place = self.site.georeference
+        if degrees:
+            if place is None:
+                raise InputError("crs: it is not known where on Earth this site lies; give ue in its metres")
+            if (np.abs(ue[:, :2]) > (180, 90)).any():
+                raise InputError("ue: no longitude and latitude in degrees; are they swapped, or metres?")
+            return np.column_stack([place.to_metres(ue[:, :2]), ue[:, 2]])
+        if place is not None and (np.abs(ue[:, :2]) <= 90).all():
+            side = self.site.area.size
+            for order, what in (
+                ((0, 1), "longitude and latitude: say"),
+                ((1, 0), "latitude and longitude: turn them, say"),
+            ):
+                there = place.to_metres(ue[:, order])
+                if ((there >= -side) & (there <= 2 * side)).all():
+                    raise InputError(f"ue: {what} crs 4326, or give x and y in m from the site's south-west corner")
+        return ue
+
+    def said_of(self, ue: NDArray[np.floating] | None, here: View | None = None) -> list[str]:
+        """What to say of positions [N, 3] that stand where no user does, on the map that is believed."""
+        if ue is None:
+            return []
+        if here is None or here in self.views:
+            inside = int((~self.outdoors(ue)).sum())
+        else:
+            pixel = np.clip(ue[:, :2] / here.side * len(here.plan), 0, len(here.plan) - 1).astype(int)
+            inside = int((here.plan[pixel[:, 1], pixel[:, 0]] != 0).sum())
+        where = f"{inside} of {len(ue)} positions stand" if len(ue) > 1 else "the position stands"
+        return [f"{where} inside a building of the map, where the model has learned nothing"] if inside else []
 
     def station_links(self, station: int) -> StationLinks:
         """The traced or measured links of a station."""

@@ -23,6 +23,8 @@ Corner = Annotated[list[Metres], Len(2, 2)]
 Ring = Annotated[list[Corner], Len(3, CORNERS)]
 Plane = list[list[float]]
 Flag = bool | None
+Station = Number | Annotated[str, Len(1, 100)]
+Degrees = Literal["4326", "EPSG:4326", 4326]
 
 
 class Body(BaseModel):
@@ -60,7 +62,13 @@ class Encode(Body):
 class Channel(Encode):
     """A channel: CSI of your own as a station received it, or the number of one of the site's links."""
 
-    station: Number = Field(0, description="Number of the base station, from 0.")
+    station: Station = Field(0, description="Number of the base station, from 0, or its name.")
+
+    @property
+    def number(self) -> int:
+        """Of the station, once its name is looked up (`Service.read`)."""
+        return int(self.station)
+
     link: Number | None = Field(None, description="Number of a link of the station, instead of csi.")
 
 
@@ -68,8 +76,9 @@ class Place(Channel):
     """A channel, and where its user stands."""
 
     ue: Annotated[list[Point], Len(1, 10_000)] | Point | None = Field(
-        None, description="x, y, z in m from the site's south-west corner, of one UE or of several."
+        None, description="x, y, z in m from the site's south-west corner, of one UE or of several; see crs."
     )
+    crs: Degrees | None = Field(None, description="4326: ue holds longitude and latitude in degrees, then z in m.")
 
     def positions(self) -> NDArray[np.float64] | None:
         """[N, 3] m, or None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ from uniair.errors import InputError
 from uniair.radio import Radio
 from uniair.serve import schema
 from uniair.serve.batching import Batcher, BusyError, each
-from uniair.serve.bodies import read, reply
+from uniair.serve.bodies import M, read, reply
 from uniair.serve.limits import Limits
 from uniair.serve.predictor import NotHereError, Predictor, Received
 from uniair.serve.radio_limits import WORK, work
@@ -78,7 +78,7 @@ class Service:
 
     async def encode(self, request: Request) -> Response:
         """Embeddings of CSI: of unit norm, the same whatever the power and the common phase."""
-        fields, csi = await read(request, schema.Encode)
+        fields, csi = await self._read(request, schema.Encode)
         asked = self._received(fields, csi)
         if asked is None:
             raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}")
@@ -87,7 +87,7 @@ class Service:
 
     async def los(self, request: Request) -> Response:
         """Zero-shot: how likely each channel has line of sight, given map and, where known, positions."""
-        fields, csi = await read(request, schema.Hypothesis)
+        fields, csi = await self._read(request, schema.Hypothesis)
         asked, ue = await self._channel_and_place(fields, csi)
         here = await self._view(fields)
         n = len(asked)
@@ -98,21 +98,24 @@ class Service:
         apart = None if both.apart is None else both.apart[:n]
         placed = await self._placed(both)
         found = await self._compared(asked, 1, partial(self.predictor.los, asked, placed, apart))
-        return reply(request, {"probability_of_los": found} | self._about(asked.radio), "probability_of_los")
+        about = self._about(asked.radio, said=self.predictor.said_of(ue, here))
+        return reply(request, {"probability_of_los": found} | about, "probability_of_los")
 
     async def rank(self, request: Request) -> Response:
         """Zero-shot: how likely each of several positions sent the channel."""
-        fields, csi = await read(request, schema.Hypothesis)
+        fields, csi = await self._read(request, schema.Hypothesis)
         if fields.ue is None:
             raise InputError("ue is missing: give the candidate positions [[x, y, z], ...]")
         asked, ue = await self._channel_and_place(fields, csi)
         assert ue is not None
-        candidates = Hypotheses(await self._view(fields), len(ue), ue)
+        here = await self._view(fields)
+        candidates = Hypotheses(here, len(ue), ue)
         apart, placed = candidates.apart, await self._placed(candidates)
         assert apart is not None
         lengths = len(np.unique(zero_shot.rounded(apart))) if asked.searched else 1
         found = await self._compared(asked, lengths, partial(self.predictor.rank, asked, placed, apart))
-        return reply(request, {"probability": found} | self._about(asked.radio), "probability")
+        about = self._about(asked.radio, said=self.predictor.said_of(ue, here))
+        return reply(request, {"probability": found} | about, "probability")
 
     def by_head(self, task: Task) -> Callable[[Request], Awaitable[Response]]:
         """What answers a task's requests by the station's light head: from the channel, or from a position."""
@@ -126,22 +129,22 @@ class Service:
 
     async def likelihood(self, request: Request) -> Response:
         """Zero-shot: where the user of one channel may stand. A linear array leaves mirror pairs."""
-        fields, csi = await read(request, schema.Likelihood)
+        fields, csi = await self._read(request, schema.Likelihood)
         asked = await self._channel(fields, csi)
         if len(asked) != 1:
             raise InputError(f"csi: {len(asked)} channels; ask for the likelihood map of one at a time")
         here = await self._view(fields)
         answer = await self.lanes.slow(
-            partial(self.predictor.likelihood, asked, here, fields.station, fields.step or self.predictor.step)
+            partial(self.predictor.likelihood, asked, here, fields.number, fields.step or self.predictor.step)
         )
         return reply(request, answer | self._about(asked.radio), "log10")
 
     async def ask(self, request: Request) -> Response:
         """A question in plain English; the site's heads answer, and what they can't is declined."""
-        fields, csi = await read(request, schema.Ask)
+        fields, csi = await self._read(request, schema.Ask)
         asked = self._received(fields, csi)
         ue = self._positions(fields)
-        said = await self.lanes.slow(partial(self.predictor.ask, fields.instruction, fields.station, asked, ue))
+        said = await self.lanes.slow(partial(self.predictor.ask, fields.instruction, fields.number, asked, ue))
         radio = self.predictor.site.radio if asked is None else asked.radio
         if isinstance(said, Declined):
             return reply(request, {"declined": said.reason, "text": said.message, "task": said.task,
@@ -149,12 +152,14 @@ class Service:
         inputs = TASKS[said.task].read
         if inputs == "environment":  # which no CSI is read for
             radio = self.predictor.site.radio
-        about = self._about(radio, fields.station, (said.task, inputs))
+        about = self._about(
+            radio, fields.number, (said.task, inputs), self.predictor.said_of(ue) if inputs == "environment" else ()
+        )
         return reply(request, {"task": said.task, "text": str(said), "answers": said.records()} | about)
 
     async def forecast(self, request: Request) -> Response:
         """The next beams of a vehicle after one more step; a session ends after ten idle minutes."""
-        fields, csi = await read(request, schema.Step)
+        fields, csi = await self._read(request, schema.Step)
         if self.sessions is None:
             raise NotHereError("this server forecasts nothing: start it with --forecaster FOLDER")
         step = {name: value for name, value in fields.model_dump(exclude={"session"}).items() if value is not None}
@@ -168,9 +173,18 @@ class Service:
 
     # what the requests share
 
-    def _about(self, radio: Radio, station: int = 0, head: tuple[str, str] | None = None) -> dict[str, Any]:
-        """What every answer says of the radio."""
-        return {"radio": str(radio), "remarks": self.predictor.remarks(radio, station, head)}
+    async def _read(self, request: Request, model: type[M]) -> tuple[M, NDArray[Any] | None]:
+        """A request's fields, its station by number, and its CSI; see `bodies.read`."""
+        fields, csi = await read(request, model)
+        if isinstance(fields, schema.Channel):
+            fields.station = self.predictor.station(fields.station)
+        return fields, csi
+
+    def _about(
+        self, radio: Radio, station: int = 0, head: tuple[str, str] | None = None, said: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """What every answer says of the radio, and what else there is to know about it."""
+        return {"radio": str(radio), "remarks": [*self.predictor.remarks(radio, station, head), *said]}
 
     def _received(self, fields: schema.Encode, csi: NDArray[Any] | None) -> Received | None:
         """The CSI of a body or of a link, if either is given."""
@@ -178,11 +192,11 @@ class Service:
         if csi is None and fields.radio is not None:
             raise InputError("radio: it says what measured csi, so give csi too; links and heads have the site's radio")
         if isinstance(fields, schema.Channel):
-            self.predictor.station(fields.station)
+            self.predictor.station(fields.number)
             if fields.link is not None and csi is not None:
                 raise InputError("csi and link: give one of them")
             if fields.link is not None:
-                return Received(self.predictor.csi(fields.station, fields.link), own)
+                return Received(self.predictor.csi(fields.number, fields.link), own)
         if csi is None:
             return None
         radio, whose = (own, "the site's") if fields.radio is None else (fields.radio.checked(), "this")
@@ -210,8 +224,12 @@ class Service:
     def _positions(self, fields: schema.Place) -> NDArray[np.float64] | None:
         """The positions that are given, or else the link's."""
         ue = fields.positions()
+        if ue is not None:
+            ue = self.predictor.ground(ue, fields.crs is not None)
+        elif fields.crs is not None:
+            raise InputError("crs: it says what ue is in, so give ue too")
         if ue is None and fields.link is not None:
-            ue = self.predictor.link(fields.station, fields.link).ue.astype(np.float64)
+            ue = self.predictor.link(fields.number, fields.link).ue.astype(np.float64)
         return self._few(ue)
 
     async def _channel_and_place(
@@ -223,8 +241,8 @@ class Service:
         """The station's view of its map, or of the buildings that the request believes in."""
         buildings = fields.other_map()
         if buildings is None:
-            return self.predictor.view(fields.station, None)
-        return await asyncio.to_thread(self.predictor.view, fields.station, buildings)
+            return self.predictor.view(fields.number, None)
+        return await asyncio.to_thread(self.predictor.view, fields.number, buildings)
 
     def _few(self, values: Any) -> Any:
         if values is not None and len(values) > self.limits.samples:
@@ -244,10 +262,10 @@ class Service:
         return found[0]
 
     async def _by_channel(self, request: Request, task: str) -> Response:
-        fields, csi = await read(request, schema.Channel)
-        self.predictor.inputs(task, fields.station, ["channel"])
+        fields, csi = await self._read(request, schema.Channel)
+        self.predictor.inputs(task, fields.number, ["channel"])
         z, about = await self._for_head(task, fields, csi)
-        answer = self.predictor.answer(task, "channel", z, fields.station)
+        answer = self.predictor.answer(task, "channel", z, fields.number)
         return reply(request, {"answers": answer.records(), "text": str(answer), "method": "head"} | about)
 
     async def _for_head(
@@ -257,11 +275,11 @@ class Service:
         asked = self._received(fields, csi)
         if asked is None:
             raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}, or the number of a link")
-        about = self._about(asked.radio, fields.station, (task, "channel"))
+        about = self._about(asked.radio, fields.number, (task, "channel"))
         return await self._embedding(asked), about
 
     async def _by_either(self, request: Request, task: str) -> Response:
-        fields, csi = await read(request, schema.Place)
+        fields, csi = await self._read(request, schema.Place)
         if csi is not None and fields.ue is not None:
             raise InputError("csi and ue: the heads read one of them; give one")
         ue = self._positions(fields)
@@ -270,15 +288,15 @@ class Service:
         )
         if ue is None and csi is None:
             raise InputError("give ue, a link's number, or csi")
-        inputs = self.predictor.inputs(task, fields.station, wanted)
+        inputs = self.predictor.inputs(task, fields.number, wanted)
         if inputs == "channel":
             z, about = await self._for_head(task, fields, csi)
         else:
             assert ue is not None
             self._received(fields, csi)  # refuses a radio that nothing is of
-            about = self._about(self.predictor.site.radio, fields.station, (task, inputs))
-            z = await self._placed(Hypotheses(self.predictor.views[fields.station], len(ue), ue))
-        answer = self.predictor.answer(task, inputs, z, fields.station)
+            about = self._about(self.predictor.site.radio, fields.number, (task, inputs), self.predictor.said_of(ue))
+            z = await self._placed(Hypotheses(self.predictor.views[fields.number], len(ue), ue))
+        answer = self.predictor.answer(task, inputs, z, fields.number)
         records = answer.records()
         if ue is not None:
             for record, outdoors in zip(records, self.predictor.outdoors(ue).tolist(), strict=True):

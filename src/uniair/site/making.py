@@ -16,16 +16,17 @@ import numpy as np
 
 import uniair
 from uniair import metrics
+from uniair.data.csi_files import SUFFIXES
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import Figure
-from uniair.files import sha256, write_text
+from uniair.files import only_run, sha256, write_text
 from uniair.models.universal import RadioWarning
 from uniair.progress import bar
 from uniair.propagation.ray_tracing import check_materials
 from uniair.site import confidence, learning, survey
 from uniair.site.learning import Samples
-from uniair.site.measured import read_measured
+from uniair.site.measured import Terms, read_measured
 from uniair.site.report import write_card, write_report
 from uniair.site.site import NOTE, Site
 from uniair.site.survey import Survey
@@ -54,6 +55,7 @@ class Request:
         epochs: passes of each network from scratch over its labels; 0 leaves these networks out.
         seeds: runs of everything that learns, each with its own streets to test on; the first one's heads are kept.
         training: how heads are trained.
+        terms: what the table of measured labels does not say itself.
     """
 
     survey: Survey
@@ -63,6 +65,7 @@ class Request:
     epochs: int = 20
     seeds: int = 1
     training: HeadTraining = field(default_factory=HeadTraining)
+    terms: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def make(request: Request, out: Path) -> Site:
     with warnings.catch_warnings():
         # the site says it itself: `about` holds the model's remarks on its radio
         warnings.simplefilter("ignore", RadioWarning)
-        return _make(request, out)
+        with only_run(out):
+            return _make(request, out)
 
 
 def _make(request: Request, out: Path) -> Site:
@@ -112,7 +116,13 @@ def _make(request: Request, out: Path) -> Site:
     labels, corner = None, ground.corner
     if request.measured is not None:
         labels = read_measured(
-            Path(request.measured), ground.area, names, ground.area.georeference, corner, request.survey.radio
+            Path(request.measured),
+            ground.area,
+            names,
+            ground.area.georeference,
+            corner,
+            request.survey.radio,
+            request.terms,
         )
     counts = {} if labels is None else {name: len(labels.of(i)) for i, name in enumerate(names)}
     if not request.trace and (few := [name for name, count in counts.items() if count < learning.LEAST]):
@@ -129,6 +139,7 @@ def _make(request: Request, out: Path) -> Site:
         measured=None if labels is None else _checksum(Path(str(request.measured))),
         tracer=f"sionna-rt {version('sionna-rt')}" if request.trace else None,
         **{name: settings[name] for name in ("trace", "epochs", "seeds")},
+        **({} if request.terms == Terms() else {"terms": settings["terms"]}),  # sites from before there were any go on
     )  # fmt: skip
     survey.note_recipe(out, made)
     if (out / NOTE).exists() and (out / REPORT).exists():
@@ -137,7 +148,7 @@ def _make(request: Request, out: Path) -> Site:
         out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference,
         radio=request.survey.radio,
     )  # fmt: skip
-    remarks = list(model.remarks(site.radio))
+    remarks = [*model.remarks(site.radio), *(() if labels is None else labels.remarks)]
     heads = [pairs() if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
     with bar(round(_work(request, heads)), "second", form=FORMAT) as shown:
         steps = Steps(out, shown)
@@ -182,7 +193,8 @@ def _work(request: Request, heads: list[Any]) -> float:
 
 def _checksum(path: Path) -> str:
     """Of a file and the CSI beside it, or of a folder's arrays."""
-    files = sorted(path.glob("*.npy")) if path.is_dir() else [path, path.with_suffix(".csi.npy")]
+    beside = [path.with_suffix(f".csi{suffix}") for suffix in SUFFIXES]
+    files = sorted(path.glob("*.npy")) if path.is_dir() else [path, *beside]
     return " ".join(f"{file.name}:{sha256(file)[:16]}" for file in files if file.exists())
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from uniair import losses
-from uniair.environment import Batch, Environment
+from uniair.environment import PER_HYPOTHESIS, Batch, Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 
@@ -29,6 +29,7 @@ class Alignment:
         learned_temperature: else it stays at its start, 0.07.
         reconstruction_weight: of eq. 11 in eq. 12.
         profile_weight: of the beam and delay profile that CRNN finds in the angle-delay domain.
+        place_profile_weight: of the same profile, told by the environment alone.
         unknown_map: share of areas whose map is hidden.
         unknown_bs: share of areas whose BS positions are hidden.
         unknown_ue: share of areas whose UE positions are hidden.
@@ -43,6 +44,7 @@ class Alignment:
     learned_temperature: bool = True
     reconstruction_weight: float = 1.0
     profile_weight: float = 0.3
+    place_profile_weight: float = 0.0
     unknown_map: float = 0.08
     unknown_bs: float = 0.03
     unknown_ue: float = 0.03
@@ -64,10 +66,10 @@ class Alignment:
         asked = len(environment)
         if self.bare_los:
             environment, told = with_bare(environment, told, true)
-        if self.noisy:
-            out = model(with_noise(batch.csi, self.noisy, rng), environment, told, batch.csi)
-        else:
-            out = model(batch.csi, environment, told)
+        csi, clean = batch.csi, batch.clean
+        if self.noisy and clean is None:
+            csi, clean = with_noise(csi, self.noisy, rng), csi
+        out = model(csi, environment, told, clean, batch.radio, batch.wide, places=self.place_profile_weight > 0)
         n = len(batch.csi)
         temperature = out["temperature"] if self.learned_temperature else out["temperature"].detach()
         similarity = out["channel"] @ out["environment"][:n].mT
@@ -82,6 +84,9 @@ class Alignment:
         if "where" in out:
             terms["profile"] = losses.power_profile(out["where"], out["power"])
             terms["total"] = terms["total"] + self.profile_weight * terms["profile"]
+        if "where_place" in out:
+            terms["place_profile"] = losses.power_profile(out["where_place"], out["power"])
+            terms["total"] = terms["total"] + self.place_profile_weight * terms["place_profile"]
         if valid is not None:
             wrong = (out["channel"].repeat(len(WRONG), 1) * out["environment"][n:asked]).sum(-1).view(len(WRONG), n)
             terms["hypotheses"] = losses.wrong_hypotheses(similarity.diagonal(), wrong, temperature, valid)
@@ -146,6 +151,7 @@ def with_wrong(
         los=torch.cat([true.los, 1 - true.los, true.los, true.los]),
         size=torch.cat([true.size, true.size, true.size * scale, true.size]),
         area=torch.cat([true.area, true.area, true.area, true.area + len(true.map)]),
+        **{name: value.repeat(4) for name in ("carrier", "downtilt") if (value := getattr(true, name)) is not None},
     )
     valid = torch.stack([known["los"], torch.ones_like(known["los"]), known["map"]])
     return environment, {name: flag.repeat(4) for name, flag in known.items()}, valid
@@ -169,11 +175,14 @@ def with_bare(
     extra = Environment(
         map=environment.map, bs=nowhere, ue=nowhere, los=torch.tensor([0.0, 1.0], device=device).repeat(areas),
         size=size[area], area=area,
+        **{name: value.new_zeros(areas).scatter(0, true.area, value)[area]
+           for name in ("carrier", "downtilt") if (value := getattr(true, name)) is not None},
     )  # fmt: skip
     told = {"map": seen, "bs": torch.zeros_like(seen), "ue": torch.zeros_like(seen), "los": torch.ones_like(seen)}
     joined = {
         name: torch.cat([getattr(environment, name), getattr(extra, name)])
-        for name in ("bs", "ue", "los", "size", "area")
+        for name in PER_HYPOTHESIS
+        if getattr(environment, name) is not None
     }
     return Environment(map=environment.map, **joined), {name: torch.cat([known[name], told[name]]) for name in told}
 

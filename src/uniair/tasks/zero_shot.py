@@ -16,7 +16,7 @@ from uniair.angle_delay import TYPICAL, arrival, delayed
 from uniair.environment import UE_HEIGHT, Environment
 from uniair.errors import InputError
 from uniair.link_budget import excess_loss, tells_length
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import UniversalModel, mean_gain
 from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.tasks.code_search import search_code
 
@@ -45,7 +45,7 @@ def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None =
     """
     radio = model.own_or(radio)
     odds = los_odds(model, csi, env, radio)
-    if radio.calibrated:
+    if radio.calibrated and model.preset.radios == "one":  # the others read the power themselves
         if _is_embedding(model, csi):
             raise InputError("LOS of a calibrated radio needs the CSI, whose power an embedding does not hold")
         odds = with_gain(odds, csi, radio, distance(env))
@@ -137,7 +137,7 @@ class Channels:
         elif self.searched:
             model.warn(self.radio)
             checked = model.check_csi(csi, self.radio)
-            self.aligned = delayed(checked, self.radio, -arrival(checked, self.radio))
+            self.aligned, self.gain = delayed(checked, self.radio, -arrival(checked, self.radio)), mean_gain(csi)
             self.kept: dict[bytes, Tensor] = {}
         else:
             self.embedding = model.encode_channel(csi, self.radio)
@@ -145,12 +145,23 @@ class Channels:
     def __len__(self) -> int:
         return len(self.aligned if self.searched else self.embedding)
 
+    def _told(self, env: Environment) -> Environment:
+        """The hypotheses with the radio's carrier, and a level array where its elements look one way."""
+        told = {}
+        if env.carrier is None:
+            told["carrier"] = np.full(len(env), self.radio.carrier, dtype=np.float32)
+        if env.downtilt is None and self.radio.array.pattern != "isotropic":
+            told["downtilt"] = np.zeros(len(env), dtype=np.float32)
+        return replace(env, **told) if told else env
+
     def with_each(self, env: Environment) -> Tensor:
         """Cosine similarities of every channel with each of K hypotheses: [N, K]."""
+        env = self._told(env)
         return self.with_each_embedded(self.model.encode_environment(env), distance(env))
 
     def with_own(self, env: Environment) -> Tensor:
         """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
+        env = self._told(env)
         return self.with_own_embedded(self.model.encode_environment(env), distance(env))
 
     @torch.inference_mode()
@@ -183,7 +194,7 @@ class Channels:
             later = delayed(self.aligned, self.radio, length.to(self.aligned.device) / SPEED_OF_LIGHT)
             if len(self.kept) == LENGTHS_KEPT:  # LOS and NLOS ask for the same one after the other
                 self.kept.clear()
-            self.kept[key] = self.model.encode_channel(later, replace(self.radio, clock="absolute"))
+            self.kept[key] = self.model.encode_checked(later, replace(self.radio, clock="absolute"), self.gain)
         return self.kept[key]
 
 

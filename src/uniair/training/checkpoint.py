@@ -19,6 +19,7 @@ from torch import Tensor
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.forecast import WMLM, ForecastPreset
+from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
@@ -28,7 +29,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MODEL_FORMAT = "uniair-model/2"  # the first one had no name, and no radio: paper 1's
 # what the first version called it
 RENAMED = {"antennas": "beams", "subcarriers": "delays", "corridor": "line_window"}
-NOTES = ("format", "radio", "tower")  # beside the preset
+NOTES = ("format", "radio", "tower", "learned")  # beside the preset
 STATE, FORMAT = "state.safetensors", "uniair-training/1"
 Shape = TypeVar("Shape", Preset, ForecastPreset)
 
@@ -49,7 +50,8 @@ def config_of(model: UniversalModel | WMLM) -> dict[str, Any]:
     """What stands beside a model's weights: its preset, and the radio that it knows or the towers that it reads."""
     config: dict[str, Any] = {"format": MODEL_FORMAT} | asdict(model.preset)
     if isinstance(model, UniversalModel):
-        return config | {"radio": model.radio.to_json()}
+        config["radio"] = model.radio.to_json()
+        return config if model.learned is None else config | {"learned": model.learned.to_json()}
     return config | ({"tower": digest(model.tower)} if model.tower else {})
 
 
@@ -67,7 +69,9 @@ def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
         raise InputError(
             f"{folder}: a checkpoint of preset {preset.name!r}, not {expect!r}; give the folder of a {expect!r} run"
         )
-    model = UniversalModel(preset, Radio.from_json(notes.get("radio", {}), f"{folder / CONFIG}: radio"))
+    radio = Radio.from_json(notes.get("radio", {}), f"{folder / CONFIG}: radio")
+    learned = Learned.from_json(notes["learned"], f"{folder / CONFIG}: learned") if "learned" in notes else None
+    model = UniversalModel(preset, radio, learned)
     path, other = folder / WEIGHTS, f"another preset than {preset.name!r}"
     fill(dict(model.named_parameters()), read_tensors(path), path, other)
     return model.eval()
@@ -129,6 +133,27 @@ def fill(named: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path,
             if not torch.isfinite(values).all():
                 raise InputError(f"{path}: {name} holds NaN or infinite values; the checkpoint is damaged")
             named[name].copy_(_like(values, named[name]))
+
+
+@torch.no_grad()
+def begin_from(model: UniversalModel, other: UniversalModel) -> None:
+    """Fills a model with the weights of one that reads less: what it reads beside them starts at 0.
+
+    Raises:
+        InputError: it reads more, or its layers are of other sizes.
+    """
+    have = dict(other.named_parameters())
+    for name, values in model.named_parameters():
+        if name not in have:
+            continue
+        old = have.pop(name)
+        if old.ndim != values.ndim or any(a > b for a, b in zip(old.shape, values.shape, strict=True)):
+            raise InputError(f"weights to begin from: {name} is {list(old.shape)}, here {list(values.shape)}")
+        if old.shape != values.shape:
+            values.zero_()
+        values[tuple(slice(0, size) for size in old.shape)].copy_(old)
+    if have:
+        raise InputError(f"weights to begin from: nothing here is like {next(iter(have))}; give those of this preset")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -158,7 +158,7 @@ def train(
 def _tower(tower: UniversalModel, asked: Questions, modality: str, index: Tensor) -> Tensor:
     """Embeddings with a gradient into the tower: [n, E]."""
     if modality == "channel":
-        return tower.channel_embedding(tower.see(asked.batch.csi[index].to(tower.device), asked.batch.radio).response)
+        return tower.channel_embedding(tower.see(asked.batch.csi[index].to(tower.device), asked.batch.radio))
     env = asked.batch.environment.select(index)
     env = Environment(map=env.map, bs=env.bs, ue=env.ue, size=env.size, area=env.area)
     return tower.environment_embedding(Batch(asked.batch.csi[:0], env).to(tower.device).environment)

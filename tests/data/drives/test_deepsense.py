@@ -493,6 +493,40 @@ def test_a_scenario_without_any_power(folder: Path) -> None:
     fails(folder, "no step with a measured power")
 
 
+@pytest.mark.parametrize("unit", ["unit1/mmWave_data", "unit2"])
+def test_what_was_not_unpacked_is_named(folder: Path, unit: str) -> None:
+    shutil.rmtree(folder / unit)
+    if unit == "unit2":
+        drives, report = everything(folder)
+        assert np.isnan(drives[0].ue).all()
+        assert report.examples[deepsense.NO_POSITION_FILE][0].startswith("./unit2/GPS_data/gps_location_")
+        assert report.left_out[deepsense.NO_POSITION_FILE] > 10
+    else:
+        fails(folder, r"./unit1/mmWave_data/mmWave_power_1.txt is missing, unpack its folder too")
+
+
+def test_a_table_made_on_windows(folder: Path) -> None:
+    before, _ = everything(folder)
+    path = next(folder.glob("*.csv"))
+    path.write_text(path.read_text().replace("./unit", ".\\unit").replace("_data/", "_data\\"))
+    after, report = everything(folder)
+    assert [drive.beam.tolist() for drive in after] == [drive.beam.tolist() for drive in before]
+    assert after[0].files == before[0].files
+    assert deepsense.NO_POSITION_FILE not in report.left_out
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "abs_index,timestamp,seq_index,unit1_gps1,unit1_pwr1,unit1_pwr2,unit1_overall-beam,unit2_gps1",
+        "x1_unique_id,x1_unit1_gps1,x1_unit1_rgb5,x1_unit2_gps1,y1_unit1_overall-beam",
+    ],
+)
+def test_vehicles_with_several_arrays_are_named(tmp_path: Path, header: str) -> None:
+    (tmp_path / "scenario36.csv").write_text(header + "\n" + ",".join("1" for _ in header.split(",")) + "\n")
+    fails(tmp_path, "several arrays and cameras each")
+
+
 def test_another_codebook(tmp_path: Path) -> None:
     make.make_folder(tmp_path, 2, "31", beams=32)
     fails(tmp_path, "holds 32 powers, expected 64")

@@ -21,6 +21,7 @@ from uniair.area.area import Area
 from uniair.area.raster import occupancy
 from uniair.data.links import campaign, shards
 from uniair.data.links.campaign import Campaign
+from uniair.data.links.deployment import Deployment
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.radio import Radio
@@ -88,6 +89,45 @@ def test_links_carry_the_carrier_that_they_were_traced_at(reference: Path) -> No
     assert "radio" not in shards.shard_header(reference / "links-00000.safetensors")  # paper 1's, as ever
     low = replace(TINY, ray_tracing=replace(TINY.ray_tracing, frequency=3.5e9))
     assert campaign.trace_area(low, "procedural:1", 0).radios == (Radio(carrier=3.5e9),)
+
+
+@needs_tracer
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"frequency": 923e6}, "concrete is not defined at 0.923 GHz"),
+        ({"frequency": 28.0}, "concrete is not defined"),
+        ({"ground_material": "wet_ground"}, "wet_ground is not defined at 28 GHz"),
+        ({"building_material": "brik"}, "material 'brik' is none of"),
+    ],
+)
+def test_what_the_tracer_lacks_is_one_line_and_leaves_nothing(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    wrong = replace(TINY, ray_tracing=replace(TINY.ray_tracing, **change))
+    with pytest.raises(InputError, match=says):
+        campaign.run(wrong, tmp_path / "out", workers=1)
+    assert not list(tmp_path.iterdir())
+
+
+@needs_tracer
+def test_carriers_that_areas_draw_are_checked_too(tmp_path: Path) -> None:
+    for vary, says in ((False, "concrete is not defined at 0.7 GHz"), (True, "none of .* is defined at 0.7 GHz")):
+        drawn = replace(TINY, deployment=Deployment(carriers=(28e9, 0.7e9), vary_tracer=vary))
+        with pytest.raises(InputError, match=says):
+            campaign.run(drawn, tmp_path / "out", workers=1)
+    assert not list(tmp_path.iterdir())
+
+
+@needs_tracer
+def test_a_run_that_never_began_blocks_nothing(reference: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "recipe.json").write_text(json.dumps({"campaign": {"areas": 99}}))
+    campaign.run(TINY, out, workers=1)
+    assert contents(out) == contents(reference)
+    with pytest.raises(InputError, match="another campaign"):
+        campaign.run(replace(TINY, ue=4), out, workers=1)
 
 
 @needs_tracer

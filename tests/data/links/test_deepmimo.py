@@ -19,6 +19,7 @@ from tests.data.synthetic import assert_same
 from uniair.area.raster import occupancy
 from uniair.data.import_report import ImportReport
 from uniair.data.links import deepmimo
+from uniair.data.links.deepmimo_map import area_of
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, REFLECTION, UNKNOWN
@@ -152,7 +153,7 @@ def test_sets_and_indices_number_the_bss(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["npz", "mat", "npy"])
 def test_geometry_becomes_an_area_and_a_map(tmp_path: Path, mesh: bool, form: str) -> None:
     folder = make.make_v4(tmp_path, form=form, mesh=mesh)
-    area = deepmimo.area_of(folder)
+    area = area_of(folder)
     assert area is not None
     assert area.heights.tolist() == [12.0, 20.0]  # the ground is no building
     for footprint, (west, south, east, north, _) in zip(area.footprints, make.BUILDINGS, strict=True):
@@ -171,9 +172,9 @@ def test_without_buildings_the_map_is_unknown(tmp_path: Path) -> None:
     folder = make.make_v4(tmp_path)
     objects = json.loads((folder / "objects.json").read_text(encoding="utf-8"))
     (folder / "objects.json").write_text(json.dumps(objects[2:]), encoding="utf-8")
-    assert deepmimo.area_of(folder) is None
+    assert area_of(folder) is None
     (folder / "objects.json").unlink()
-    assert deepmimo.area_of(folder) is None
+    assert area_of(folder) is None
     assert not read(folder).mapped.any()
 
 
@@ -489,6 +490,8 @@ def at(folder: Path, carrier: Any, **transmitter: Any) -> Path:
     def change(document: dict[str, Any]) -> None:
         document["rt_params"]["frequency"] = carrier
         document["txrx_sets"]["txrx_set_0"] |= transmitter
+        if "ant_rel_positions" in transmitter and len(transmitter["ant_rel_positions"]) > 1:
+            document["rt_params"]["raytracer_name"] = "Sionna Ray Tracing"
 
     make.change_params(folder, change)
     return folder

@@ -243,7 +243,7 @@ def encoding(model: UniversalModel, batch: int = 64, repeats: int = 5) -> dict[s
     shape = (batch, *model.radio.shape)
     csi = torch.randn(shape, dtype=torch.complex64, generator=draw)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.channel_embedding(model.see(csi, model.radio).response)
+        model.channel_embedding(model.see(csi, model.radio))
     with TemporaryDirectory() as folder:
         Package(model, model.preset.name, int8=False).write(Path(folder) / "edge")
         runner = Runner(Path(folder) / "edge", threads=torch.get_num_threads())

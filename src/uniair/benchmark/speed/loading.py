@@ -68,7 +68,7 @@ def loading_speed(folder: Path, size: str, seed: int = 0) -> dict[str, float]:
             open_s, read_s, peak = pool.submit(open_and_read, Path(scratch) / "links").result()
         config = Optimisation(steps=STEPS, log_every=STEPS // 2, save_every=STEPS, seed=seed)
         out = Path(scratch) / "run"
-        pretrain(presets.preset(size), data, None, Alignment(), batches, config, out, World.alone())
+        pretrain(presets.preset(size), data, {}, Alignment(), batches, config, out, World.alone())
         log = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     timed = [line for line in log if "waiting" in line][-1]
     return {

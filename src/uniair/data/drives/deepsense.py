@@ -53,6 +53,9 @@ NO_POSITION = "position missing, (0, 0) or NaN: kept as NaN"
 NO_TIME = "drive whose time stamps are missing or run backwards: its time counts steps"
 NO_SEQUENCE = "scenario without seq_index: split at gaps of a second, or one drive without time stamps"
 NO_FILE = "file missing: left empty"
+NO_POSITION_FILE = "position whose file is missing: kept as NaN"
+# columns of vehicle-to-vehicle scenarios, and of the challenge of 2023 with x1_ before them
+V2V = re.compile(r"(?:^|_)unit\d_(?:pwr[1-9]|overall-beam|gps[1-9]|rgb[1-9])$")
 UNREAD = "file beside the gathered arrays: not read"
 
 
@@ -90,7 +93,13 @@ def read(source: str | Path, report: ImportReport, *, beams: int = 64) -> Iterat
             report.use("samples", len(drive))
             yield drive.validate(str(source))
         if not used:
-            raise InputError(f"{source}: {name} has no step with a measured power; check that it was unpacked whole")
+            raise InputError(f"{source}: {name} has no step with a measured power; {_advice(report)}")
+
+
+def _advice(report: ImportReport) -> str:
+    """What to do about powers that are not there."""
+    missing = report.examples.get(f"power {NO_FILE}")
+    return f"{missing[0]} is missing, unpack its folder too" if missing else "check that it was unpacked whole"
 
 
 def _scenarios(source: Path, report: ImportReport, beams: int) -> Iterator[tuple[str, Iterator[Drive]]]:
@@ -184,6 +193,10 @@ class _Table:
         """Where the column of a kind is, if the header has it."""
         return next((self.columns[name] for name in COLUMNS[kind] if name in self.columns), None)
 
+    def cell(self, row: int, column: int) -> str:
+        """A cell, its file name with the slashes of the official tables where it was written on Windows."""
+        return self.rows[row][column].strip().replace("\\", "/")
+
     def numbers(self, kind: str) -> NDArray[np.float64] | None:
         """A column of whole numbers; None when the header lacks it."""
         if (column := self.column(kind)) is None:
@@ -198,6 +211,11 @@ class _Table:
 
 def _sequences(table: _Table, report: ImportReport, beams: int) -> Iterator[Drive]:
     """The drives of a scenario's CSV."""
+    if table.column("power") is None and (several := sorted(n for n in table.columns if V2V.search(n))):
+        raise InputError(
+            f"{table.path}: of vehicles with several arrays and cameras each ({', '.join(several[:3])} …); this reader "
+            f"takes one array, {COLUMNS['power'][0]}: give a scenario of a base station (1 to 34)"
+        )
     if table.column("power") is None:
         raise InputError(f"{table.path}: has no column {COLUMNS['power'][0]}; give a scenario's own CSV")
     order, sequence = table.numbers("index"), table.numbers("sequence")
@@ -216,7 +234,7 @@ def _sequences(table: _Table, report: ImportReport, beams: int) -> Iterator[Driv
         time = _unwrap(stamps[rows])
         timed = bool(np.isfinite(time).all() and (np.diff(time) >= 0).all())
         report.leave(NO_TIME, name, not timed)
-        cells = {kind: [table.rows[row][place].strip() for row in rows] for kind, place in places.items()}
+        cells = {kind: [table.cell(row, place) for row in rows] for kind, place in places.items()}
         time = time if timed else order[rows] - order[rows[0]]
         yield from _assemble(table.path, name, cells, time, timed, report, beams)
 
@@ -233,8 +251,8 @@ def _windows(table: _Table, steps: int, report: ImportReport, beams: int) -> Ite
             if any(place is not None for place in numbered):
                 places[kind] = numbered
                 break
-    for number, row in enumerate(table.rows, start=1):
-        cells = {k: ["" if c is None else row[c].strip() for c in columns] for k, columns in places.items()}
+    for number in range(1, len(table.rows) + 1):
+        cells = {k: ["" if c is None else table.cell(number - 1, c) for c in of] for k, of in places.items()}
         match = re.search(r"scenario(\d+)", " ".join(cell for k in SENSORS for cell in cells.get(k, ())), re.IGNORECASE)
         scenario = f"scenario{match[1]}" if match else table.scenario
         name = f"{scenario}/window-{number:05d}"
@@ -255,6 +273,9 @@ def _assemble(
     root, steps = path.parent, len(time)
     if bad := next((cell for kind in cells if kind != "label" for cell in cells[kind] if escapes(cell)), None):
         raise InputError(f"{path}: {bad!r} leads out of its folder; the file names of DeepSense begin with ./unit")
+    absent = {kind: [_absent(root, cell) for cell in cells.get(kind, [""] * steps)] for kind in ("power", "bs", "ue")}
+    for kind, reason in (("power", f"power {NO_FILE}"), ("bs", NO_POSITION_FILE), ("ue", NO_POSITION_FILE)):
+        report.leave(reason, next(compress(cells.get(kind, ()), absent[kind]), ""), sum(absent[kind]))
     power = np.full((steps, beams), np.nan)
     for step, cell in enumerate(cells.get("power", ())):
         if (values := _values(root, cell)) is not None:
@@ -271,6 +292,7 @@ def _assemble(
             raise InputError(f"{root / short}: not the two lines latitude and longitude; download it again")
         positions[unit] = np.array([(np.nan, np.nan) if (v := known[cell]) is None else v[:2] for cell in column])
         due = np.array([bool(cell) for cell in column]) if window else np.ones(steps, dtype=bool)
+        due &= ~np.array(absent[unit])
         _mend_positions(positions[unit], due, f"{name} {unit.upper()}", report)
     los = np.full(steps, -1, dtype=np.int8)
     for step, cell in enumerate(cells.get("blockage", ())):
@@ -388,6 +410,11 @@ def _groups(sequence: NDArray[np.float64]) -> Iterator[tuple[int, NDArray[np.int
 def _check_whole(values: NDArray[np.float64], where: str) -> None:
     if not (np.abs(values) < 1e9).all() or (values % 1).any():
         raise InputError(f"{where}: holds what is not a whole number; download it again")
+
+
+def _absent(root: Path, name: str) -> bool:
+    """Whether a cell names a file that is not there."""
+    return name.lower() not in EMPTY and not (root / name).is_file()
 
 
 def _values(root: Path, name: str) -> NDArray[np.float64] | None:

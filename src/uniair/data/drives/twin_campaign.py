@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from uniair.data.drives.twin import Recording, Site, Twin, geodetic, record
 from uniair.data.recipe import note_recipe
 from uniair.errors import InputError
-from uniair.files import write_text
+from uniair.files import only_run, write_text
 from uniair.progress import bar
 from uniair.propagation.ray_tracing import require_sionna
 
@@ -41,6 +41,11 @@ def run(twin: Twin, out: Path) -> dict[str, Any]:
         InputError: `out` holds another twin, or something damaged; sionna-rt or LLVM missing.
     """
     require_sionna()
+    with only_run(out):
+        return _run(twin, out)
+
+
+def _run(twin: Twin, out: Path) -> dict[str, Any]:
     made = _recipe(twin)
     note_recipe(out, made, lambda _: "another twin (see recipe.json); give another --out, or the same settings")
     for unfinished in out.rglob(".*.part"):

@@ -27,9 +27,9 @@ from uniair.data.links.deployment import Deployment
 from uniair.data.links.links import Links
 from uniair.data.recipe import note_recipe
 from uniair.errors import InputError
-from uniair.files import sha256
+from uniair.files import only_run, sha256
 from uniair.progress import bar
-from uniair.propagation.ray_tracing import RayTracing, require_sionna, trace
+from uniair.propagation.ray_tracing import RayTracing, check_materials, require_sionna, trace
 from uniair.radio import Radio
 
 
@@ -319,9 +319,22 @@ def run(
     if address is not None and engine != "ray":
         raise InputError("campaign: an address is for --engine ray; add it, or leave --address out")
     require_sionna()
+    for carrier in campaign.deployment.carriers or (campaign.ray_tracing.frequency,):
+        if campaign.deployment.vary_tracer:
+            campaign.deployment.require_materials(carrier)
+        else:
+            check_materials(replace(campaign.ray_tracing, frequency=carrier))
     if engine == "ray":  # its workers have other working directories
         users = None if campaign.users is None else str(Path(campaign.users).resolve())
         campaign, out = replace(campaign, root=str(Path(campaign.root).resolve()), users=users), out.resolve()
+    with only_run(out):
+        return _run(campaign, out, workers, limit, engine, address)
+
+
+def _run(
+    campaign: Campaign, out: Path, workers: int, limit: int | None, engine: str, address: str | None
+) -> dict[str, Any]:
+    """`run` with checked settings, in a folder that is this run's alone."""
     made = recipe(campaign)
     out.mkdir(parents=True, exist_ok=True)
     note_recipe(out, made, lambda _: "another campaign (see recipe.json); give another --out, or the same settings")

@@ -16,42 +16,34 @@ Source: deepmimo 4.0.5; `benchmarks/deepmimo_peer.sh` compares the channels: wit
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
-from shapely.geometry import Polygon
 
-from uniair.area.area import Area, polygons_of
 from uniair.area.raster import occupancy
 from uniair.data import matlab
 from uniair.data.import_report import ImportReport
-from uniair.data.links.deepmimo_radio import parameters, radio_of
+from uniair.data.links.deepmimo_arrays import AGAIN, Array, Stored, float64, reading, require_metres
+from uniair.data.links.deepmimo_folders import V3_FILE, V4_FILE, Scenario, scenarios, unpacked
+from uniair.data.links.deepmimo_map import buildings_of, is_indoors
+from uniair.data.links.deepmimo_radio import lacks_carrier_phase, parameters, radio_of
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.propagation.paths import LOS, UNKNOWN, Paths
 from uniair.radio import SPEED_OF_LIGHT, Radio
 
-Array = NDArray[np.float64]
-
-V3_FILE = re.compile(r"BS(\d+)_UE_(\d+)-(\d+)\.mat")
-V4_FILE = re.compile(r"([a-z_]+)_(t(\d+)_tx(\d+)_r(\d+))\.(npz|npy|mat)")
 PER_PATH = ("phase", "delay", "power", "aoa_az", "aoa_el", "aod_az", "aod_el")  # the rows of v3's matrix, then LoS
 OLDER_NAMES = {"delay": "toa", "rx_pos": "rx_loc", "tx_pos": "tx_loc"}
 MARGIN = 1.0  # m around BSs, users and buildings
 FARTHEST = 1e5  # m; longer paths and larger scenarios are in other units
 EXACT_INTEGERS = 2**24  # of float32, which v4 keeps the interactions' digits in
+USERS = 4096  # read at once where their positions alone are needed
 ASTRAY = math.radians(15)  # of a LOS path from the straight line; hand-made and rounded angles stay well below
-AGAIN = "is the file whole? download the scenario again"
 
 
 class _Part(NamedTuple):
@@ -73,6 +65,7 @@ class _Users:
         position: [3] of the BS, m.
         corners: [2, 3] smallest and largest coordinates of the users, m.
         parts: reads the users, so many at a time.
+        reached: positions [N, 3] of the users that have a path, some at a time; none where there are no buildings.
     """
 
     bs: int
@@ -81,9 +74,7 @@ class _Users:
     position: Array
     corners: Array
     parts: Callable[[int], Iterator[_Part]]
-
-
-Layout = Callable[[Path, ImportReport], list[_Users]]
+    reached: Callable[[], Iterator[Array]] = lambda: iter(())
 
 
 def read(
@@ -98,12 +89,14 @@ def read(
 ) -> Iterator[Links]:
     """Yields the links of one scenario or of every scenario in a folder, BS after BS.
 
-    A scenario is one area, the square around its BSs, users and buildings. The map is drawn from the buildings of v4;
-    v3 has none. Interactions are known in v4; in v3 only whether a path is the LOS path. Users without a path and links
-    between BSs are left out and counted.
+    A scenario is one area, the square around its BSs, users and buildings; the scenes of a dynamic scenario are areas
+    of one place. The map is drawn from the buildings of v4, unless they are the room that the users are in; v3 has
+    none. Sionna RT's paths, as DeepMIMO's converter writes them, get the carrier's phase over the flight. Interactions
+    are known in v4; in v3 only whether a path is the LOS path. Users without a path and links between BSs are left out
+    and counted.
 
     Args:
-        source: folder of a scenario, or of scenarios.
+        source: folder of a scenario, of scenarios or of a dynamic scenario's scenes, or a zip of any.
         report: takes what was found and left out.
         bs: numbers of the BSs to read, from 1, in v4 in the order of set and index; empty for all.
         bearing: azimuth of the BSs' ULA, rad; −π/2 is DeepMIMO's default array.
@@ -118,98 +111,66 @@ def read(
     """
     if pixels < 1 or chunk < 1 or not math.isfinite(bearing):
         raise InputError(f"pixels {pixels} and chunk {chunk} must be at least 1, bearing {bearing} a number of radians")
-    for folder, layout in _scenarios(source.resolve()):
-        stations = layout(folder, report)
-        seen = _radio(folder, report, radio)
-        there = sorted({users.bs for users in stations})
-        if unknown := set(bs) - set(there):
-            raise InputError(f"{folder}: has no BS {min(unknown)}; choose from {', '.join(map(str, there))}")
-        corner, area = _square(folder, stations, pixels)  # around all BSs, so that it does not depend on the choice
-        area["radios"] = (seen,)
-        found = 0
-        for users in (each for each in stations if not bs or each.bs in bs):
-            for part in users.parts(chunk):
-                _check(users, part)
-                links = _links(users, part, corner, area, bearing)
-                found += len(links)
-                report.use("links", len(links))
-                report.use("LOS links", int(links.los.sum()))
-                report.leave("links without a path", users.name, len(part.ue) - len(links))
-                if len(links):
-                    yield links.validate(str(users.file("power")))
-        if not found:
-            raise InputError(
-                f"{folder}: the scenario is empty, no user has a path to a BS; choose another, or other BSs"
-            )
-        report.use("scenarios")
+    with unpacked(source.resolve()) as inside:
+        found = scenarios(inside)
+        if few := sum(scenario.is_scene for scenario in found):
+            report.use("scenes of dynamic scenarios, each an area of its place", few)
+        for scenario in found:
+            yield from _read(scenario, report, bs, bearing, pixels, chunk, radio)
 
 
-def area_of(folder: Path) -> Area | None:
-    """The buildings of a v4 scenario in its own coordinates, or None where it has none.
-
-    A footprint is the plan view of a building's faces, convex hulls or meshes; its height is their extent in z.
-
-    Raises:
-        InputError: the geometry can't be read.
-    """
-    listing = folder / "objects.json"
-    if not listing.exists():
-        return None
-    vertices = _whole(_file(folder, "vertices"), "vertices")
-    footprints: list[Polygon] = []
-    heights: list[float] = []
-    with _reading(listing), np.errstate(invalid="ignore"):
-        for thing in json.loads(listing.read_text(encoding="utf-8")):
-            if thing["label"] != "buildings":
-                continue
-            faces = thing.get("face_vertex_idxs")  # a face is a list of vertices
-            if faces is None:  # a scenario kept as meshes has its triangles in a file
-                faces = _whole(_file(folder, "faces"), thing["mesh_key"]).astype(int)
-            outlines = [vertices[face] for face in faces]
-            height = float(np.ptp(np.concatenate(outlines)[:, 2])) if outlines else 0.0
-            plan = np.array([Polygon(outline[:, :2]) for outline in outlines], dtype=object)
-            plan = shapely.make_valid(plan[shapely.area(plan) > 1e-3])  # walls are lines
-            for polygon in polygons_of(shapely.union_all(plan, grid_size=0.01)) if height > 0 else ():
-                footprints.append(polygon)
-                heights.append(height)
-    if not footprints:
-        return None
-    west, south, east, north = (float(x) for x in shapely.total_bounds(np.asarray(footprints)))
-    return Area(folder.name, tuple(footprints), np.asarray(heights), (west, south, east, north))
-
-
-def _scenarios(source: Path) -> list[tuple[Path, Layout]]:
-    """Folders of scenarios, each with the function that lists its users."""
-    if not source.is_dir():
-        raise InputError(f"{source}: no such folder; give the folder of a DeepMIMO scenario")
-    found: list[tuple[Path, Layout]] = []
-    with _reading(source):
-        for folder in (source, *sorted(path for path in source.iterdir() if path.is_dir())):
-            names = [path.name for path in folder.iterdir()]
-            if any(V4_FILE.fullmatch(name) for name in names):  # first: older v4 scenarios have a params.mat too
-                found.append((folder, _v4))
-            elif "params.mat" in names or any(V3_FILE.fullmatch(name) for name in names):
-                found.append((folder, _v3))
-            if found and folder == source:
-                break
+def _read(
+    scenario: Scenario,
+    report: ImportReport,
+    bs: tuple[int, ...],
+    bearing: float,
+    pixels: int,
+    chunk: int,
+    radio: Mapping[str, Any] | None,
+) -> Iterator[Links]:
+    """`read` of one scenario."""
+    folder = scenario.folder
+    stations = {3: _v3, 4: _v4}[scenario.version](folder, report)
+    seen, bare = _radio(scenario, report, radio)
+    there = sorted({users.bs for users in stations})
+    if unknown := set(bs) - set(there):
+        raise InputError(f"{folder}: has no BS {min(unknown)}; choose from {', '.join(map(str, there))}")
+    corner, area = _square(
+        scenario, stations, pixels, report
+    )  # around all BSs, so that it does not depend on the choice
+    area["radios"] = (seen,)
+    found = 0
+    for users in (each for each in stations if not bs or each.bs in bs):
+        for part in users.parts(chunk):
+            _check(users, part)
+            links = _links(users, part, corner, area, bearing, seen.carrier if bare else 0.0)
+            found += len(links)
+            report.use("links", len(links))
+            report.use("LOS links", int(links.los.sum()))
+            report.leave("links without a path", users.name, len(part.ue) - len(links))
+            if len(links):
+                yield links.validate(str(users.file("power")))
     if not found:
-        raise InputError(f"{source}: no DeepMIMO scenario in it (BS1_UE_….mat or power_t000_….npz); unpack one here")
-    return found
+        raise InputError(f"{folder}: the scenario is empty, no user has a path to a BS; choose another, or other BSs")
+    report.use("scenarios")
 
 
-def _radio(folder: Path, report: ImportReport, said: Mapping[str, Any] | None) -> Radio:
-    path = parameters(folder)
-    with _reading(path):
-        return radio_of(path, report, said)
+def _radio(scenario: Scenario, report: ImportReport, said: Mapping[str, Any] | None) -> tuple[Radio, bool]:
+    """The radio of a scenario, and whether its phases lack the carrier's over the flight."""
+    path = parameters(scenario.folder)
+    if scenario.is_scene and not path.exists():
+        path = parameters(scenario.folder.parent)
+    with reading(path):
+        return radio_of(path, report, said), lacks_carrier_phase(path)
 
 
 def _v3(folder: Path, report: ImportReport) -> list[_Users]:
     """The users of each file `BS{i}_UE_{a}-{b}.mat`; every BS must have all users of `params.mat`."""
     params = folder / "params.mat"
-    with _reading(params), np.errstate(all="ignore"):
+    with reading(params), np.errstate(all="ignore"):
         settings = matlab.read(params, ("transmit_power", "num_BS", "user_grids"))
         transmitted, stations = float(settings["transmit_power"].item()), int(settings["num_BS"].item())
-        first, last, a_row = _float64(settings["user_grids"]).T
+        first, last, a_row = float64(settings["user_grids"]).T
         total = int(((last - first + 1) * a_row).sum())
         if stations < 1 or not math.isfinite(transmitted):
             raise ValueError(f"num_BS {stations}, transmit_power {transmitted}")
@@ -230,15 +191,15 @@ def _v3(folder: Path, report: ImportReport) -> list[_Users]:
 
 
 def _v3_file(bs: int, path: Path, count: int, transmitted: float) -> _Users:
-    with _reading(path):
+    with reading(path):
         places = matlab.read(path, ("rx_locs", "tx_loc"))
-        ue, position = _float64(places["rx_locs"]), _float64(places["tx_loc"])
+        ue, position = float64(places["rx_locs"]), float64(places["tx_loc"])
         if len(ue) != count or ue.shape[1] < 3 or position.size != 3:
             raise ValueError(f"rx_locs {ue.shape} and tx_loc {position.shape} for {count} users")
-    ue, position = _positions(path, ue[:, :3]), _positions(path, position.reshape(3))
+    ue, position = require_metres(path, ue[:, :3]), require_metres(path, position.reshape(3))
 
     def parts(chunk: int) -> Iterator[_Part]:
-        with _reading(path):
+        with reading(path):
             content = matlab.read(path, ("channels", "channels_VV"))  # VV: of two polarisations, vertical to vertical
             cells = content["channels" if "channels" in content else "channels_VV"]
             if len(cells) != count:
@@ -249,8 +210,8 @@ def _v3_file(bs: int, path: Path, count: int, transmitted: float) -> _Users:
         for start in range(0, count, chunk):
             some = matrices[start : start + chunk]
             link = np.repeat(np.arange(len(some)), [p.shape[1] if p.size else 0 for p in some])
-            with _reading(path):
-                rows = _float64(np.hstack([np.zeros((8, 0), np.float32), *(p[:8] for p in some if p.size)]))
+            with reading(path):
+                rows = float64(np.hstack([np.zeros((8, 0), np.float32), *(p[:8] for p in some if p.size)]))
                 if not np.isin(rows[7], (0, 1)).all():
                     raise ValueError("a LoS flag is neither 0 nor 1")
             rays = dict(zip(PER_PATH, rows, strict=False))
@@ -276,6 +237,12 @@ def _v4(folder: Path, report: ImportReport) -> list[_Users]:
     if not serving:
         raise InputError(f"{folder}: every receiver set is a transmitter too; a scenario needs a set of users")
     stations = sorted({pair[:2] for pair in serving})
+    grids = {pair[2] for pair in serving}
+    if len(grids) > 1:
+        report.use("grids of users", len(grids))
+    for station in stations:
+        short = [grid for grid in sorted(grids) if (*station, grid) not in serving]
+        report.leave("grids of users without files of a BS", f"{folder.name} tx set {station[0]}", len(short))
     return [_v4_pair(stations.index(pair[:2]) + 1, folder, name, files[name]) for pair, name in serving.items()]
 
 
@@ -285,14 +252,14 @@ def _v4_pair(bs: int, folder: Path, pair: str, files: dict[str, Path]) -> _Users
         name = key if key in files else OLDER_NAMES.get(key, key)
         if name not in files:
             raise InputError(f"{folder}: {key}_{pair}.npz is missing; download the scenario again")
-        arrays[key] = _Stored.at(files[name], name)
+        arrays[key] = Stored.at(files[name], name)
     users, paths = arrays["rx_pos"].shape[0], arrays["power"].shape[-1]
     for key in ("power", *arrays):  # power first, because it says how many paths the others have
         expected = {"rx_pos": (users, 3), "tx_pos": (1, 3)}.get(key, (users, paths))
         if arrays[key].shape != expected:
             raise InputError(f"{arrays[key].path}: has shape {arrays[key].shape}, expected {expected}; {AGAIN}")
-    position = _positions(arrays["tx_pos"].path, next(arrays["tx_pos"].rows(1)))[0]
-    corners = [_corners(_positions(arrays["rx_pos"].path, ue)) for ue in arrays["rx_pos"].rows(2**16)]
+    position = require_metres(arrays["tx_pos"].path, next(arrays["tx_pos"].rows(1)))[0]
+    corners = [_corners(require_metres(arrays["rx_pos"].path, ue)) for ue in arrays["rx_pos"].rows(2**16)]
     if not corners:
         raise InputError(f"{arrays['rx_pos'].path}: holds no users; {AGAIN}")
 
@@ -303,15 +270,29 @@ def _v4_pair(bs: int, folder: Path, pair: str, files: dict[str, Path]) -> _Users
             link, column = np.nonzero(~np.isnan(values[:-1]).all(axis=0))
             yield _Part(ue, link, dict(zip(keys[1:], (v[link, column] for v in values), strict=True)))
 
-    return _Users(bs, f"{folder.name}/{pair}", lambda key: arrays[key].path, position, _corners(*corners), parts)
+    def reached() -> Iterator[Array]:
+        for ue, power in zip(arrays["rx_pos"].rows(USERS), arrays["power"].rows(USERS), strict=True):
+            yield ue[~np.isnan(power).all(1)]
+
+    name = f"{folder.name}/{pair}"
+    return _Users(bs, name, lambda key: arrays[key].path, position, _corners(*corners), parts, reached)
 
 
-def _square(folder: Path, stations: list[_Users], pixels: int) -> tuple[Array, dict[str, Any]]:
+def _square(
+    scenario: Scenario, stations: list[_Users], pixels: int, report: ImportReport
+) -> tuple[Array, dict[str, Any]]:
     """South-west corner [2] of the square around BSs, users and buildings, and what `Links` says of the area."""
-    buildings = area_of(folder)
+    folder = scenario.folder
+    buildings = buildings_of(folder)
     points = [users.position[None, :2] for users in stations] + [users.corners[:, :2] for users in stations]
     if buildings:
-        points.append(np.reshape(buildings.bounds, (2, 2)))
+        positions = np.stack([users.position for users in stations])
+        report.grounds[scenario.place] = buildings.digest(positions)
+        reached = (points for users in stations for points in users.reached())
+        if is_indoors(folder.name, buildings, positions, reached, report):
+            buildings = None
+    if buildings:
+        points.append(np.reshape(buildings.area(folder.name).bounds, (2, 2)))
     corners = _corners(*points)
     corner = corners[0] - MARGIN
     side = float(np.ptp(corners, axis=0).max()) + 2 * MARGIN
@@ -319,21 +300,24 @@ def _square(folder: Path, stations: list[_Users], pixels: int) -> tuple[Array, d
         raise InputError(f"{folder}: BSs, users and buildings lie {side:.3g} m apart; positions must be in metres")
     image = np.zeros((pixels, pixels), dtype=np.uint8)
     if buildings:
-        image = occupancy(buildings.crop(float(corner[0]), float(corner[1]), side), pixels)
+        image = occupancy(buildings.area(folder.name).crop(float(corner[0]), float(corner[1]), side), pixels)
     return corner, {
-        "areas": (f"{folder.name}/00000",),
+        "areas": (scenario.area,),
         "maps": image[None],
         "mapped": np.array([buildings is not None]),
         "sizes": np.array([side], dtype=np.float32),
     }
 
 
-def _links(users: _Users, part: _Part, corner: Array, area: dict[str, Any], bearing: float) -> Links:
+def _links(users: _Users, part: _Part, corner: Array, area: dict[str, Any], bearing: float, lacking: float) -> Links:
+    """The links of a part; `lacking` is the carrier, Hz, whose phase over the flight the files lack, 0 for none."""
     rays, count = part.rays, len(part.ue)
+    turns = lacking * rays["delay"]
+    phase = np.deg2rad(rays["phase"]) - 2 * math.pi * (turns - np.round(turns))
     paths = Paths.from_rows(
         count,
         part.link,
-        gain=10 ** (rays["power"] / 20) * np.exp(1j * np.deg2rad(rays["phase"])),
+        gain=10 ** (rays["power"] / 20) * np.exp(1j * phase),
         delay=rays["delay"],
         aod_azimuth=np.deg2rad(rays["aod_az"]),
         aod_zenith=np.deg2rad(rays["aod_el"]),
@@ -401,101 +385,3 @@ def _check(users: _Users, part: _Part) -> None:
 def _corners(*points: Array) -> Array:
     """[2, …] smallest and largest coordinates of points [N, …]."""
     return np.stack([np.min([p.min(axis=0) for p in points], axis=0), np.max([p.max(axis=0) for p in points], axis=0)])
-
-
-def _positions(path: Path, points: Array) -> Array:
-    """The points [N, 3], when they can be metres."""
-    if not (np.abs(points) < 1e8).all():  # more than any projection of the Earth gives
-        raise InputError(f"{path}: a position is NaN or huge; positions must be in metres")
-    return points
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A numeric array in a file, read some rows at a time."""
-
-    path: Path
-    key: str
-    shape: tuple[int, ...]
-
-    @classmethod
-    def at(cls, path: Path, key: str) -> _Stored:
-        """Reads no more than the shape."""
-        with _reading(path):
-            if path.suffix == ".mat":
-                return cls(path, key, matlab.read(path, (key,))[key].shape)
-            with _npy(path, key) as (_, shape, _, _):
-                return cls(path, key, shape)
-
-    def rows(self, count: int) -> Iterator[Array]:
-        """Yields float64 [up to count, …]."""
-        with _reading(self.path):
-            if self.path.suffix == ".mat":
-                whole = matlab.read(self.path, (self.key,))[self.key]
-                yield from (_float64(whole[start : start + count]) for start in range(0, len(whole), count))
-                return
-            with _npy(self.path, self.key) as (file, shape, by_column, dtype):
-                if by_column:  # its rows are spread over the whole file
-                    whole = np.frombuffer(file.read(), dtype).reshape(shape, order="F")
-                    yield from (_float64(whole[start : start + count]) for start in range(0, len(whole), count))
-                    return
-                for start in range(0, shape[0], count):
-                    some = (min(count, shape[0] - start), *shape[1:])
-                    values = np.frombuffer(file.read(math.prod(some) * dtype.itemsize), dtype)
-                    yield _float64(values.reshape(some))
-
-
-@contextmanager
-def _npy(path: Path, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]]:
-    """An array in a .npz or .npy file, open after its header: stream, shape, whether stored by column, type."""
-    if path.suffix == ".npy":
-        with path.open("rb") as file:
-            yield _header(file, path.stat().st_size)
-    else:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
-            yield _header(member, archive.getinfo(f"{key}.npy").file_size)
-
-
-def _header(file: IO[bytes], size: int) -> tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    versions = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, by_column, dtype = versions[version](file)
-    if dtype.hasobject:
-        raise ValueError(f"it holds {dtype}, not numbers")
-    if not shape or min(shape) < 0 or math.prod(shape) * dtype.itemsize != size - file.tell():
-        raise ValueError(f"{size} bytes for an array of shape {shape}")
-    return file, shape, by_column, dtype
-
-
-@np.errstate(invalid="ignore")  # a NaN is looked for later
-def _float64(values: NDArray[Any]) -> Array:
-    if values.dtype.kind not in "fiu":
-        raise ValueError(f"it holds {values.dtype}, not numbers")
-    return values.astype(np.float64)
-
-
-def _whole(path: Path, key: str) -> Array:
-    """An array [N, 3] at once."""
-    stored = _Stored.at(path, key)
-    if stored.shape[1:] != (3,):
-        raise InputError(f"{path}: {key} has shape {stored.shape}, expected (N, 3); {AGAIN}")
-    return _positions(path, np.concatenate([np.zeros((0, 3)), *stored.rows(2**16)]))
-
-
-def _file(folder: Path, key: str) -> Path:
-    for suffix in (".npz", ".npy", ".mat"):
-        if (path := folder / f"{key}{suffix}").exists():
-            return path
-    raise InputError(f"{folder}: {key}.npz is missing; download the scenario again")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever the parsers of NumPy, MAT-files, JSON and shapely throw at a broken file into one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # a file of random bytes can make them raise anything
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: can't be read ({type(error).__name__}: {reason}); {AGAIN}") from error

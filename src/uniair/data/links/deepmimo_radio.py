@@ -55,6 +55,25 @@ def radio_of(path: Path, report: ImportReport, said: Mapping[str, Any] | None) -
     return overridden(own, said, f"{path.parent}: the scenario")
 
 
+def lacks_carrier_phase(path: Path) -> bool:
+    """Whether a scenario's phases are those of Sionna RT's `Paths.a`, which lack the carrier's over the flight.
+
+    DeepMIMO's converter writes their angle as it is, while Wireless InSite's phases are whole.
+    Source: deepmimo 4.0.5, `converters/sionna_rt`; Sionna RT, `Paths.cir`.
+
+    Args:
+        path: of its parameters.
+
+    Raises:
+        Exception: what the parsers of MAT-files and JSON throw at other content.
+    """
+    return _by_sionna(_settings(path))
+
+
+def _by_sionna(settings: dict[str, Any]) -> bool:
+    return "sionna" in str((settings.get("rt_params") or {}).get("raytracer_name")).lower()
+
+
 def _settings(path: Path) -> dict[str, Any]:
     """The parameters that a radio follows from, as plain numbers, texts, lists and dicts; none without a file."""
     if not path.exists():
@@ -109,9 +128,8 @@ def _traced_array(name: str, report: ImportReport, settings: dict[str, Any], car
     places = [np.asarray(one.get("ant_rel_positions", ()), dtype=np.float64) for one in sets]
     if all(place.size <= 3 for place in places):
         return None
-    sionna = "sionna" in str((settings.get("rt_params") or {}).get("raytracer_name")).lower()
     same = all(np.array_equal(place, places[0]) for place in places)
-    if not sionna or not same or any(one.get("num_ant", 1) > 1 for one in sets):
+    if not _by_sionna(settings) or not same or any(one.get("num_ant", 1) > 1 for one in sets):
         what = "arrays (ant_rel_positions) that differ, in unknown units, or of BSs an element each, not taken"
         report.leave(f"{what}: give --radio", name)
         return None

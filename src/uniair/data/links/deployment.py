@@ -81,6 +81,14 @@ class Deployment:
             seed=int(rng.integers(1, 2**31)),
         )
 
+    def require_materials(self, carrier: float) -> None:
+        """Raises `InputError` where none of the materials that are drawn is defined at a carrier, Hz."""
+        for names in (MATERIALS, GROUNDS):
+            if not any(defined(name, carrier) for name in names):
+                raise InputError(
+                    f"none of {', '.join(names)} is defined at {carrier / 1e9:g} GHz (ITU-R P.2040); give another"
+                )
+
     def stations(
         self, area: Area, count: int, height: float, rng: np.random.Generator, drawn: np.random.Generator
     ) -> NDArray[np.float64]:

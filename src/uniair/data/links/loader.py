@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from uniair.data.links import drawn_radios
 from uniair.data.links.links import Links
-from uniair.environment import Batch, Environment
+from uniair.environment import Batch, Environment, heights, turned_pixels
 from uniair.errors import InputError
 from uniair.radio import Radio
 
@@ -26,17 +27,26 @@ def batch_of(links: Links, radio: Radio | None = None) -> Batch:
     """
     radio = links.one_radio() if radio is None else radio
     links = along_array(links)
+    return Batch(links.paths.csi(radio), environment_of(links), radio)
+
+
+def environment_of(links: Links) -> Environment:
+    """What is known of links whose arrays lie along +x, as checked tensors.
+
+    Raises:
+        InputError: some areas have a map and some have none.
+    """
     if links.mapped.any() and not links.mapped.all():
         raise InputError("areas with and without a map in one batch: select those with a map, or those without")
-    environment = Environment(
-        map=torch.from_numpy(links.maps) if links.mapped.all() else None,
+    return Environment(
+        map=heights(torch.from_numpy(links.maps)) if links.mapped.all() else None,
         bs=torch.from_numpy(links.bs),
         ue=torch.from_numpy(links.ue),
         los=torch.from_numpy(links.los.astype(np.float32)),
         size=torch.from_numpy(links.sizes[links.area]),
         area=torch.from_numpy(links.area.astype(np.int64)) if links.mapped.all() else None,
+        carrier=torch.tensor([one.carrier for one in links.radios], dtype=torch.float32)[links.area],
     )
-    return Batch(links.paths.csi(radio), environment, radio)
 
 
 def along_array(links: Links) -> Links:
@@ -52,13 +62,9 @@ def along_array(links: Links) -> Links:
     cos, sin = (np.where(np.abs(v) < 1e-6, 0.0, v) for v in (cos, sin))
     old = links.sizes[area].astype(np.float64)
     sizes = old * (np.abs(cos) + np.abs(sin))
-    centre = (np.arange(links.maps.shape[-1]) + 0.5) / links.maps.shape[-1] - 0.5
-    x, y = np.meshgrid(centre, centre)
-    maps = np.zeros((len(pairs), *x.shape), dtype=links.maps.dtype)
-    for i, (c, s, scale) in enumerate(zip(cos, sin, sizes / old, strict=True)):
-        # the pixel of the old map under each pixel of the new one
-        column, row = (np.floor((v * scale + 0.5) * len(x)).astype(np.int64) for v in (c * x - s * y, s * x + c * y))
-        inside = (column >= 0) & (column < len(x)) & (row >= 0) & (row < len(x))
+    maps = np.zeros((len(pairs), *links.maps.shape[1:]), dtype=links.maps.dtype)
+    for i, (c, s) in enumerate(zip(cos, sin, strict=True)):
+        row, column, inside = turned_pixels(maps.shape[-1], c, s)
         maps[i][inside] = links.maps[area[i]][row[inside], column[inside]]
 
     def move(position: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -108,7 +114,13 @@ def symmetric(links: Links, symmetry: NDArray[np.integer]) -> Links:
         azimuth = np.where(flip_y[of_path], -azimuth, azimuth)
         return np.where(swap[of_path], np.pi / 2 - azimuth, azimuth).astype(np.float32)
 
-    paths = replace(links.paths, aod_azimuth=turn(links.paths.aod_azimuth), aoa_azimuth=turn(links.paths.aoa_azimuth))
+    cross = links.paths.cross
+    if cross is not None:  # a mirror turns φ̂ round, at both ends
+        mirrored = (flip_x ^ flip_y ^ swap)[of_path]
+        cross = np.where(mirrored[:, None], cross * np.array([-1, -1, 1], np.complex64), cross)
+    paths = replace(
+        links.paths, aod_azimuth=turn(links.paths.aod_azimuth), aoa_azimuth=turn(links.paths.aoa_azimuth), cross=cross
+    )
     return replace(links, maps=maps, bs=move(links.bs), ue=move(links.ue), paths=paths)
 
 
@@ -120,12 +132,16 @@ class AreaBatches:
         areas: areas a batch.
         links_per_area: most links drawn from each.
         augment: turn and mirror each area at random.
+        radios: let each batch be seen by a radio that is drawn anew, see `drawn_radios`.
     """
 
-    def __init__(self, data: Sequence[Links], areas: int, links_per_area: int, augment: bool = True) -> None:
+    def __init__(
+        self, data: Sequence[Links], areas: int, links_per_area: int, augment: bool = True, radios: bool = False
+    ) -> None:
         if len(data) < areas:
             raise InputError(f"the data set has {len(data)} areas with links, fewer than the {areas} of a batch")
         self.data, self.areas, self.links_per_area, self.augment = data, areas, links_per_area, augment
+        self.radios = radios
 
     def __call__(self, rng: np.random.Generator) -> Batch:
         """One batch, a function of the generator's state alone."""
@@ -136,4 +152,6 @@ class AreaBatches:
         links = along_array(Links.concatenate(drawn))
         if self.augment:
             links = symmetric(links, rng.integers(0, 8, len(links.areas)))
+        if self.radios:
+            return drawn_radios.measured(links.paths, environment_of(links), drawn_radios.draw(rng), rng)
         return batch_of(links)

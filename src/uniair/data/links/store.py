@@ -121,6 +121,15 @@ class Store(Sequence[Links]):
         some._where = self._where[: some._bounds[-1]]
         return some
 
+    def extents(self) -> NDArray[np.float64]:
+        """Least and most of the areas' sides, stations' and users' heights, m: [3, 2]."""
+        found = []
+        for shard in dict.fromkeys(self._where[:, 0].tolist()):
+            file = self._open(self._path(shard))
+            values = (file.get_tensor("sizes"), file.get_tensor("bs")[:, 2], file.get_tensor("ue")[:, 2])
+            found.append([(each.min(), each.max()) for each in values])
+        return _joined(found)
+
     def los_share(self) -> float:
         """Share of links with line of sight."""
         los = [self._open(self._path(int(s))).get_slice("los")[a:b] for s, _, a, b, *_ in self._where]
@@ -167,6 +176,58 @@ class Store(Sequence[Links]):
             radios=(shards.radios_of(header, path)[area],),
             **{name: part(name, first, last) for name in ("bs", "ue", "bearing")},
         ).validate(str(path))
+
+
+class Stores(Sequence[Links]):
+    """The areas of several folders, one folder after the other.
+
+    Args:
+        stores: at least one.
+    """
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self.stores = tuple(stores)
+        self.areas = tuple(name for store in stores for name in store.areas)
+        self.links = sum(store.links for store in stores)
+        self.radios = tuple(dict.fromkeys(radio for store in stores for radio in store.radios))
+        self._ends = np.cumsum([len(store) for store in stores])
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    def one_radio(self) -> Radio:
+        """The radio of all areas.
+
+        Raises:
+            InputError: they have several.
+        """
+        return only_radio(self.radios)
+
+    def extents(self) -> NDArray[np.float64]:
+        """See `Store.extents`."""
+        return _joined([store.extents() for store in self.stores])
+
+    def los_share(self) -> float:
+        """Share of links with line of sight."""
+        return sum(store.los_share() * store.links for store in self.stores) / self.links
+
+    @overload
+    def __getitem__(self, index: int) -> Links: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Links]: ...
+    def __getitem__(self, index: int | slice) -> Links | list[Links]:
+        """All links of one area."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        folder = int(np.searchsorted(self._ends, index, side="right"))
+        return self.stores[folder][index - (int(self._ends[folder - 1]) if folder else 0)]
+
+
+def _joined(extents: Sequence[Any]) -> NDArray[np.float64]:
+    """Ranges [K, 3, 2] as one."""
+    every = np.asarray(extents, dtype=np.float64)
+    return np.stack([every[..., 0].min(0), every[..., 1].max(0)], -1)
 
 
 def _reopened(folder: Path, areas: int) -> Store:

@@ -127,7 +127,7 @@ def make_v4(root: Path, seed: int = 0, keys: str = "new", form: str = "npz", mes
         for i, (name, points) in enumerate((("bs", len(truth.bs)), ("ue", len(truth.ue))))
     }
     shape = {"num_scenes": 1, "n_objects": 3, "representation": "mesh" if mesh else "hull"}
-    traced = {"raytracer_name": "Sionna Ray Tracing", "raytracer_version": "2.0.1", "frequency": FREQUENCY}
+    traced = {"raytracer_name": "Remcom Wireless InSite", "raytracer_version": "3.4", "frequency": FREQUENCY}
     document = {"version": "4.0.5", "rt_params": traced, "txrx_sets": sets, "materials": {}}
     (folder / "params.json").write_text(json.dumps(document | {"scene": shape}), encoding="utf-8")
     write_buildings(folder, form, mesh)

@@ -1,0 +1,160 @@
+"""Radios drawn anew for every training batch, and what they do to the channels that they measure."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uniair.angle_delay import delayed
+from uniair.environment import TALL, Batch, Environment
+from uniair.propagation.paths import Paths
+from uniair.radio import OFDM, ULA, UPA, Antennas, Array, Grid, Radio, Subcarriers
+
+UNSEEN = "radios-v1.json"  # in `uniair.splits`
+ENTRIES = 8192  # most ports × subcarriers
+OWN = 0.4  # share of batches that the weights' own radio sees
+SNR = (-10.0, 30.0)  # dB
+POWER_ERROR = 1.5  # dB, of calibrated gains, standard deviation
+CLOCK_ERROR = 5e-9  # s, of absolute clocks, standard deviation
+HEIGHTS_HIDDEN = 0.25  # share of areas of which occupancy alone is told
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A radio and what its measurements suffer from.
+
+    Attributes:
+        radio: with the carrier of `Radio()`; that of the links is told beside it.
+        downtilt: rad.
+        noisy: share of links in noise, of an SNR drawn evenly from `SNR`.
+        clock_error: standard deviation, s.
+        gain_error, phase_error: of the ports, standard deviations, dB and rad.
+    """
+
+    radio: Radio
+    downtilt: float = 0.0
+    noisy: float = 0.3
+    clock_error: float = 0.0
+    gain_error: float = 0.0
+    phase_error: float = 0.0
+
+
+def draw(rng: np.random.Generator) -> Drawn:
+    """Any radio but those of `splits/radios-v1.json`, which stay unseen; often paper 1's."""
+    calibrated = bool(rng.random() < 0.5)
+    if rng.random() < OWN:
+        return Drawn(Radio(calibrated=calibrated))
+    array, downtilt = _array(rng)
+    ue = ULA(1)
+    if array.polarisation == "horizontal":
+        ue = ULA(1, polarisation="horizontal")
+    elif len(array.slants) > 1 and rng.random() < 0.3:
+        ue = ULA(1, polarisation="dual")
+    clock = "first_path" if rng.random() < 0.4 else "absolute"
+    radio = Radio(array, _grid(array.ports, rng), clock=clock, calibrated=calibrated, ue=ue)
+    uncertain = rng.random() < 0.3
+    return Drawn(
+        radio, downtilt, noisy=0.5,
+        clock_error=CLOCK_ERROR * float(clock == "absolute" and rng.random() < 0.5),
+        gain_error=float(rng.uniform(0, 1)) * uncertain, phase_error=math.radians(rng.uniform(0, 15)) * uncertain,
+    )  # fmt: skip
+
+
+def _array(rng: np.random.Generator) -> tuple[Antennas, float]:
+    """An array and its tilt, rad."""
+    directed = bool(rng.random() < 0.3)
+    pattern = "tr38901" if directed else "isotropic"
+    polarisation = str(rng.choice(["vertical", "horizontal", "dual", "slanted"], p=[0.6, 0.05, 0.15, 0.2]))
+    trimmings: dict[str, Any] = {"pattern": pattern, "polarisation": polarisation}
+    spacing = 0.5 if rng.random() < 0.5 else round(float(rng.uniform(0.4, 0.9)), 2)
+    while True:
+        kind = rng.choice(["line", "panel", "some"], p=[0.5, 0.4, 0.1])
+        array: Antennas
+        if kind == "panel":
+            rows, columns = (int(2 ** rng.integers(1, most)) for most in (4, 5))
+            array = UPA(rows, columns, float(rng.choice([0.5, 0.7, 0.8])), spacing, **trimmings)
+        else:
+            count = round(2 ** rng.uniform(2, 7))
+            array = ULA(count, spacing, **trimmings)
+            if kind == "some" and count >= 8:
+                kept = np.sort(rng.choice(count, int(count * rng.uniform(0.5, 0.9)), replace=False))
+                array = Array(array.layout[kept], **trimmings)
+        if not any(array.layout.shape == one.layout.shape and np.allclose(array.layout, one.layout) for one in
+                   unseen()[0]):  # fmt: skip
+            return array, math.radians(rng.uniform(0, 15)) if directed else 0.0
+
+
+def _grid(ports: int, rng: np.random.Generator) -> Grid:
+    most = max(min(400, ENTRIES // ports), 12)
+    while True:
+        count = round(math.exp(rng.uniform(math.log(12), math.log(most))))
+        band = math.exp(rng.uniform(math.log(5e6), math.log(400e6)))
+        spacing = min(max(round(band / count / 15e3) * 15e3, 15e3), 2e6)
+        grid: Grid = OFDM(count, spacing)
+        if rng.random() < 0.15 and count >= 24:  # what is left of a band
+            kept = np.sort(rng.choice(count, int(count * rng.uniform(0.5, 0.9)), replace=False))
+            grid = Subcarriers(grid.frequencies[kept])
+        if not any(grid == one for one in unseen()[1]):
+            return grid
+
+
+@lru_cache(maxsize=1)
+def unseen() -> tuple[tuple[Antennas, ...], tuple[Grid, ...], tuple[float, ...]]:
+    """Arrays (whatever their elements), grids and carriers, Hz, that no training draws."""
+    held = json.loads((files("uniair.splits") / UNSEEN).read_text(encoding="utf-8"))
+    radios = [Radio.from_json({"array": array}, UNSEEN) for array in held["arrays"]]
+    grids = [Radio.from_json({"grid": grid}, UNSEEN).grid for grid in held["grids"]]
+    return tuple(radio.array for radio in radios), tuple(grids), tuple(held["carriers"])
+
+
+def measured(paths: Paths, environment: Environment, drawn: Drawn, rng: np.random.Generator) -> Batch:
+    """A batch as the drawn radio measures it.
+
+    Args:
+        paths: of N links whose arrays lie along +x.
+        environment: theirs, checked tensors.
+    """
+    radio = drawn.radio
+    clean = paths.csi(radio, downtilt=drawn.downtilt)
+    if clean.ndim == 4:  # the strongest of the user's antennas
+        clean = clean[torch.arange(len(clean)), clean.abs().square().sum((2, 3)).argmax(1)]
+    own = Radio(array=ULA(pattern=radio.array.pattern), clock=radio.clock)
+    wide = clean if radio == own else paths.csi(own, downtilt=drawn.downtilt)
+    if drawn.clock_error:
+        late = torch.from_numpy(rng.normal(0, drawn.clock_error, len(clean)))
+        clean, wide = delayed(clean, radio, late), delayed(wide, own, late)
+    csi = _with_noise(clean * _errors(drawn, radio.array.ports, rng), drawn.noisy, rng)
+    if radio.calibrated:
+        error = 10 ** (rng.normal(0, POWER_ERROR, len(csi)) / 20)
+        csi = csi * torch.from_numpy(error.astype(np.float32))[:, None, None]
+    if environment.map is not None:
+        hidden = torch.from_numpy(rng.random(len(environment.map)) < HEIGHTS_HIDDEN)[:, None, None]
+        environment = replace(environment, map=torch.where(hidden & (environment.map > 0), TALL, environment.map))
+    if radio.array.pattern != "isotropic":
+        environment = replace(environment, downtilt=torch.full((len(csi),), drawn.downtilt))
+    return Batch(csi, environment, radio, clean, wide)
+
+
+def _errors(drawn: Drawn, ports: int, rng: np.random.Generator) -> Tensor:
+    """What the ports are multiplied with: complex64 [ports, 1]."""
+    if not (drawn.gain_error or drawn.phase_error):
+        return torch.ones(ports, 1, dtype=torch.complex64)
+    gain = 10 ** (rng.normal(0, drawn.gain_error, ports) / 20)
+    return torch.from_numpy((gain * np.exp(1j * rng.normal(0, drawn.phase_error, ports))).astype(np.complex64))[:, None]
+
+
+def _with_noise(csi: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """White noise of a random SNR on a share of the CSI."""
+    db: NDArray[np.float64] = np.where(rng.random(len(csi)) < share, rng.uniform(*SNR, len(csi)), np.inf)
+    power = csi.abs().square().mean((1, 2)) * torch.from_numpy((10 ** (-db / 10)).astype(np.float32))
+    drawn = torch.from_numpy(rng.standard_normal((*csi.shape, 2), dtype=np.float32))
+    return csi + torch.view_as_complex(drawn) * (power / 2).sqrt()[:, None, None]

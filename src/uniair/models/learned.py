@@ -1,0 +1,87 @@
+"""What weights have learned from, in ranges: outside them an answer is extrapolated, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from uniair.errors import InputError
+from uniair.radio import Radio
+
+BESIDE = 0.05  # a range goes on so far beyond either end, as a share
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Least and most of what training drew.
+
+    Attributes:
+        carrier: GHz.
+        aperture: largest extent of the array, wavelengths.
+        band: MHz.
+        station, user: height above ground, m.
+        side: of the area, m.
+    """
+
+    carrier: Range
+    aperture: Range
+    band: Range
+    station: Range
+    user: Range
+    side: Range
+
+    def of_radio(self, radio: Radio) -> tuple[str, ...]:
+        """What of a radio lies outside, a line each."""
+        return tuple(
+            line
+            for line in (
+                self._outside("carrier", radio.carrier / 1e9, "carrier", "GHz"),
+                self._outside(
+                    "aperture", float(np.ptp(radio.array.layout, axis=0).max()), "array's extent", "wavelengths"
+                ),
+                self._outside("band", radio.grid.bandwidth / 1e6, "band", "MHz"),
+            )
+            if line
+        )
+
+    def of_place(self, station: Any = None, user: Any = None, side: Any = None) -> tuple[str, ...]:
+        """What of heights, m, and sides, m, lies outside, a line each; of several the farthest out is named."""
+        lines = []
+        for name, values, what in (("station", station, "station's height"), ("user", user, "user's height"),
+                                   ("side", side, "area's side")):  # fmt: skip
+            for value in (
+                () if values is None or not np.size(values) else {float(np.min(values)), float(np.max(values))}
+            ):
+                if line := self._outside(name, value, what, "m"):
+                    lines.append(line)
+        return tuple(sorted(lines))
+
+    def _outside(self, name: str, value: float, what: str, unit: str) -> str:
+        low, high = getattr(self, name)
+        if low * (1 - BESIDE) <= value <= high * (1 + BESIDE):
+            return ""
+        return f"extrapolated: {what} {value:.4g} {unit}, learned {low:.4g} to {high:.4g}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {name: list(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, entries: Any, where: str) -> Learned:
+        """What `to_json` wrote.
+
+        Raises:
+            InputError: other entries, or no ranges.
+        """
+        names = {field.name for field in fields(cls)}
+        try:
+            if not isinstance(entries, Mapping) or set(entries) != names:
+                raise ValueError(f"expected {', '.join(sorted(names))}")
+            ranges = {name: (float(low), float(high)) for name, (low, high) in entries.items()}
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: not what weights learned from ({error})") from error
+        return cls(**ranges)

@@ -1,0 +1,66 @@
+"""What weights learned from: said where a radio or a place lies outside, kept with the weights."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from uniair.environment import Environment
+from uniair.errors import InputError
+from uniair.models.learned import Learned
+from uniair.models.presets import PRESETS
+from uniair.models.universal import RadioWarning, UniversalModel
+from uniair.radio import OFDM, ULA, Radio
+from uniair.training.checkpoint import load_model, save_model
+
+KNOWN = Learned(
+    carrier=(1.0, 71.0), aperture=(2.0, 64.0), band=(5.0, 400.0), station=(4.0, 40.0), user=(1.5, 30.0),
+    side=(120.0, 600.0),
+)  # fmt: skip
+
+
+def model() -> UniversalModel:
+    torch.manual_seed(0)
+    return UniversalModel(replace(PRESETS["tiny"], radios="any"), learned=KNOWN).eval()
+
+
+def test_what_lies_outside_is_said_with_both_ends() -> None:
+    assert KNOWN.of_radio(Radio()) == ()
+    assert KNOWN.of_radio(Radio(carrier=140e9)) == ("extrapolated: carrier 140 GHz, learned 1 to 71",)
+    assert KNOWN.of_radio(Radio(carrier=73e9)) == ()  # not far
+    odd = Radio(ULA(2), OFDM(4, 15e3), 28e9)
+    assert [line.split()[1] for line in KNOWN.of_radio(odd)] == ["array's", "band"]
+    assert KNOWN.of_place([6.0], [1.5], [200.0]) == ()
+    assert KNOWN.of_place([6.0, 80.0], None, [50.0]) == (
+        "extrapolated: area's side 50 m, learned 120 to 600",
+        "extrapolated: station's height 80 m, learned 4 to 40",
+    )
+
+
+def test_answers_carry_it() -> None:
+    any_radio = model()
+    env = Environment(bs=[[10.0, 10.0, 90.0]], ue=[[30.0, 30.0, 1.5]], size=[200.0])
+    with pytest.warns(RadioWarning, match="station's height 90 m, learned 4 to 40"):
+        any_radio.encode_environment(env)
+    csi = np.random.default_rng(0).normal(size=(2, 32, 64)) + 0j
+    far = Radio(carrier=140e9)
+    with pytest.warns(RadioWarning, match="carrier 140 GHz, learned 1 to 71"):
+        any_radio.encode_channel(csi, far)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        any_radio.encode_channel(csi, Radio(carrier=3.5e9))
+        any_radio.encode_environment(replace(env, bs=[[10.0, 10.0, 25.0]]))
+
+
+def test_it_travels_with_the_weights(tmp_path: Path) -> None:
+    save_model(model(), tmp_path)
+    assert load_model(tmp_path).learned == KNOWN
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"carrier": [', '"carriers": ['))
+    with pytest.raises(InputError, match="not what weights learned from"):
+        load_model(tmp_path)
