@@ -147,12 +147,13 @@ def test_checkpoints_round_trip_and_refuse_another_preset(tmp_path: Path, links:
 
 
 def test_training_teaches_what_holds_in_another_town(tmp_path: Path) -> None:
-    """A minute of `tiny` on six towns must beat chance on a seventh by far."""
-    train = geometric_links(seed=5, areas=24, per_area=24)
-    held = geometric_links(seed=6, areas=6, per_area=24, place="elsewhere")
-    steps = Optimisation(steps=220, save_every=220, log_every=50, learning_rate=2e-3, seed=0)
-    batches = Batches(areas=4, links_per_area=16)
-    model = pretrain(TINY, train.split(), {"validation": held}, Alignment(), batches, steps, tmp_path, ALONE)
+    """Some seconds of `tiny` on twelve areas must beat chance in another town by far."""
+    train = geometric_links(seed=5, areas=12, per_area=24)
+    held = geometric_links(seed=6, areas=4, per_area=24, place="elsewhere")
+    steps = Optimisation(steps=80, save_every=80, log_every=40, learning_rate=2e-3, seed=0)
+    batches = Batches(areas=4, links_per_area=12)
+    # not watched while it trains: the figures are asked for once, below
+    model = pretrain(TINY, train.split(), {}, Alignment(), batches, steps, tmp_path, ALONE)
     figures = zero_shot_suite(model, held).figures
     assert figures["top1"].reference is not None
     assert figures["top1"].value > 3 * figures["top1"].reference

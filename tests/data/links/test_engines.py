@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import pytest
 
 from tests.data.links.test_campaign import TINY, contents, copied
 from tests.tracer import needs_tracer
+from uniair.cli import main
 from uniair.data.links import campaign, engines
 from uniair.errors import InputError
 
@@ -56,6 +59,15 @@ def finished(command: subprocess.Popen[str]) -> tuple[int, str]:
     return command.returncode, error
 
 
+def forked(out: Path, *options: str) -> BaseProcess:
+    """The command in a process that is forked from one that has imported all of it: most of a start are imports."""
+    server = get_context("forkserver")
+    server.set_forkserver_preload(["pytest", "sionna.rt", "uniair.commands.trace"])
+    process = server.Process(target=main, args=(["trace", *MANY_OPTIONS, "--out", str(out), *options],))
+    process.start()
+    return process
+
+
 def inodes(out: Path) -> dict[str, int]:
     """The shards that are there; a shard written twice changes its inode or its time."""
     return {p.name: hash((p.stat().st_ino, p.stat().st_mtime_ns)) for p in out.glob("links-*.safetensors")}
@@ -66,10 +78,10 @@ def traced(out: Path) -> dict[str, bytes]:
     return {name: data for name, data in contents(out).items() if not name.startswith("card.")}
 
 
-def wait_for(condition: Callable[[], Any], command: subprocess.Popen[str]) -> Any:
+def wait_for(condition: Callable[[], Any], alive: Callable[[], bool]) -> Any:
     deadline = time.monotonic() + 60
     while not (found := condition()):
-        assert command.poll() is None, command.communicate()[1]
+        assert alive()
         assert time.monotonic() < deadline
         time.sleep(0.005)
     return found
@@ -81,18 +93,22 @@ def test_killed_at_ten_random_moments(reference: Path, tmp_path: Path) -> None:
     pace = (times[-1] - times[0]) / (len(times) - 1)
     rng = np.random.default_rng(3)
     written: dict[str, int] = {}
-    for turn in range(10):
-        command = started(tmp_path, "--workers", "1")
-        if turn:  # while it traces or writes; the first time while it starts
-            wait_for(lambda before=len(written): len(inodes(tmp_path)) > before, command)
-        time.sleep(rng.uniform(0, pace if turn else 3))
-        os.killpg(command.pid, signal.SIGKILL)
-        assert finished(command)[0] == -signal.SIGKILL
+    starting = started(tmp_path, "--workers", "1")
+    time.sleep(rng.uniform(0, 3))
+    os.killpg(starting.pid, signal.SIGKILL)
+    assert finished(starting)[0] == -signal.SIGKILL
+    for _ in range(9):  # while it traces or writes
+        process = forked(tmp_path, "--workers", "1")
+        wait_for(lambda before=len(written): len(inodes(tmp_path)) > before, process.is_alive)
+        time.sleep(rng.uniform(0, pace))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         now = inodes(tmp_path)
         assert written.items() <= now.items()
         written = now
     assert 9 <= len(written) < MANY.areas
-    assert finished(started(tmp_path, "--workers", "2"))[0] == 0
+    assert main(["trace", *MANY_OPTIONS, "--out", str(tmp_path), "--workers", "1"]) == 0
     assert written.items() <= inodes(tmp_path).items()
     assert traced(tmp_path) == contents(reference)
     assert not list(tmp_path.glob(".*"))
@@ -143,8 +159,8 @@ def test_a_worker_and_then_its_machine_are_killed(cluster: Any, reference: Path,
 
     command = started(tmp_path, "--engine", "ray", "--address", cluster.address)
     for shards, whole_machine in ((4, False), (12, True)):
-        wait_for(lambda n=shards: many(n), command)
-        (worker,) = wait_for(tracing, command)
+        wait_for(lambda n=shards: many(n), lambda: command.poll() is None)
+        (worker,) = wait_for(tracing, lambda: command.poll() is None)
         for process in (raylet, worker) if whole_machine else (worker,):
             process.kill()
     status, error = finished(command)
