@@ -83,8 +83,8 @@ class Split:
 
 
 def names() -> list[str]:
-    """The packaged splits."""
-    return sorted(path.stem for path in FOLDER.glob("*.json") if path.stem != "few-shot-v1")
+    """The packaged splits; few-shot labels and the radios that no training draws are of other kinds."""
+    return sorted(path.stem for path in FOLDER.glob("*.json") if not path.stem.startswith(("few-shot-", "radios-")))
 
 
 def load(name: str) -> Split:

@@ -75,7 +75,7 @@ def test_the_judge_knows_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_counts_in_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["bench", "readers", "--readers", "positions csv", "--count", "30", "--workers", "1"]
-    assert cli.main([*line, "--out", str(tmp_path / "found.json")]) == 0
+    assert cli.main([*line, "--save", str(tmp_path / "found.json")]) == 0
     printed = capsys.readouterr().out
     assert "positions csv" in printed
     assert (tmp_path / "found.json").exists()

@@ -78,7 +78,7 @@ class Found:
 
 def run(
     readers: str = "", budget: str = "quick", count: int = 0, seed: int = 0, workers: int = 2, memory: int = 2048,
-    out: str = "",
+    save: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Breaks files and reads them.
 
@@ -89,7 +89,7 @@ def run(
         seed: of the mutations; mutant 7 of a reader is the same in every run of a seed.
         workers: processes.
         memory: MB that reading may take beyond what the process has.
-        out: file for the counts as JSON, if wanted.
+        save: file for the counts as JSON, if wanted.
 
     Returns:
         Reader → mutants, how many were read and refused, faults, peak memory of a process in MB.
@@ -122,8 +122,8 @@ def run(
         )
         for example in row["examples"][:3]:
             print(f"  {example}")
-    if out:
-        write_text(Path(out), json.dumps({"seed": seed, "memory_mb": memory, "readers": result}, indent=1) + "\n")
+    if save:
+        write_text(Path(save), json.dumps({"seed": seed, "memory_mb": memory, "readers": result}, indent=1) + "\n")
     return {"seed": seed, "readers": result}
 
 

@@ -296,7 +296,8 @@ def _table_npz(folder: Path) -> Path:
 
 def _table_npy(folder: Path) -> Path:
     (folder / "drive").mkdir()
-    csi = np.exp(1j * np.arange(USERS * 32 * 64)).reshape(USERS, 32, 64).astype(np.complex64)
+    turns = np.outer(_measured()["beam"], np.arange(32)) / 32  # of the beam that the table says
+    csi = np.repeat(np.exp(-2j * np.pi * turns)[..., None], 64, axis=2).astype(np.complex64)
     for name, column in {**_measured(), "csi": csi}.items():
         np.save(folder / "drive" / f"{name}.npy", column)
     return folder / "drive"
