@@ -16,6 +16,7 @@ from tests.area import towns
 from uniair.cli import COMMANDS, main
 from uniair.data.links import shards
 from uniair.data.links.links import Links
+from uniair.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -160,3 +161,8 @@ def test_recipes_are_read_by_the_commands_that_they_name(capsys: pytest.CaptureF
         with pytest.raises(SystemExit) as left:
             main([*words, "--print_config"])
         assert left.value.code == 0, recipe.name
+
+
+def test_what_a_file_puts_into_an_error_can_neither_break_the_line_nor_steer_the_terminal() -> None:
+    said = str(InputError("town.zip: no b\nuild\x1b[2J\u202eing\ud800; é 東 10 m² stay"))
+    assert said == "town.zip: no b uild\\x1b[2J\\u202eing\\ud800; é 東 10 m² stay"

@@ -7,10 +7,12 @@ import json
 import os
 import sys
 import warnings
+from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
 
 from uniair.errors import InputError
+from uniair.folder_lock import alone_in
 
 # before torch comes: threads that spin while they wait for each other take the processor from whatever else runs
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -42,6 +44,7 @@ COMMANDS = {
     "bench": "make the paper's figures and tables, and measure how fast each part is",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+SHARED = ("bench", "instruct ablate")  # runs side by side in one --out, each figure in a folder of its own
 MODULES = {"import": "importing"}  # a keyword can't name a module
 USAGE = "usage: uniair COMMAND [options]      uniair COMMAND --help\n\n" + "\n".join(
     f"  {name:18} {what}" for name, what in COMMANDS.items()
@@ -96,7 +99,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(f"{said}; see {parser.prog} --help") from error
         # a line for people, without the place in the code that Python would add
         warnings.formatwarning = lambda message, *_, **__: f"uniair {name}: {message}\n"
-        result = command.run(parser.instantiate(options))
+        with ExitStack() as held:
+            if (out := written_by(name, options)) is not None:
+                held.enter_context(alone_in(out))
+            result = command.run(parser.instantiate(options))
         if options.json:
             print(json.dumps(result))
     except InputError as error:
@@ -115,6 +121,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"uniair {name}: stopped; the same command goes on where it can", file=sys.stderr)
         return 130
     return 0
+
+
+def written_by(name: str, options: Any) -> str | None:
+    """The folder or file that a command writes, which no other run may write meanwhile."""
+    if name in SHARED:
+        return None
+    out = options.get("to" if name == "export" else "out")
+    return None if out is None else str(out)
 
 
 def option_names(parser: Any) -> list[str]:

@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-
-from uniair.errors import InputError
 
 
 @contextmanager
@@ -39,28 +36,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def only_run(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder while the block lasts, on this machine and on those that share its disk.
-
-    Raises:
-        InputError: another run is in it.
-    """
-    folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.lock")
-    lock = FileLock(beside)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"{folder}: another run writes into it; wait for it, or give another --out") from error
-    try:
-        yield
-    finally:
-        beside.unlink(missing_ok=True)  # while it is held, so that no other's goes
-        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

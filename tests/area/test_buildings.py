@@ -11,6 +11,7 @@ import pytest
 from uniair.area import footprints
 from uniair.area.area import Area
 from uniair.area.raster import building_heights, occupancy
+from uniair.errors import InputError
 
 from . import towns
 from .towns import Osm, collection, feature, rectangle
@@ -267,3 +268,19 @@ def test_a_part_of_what_is_no_building_stands(tmp_path: Path) -> None:
     town = Osm()
     town.way(0, 0, 20, 20, building="no", building__part="yes", height="9")
     assert load_osm(tmp_path, town).heights.tolist() == [9.0]
+
+
+def test_parks_and_lakes_alone_are_no_buildings(tmp_path: Path) -> None:
+    park, lake = feature(rectangle(40, 0, 99, 99), leisure="park"), feature(rectangle(0, 150, 60, 60), natural="water")
+    parking = feature(rectangle(150, 0, 30, 30), amenity="parking")
+    untagged = feature(rectangle(0, 0, 20, 20))
+    area = footprints.load(towns.write(tmp_path, "mixed.geojson", collection(untagged, park, lake, parking)))
+    assert len(area.footprints) == 1
+    assert area.reading is not None
+    assert set(area.reading.left_out) == {"leisure=park", "natural=water", "amenity=parking"}
+    with pytest.raises(InputError, match="leisure=park: 1"):
+        footprints.load(towns.write(tmp_path, "park.geojson", collection(park)))
+    tall = feature(rectangle(40, 0, 30, 30), amenity="parking", height="12")  # a multi-storey car park
+    assert footprints.load(towns.write(tmp_path, "tall.geojson", collection(tall))).heights.tolist() == [12.0]
+    used = feature(rectangle(40, 0, 30, 30), landuse="residential")  # a city's own column
+    assert len(footprints.load(towns.write(tmp_path, "use.geojson", collection(used))).footprints) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import shapely
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from uniair.area import footprints
+from uniair.area import footprints, vector_files
 from uniair.area.area import Area
 from uniair.errors import InputError
 
@@ -313,3 +314,33 @@ def test_damaged_files_give_an_area_or_an_input_error(
         data[int(where * len(data))] ^= 1 << bit
     path.write_bytes(data[: int(len(data) * (keep if keep < 0.5 else 1.0))])
     assert_area_or_input_error(path)
+
+
+def test_an_outline_of_buildings_json_far_off_is_refused(tmp_path: Path) -> None:
+    """One slip of the keyboard would make a square of 10²⁴ km, on which nothing can be drawn."""
+    houses = [{"p": [[x, 0], [x + 8, 0], [x + 8, 9], [x, 9]], "h": 9.0} for x in (0.0, 20.0, 40.0)]
+    path = tmp_path / "buildings.json"
+    path.write_text(json.dumps({"buildings": [*houses, {"p": [[60, 0], [1e30, 0], [68, 9]], "h": True}]}))
+    with pytest.raises(InputError, match=r"outline 4 reaches .* km from the middle"):
+        footprints.load(path)
+    path.write_text(json.dumps({"buildings": [*houses, {"p": [[60, 0], [68, 0], [68, 9]], "h": True}]}))
+    assert footprints.load(path).drawn.tolist() == [False, False, False, True]  # true is no height of 1 m
+
+
+def test_a_zip_with_a_nameless_member_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "town.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("b", "{}")
+    data = path.read_bytes()
+    central = data.rindex(b"PK\x01\x02")
+    path.write_bytes(data[: central + 28] + b"\0\0" + data[central + 30 : central + 46] + data[central + 47 :])
+    with pytest.raises(InputError, match=r"town\.zip: ") as caught:
+        footprints.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_with_more_features_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make.write(tmp_path, "town.geojson")
+    monkeypatch.setattr(vector_files, "MOST_FEATURES", 4)
+    with pytest.raises(InputError, match="more than 4 features; cut an extract"):
+        footprints.load(path)

@@ -221,3 +221,11 @@ def test_numbers_that_are_none_do_not_hide_the_rest(tmp_path: Path) -> None:
     assert_are_the_two(area)
     assert area.reading is not None
     assert sum(count.count for count in area.reading.left_out.values()) == 1
+
+
+def test_a_key_with_a_broken_escape_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "town.geojson"
+    path.write_text('{"type": "Feature", "\\q": 1, "features": []}')
+    with pytest.raises(InputError, match=r"town\.geojson: ") as caught:
+        footprints.load(path)
+    assert len(str(caught.value).splitlines()) == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.area import towns
 from tests.site.make import make_site, synthetic_paths
 
 import uniair
@@ -117,6 +118,52 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert says in message
     assert len(message.splitlines()) == 1
     assert not (tmp_path / "site").exists()
+
+
+def test_own_users_a_mast_and_drawn_heights_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_tracer: list[int]
+) -> None:
+    houses = [towns.feature(towns.rectangle(30.0 * i, 40.0 * j, 18, 14), building="yes")
+              for i in range(4) for j in range(2)]  # fmt: skip
+    roof = towns.feature(towns.rectangle(0, 22, 9, 9), building="roof", height="5")
+    garage = towns.feature(towns.rectangle(0, 60, 9, 9), building="yes", location="underground")
+    place = towns.write(tmp_path, "town.geojson", towns.collection(*houses, roof, garage))
+    street = [towns.degrees(0.7 * i, 27) for i in range(140)]
+    aside = [towns.degrees(35, 5), towns.degrees(900, 5)]  # in a house, and far off
+    table = tmp_path / "walk.csv"
+    table.write_text("\n".join(["lon,lat", *(f"{x},{y}" for x, y in [*street, *aside])]))
+    out, bs = tmp_path / "site", ",".join(map(str, [*towns.degrees(55, 25), 40]))
+    line = ["site", str(place), "--bs", bs, "--users", str(table), *QUICK, "--out", str(out), "--json"]
+    assert cli.main(line) == 0
+    printed = capsys.readouterr().out
+    said = json.loads(printed.splitlines()[-1])
+    assert sum(no_tracer) == 280  # once for the site and once for the other draw
+    far = sum(1 for x in range(140) if 0.7 * x > 115) + 1
+    assert said["users"] == {"count": 140, "file": "walk.csv", "highest": 1.5,
+                             "left_out": {"outside the square": far, "inside a building": 1}}  # fmt: skip
+    assert said["reading"]["heights"]["drawn"] == 8
+    assert "map: 8 of 9 heights drawn; 1 given" in printed
+    site = Site.read(out)
+    assert (int(site.area.drawn.sum()), sorted(set(site.area.bases))) == (8, [0.0, 4.5])
+    assert site.area.reading is not None
+    assert site.area.reading.as_dict() == said["reading"]
+    assert site.links.counts.tolist() == [140]
+    report, card = (out / "report.html").read_text(), (out / "card.md").read_text()
+    for text in (report, card):
+        for told in ("8 of 9 heights drawn", "left out: underground: 1", "in this square: 8 of 9 heights drawn",
+                     "bs0: drawn heights average", "in another draw", "Extrapolated: bs0 stands 40 m above ground",
+                     "140 users of walk.csv, 1 outside the square left out, 1 inside a building left out"):  # fmt: skip
+            assert told in text, told
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(["lon,lat", *(f"{x},{y}" for x, y in street[:30])]))
+    for users, message in ((few, "few.csv: 30 of 30 positions stand outdoors in the square"),
+                           (tmp_path / "none.gpx", "none.gpx: no such file")):  # fmt: skip
+        refused = [*line[:4], "--users", str(users), *QUICK, "--out", str(tmp_path / "refused")]
+        assert cli.main(refused) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert len(error.splitlines()) == 1
+        assert not (tmp_path / "refused").exists()
 
 
 RADIOS = {

@@ -216,7 +216,8 @@ class Area:
         step = self.size / 32
         x, y = np.meshgrid(np.arange(x0 + step / 2, x1, step), np.arange(y0 + step / 2, y1, step))
         points = shapely.points(x.ravel(), y.ravel())
-        distance = shapely.distance(union, points)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of walls that are shorter than any number
+            distance = shapely.distance(union, points)
         outdoors = distance > 0
         areas = shapely.area(np.asarray(self.footprints))
         return AreaStatistics(

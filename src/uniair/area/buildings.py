@@ -30,6 +30,16 @@ NOT_STANDING = {
     "destroyed", "razed", "removed", "dismantled",
 }  # fmt: skip
 GONE = ("ruins", "collapsed", "demolished", "destroyed", "razed", "proposed", "construction")  # said by a tag =yes
+GROUND = {  # where nothing says `building`; what has a height, and data that uses these names otherwise, may be some
+    "landuse": {
+        "grass", "forest", "meadow", "farmland", "cemetery", "recreation_ground", "village_green", "orchard",
+        "vineyard", "allotments", "basin", "reservoir", "greenfield", "brownfield", "quarry", "flowerbed", "greenery",
+    },
+    "leisure": {"park", "garden", "pitch", "playground", "nature_reserve", "golf_course", "dog_park", "common"},
+    "natural": {"water", "wood", "scrub", "grassland", "wetland", "heath", "beach", "sand", "bare_rock", "grass"},
+    "amenity": {"parking", "bicycle_parking", "parking_space", "grave_yard"},
+    "highway": {"pedestrian", "footway", "service", "residential", "platform"},
+}  # fmt: skip
 YES = {"yes", "true", "1", "1.0", "t", "y"}
 ROOFS = {"roof", "canopy", "carport"}
 BRIDGES = {"bridge", "skybridge", "skyway", "footbridge"}
@@ -95,7 +105,8 @@ def _text(tags: Mapping[str, Any], name: str) -> str:
 def standing(outlines: Outlines, tally: Tally) -> list[Building]:
     """The outlines that are buildings; the others are counted by reason.
 
-    Where any feature says `building` or `building:part`, those that don't are none.
+    Where any feature says `building` or `building:part`, those that don't are none; where none does, parks, car parks
+    and lakes are none.
     """
     tags = [normalised(t) for t in outlines.tags]
     said = any(_says(t) for t in tags)
@@ -103,7 +114,7 @@ def standing(outlines: Outlines, tally: Tally) -> list[Building]:
     for geometry, own, name in zip(outlines.geometries, tags, outlines.names, strict=True):
         if said and not _says(own):
             tally.leave_out("not tagged as building", _example(name, own))
-        elif reason := _no_building(own):
+        elif reason := _no_building(own) or (None if said else _ground(own)):
             tally.leave_out(reason, _example(name, own))
         elif (area := _areal(geometry)) is None:
             if geometry is None or geometry.is_empty:
@@ -137,6 +148,14 @@ def _no_building(tags: Mapping[str, Any]) -> str | None:
     if gone := next((name for name in GONE if _text(tags, name) == "yes"), None):
         return f"{gone}=yes"
     return "underground" if _underground(tags) else None
+
+
+def _ground(tags: Mapping[str, Any]) -> str | None:
+    """What is open ground by its tags, or None."""
+    if read_height(tags).top is not None:
+        return None
+    found = next((name for name, values in GROUND.items() if _text(tags, name) in values), None)
+    return None if found is None else f"{found}={_text(tags, found)}"
 
 
 def _underground(tags: Mapping[str, Any]) -> bool:

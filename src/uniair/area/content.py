@@ -164,10 +164,13 @@ def _unzip(path: Path, here: Path, target: Path) -> None:
         zlib.error,
         lzma.LZMAError,
         zipfile.BadZipFile,
+        LookupError,  # a member without a name
         RuntimeError,
         NotImplementedError,
     ) as error:
-        raise InputError(f"{path}: a zip that can't be unpacked ({error}); is the download whole?") from error
+        raise InputError(
+            f"{path}: a zip that can't be unpacked ({str(error)[:200]}); is the download whole?"
+        ) from error
 
 
 def _reencode(path: Path, here: Path, target: Path, encoding: str) -> None:

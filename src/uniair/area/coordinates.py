@@ -106,7 +106,10 @@ def _transformed(path: Path, geometries: Geometries, crs: Any, name: str) -> Geo
     """Coordinates of a CRS, easting first, to longitude and latitude."""
     import pyproj
 
-    transformer = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    try:
+        transformer = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        raise InputError(f"{path}: no way from its CRS, {name[:80]}, to degrees; reproject it to degrees") from error
 
     def degrees(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))

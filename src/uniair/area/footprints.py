@@ -16,7 +16,7 @@ from shapely.geometry import Polygon
 from uniair.area import content
 from uniair.area.area import Area, polygons_of
 from uniair.area.buildings import Bodies, Outlines, bodies, standing
-from uniair.area.coordinates import FOOT, place
+from uniair.area.coordinates import FOOT, LARGEST, place
 from uniair.area.geoparquet import read_parquet
 from uniair.area.georeference import Georeference
 from uniair.area.heights import METRES_PER_LEVEL, missing_heights
@@ -169,6 +169,7 @@ def _in_metres(path: Path, file: Path, name: str, seed: int) -> Area:
             sources.append(source)
     if not footprints:
         raise _empty(path, tally)
+    _require_near(path, footprints)
     heights = np.asarray(given)
     drawn = missing_heights(len(heights), np.random.default_rng(seed))
     counts = {source: sources.count(source) for source in (GIVEN, LEVELS, DRAWN)}
@@ -183,11 +184,23 @@ def _in_metres(path: Path, file: Path, name: str, seed: int) -> Area:
     return _whole(name, made, OPENSTREETMAP)
 
 
+def _require_near(path: Path, footprints: list[Polygon]) -> None:
+    """Raises `InputError` where one lies so far from the others that no town holds both."""
+    corners = shapely.bounds(np.asarray(footprints, dtype=object))
+    away = np.abs(corners - np.tile(np.median(corners[:, :2], axis=0), 2)).max(axis=1)
+    if away.max() > LARGEST:
+        far = int(np.argmax(away))
+        raise InputError(
+            f"{path}: outline {far + 1} reaches {away[far] / 1000:,.0f} km from the middle of the buildings; give "
+            "metres, and one town"
+        )
+
+
 def _stated(building: dict[str, Any]) -> tuple[float, str]:
     """Height of an entry of `buildings.json`, m, and where it is from; NaN where it has none."""
     levels = building.get("lv")
     height = building.get("h") or (levels * METRES_PER_LEVEL if levels else None)
-    if height is None or not 0 < height < 1000:
+    if height is None or isinstance(height, bool) or not 0 < height < 1000:
         return math.nan, DRAWN
     return height, GIVEN if building.get("h") else LEVELS
 

@@ -63,6 +63,21 @@ class Reading:
         counts = {"buildings": self.buildings, "parts": self.parts, "raised": self.raised}
         return {**counts, "heights": dict(self.heights), **groups, "notes": list(self.notes)}
 
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Reading:
+        """What `as_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        left_out, guessed = (
+            {str(reason): Count(int(c["count"]), str(c["example"])) for reason, c in kept[name].items()}
+            for name in ("left_out", "guessed")
+        )
+        heights = {str(source): int(count) for source, count in kept["heights"].items()}
+        buildings, parts, raised = (int(kept[name]) for name in ("buildings", "parts", "raised"))
+        return cls(buildings, parts, raised, heights, left_out, guessed, tuple(map(str, kept["notes"])))
+
 
 @dataclass
 class Tally:

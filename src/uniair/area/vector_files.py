@@ -21,6 +21,7 @@ from uniair.area.heights import NAMES, plain_name
 from uniair.errors import InputError
 
 MOST_FEATURES = 2_000_000
+ROOM = 50_000  # features for which there is always room
 MOST_LOOSE = 128 << 20  # bytes of JSON that must be put in order first, in memory
 # what the rules read (`buildings`, `heights`), ids, and a few names that make an example speak
 COLUMNS = {
@@ -96,19 +97,23 @@ def _read(path: Path, file: Path, kind: str, stated: str | None = None, esri: bo
             pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
             layer = _layer(path, pyogrio, file)
             info = pyogrio.read_info(file, layer=layer)
+            # GDAL's readers make room for as many as are asked for, and a file may say how many it holds, or not
+            claimed = int(info["features"])
+            most = min(MOST_FEATURES, 2 * max(claimed, ROOM)) if claimed >= 0 else MOST_FEATURES
             columns = [name for name in info["fields"].tolist() if plain_name(name) in COLUMNS]
             meta, ids, wkb, values = pyogrio.raw.read(
-                file, layer=layer, columns=columns, return_fids=True, max_features=MOST_FEATURES + 1
+                file, layer=layer, columns=columns, return_fids=True, max_features=most + 1
             )
         except InputError:
             raise
-        except (pyogrio.errors.DataSourceError, RuntimeError, ValueError, UnicodeError, OSError) as error:
+        except (pyogrio.errors.DataSourceError, RuntimeError, ValueError, UnicodeError, OSError, NameError) as error:
             message = " ".join(str(error).replace(str(file), path.name).split())[:300]
             raise InputError(f"{path}: {kind} that can't be read ({message}); is the file whole?") from error
     if wkb is None:
         raise InputError(f"{path}: a table without geometries; export the outlines of buildings with it")
-    if len(wkb) > MOST_FEATURES:
-        raise InputError(f"{path}: more than {MOST_FEATURES:,} features; cut an extract of one town")
+    if len(wkb) > most:
+        todo = "cut an extract of one town" if most == MOST_FEATURES else f"it claims {claimed:,}; export it again"
+        raise InputError(f"{path}: more than {most:,} features; {todo}")
     geometries = shapely.from_wkb(wkb, on_invalid="fix")
     lists = [column.tolist() for column in values]
     names = meta["fields"].tolist()
@@ -153,9 +158,9 @@ def top_level(head: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     decoder, at = json.JSONDecoder(), 1
     while match := re.compile(r'[\s,]*("(?:[^"\\]|\\.)*")\s*:\s*').match(text, at) if text[:1] == "{" else None:
-        key = str(json.loads(match[1], strict=False))
-        found[key] = None
         try:
+            key = str(json.loads(match[1], strict=False))
+            found[key] = None
             found[key], at = decoder.raw_decode(text, match.end())
         except (ValueError, RecursionError):
             break

@@ -14,6 +14,7 @@ from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table
 from uniair.files import atomic_path, write_text
+from uniair.folder_lock import alone_in
 from uniair.models.universal import UniversalModel
 from uniair.training.checkpoint import digest
 
@@ -133,7 +134,8 @@ def perform(name: str, benchmark: Benchmark, setup: Setup, **options: Any) -> di
 def show(name: str, title: str, benchmark: Benchmark, setup: Setup, **options: Any) -> dict[str, Any]:
     """Performs a benchmark and prints its tables."""
     began = time.perf_counter()
-    result = perform(name, benchmark, setup, **options)
+    with alone_in(setup.out):
+        result = perform(name, benchmark, setup, **options)
     print(f"\n{title}" + (f"\nThe paper: {benchmark.paper}" if benchmark.paper else ""))
     for heading, table in benchmark.tables(result):
         print(f"\n{heading}\n{table.text()}")

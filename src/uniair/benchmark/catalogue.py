@@ -78,6 +78,9 @@ SPEED = {
     "questions": Entry("AI²MMUM, answers and training questions per second", "speed.questions:run"),
     "tracing": Entry("Links per second, and what is lost against 50 times the rays", "speed.tracing:run"),
     "edge": Entry("Accuracy and speed of the models in torch, ONNX and int8", "speed.edge_cost:run"),
+    "readers": Entry(
+        "Broken files against every reader: what is read, refused, and must not be", "speed.reader_fuzz:run"
+    ),
     "service": Entry("Requests per second that a site's server bears", "speed.service_load:run"),
 }
 PAGE = {"results": Entry("The results page, from what was run so far", "results:run")}

@@ -23,6 +23,9 @@ A CSV may come from Excel, pandas or a drive-test tool: separator, decimal sign 
 columns hold is said by --columns; those that nothing names are not read, rows outside the square are left out, and both
 are said. Heads learn from measured labels where a station has at least 40, and from traced ones otherwise.
 
+--users is a file of your own positions instead of users drawn at random: a CSV of lon,lat or x,y (and z), a GPX track,
+or points in GeoJSON. Those outside the square, inside buildings or that no path reaches are counted and said.
+
 Example:
   uniair site example --out runs/site
   uniair site town.osm.pbf --bs 13.3501,52.5145 --bs 13.3512,52.5150,10,90 --out runs/site
@@ -58,6 +61,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--centre", type=str | None, default=None, help="its middle, as --bs; else that of the stations"
     )
     parser.add_argument("--ue", type=int, default=2000, help="users outdoors, traced from each station")
+    parser.add_argument("--users", type=str | None, default=None, help="file of positions or a track, instead of --ue")
     parser.add_argument("--least_height", type=float, default=0.0, help="raise lower buildings to it, m")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     labels = "; ".join(f"{name}: {task.label.about}" for name, task in columns().items() if task.label is not None)
@@ -91,7 +95,7 @@ def run(options: Any) -> dict[str, Any]:
         EXAMPLE if example else options.place,
         tuple(options.bs or (EXAMPLE_STATIONS if example else ())),
         options.side, options.centre, options.ue, options.least_height, options.seed,
-        radio=Radio() if options.radio is None else Radio.parse(options.radio),
+        radio=Radio() if options.radio is None else Radio.parse(options.radio), users=options.users,
     )  # fmt: skip
     out = Path(options.out)
     site = make(
@@ -114,12 +118,20 @@ def run(options: Any) -> dict[str, Any]:
         out,
     )
     print("\n".join([f"radio: {site.radio}", *site.about.get("remarks", ())]))
+    reading = site.area.reading
+    for line in reading.lines() if reading else ():
+        print(f"map: {line}")
+    if users := site.about.get("users"):
+        missed = {f"no path from {name}": users["count"] - count for name, count in site.about["links"].items()}
+        said = "".join(f"; {count:,} {reason}" for reason, count in (users["left_out"] | missed).items() if count)
+        print(f"users: {users['count']:,}{'' if users['file'] is None else ' of ' + users['file']}{said}")
     print(head_table(site).text())
     print(f"{out / 'report.html'} written; {site.about['seconds']:.0f} s in all")
     return {"out": str(out), "report": str(out / "report.html"), "seconds": site.about["seconds"],
             "radio": site.radio.to_json(), "remarks": site.about.get("remarks", []),
             "stations": [station.name for station in site.stations], "links": site.about["links"],
-            "measured": site.about["measured"], "figures": site.figures}  # fmt: skip
+            "measured": site.about["measured"], "users": site.about.get("users"), "figures": site.figures,
+            "reading": None if reading is None else reading.as_dict()}  # fmt: skip
 
 
 def named(option: str, given: list[str] | None) -> dict[str, str]:

@@ -18,7 +18,7 @@ from uniair.data.import_report import ImportReport
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.errors import InputError
-from uniair.files import only_run, sha256, write_text
+from uniair.files import sha256, write_text
 from uniair.progress import track
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.radio import Radio
@@ -79,13 +79,6 @@ def import_data(name: str, source: str | Path, out: str | Path, **options: Any) 
         raise InputError(f"import {name}: needs {' and '.join(missing)}; see uniair import --help")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out}: exists already; give another --out, or delete it first")
-    with only_run(out):
-        return _imported(name, source, out, options)
-
-
-def _imported(name: str, source: str | Path, out: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """`import_data` with checked arguments, into a folder that is this run's alone."""
-    read = reader(name)
     unfinished = out.with_name(f".{out.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     report = ImportReport()

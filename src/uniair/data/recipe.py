@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +42,26 @@ def note_recipe(folder: Path, made: dict[str, Any], other: Callable[[Any], str])
 def _something_made(folder: Path) -> bool:
     """Whether a folder holds files beside its recipe; hidden ones are locks and what killed runs leave."""
     return any(path.is_file() and path.name != RECIPE and path.name[0] != "." for path in folder.rglob("*"))
+
+
+@contextmanager
+def noted(folder: Path, made: dict[str, Any], other: Callable[[Any], str], results: str) -> Iterator[None]:
+    """As `note_recipe`, for a block of work; taken back where that is refused before its first result is there.
+
+    Args:
+        results: pattern of files in the folder, one of which shows that the work has begun.
+
+    Raises:
+        InputError: as `note_recipe`.
+    """
+    made_here, new = not folder.exists(), not (folder / RECIPE).exists()
+    note_recipe(folder, made, other)
+    try:
+        yield
+    except InputError:
+        if new and not any(folder.glob(results)):
+            (folder / RECIPE).unlink(missing_ok=True)
+            with suppress(OSError):  # what else is in it is not ours
+                if made_here:
+                    folder.rmdir()
+        raise

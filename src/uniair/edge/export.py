@@ -161,7 +161,8 @@ class Package:
             np.savez_compressed(here / "site.npz", **arrays)
         return {
             "format": FORMAT, "uniair": __version__, "model": self.name, "weights": digest(model),
-            "radio": self.takes.to_json(), "radio_text": str(self.takes), "remarks": list(model.remarks(self.takes)),
+            "radio": self.takes.to_json(), "radio_text": str(self.takes),
+            "remarks": [*model.remarks(self.takes), *(() if self.site is None else self.site.remarks())],
             "csi": list(self.takes.shape), "embedding": preset.embedding, "rays": bool(preset.rays),
             "temperature": model.temperature, "site": None if self.site is None else self.site.area.name,
             "attribution": "" if self.site is None else self.site.area.attribution,

@@ -28,8 +28,12 @@ def require_domain(model: UniversalModel, radio: Radio) -> None:
     """Finds out whether a model's graphs can be of a radio.
 
     Raises:
-        InputError: a model that reads CSI by antenna and subcarrier, and others than its own.
+        InputError: a model that reads CSI by antenna and subcarrier, and others than its own; one made for any radio.
     """
+    if model.preset.radios == "any":
+        raise InputError(
+            f"preset {model.preset.name} reads any radio, which edge packages can't yet; export weights of one radio"
+        )
     own = ULA(model.preset.beams), OFDM(model.preset.delays)
     if model.preset.csi_domain != "angle_delay" and (radio.array, radio.grid) != own:
         raise InputError(f"preset {model.preset.name} reads antennas and subcarriers, so that it is exported for "

@@ -11,7 +11,8 @@ import numpy as np
 from uniair.errors import InputError
 from uniair.radio import Radio
 
-BESIDE = 0.05  # a range goes on so far beyond either end, as a share
+# a range goes on so far beyond either end, as a share; of sides, who asks for the scale asks for 0.8 and 1.2 of one
+BESIDE, BESIDE_SIDE = 0.05, 0.25
 Range = tuple[float, float]
 
 
@@ -62,7 +63,8 @@ class Learned:
 
     def _outside(self, name: str, value: float, what: str, unit: str) -> str:
         low, high = getattr(self, name)
-        if low * (1 - BESIDE) <= value <= high * (1 + BESIDE):
+        beside = BESIDE_SIDE if name == "side" else BESIDE
+        if low * (1 - beside) <= value <= high * (1 + beside):
             return ""
         return f"extrapolated: {what} {value:.4g} {unit}, learned {low:.4g} to {high:.4g}"
 

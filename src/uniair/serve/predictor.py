@@ -193,7 +193,7 @@ class Predictor:
         Raises:
             InputError: the head's outputs stand for the ports of another array.
         """
-        found = self.model.remarks(radio)
+        found = (*self.model.remarks(radio), *self.site.remarks(station))
         if head is not None:
             found += TASKS[head[0]].remarks(self.heads[station][head].radio, radio, "this CSI")
         return list(found)

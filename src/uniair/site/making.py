@@ -18,13 +18,14 @@ import uniair
 from uniair import metrics
 from uniair.data.csi_files import SUFFIXES
 from uniair.data.links.links import Links
+from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import Figure
-from uniair.files import only_run, sha256, write_text
+from uniair.files import sha256, write_text
 from uniair.models.universal import RadioWarning
 from uniair.progress import bar
 from uniair.propagation.ray_tracing import check_materials
-from uniair.site import confidence, learning, survey
+from uniair.site import confidence, draws, learning, survey
 from uniair.site.learning import Samples
 from uniair.site.measured import Terms, read_measured
 from uniair.site.report import write_card, write_report
@@ -102,13 +103,14 @@ def make(request: Request, out: Path) -> Site:
     with warnings.catch_warnings():
         # the site says it itself: `about` holds the model's remarks on its radio
         warnings.simplefilter("ignore", RadioWarning)
-        with only_run(out):
-            return _make(request, out)
+        return _make(request, out)
 
 
 def _make(request: Request, out: Path) -> Site:
     if request.seeds < 1 or request.epochs < 0:
         raise InputError("--seeds must be at least 1, --epochs at least 0")
+    if not request.trace and request.survey.users is not None:
+        raise InputError("--users are traced; leave --users out, or --trace false")
     if not request.trace and request.measured is None:
         raise InputError("--trace false leaves nothing to learn from; give --measured, a file of measured labels")
     ground = survey.crop(request.survey)
@@ -148,12 +150,14 @@ def _make(request: Request, out: Path) -> Site:
         out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference,
         radio=request.survey.radio,
     )  # fmt: skip
-    remarks = [*model.remarks(site.radio), *(() if labels is None else labels.remarks)]
+    site.about["users"] = _users(ground, request)
+    remarks = [*model.remarks(site.radio), *site.remarks(), *(() if labels is None else labels.remarks)]
     heads = [pairs() if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
-    with bar(round(_work(request, heads)), "second", form=FORMAT) as shown:
+    users = ground.count(request.survey.ue)
+    with bar(round(_work(request, heads, users)), "second", form=FORMAT) as shown:
         steps = Steps(out, shown)
         traced = _traced(site, ground, request, steps) if request.trace else {}
-        found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}}
+        found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}, "draws": {}}
         labelled = {}
         for number, name in enumerate(names):
             labelled[name] = learning.samples(model, site, number, traced.get(name), labels)
@@ -161,11 +165,12 @@ def _make(request: Request, out: Path) -> Site:
             if channels := labelled[name].get(("position", "channel")):
                 knows = channels.source == "traced" or (labels is not None and "los" in labels.labels)
                 ask = partial(_zero_shot, channels, knows)
-                found["zero_shot"][name] = steps.once(
-                    f"{name}-zero_shot", f"{name}: zero-shot", _questions(request), ask
-                )
+                found["zero_shot"][name] = steps.once(f"{name}-zero_shot", f"{name}: zero-shot", QUESTION * users, ask)
                 place = partial(_positions, site, number, channels, request.survey.seed)
                 found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
+            if name in traced and site.area.drawn.any():
+                again = partial(draws.compare, model, ground, ground.stations[number], traced[name], request.survey)
+                found["draws"][name] = steps.once(f"{name}-draws", f"{name}: other heights", 5.0, again)
         shown.set_description("report")
         site.figures.update(_figures(found["rows"], request.survey.seed))
         site.about.update(
@@ -180,14 +185,23 @@ def _make(request: Request, out: Path) -> Site:
     return site
 
 
-def _questions(request: Request) -> float:
-    return QUESTION * request.survey.ue
+def _users(ground: survey.Ground, request: Request) -> dict[str, Any] | None:
+    """Who is traced, and who of a file is not; None where nobody is."""
+    if not request.trace:
+        return None
+    own = ground.own
+    return {
+        "count": ground.count(request.survey.ue),
+        "file": None if own is None else Path(str(request.survey.users)).name,
+        "left_out": {} if own is None else dict(own.left_out),
+        "highest": UE_HEIGHT if own is None else round(float(own.points[:, 2].max()), 2),
+    }
 
 
-def _work(request: Request, heads: list[Any]) -> float:
+def _work(request: Request, heads: list[Any], users: int) -> float:
     networks = EPOCH * request.epochs
     each = [(HEAD + OTHERS + networks * (inputs == "channel")) * request.seeds for of in heads for _, inputs in of]
-    station = (TRACED * request.survey.ue if request.trace else 0) + _questions(request) + 5.0
+    station = (TRACED * users if request.trace else 0) + QUESTION * users + 5.0
     return sum(each) + station * len(heads) + 10.0
 
 
@@ -213,15 +227,17 @@ def _traced(site: Site, ground: survey.Ground, request: Request, steps: Steps) -
             done += count
 
     steps.once("trace", "tracing", 0.0, trace)
-    steps.bar.update(TRACED * (request.survey.ue * len(ground.stations) - done))
+    users = ground.count(request.survey.ue)
+    steps.bar.update(TRACED * (users * len(ground.stations) - done))
     links = dict(zip(site.links.areas, site.links, strict=True))
     named = {station.name: links.get(f"{ground.area.name}/{station.name}") for station in ground.stations}
     found = {name: of for name, of in named.items() if of is not None and len(of) >= survey.LEAST_LINKS}
     if poor := [name for name in named if name not in found]:
         have = named[poor[0]]
+        more = "raise --ue" if request.survey.users is None else "give more positions"
         raise InputError(
-            f"{poor[0]}: reaches {0 if have is None else len(have)} of {request.survey.ue} users; move the base "
-            "station into the open, or give another --out and raise --ue"
+            f"{poor[0]}: reaches {0 if have is None else len(have)} of {users} users; move the base "
+            f"station into the open, or give another --out and {more}"
         )
     return found
 

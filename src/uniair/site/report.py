@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, draw_map, png, table
 from uniair.evaluation.tables import Table
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
-from uniair.site import confidence
+from uniair.site import confidence, draws
 from uniair.site.learning import Samples
 from uniair.site.site import Site
 from uniair.site.site_tables import curves, task_table, zero_shot_table
@@ -101,10 +102,12 @@ def write_report(
     Args:
         labelled: station → what each head learned from.
         links: station → traced links.
-        found: `rows`, `zero_shot` and `position` of each station.
+        found: `rows`, `zero_shot`, `position` and `draws` of each station.
         seed: of the heads that were kept.
     """
     sections = [("The site", f"{_about(site)} {radio_text(site)}", png(_overview(site)))]
+    if lines := map_lines(site, found):
+        sections.append(("The map", "What its file gives, and what was left out or guessed.", _list(lines)))
     for number, named in enumerate(site.stations):
         one = Station(
             model, site, number, labelled[named.name], links.get(named.name), found["rows"][named.name],
@@ -119,6 +122,8 @@ def write_report(
 def write_card(path: Path, site: Site, found: dict[str, Any]) -> None:
     """The site's card in Markdown: data, heads and limits."""
     parts = [f"# {site.area.name}", _about(site), radio_text(site)]
+    if lines := map_lines(site, found):
+        parts += ["## The map", "\n".join(f"- {line}" for line in lines)]
     for station in site.stations:
         name = station.name
         parts.append(f"## {name}")
@@ -137,8 +142,35 @@ LIMITS = (
 )
 
 
+def map_lines(site: Site, found: dict[str, Any]) -> list[str]:
+    """What is known of the map: counts of its file, drawn heights of the square, and what hangs on these."""
+    if site.area.reading is None:
+        return []
+    drawn = int(site.area.drawn.sum())
+    here = f"in this square: {drawn:,} of {len(site.area.footprints):,} heights drawn"
+    others = [line for name, one in found["draws"].items() for line in draws.sentences(name, one)]
+    return [*(f"in the whole file: {line}" for line in site.area.reading.lines()[:1]),
+            *site.area.reading.lines()[1:], here, *others]  # fmt: skip
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _users(site: Site) -> str:
+    """Who was traced, and who is not among the links."""
+    users = site.about.get("users")
+    if users is None:
+        return ""
+    file = "" if users["file"] is None else f" of {users['file']}"
+    left = "".join(f", {count:,} {reason} left out" for reason, count in users["left_out"].items())
+    missed = {name: users["count"] - count for name, count in site.about["links"].items()}
+    unreached = ", ".join(f"{count:,} from {name}" for name, count in missed.items() if count)
+    return f" {users['count']:,} users{file}{left}{'; no path reaches ' + unreached if unreached else ''}."
+
+
 def radio_text(site: Site) -> str:
-    """The site's radio, and what to know about the model's answers on it."""
+    """The site's radio, and what to know about the model's answers on it and for these stations."""
     return " ".join([f"Radio: {site.radio}.", *(f"{r[0].upper()}{r[1:]}." for r in site.about.get("remarks", ()))])
 
 
@@ -146,14 +178,15 @@ def _about(site: Site) -> str:
     counts, measured = site.about["links"], site.about["measured"]
     learned = [f"{count:,} traced links of {name}" for name, count in counts.items()]
     learned += [f"{count:,} measured rows of {name}" for name, count in measured.items() if count]
-    low = int((site.area.heights < TRAINED_HEIGHT).sum())
+    low = int((site.area.heights[site.area.obstacles] < TRAINED_HEIGHT).sum())
     warning = (
         f" {low} buildings are lower than {TRAINED_HEIGHT:g} m, which the model never saw: its map has no heights, so "
         "it takes them for walls, and what it says from the map is worth less."
     )
     seed, seeds = site.about["recipe"]["survey"]["seed"], site.about["recipe"]["seeds"]
     return (
-        f"{site.area.size:.0f} × {site.area.size:.0f} m, {len(site.area.footprints)} buildings; {', '.join(learned)}. "
+        f"{site.area.size:.0f} × {site.area.size:.0f} m, {len(site.area.footprints)} buildings; {', '.join(learned)}."
+        f"{_users(site)} "
         f"Where a station has measured labels for a task, its head learned from these and was tested on these. "
         f"Tested on whole blocks of 20 m that nothing learned from, a fifth of the links; seed {seed}, "
         f"{seeds} run{'s' if seeds > 1 else ''}. Made in {site.about['seconds'] / 60:.1f} minutes."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon
 
 from uniair.area.area import Area
+from uniair.area.coordinates import LARGEST
 from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
+from uniair.area.reading import Reading
 from uniair.data.links.store import Store
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.radio import Radio
+from uniair.site.extrapolation import remarks
 from uniair.tasks.registry import TASKS
 
 FORMAT = "uniair-site/1"
@@ -84,6 +87,12 @@ class Site:
         """What the model is told of the buildings: see `obstacles`."""
         return obstacles(self.area, self.stations)
 
+    def remarks(self, station: int | None = None) -> tuple[str, ...]:
+        """What to know about answers for a station, or all of them, that stands as the weights have not learned."""
+        numbers = range(len(self.stations)) if station is None else [station]
+        chosen = [(self.stations[number].name, self.stations[number].position) for number in numbers]
+        return remarks(self.area, chosen, self.model, (self.about.get("users") or {}).get("highest", UE_HEIGHT))
+
     def head(self, task: str, inputs: str, station: int) -> Path:
         """File of a head."""
         return self.folder / "heads" / f"{task}-{inputs}-{self.stations[station].name}.safetensors"
@@ -97,15 +106,19 @@ class Site:
     def write(self) -> None:
         """Writes `site.json` in one step."""
         buildings = [
-            {"p": _ring(f.exterior), "holes": [_ring(hole) for hole in f.interiors], "h": round(float(h), 3)}
-            for f, h in zip(self.area.footprints, self.area.heights, strict=True)
-        ]
+            {"p": _ring(f.exterior), "holes": [_ring(hole) for hole in f.interiors], "h": float(h)}
+            | ({"base": float(base)} if base else {}) | ({"drawn": True} if drawn else {})
+            for f, h, base, drawn in zip(
+                self.area.footprints, self.area.heights, self.area.bases, self.area.drawn, strict=True
+            )
+        ]  # fmt: skip
+        reading = self.area.reading
         document = {
             "format": FORMAT, "name": self.area.name, "size": self.area.size, "attribution": self.area.attribution,
             "georeference": None if self.georeference is None else asdict(self.georeference),
             "stations": [asdict(station) for station in self.stations],
             "radio": self.radio.to_json(), "model": self.model, "weights": self.weights, "figures": self.figures,
-            "about": self.about, "buildings": buildings,
+            "about": self.about, "reading": None if reading is None else reading.as_dict(), "buildings": buildings,
         }  # fmt: skip
         write_text(self.folder / NOTE, json.dumps(document, indent=1) + "\n")
 
@@ -125,24 +138,72 @@ class Site:
                 raise InputError(
                     f"{path}: of format {document['format']!r}, this version reads {FORMAT!r}; run uniair site again"
                 )
-            size, place = float(document["size"]), document["georeference"]
-            outlines = tuple(Polygon(b["p"], b["holes"]) for b in document["buildings"])
-            heights = np.array([b["h"] for b in document["buildings"]], dtype=np.float64)
-            area = Area(document["name"], outlines, heights, (0.0, 0.0, size, size), document["attribution"])
-            stations = tuple(
-                Station(s["name"], (s["position"][0], s["position"][1], s["position"][2]), s["bearing"])
-                for s in document["stations"]
-            )
-            if place is not None:
-                place = Georeference(place["longitude"], place["latitude"], tuple(place["corner"]))
-            return cls(
-                path.parent, area, stations, document["model"], document["weights"], place, document["figures"],
-                document["about"], Radio.from_json(document.get("radio", {}), str(path)),
-            )  # fmt: skip
-        except InputError:
-            raise
-        except (ValueError, TypeError, LookupError, shapely.errors.ShapelyError) as error:
+            return _of_document(path, document)
+        except InputError as error:
+            raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+        except (
+            ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError,
+            shapely.errors.ShapelyError,
+        ) as error:  # fmt: skip
             raise InputError(f"{path}: not a site ({type(error).__name__}: {error}); run uniair site again") from error
+
+
+@np.errstate(invalid="ignore", over="ignore")  # NaN and infinity become an InputError, not a warning
+def _of_document(path: Path, document: dict[str, Any]) -> Site:
+    """The site that `site.json` says, numbers and words checked.
+
+    Raises:
+        InputError, ValueError, TypeError, LookupError, AttributeError, ShapelyError: it says none.
+    """
+    size, place, buildings = float(document["size"]), document["georeference"], document["buildings"]
+    outlines = tuple(Polygon(b["p"], b["holes"]) for b in buildings)
+    corners = shapely.get_coordinates(np.asarray(outlines, dtype=object))
+    if not 0 < size <= LARGEST:
+        raise InputError(f"{path}: a side of {size:g} m; run uniair site again")
+    if not ((corners >= -1) & (corners <= size + 1)).all():  # NaN is none of these
+        raise InputError(f"{path}: a building that lies off the site; run uniair site again")
+    reading = document.get("reading")  # a site of the first version has none, and no floors above ground
+    area = Area(
+        _word(document["name"]), outlines, np.array([_number(b["h"]) for b in buildings], dtype=np.float64),
+        (0.0, 0.0, size, size), _word(document["attribution"]),
+        bases=np.array([_number(b.get("base", 0.0)) for b in buildings], dtype=np.float64),
+        drawn=np.array([bool(b.get("drawn")) for b in buildings], dtype=bool),
+        reading=None if reading is None else Reading.from_dict(reading),
+    )  # fmt: skip
+    if place is not None:
+        longitude, latitude, x, y = map(_number, (place["longitude"], place["latitude"], *place["corner"]))
+        place = Georeference(longitude, latitude, (x, y))
+    stations = tuple(_station(entry, size) for entry in document["stations"])
+    if not stations or len({station.name for station in stations}) < len(stations):
+        raise InputError(f"{path}: no base stations, or two of one name; run uniair site again")
+    figures, about = document["figures"], document["about"]
+    for found in (figures, about, about.get("users") or {}):
+        if not isinstance(found, dict):
+            raise TypeError(f"{found!r:.40} where names and values are wanted")
+    _number((about.get("users") or {}).get("highest", UE_HEIGHT))
+    return Site(
+        path.parent, area, stations, _word(document["model"]), _word(document["weights"]), place, figures, about,
+        Radio.from_json(document.get("radio", {}), str(path)),
+    )  # fmt: skip
+
+
+def _station(entry: dict[str, Any], size: float) -> Station:
+    x, y, z = map(_number, entry["position"])
+    if not (0 <= x <= size and 0 <= y <= size and z > 0):
+        raise ValueError(f"a base station at ({x:g}, {y:g}, {z:g}) m, off the site")
+    return Station(_word(entry["name"]), (x, y, z), _number(entry["bearing"]))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(float(value)):
+        raise ValueError(f"{value!r:.40} where a number is wanted")
+    return float(value)
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} where a word is wanted")
+    return value
 
 
 def obstacles(area: Area, stations: Sequence[Station]) -> NDArray[np.uint8]:
@@ -152,9 +213,7 @@ def obstacles(area: Area, stations: Sequence[Station]) -> NDArray[np.uint8]:
     what is lower than that lets such a line pass more often than not.
     """
     middle = (min(station.position[2] for station in stations) + UE_HEIGHT) / 2
-    walls = np.flatnonzero(area.heights >= middle)
-    footprints = tuple(area.footprints[i] for i in walls)
-    return occupancy(replace(area, footprints=footprints, heights=area.heights[walls]))
+    return occupancy(area.select(np.flatnonzero(area.heights >= middle)))
 
 
 def _ring(ring: Any) -> list[list[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from uniair.evaluation.zero_shot_suite import sample, zero_shot_suite
 from uniair.files import write_text
 from uniair.models.learned import Learned
 from uniair.models.presets import Preset
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import RadioWarning, UniversalModel
 from uniair.radio import Radio
 from uniair.tasks.alignment import Alignment
 from uniair.training.checkpoint import begin_from, digest, load_model, save_model
@@ -134,11 +135,13 @@ def pretrain(
 
     def figures() -> dict[str, float]:
         seen_by = radio if batches.radios else None
-        return {
-            f"{folder}/{name}": value
-            for folder, links in watched.items()
-            for name, value in zero_shot_suite(model, links, radio=seen_by).values().items()
-        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RadioWarning)  # what is watched may lie outside what is trained on
+            return {
+                f"{folder}/{name}": value
+                for folder, links in watched.items()
+                for name, value in zero_shot_suite(model, links, radio=seen_by).values().items()
+            }
 
     settings = {
         "preset": asdict(preset), "task": asdict(task), "optimisation": asdict(optimisation),

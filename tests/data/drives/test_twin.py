@@ -254,6 +254,14 @@ def test_more_drives_leave_the_first_as_they_are(folder: Path, tmp_path: Path) -
 
 
 @needs_tracer
+def test_a_carrier_without_walls_or_cars_leaves_nothing_behind(tmp_path: Path) -> None:
+    for carrier, says in ((7e8, "concrete is not defined at 0.7 GHz"), (2e11, "metal is not defined at 200 GHz")):
+        with pytest.raises(InputError, match=says):
+            run(replace(SMALL, ray_tracing=replace(SMALL.ray_tracing, frequency=carrier)), tmp_path / "made")
+        assert not (tmp_path / "made").exists()
+
+
+@needs_tracer
 def test_another_twins_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"another twin.*--out"):
         run(replace(SMALL, seed=1), folder)

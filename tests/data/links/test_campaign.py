@@ -22,6 +22,7 @@ from uniair.area.raster import occupancy
 from uniair.data.links import campaign, shards
 from uniair.data.links.campaign import Campaign
 from uniair.data.links.deployment import Deployment
+from uniair.data.recipe import noted
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.radio import Radio
@@ -89,34 +90,6 @@ def test_links_carry_the_carrier_that_they_were_traced_at(reference: Path) -> No
     assert "radio" not in shards.shard_header(reference / "links-00000.safetensors")  # paper 1's, as ever
     low = replace(TINY, ray_tracing=replace(TINY.ray_tracing, frequency=3.5e9))
     assert campaign.trace_area(low, "procedural:1", 0).radios == (Radio(carrier=3.5e9),)
-
-
-@needs_tracer
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"frequency": 923e6}, "concrete is not defined at 0.923 GHz"),
-        ({"frequency": 28.0}, "concrete is not defined"),
-        ({"ground_material": "wet_ground"}, "wet_ground is not defined at 28 GHz"),
-        ({"building_material": "brik"}, "material 'brik' is none of"),
-    ],
-)
-def test_what_the_tracer_lacks_is_one_line_and_leaves_nothing(
-    change: dict[str, Any], says: str, tmp_path: Path
-) -> None:
-    wrong = replace(TINY, ray_tracing=replace(TINY.ray_tracing, **change))
-    with pytest.raises(InputError, match=says):
-        campaign.run(wrong, tmp_path / "out", workers=1)
-    assert not list(tmp_path.iterdir())
-
-
-@needs_tracer
-def test_carriers_that_areas_draw_are_checked_too(tmp_path: Path) -> None:
-    for vary, says in ((False, "concrete is not defined at 0.7 GHz"), (True, "none of .* is defined at 0.7 GHz")):
-        drawn = replace(TINY, deployment=Deployment(carriers=(28e9, 0.7e9), vary_tracer=vary))
-        with pytest.raises(InputError, match=says):
-            campaign.run(drawn, tmp_path / "out", workers=1)
-    assert not list(tmp_path.iterdir())
 
 
 @needs_tracer
@@ -220,6 +193,37 @@ def test_another_recipe_in_the_same_folder(reference: Path, tmp_path: Path, chan
 
 
 @needs_tracer
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"ray_tracing": RayTracing(frequency=7e8)}, "concrete is not defined at 0.7 GHz"),
+        ({"deployment": Deployment(carriers=(28e9, 2e8))}, "concrete is not defined at 0.2 GHz"),
+        ({"deployment": Deployment(carriers=(2e8,), vary_tracer=True)}, "none of .* is defined at 0.2 GHz"),
+        ({"ray_tracing": RayTracing(building_material="cheese")}, "material 'cheese' is none"),
+        ({"coverage": (0.9, 0.95)}, "no crop of"),
+        ({"places": ("nowhere.geojson",)}, "no such file"),
+    ],
+    ids=["carrier", "one of several carriers", "drawn materials", "material", "crops", "place"],
+)
+def test_a_run_that_never_began_does_not_block_the_corrected_one(
+    reference: Path, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=says):
+        campaign.run(replace(TINY, **change), out, workers=1)
+    assert not out.exists()
+
+
+@needs_tracer
+def test_what_is_refused_in_the_middle_keeps_its_results(reference: Path, tmp_path: Path) -> None:
+    out = copied(reference, tmp_path / "out", without="links-00001.safetensors")
+    before = contents(out)
+    with pytest.raises(InputError, match="no such"), noted(out, json.loads(before["recipe.json"]), str, "links-*"):
+        raise InputError("no such")
+    assert contents(out) == before
+
+
+@needs_tracer
 def test_a_damaged_recipe(reference: Path, tmp_path: Path) -> None:
     out = copied(reference, tmp_path / "out")
     (out / "recipe.json").write_text("{", encoding="utf-8")
@@ -231,7 +235,7 @@ def test_a_damaged_recipe(reference: Path, tmp_path: Path) -> None:
 def test_a_failing_area_leaves_no_manifest_and_no_part(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no crop of .* passes the filters; widen --coverage"):
         campaign.run(replace(TINY, coverage=(0.98, 0.99)), tmp_path, workers=1)
-    assert [p.name for p in tmp_path.iterdir()] == ["recipe.json"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

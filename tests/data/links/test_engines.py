@@ -136,7 +136,7 @@ def test_bad_input_on_ray_is_one_line(cluster: Any, tmp_path: Path) -> None:
     own = [line for line in error.splitlines() if not re.match(r"\[\d{4}-\d\d-\d\d ", line)]
     assert len(own) == 1
     assert "passes the filters; widen --coverage" in own[0]
-    assert [p.name for p in tmp_path.iterdir()] == ["recipe.json"]
+    assert not list(tmp_path.iterdir())
 
 
 @needs_tracer
@@ -233,7 +233,7 @@ def test_shards_written_on_another_disk(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(campaign, "trace_shard", lambda *_: None)
     with pytest.raises(InputError, match="2 shards were written elsewhere; give an --out that all workers share"):
         campaign.run(TINY, tmp_path, workers=1)
-    assert [p.name for p in tmp_path.iterdir()] == ["recipe.json"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniair.data.drives.twin import Recording, Site, Twin, geodetic, record
-from uniair.data.recipe import note_recipe
+from uniair.data.recipe import noted
 from uniair.errors import InputError
-from uniair.files import only_run, write_text
+from uniair.files import write_text
 from uniair.progress import bar
-from uniair.propagation.ray_tracing import require_sionna
+from uniair.propagation.ray_tracing import check_materials
 
 QUALITY = 90  # of the JPEGs
 COLUMNS = (  # of scenario 9, and the label file of the blockage scenarios 17 to 22
@@ -38,16 +38,22 @@ def run(twin: Twin, out: Path) -> dict[str, Any]:
     that it was at, and ends with the same bytes.
 
     Raises:
-        InputError: `out` holds another twin, or something damaged; sionna-rt or LLVM missing.
+        InputError: `out` holds another twin, or something damaged; walls not defined at the carrier; sionna-rt or LLVM
+            missing.
     """
-    require_sionna()
-    with only_run(out):
-        return _run(twin, out)
-
-
-def _run(twin: Twin, out: Path) -> dict[str, Any]:
+    for material in (twin.ray_tracing.building_material, "metal"):  # of the vehicles
+        check_materials(replace(twin.ray_tracing, building_material=material))
     made = _recipe(twin)
-    note_recipe(out, made, lambda _: "another twin (see recipe.json); give another --out, or the same settings")
+    other = "another twin (see recipe.json); give another --out, or the same settings"
+    with noted(out, made, lambda _: other, "scenario*/*.csv"):
+        rows = _record(twin, out)
+    card = _card(twin, out, made, rows)
+    write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
+    return card
+
+
+def _record(twin: Twin, out: Path) -> dict[int, list[dict[str, str]]]:
+    """Records the drives that `out` lacks; the rows of each scenario's CSV."""
     for unfinished in out.rglob(".*.part"):
         unfinished.unlink()
     rows = {site.scenario: _rows(out, site, columns(twin)) for site in twin.sites}
@@ -62,9 +68,7 @@ def _run(twin: Twin, out: Path) -> dict[str, Any]:
                 held += _write(out, site, record(twin, site, number), number, len(held), twin.rate)
                 write_text(_table(out, site), _as_csv(held, columns(twin)))
                 shown.update()
-    card = _card(twin, out, made, rows)
-    write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
-    return card
+    return rows
 
 
 def columns(twin: Twin) -> tuple[str, ...]:

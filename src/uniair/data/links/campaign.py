@@ -25,9 +25,9 @@ from uniair.area.raster import building_heights
 from uniair.data.links import engines, shards
 from uniair.data.links.deployment import Deployment
 from uniair.data.links.links import Links
-from uniair.data.recipe import note_recipe
+from uniair.data.recipe import noted
 from uniair.errors import InputError
-from uniair.files import only_run, sha256
+from uniair.files import sha256
 from uniair.progress import bar
 from uniair.propagation.ray_tracing import RayTracing, check_materials, require_sionna, trace
 from uniair.radio import Radio
@@ -319,27 +319,39 @@ def run(
     if address is not None and engine != "ray":
         raise InputError("campaign: an address is for --engine ray; add it, or leave --address out")
     require_sionna()
-    for carrier in campaign.deployment.carriers or (campaign.ray_tracing.frequency,):
-        if campaign.deployment.vary_tracer:
-            campaign.deployment.require_materials(carrier)
-        else:
-            check_materials(replace(campaign.ray_tracing, frequency=carrier))
     if engine == "ray":  # its workers have other working directories
         users = None if campaign.users is None else str(Path(campaign.users).resolve())
         campaign, out = replace(campaign, root=str(Path(campaign.root).resolve()), users=users), out.resolve()
-    with only_run(out):
-        return _run(campaign, out, workers, limit, engine, address)
+    _check_carriers(campaign)
+    made, areas = recipe(campaign), plan(campaign)
+    other = "another campaign (see recipe.json); give another --out, or the same settings"
+    with noted(out, made, lambda _: other, "links-*.safetensors"):
+        _trace(campaign, areas, out, workers, limit, engine, address)
+    attribution = "; ".join(sorted({load_place(p, campaign.seed).attribution for p in campaign.sources()}))
+    return shards.write_manifest(out, made, attribution)
 
 
-def _run(
-    campaign: Campaign, out: Path, workers: int, limit: int | None, engine: str, address: str | None
-) -> dict[str, Any]:
-    """`run` with checked settings, in a folder that is this run's alone."""
-    made = recipe(campaign)
-    out.mkdir(parents=True, exist_ok=True)
-    note_recipe(out, made, lambda _: "another campaign (see recipe.json); give another --out, or the same settings")
+def _check_carriers(campaign: Campaign) -> None:
+    """Raises `InputError` where the tracer knows no walls at a carrier that may be drawn."""
+    config, deployment = campaign.ray_tracing, campaign.deployment
+    for carrier in deployment.carriers or (config.frequency,):
+        if deployment.vary_tracer:
+            deployment.require_materials(carrier)
+        else:
+            check_materials(replace(config, frequency=carrier))
+
+
+def _trace(
+    campaign: Campaign,
+    areas: list[tuple[str, int]],
+    out: Path,
+    workers: int,
+    limit: int | None,
+    engine: Literal["local", "ray"],
+    address: str | None,
+) -> None:
+    """Traces the shards that `out` lacks; arguments as for `run`."""
     _clean(out)
-    areas = plan(campaign)
     step = campaign.areas_per_shard
     work = [(areas[i : i + step], out / f"links-{i // step:05d}.safetensors") for i in range(0, len(areas), step)]
     if limit is not None:
@@ -356,8 +368,6 @@ def _run(
     _clean(out)
     if lost := {path.name for _, path in todo}.difference(os.listdir(out)):
         raise InputError(f"{out}: {len(lost)} shards were written elsewhere; give an --out that all workers share")
-    attribution = "; ".join(sorted({load_place(p, campaign.seed).attribution for p in campaign.sources()}))
-    return shards.write_manifest(out, made, attribution)
 
 
 def _clean(out: Path) -> None:

@@ -23,6 +23,7 @@ from uniair.propagation.paths import Paths
 from uniair.radio import Radio
 
 FORMAT = "uniair-links/2"
+LONGEST_NAME = 256  # bytes that file systems refuse
 READ = ("uniair-links/1", FORMAT)  # the first has occupancy and one gain a path
 DECIMETRE = 0.1  # m: the step of stored building heights
 TYPES = dict.fromkeys(("sizes", "bs", "ue", "bearing", *(f"paths.{name}" for name in Paths.PER_PATH)), "float32")
@@ -224,7 +225,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         valid = manifest["format"] in READ and all(
-            isinstance(s[k], str) for s in manifest["shards"] for k in ("file", "sha256")
+            isinstance(s[k], str) and len(s[k].encode()) < LONGEST_NAME
+            for s in manifest["shards"]
+            for k in ("file", "sha256")
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a links manifest ({type(error).__name__}: {error})") from error

@@ -1,0 +1,155 @@
+"""Towers for any radio: trained on drawn ones, begun from weights of one, asked with panels and clocks of their own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import geometric_links
+
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store, Stores
+from uniair.environment import Environment
+from uniair.errors import InputError
+from uniair.models.presets import PRESETS
+from uniair.models.universal import UniversalModel
+from uniair.radio import OFDM, ULA, UPA, Radio
+from uniair.tasks import zero_shot
+from uniair.tasks.alignment import Alignment
+from uniair.training.checkpoint import begin_from, load_model
+from uniair.training.distributed import World
+from uniair.training.loop import Optimisation
+from uniair.training.pretraining import Batches, pretrain
+
+ANY = replace(PRESETS["tiny"], radios="any")
+RADIOS = (
+    Radio(),
+    Radio(array=UPA(2, 4, polarisation="slanted"), grid=OFDM(24, 360e3), carrier=3.5e9, clock="first_path"),
+    Radio(array=ULA(8, pattern="tr38901"), ue=ULA(2), calibrated=True),
+    Radio(array=ULA(8), grid=OFDM(32, 1e6), calibrated=True, clock="first_path"),
+)
+
+
+def polarised(links: Links) -> Links:
+    """Paths that keep polarisation, nearly as a direct path does, and heights."""
+    cross = np.zeros((len(links.paths.gain), 3), dtype=np.complex64)
+    cross[:, 0], cross[:, 2] = 0.3j * links.paths.gain, -links.paths.gain
+    heights = np.where(links.built, 9.0, 0.0).astype(np.float32)
+    return replace(links, maps=heights, paths=replace(links.paths, cross=cross))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    out = tmp_path_factory.mktemp("folders")
+    made = []
+    for name, place, carrier, seed in (("one", "town", 28e9, 1), ("two", "city", 3.5e9, 2), ("held", "far", 28e9, 3)):
+        links = polarised(geometric_links(seed=seed, areas=3, per_area=8, place=place))
+        links = replace(links, radios=(Radio(carrier=carrier),) * 3)
+        shards.write_shard(out / name / "links-00000.safetensors", links)
+        shards.write_manifest(out / name, {}, f"of {name}")
+        made.append(out / name)
+    return made[0], made[1], made[2]
+
+
+def trained(folders: tuple[Path, Path, Path], out: Path, steps: int = 4, start: Path | None = None) -> UniversalModel:
+    data = Stores([Store(folder) for folder in folders[:2]])
+    held = {"held": shards.read(folders[2])}
+    optimisation = Optimisation(steps=steps, save_every=2, log_every=2, seed=1)
+    task = Alignment(place_profile_weight=0.3)
+    return pretrain(ANY, data, held, task, Batches(3, 6, radios=True), optimisation, out, World.alone(), start).eval()
+
+
+def test_it_trains_on_several_folders_and_says_what_it_learned(
+    folders: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    model = trained(folders, tmp_path / "a")
+    learned = load_model(tmp_path / "a").learned
+    assert learned is not None
+    assert learned.carrier == (3.5, 28.0)
+    assert learned.station[0] <= 6.0 <= learned.station[1]
+    lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["total"]) for line in lines if "total" in line)
+    assert "place_profile" in lines[0]
+    assert any("held/top1" in line for line in lines)
+    again = trained(folders, tmp_path / "b")
+    for (name, one), two in zip(model.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two), name
+
+
+def test_folders_stand_side_by_side(folders: tuple[Path, Path, Path]) -> None:
+    both = Stores([Store(folder) for folder in folders[:2]])
+    assert len(both) == 6
+    assert both.links == sum(len(both[i]) for i in range(6))
+    assert [both[i].areas[0] for i in (2, 3, -1)] == [both.areas[2], both.areas[3], both.areas[5]]
+    assert both.radios == (Radio(), Radio(carrier=3.5e9))
+    extents = both.extents()
+    parts = [both[i] for i in range(6)]
+    every = [np.concatenate(values) for values in ([p.sizes for p in parts], [p.bs[:, 2] for p in parts])]
+    for extent, values in zip(extents, every, strict=False):
+        assert extent.tolist() == [values.min(), values.max()]
+
+
+def test_begun_from_weights_of_one_radio_it_answers_nearly_as_they_do(links: Links) -> None:
+    torch.manual_seed(0)
+    old, new = UniversalModel(PRESETS["tiny"]).eval(), UniversalModel(ANY).eval()
+    begin_from(new, old)
+    new.cfenn.told.weight.data.zero_()
+    new.cfenn.told.bias.data.zero_()
+    batch = batch_of(links)
+    torch.testing.assert_close(new.encode_channel(batch.csi), old.encode_channel(batch.csi), rtol=0, atol=1e-5)
+    occupancy = replace(batch.environment, carrier=None)  # heights that are not known
+    torch.testing.assert_close(new.encode_environment(occupancy), old.encode_environment(occupancy), rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="weights to begin from"):
+        begin_from(old, new)
+
+
+@pytest.mark.parametrize("radio", RADIOS, ids=str)
+def test_any_radio_is_asked_and_written(links: Links, radio: Radio) -> None:
+    torch.manual_seed(1)
+    model = UniversalModel(ANY).eval()
+    with torch.no_grad():  # else new inputs count for nothing
+        for value in model.parameters():
+            value.add_(0.02 * torch.randn_like(value))
+    links = polarised(links.select(np.arange(12)))
+    batch = batch_of(links, radio)
+    z = model.encode_channel(batch.csi, radio)
+    assert z.norm(dim=1) == pytest.approx(1, abs=1e-5)
+    assert model.reconstruct_channel(z, radio).shape == (12, *radio.shape)
+    for answer in (
+        zero_shot.los(model, batch.csi, batch.environment, radio),
+        zero_shot.rank(model, batch.csi, batch.environment, radio),
+        zero_shot.scale(model, batch.csi, batch.environment, radio=radio),
+    ):
+        assert torch.isfinite(answer).all()
+    weak = zero_shot.los(model, 1e-3 * batch.csi, batch.environment, radio)
+    told = radio.calibrated and radio.isotropic
+    assert torch.allclose(weak, zero_shot.los(model, batch.csi, batch.environment, radio), atol=1e-4) != told
+
+
+def test_what_is_new_is_read(links: Links) -> None:
+    """Heights, carrier and tilt change an environment's embedding, the second polarisation a channel's."""
+    torch.manual_seed(2)
+    model = UniversalModel(ANY).eval()
+    links = polarised(links.select(np.arange(6)))
+    env = batch_of(links).environment
+
+    def changed(**parts: Any) -> bool:
+        other: Environment = replace(env, **parts)
+        return not torch.allclose(model.encode_environment(env), model.encode_environment(other), atol=1e-4)
+
+    assert changed(carrier=torch.full((6,), 3.5e9))
+    assert changed(carrier=None)
+    assert changed(downtilt=torch.full((6,), 0.2))
+    assert changed(map=3 * env.map)
+    radio = Radio(array=ULA(16, polarisation="dual"))
+    csi = batch_of(links, radio).csi
+    alone = csi.clone()
+    alone[:, 16:] = 0
+    assert not torch.allclose(model.encode_channel(csi, radio), model.encode_channel(alone, radio), atol=1e-4)
