@@ -118,13 +118,13 @@ def test_doctor_reports(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_demo_runs_on_links_of_ones_own_and_writes_a_whole_report(
-    links: Links, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    other_links: Links, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shards.write_shard(tmp_path / "links" / "links-00000.safetensors", links)
+    shards.write_shard(tmp_path / "links" / "links-00000.safetensors", other_links)
     shards.write_manifest(tmp_path / "links", {}, "test")
     assert main(["demo", "--links", str(tmp_path / "links"), "--out", str(tmp_path / "report"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert result["links"] == 48
+    assert result["links"] == 24
     page = (tmp_path / "report" / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 7
     assert "http" not in page.split("<body")[0].replace("https://www.openstreetmap.org", "")

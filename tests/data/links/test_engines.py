@@ -26,9 +26,9 @@ from uniair.cli import main
 from uniair.data.links import campaign, engines
 from uniair.errors import InputError
 
-MANY = replace(TINY, areas=30)
+MANY = replace(TINY, areas=22)
 MANY_OPTIONS = shlex.split(
-    "procedural:1 procedural:2 --areas 30 --bs 2 --ue 3 --side [100,130] --pixels 32 --areas_per_shard 1 "
+    "procedural:1 procedural:2 --areas 22 --bs 2 --ue 3 --side [100,130] --pixels 32 --areas_per_shard 1 "
     "--ray_tracing.samples 1000 --ray_tracing.depth 2"
 )
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
