@@ -29,7 +29,7 @@ from uniair.data.recipe import noted
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.progress import bar
-from uniair.propagation.ray_tracing import RayTracing, check_materials, require_sionna, trace
+from uniair.propagation.ray_tracing import RayTracing, check_materials, give_memory_back, require_sionna, trace
 from uniair.radio import Radio
 
 
@@ -219,6 +219,7 @@ def trace_area(campaign: Campaign, place: str, number: int) -> Links:
     else:
         ue = users_by_square(campaign)[0][number][1]
     paths = trace(area, bs, ue, config)
+    give_memory_back()
     found = np.flatnonzero(paths.counts > 0)
     heights = building_heights(area.select(np.flatnonzero(area.obstacles)), campaign.pixels)
     return Links(
