@@ -90,11 +90,12 @@ def make_site(folder: Path, stations: int = 2, seed: int = 0, radio: Radio = Rad
         links = station_links(area, station, seed=seed, radio=radio)
         shards.write_shard(folder / "links" / f"links-{number:05d}.safetensors", links)
         batch = batch_of(links)
+        embedded = {inputs: embed(model, batch, inputs) for inputs in ("channel", "environment")}
         for name, task in ((name, task.on(radio)) for name, task in TASKS.items()):
             for inputs in task.inputs:
                 wanted = Adaptation(task=name, inputs=inputs, split="blocks", seed=seed)
                 learn, test = divide(links, wanted)
-                z = embed(model, batch, inputs)
+                z = embedded[inputs]
                 head = fit(task, z[learn], task.target(batch)[learn], training)
                 figures = measure(task, head, z[test], batch_of(links.select(test)))
                 site.figures[station.name].setdefault(name, {})[inputs] = figures
