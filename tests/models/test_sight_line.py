@@ -10,7 +10,6 @@ import torch
 from uniair.environment import Environment
 from uniair.models.ray_launching import FEATURES_3D, OVER, Candidates, candidates
 from uniair.models.sight_line import SIGHT_FEATURES, sight_line
-from uniair.tasks.zero_shot import first_length
 
 SIZE = 256.0  # m, 1 m a pixel
 BS, UE = (20.0, 128.0, 25.0), (220.0, 128.0, 1.5)
@@ -100,18 +99,3 @@ def test_elevation_is_in_the_frame_of_the_tilted_array() -> None:
     assert level.up[direct] == pytest.approx(drop, abs=0.01)
     ahead = 0.0  # the array lies along the way to the user
     assert down.up[direct] == pytest.approx(math.sin(tilt) * ahead + math.cos(tilt) * drop, abs=0.02)
-
-
-def test_a_first_path_is_the_shortest_way_round_or_over_where_los_is_denied() -> None:
-    """A receiver's clock starts there."""
-    straight = math.dist(BS, UE)
-    for los, heights, expected in (
-        (1.0, wall(12.0), straight),
-        (0.0, wall(3.0), straight),  # nothing in the way: what denies LOS is not on the map
-        (0.0, wall(12.0), float(sight_line(place(wall(12.0))).length[0])),
-    ):
-        (found,) = first_length(place(heights, los=[los])).tolist()
-        assert found == pytest.approx(expected, abs=0.5)
-    assert first_length(Environment(map=wall(12.0)[None], bs=[BS], size=[SIZE], los=[0.0])) is None
-    unknown = Environment(bs=[BS], ue=[UE], size=[SIZE], los=[0.0])
-    assert first_length(unknown).tolist() == pytest.approx([straight])

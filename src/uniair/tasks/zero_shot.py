@@ -16,7 +16,6 @@ from uniair.angle_delay import TYPICAL, arrival, delayed
 from uniair.environment import UE_HEIGHT, Environment
 from uniair.errors import InputError
 from uniair.link_budget import excess_loss, tells_length
-from uniair.models.ray_launching import KINDS, candidates
 from uniair.models.universal import UniversalModel, mean_gain
 from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.tasks.code_search import search_code
@@ -28,7 +27,6 @@ MARGIN = 5.0  # nats; measured on six areas: the maximum stays where it is and 1
 EVEN, NATS_PER_DB = 5.55, 0.46
 CLOCK_STEP = 1.6  # m: a quarter of a delay cell of paper 1's radio
 LENGTHS_KEPT = 4
-DIRECT = KINDS.index("")
 
 
 def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None) -> Tensor:
@@ -156,21 +154,15 @@ class Channels:
             told["downtilt"] = np.zeros(len(env), dtype=np.float32)
         return replace(env, **told) if told else env
 
-    def _first_length(self, env: Environment) -> Tensor | None:
-        """How long the first path of each hypothesis is taken to be, [N] m; None where a position is unknown."""
-        if not self.searched:
-            return None
-        return distance(env) if self.model.preset.radios == "one" else first_length(env)
-
     def with_each(self, env: Environment) -> Tensor:
         """Cosine similarities of every channel with each of K hypotheses: [N, K]."""
         env = self._told(env)
-        return self.with_each_embedded(self.model.encode_environment(env), self._first_length(env))
+        return self.with_each_embedded(self.model.encode_environment(env), distance(env))
 
     def with_own(self, env: Environment) -> Tensor:
         """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
         env = self._told(env)
-        return self.with_own_embedded(self.model.encode_environment(env), self._first_length(env))
+        return self.with_own_embedded(self.model.encode_environment(env), distance(env))
 
     @torch.inference_mode()
     def with_each_embedded(self, place: Tensor, apart: Tensor | None) -> Tensor:
@@ -217,21 +209,6 @@ def distance(env: Environment) -> Tensor | None:
         return None
     bs, ue = (torch.as_tensor(np.asarray(p) if not isinstance(p, Tensor) else p).cpu() for p in (env.bs, env.ue))
     return (ue.double() - bs.double()).norm(dim=-1)
-
-
-def first_length(env: Environment) -> Tensor | None:
-    """Of the first path that may join BS and UE, [N] m: the straight line, or, where LOS is denied, the shortest way
-    round or over the buildings; None where a position is unknown.
-    """
-    apart = distance(env)
-    if apart is None or env.map is None or env.los is None:
-        return apart
-    checked = env.tensors()
-    found = candidates(checked, torch.ones(len(checked), dtype=torch.bool), solid=True)
-    length = found.length.masked_fill(found.kind == DIRECT, torch.inf)
-    shortest = torch.full((found.distinct + 1,), torch.inf).scatter_reduce(0, found.owner, length, "amin")[found.of]
-    denied = (checked.los == 0) & shortest.isfinite()
-    return torch.where(denied, torch.maximum(shortest.double(), apart), apart)
 
 
 def _is_embedding(model: UniversalModel, csi: Any) -> bool:
