@@ -50,7 +50,7 @@ def read_csi(path: Path, axes: Sequence[str] = (), variable: str | None = None) 
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give CSI as {', '.join(SUFFIXES)}")
-    with _reading(path):
+    with reading(path):
         found = dict(_arrays(path))
     name, values = _chosen(path, found, variable)
     csi = complex_array(values, f"{path}: {name}")
@@ -205,14 +205,19 @@ def _paired(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Turns whatever libraries raise at a damaged file into one line.
+
+    Raises:
+        InputError: the block failed.
+    """
     try:
         yield
     except InputError:
         raise
     except MemoryError as error:
         raise InputError(f"{path}: holds more than this machine's memory; save it in parts") from error
-    except Exception as error:  # NumPy, h5py and zlib each fail in ways of their own at a damaged file
+    except Exception as error:  # NumPy, h5py, pyarrow, csv and zlib each fail in ways of their own at a damaged file
         kind = "cut short" if isinstance(error, EOFError | zipfile.BadZipFile) else type(error).__name__
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{path}: can't be read ({kind}: {reason}); is the file whole?") from error

@@ -10,8 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uniair.data.csi_files import reading
 from uniair.errors import InputError
 
 SEPARATORS = ",;\t|"
@@ -109,7 +108,7 @@ def read_table(path: Path) -> Table:
     if not path.exists():
         raise InputError(f"{path}: no such file; give {KINDS}")
     suffix = path.suffix.lower()
-    with _reading(path):
+    with reading(path):
         if path.is_dir():
             return Table(path, {file.stem: np.load(file, allow_pickle=False) for file in sorted(path.glob("*.npy"))})
         if suffix == ".npz":
@@ -202,13 +201,3 @@ def _parquet(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path}: Parquet needs pyarrow: pip install pyarrow, or give CSV or .npz") from error
     table = parquet.read_table(path)
     return {name: table.column(name).to_numpy() for name in table.column_names}
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # NumPy, pyarrow, zip and csv each fail in ways of their own at a damaged file
-        raise InputError(f"{path}: can't be read ({' '.join(str(error).split())[:200]}); is the file whole?") from error

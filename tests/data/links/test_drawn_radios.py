@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
+import yaml
 
 from uniair.data.links import drawn_radios
 from uniair.data.links.drawn_radios import Drawn, draw, measured, unseen
@@ -26,6 +29,16 @@ def test_no_radio_of_the_test_is_drawn() -> None:
                 one.radio.array.layout.shape == kept.layout.shape and np.allclose(one.radio.array.layout, kept.layout)
                 for kept in arrays
             )
+
+
+def test_no_recipe_traces_a_carrier_of_the_test() -> None:
+    held = set(unseen()[2])
+    recipes = list((Path(__file__).parents[3] / "recipes").glob("trace-*any.yaml"))
+    assert len(recipes) == 3
+    for recipe in recipes:
+        carriers = set(map(float, yaml.safe_load(recipe.read_text())["deployment"]["carriers"]))
+        assert len(carriers) == 10
+        assert not carriers & held
 
 
 def test_all_kinds_are_drawn_and_within_bounds() -> None:

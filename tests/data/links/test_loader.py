@@ -12,8 +12,9 @@ from tests.data.synthetic import synthetic_links
 from uniair.area import procedural
 from uniair.area.raster import occupancy
 from uniair.data.links.links import Links
-from uniair.data.links.loader import along_array, batch_of
+from uniair.data.links.loader import along_array, batch_of, symmetric
 from uniair.errors import InputError
+from uniair.radio import ULA, Radio
 
 
 def with_bearings(links: Links, *bearings: float) -> Links:
@@ -76,3 +77,22 @@ def test_areas_without_a_map_have_none_in_the_batch() -> None:
     assert torch.isfinite(batch.csi.abs()).all()
     with pytest.raises(InputError, match="with and without a map"):
         batch_of(replace(links, mapped=np.array([True, False, True])))
+
+
+def test_a_mirror_turns_horizontal_polarisation_round() -> None:
+    """φ̂ runs the other way in a mirror: gains across polarisations change their sign, others and the power stay."""
+    links = synthetic_links(areas=8, links=40)
+    rng = np.random.default_rng(0)
+    cross = (rng.normal(size=(len(links.paths.gain), 3)) * 1e-4).astype(np.complex64)
+    links = replace(links, paths=replace(links.paths, cross=cross))
+    turned = symmetric(links, np.arange(8))  # every symmetry once
+    odd = np.array([bin(symmetry).count("1") % 2 for symmetry in range(8)])[links.area[links.paths.link_of_path]]
+    sign = np.where(odd[:, None], [-1, -1, 1], 1)
+    assert turned.paths.cross is not None
+    np.testing.assert_array_equal(turned.paths.cross, sign * cross)
+    mirrored = symmetric(links, np.full(8, 2))  # y: the array along x sees the same directions
+    radio = Radio(array=ULA(4, polarisation="dual"))
+    upright, across = links.paths.csi(radio).split(4, 1)
+    again, turned_round = mirrored.paths.csi(radio).split(4, 1)
+    torch.testing.assert_close(again, upright, rtol=1e-3, atol=1e-8)
+    torch.testing.assert_close(turned_round, -across, rtol=1e-3, atol=1e-8)
