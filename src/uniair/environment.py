@@ -34,6 +34,7 @@ class Environment:
         carrier: [N] Hz. None: unknown.
         bearing: [N] azimuth of the axis of the BS's array, rad: the boresight's less 90°. None: it lies along +x.
         downtilt: [N] of the boresight of an array whose elements look one way, rad. None: its elements do not.
+        first_path: [N] 1 where the radio's clock starts at the first path. None: its delays are absolute.
 
     `map[i]` is shared by all hypotheses with `area == i`, so a map is encoded once however many positions are asked.
     """
@@ -47,6 +48,7 @@ class Environment:
     carrier: Any = None
     bearing: Any = None
     downtilt: Any = None
+    first_path: Any = None
 
     def __len__(self) -> int:
         for value in (self.size, self.area, self.ue, self.bs, self.los, self.map):
@@ -102,8 +104,11 @@ class Environment:
                         f"environment: {name}[{i}] = ({x:.1f}, {y:.1f}) m lies outside the area of "
                         f"{float(size[i]):.1f} m; positions are metres from its south-west corner"
                     )
+        first_path = tensor("first_path", (n,))
         if los is not None and not ((los == 0) | (los == 1)).all():
             raise InputError("environment: los must be 1 (LOS) or 0 (NLOS)")
+        if first_path is not None and not ((first_path == 0) | (first_path == 1)).all():
+            raise InputError("environment: first_path must be 1 (the clock starts there) or 0 (absolute delays)")
         maps = None
         area = torch.zeros(n, dtype=torch.int64)
         if self.map is not None:
@@ -132,8 +137,21 @@ class Environment:
             raise InputError("environment: carrier must be above 0 Hz")
         if downtilt is not None and (downtilt.abs() >= math.pi / 2).any():
             raise InputError("environment: downtilt must lie within a right angle, in rad; did you give degrees?")
-        out = Environment(maps, bs, ue, los, size, area, carrier, downtilt=downtilt)
+        out = Environment(maps, bs, ue, los, size, area, carrier, downtilt=downtilt, first_path=first_path)
         return out if bearing is None or not bearing.any() else _along_x(out, bearing)
+
+    def seen_by(self, radio: Radio) -> Environment:
+        """The same, told a radio's carrier and clock, and a level array where its elements look one way.
+
+        What is told already stays.
+        """
+        told: dict[str, Any] = {"carrier": radio.carrier}
+        if radio.clock == "first_path":
+            told["first_path"] = 1.0
+        if radio.array.pattern != "isotropic":
+            told["downtilt"] = 0.0
+        return replace(self, **{name: np.full(len(self), value, dtype=np.float32) for name, value in told.items()
+                                if getattr(self, name) is None})  # fmt: skip
 
     def without(self, *names: str) -> Environment:
         """The same with some parts unknown: `without("los")`."""
@@ -149,6 +167,7 @@ class Environment:
         return Environment(**picked)
 
 
+OF_RADIO = ("carrier", "downtilt", "first_path")  # what is told of the radio
 PER_HYPOTHESIS = tuple(field.name for field in fields(Environment) if field.name != "map")
 
 

@@ -47,6 +47,24 @@ def power_profile(where: Tensor, power: Tensor) -> Tensor:
     return functional.kl_div(where, power, reduction="batchmean")
 
 
+def covariance(estimate: Tensor, csi: Tensor) -> Tensor:
+    """1 − normalised correlation of the covariances over antennas, and over subcarriers: mean of both, scalar.
+
+    What a place tells of a channel: its powers by direction and delay, not its phases. 0 where the covariances are
+    alike; the correlation matrix distance of MIMO measurements.
+
+    Args:
+        estimate, csi: complex64 [N, antennas, subcarriers].
+    """
+    loss = estimate.new_zeros((), dtype=torch.float32)
+    for one, other in ((estimate, csi), (estimate.mT, csi.mT)):
+        found, true = one @ one.mH, other @ other.mH
+        alike = (found.conj() * true).real.sum((1, 2))
+        size = found.abs().square().sum((1, 2)) * true.abs().square().sum((1, 2))
+        loss = loss + (1 - alike / size.clamp_min(1e-20).sqrt()).mean() / 2
+    return loss
+
+
 def focal(logits: Tensor, truth: Tensor, focusing: float = 2.0) -> Tensor:
     """Focal loss −(1 − q)^γ log q of the true class's probability q (paper 1, eq. 16): scalar.
 

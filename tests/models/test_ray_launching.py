@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from uniair.angle_delay import TYPICAL
 from uniair.environment import Environment
 from uniair.models import ray_launching
 from uniair.models.ray_launching import FEATURES, KINDS, Candidates, candidates
@@ -97,6 +98,18 @@ def test_hypotheses_that_differ_in_los_share_their_paths() -> None:
     assert paths.of.tolist() == [0, 0, 1]  # the last has none: index 1 of 1
     assert paths.features().shape == (len(paths.owner), FEATURES)
     assert torch.isfinite(paths.features()).all()
+
+
+def test_a_clock_at_the_first_path_puts_every_first_path_at_one_place() -> None:
+    near, far = UE, (120.0, 75.0, 1.5)
+    environment = Environment(map=wall_north(100.0)[None], bs=torch.tensor([BS] * 3), ue=torch.tensor([near, far, far]),
+                              size=torch.full((3,), SIZE), first_path=[1, 1, 0]).tensors()  # fmt: skip
+    paths = candidates(environment, torch.ones(3, dtype=torch.bool))
+    counted = paths.length - paths.clock[paths.owner]
+    for i in paths.of[:2]:
+        assert counted[paths.owner == i].min() == pytest.approx(TYPICAL)
+    assert paths.clock[paths.of[2]] == 0
+    assert paths.clock[paths.of[1]] == pytest.approx(math.dist(BS, far) - TYPICAL, abs=0.3)
 
 
 def test_a_user_inside_a_wall_or_at_the_base_station_gives_finite_numbers() -> None:

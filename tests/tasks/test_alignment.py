@@ -7,7 +7,7 @@ import torch
 import uniair
 from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches, batch_of, symmetric
-from uniair.losses import contrastive, wrong_hypotheses
+from uniair.losses import contrastive, covariance, wrong_hypotheses
 from uniair.tasks.alignment import WRONG, Alignment, indistinguishable, with_bare, with_noise, with_wrong
 
 
@@ -27,6 +27,15 @@ def test_a_wrong_hypothesis_as_similar_as_the_true_one_costs_log_2() -> None:
     true, wrong = torch.tensor([0.3, 0.4]), torch.tensor([[0.3, 0.9]])
     valid = torch.tensor([[True, False]])
     assert abs(float(wrong_hypotheses(true, wrong, torch.tensor(0.1), valid)) - np.log(2)) < 1e-6
+
+
+def test_covariances_are_alike_whatever_the_phase_and_unlike_across() -> None:
+    turns = torch.arange(8)
+    path = torch.polar(torch.ones(1, 8, 16), (0.7 * turns[:, None] + 0.3 * torch.arange(16)).expand(1, 8, 16))
+    beside = torch.polar(torch.ones(1, 8, 16), ((0.7 + torch.pi / 4) * turns[:, None] + 0.3 * torch.arange(16))[None])
+    assert float(covariance(1j * path, 3 * path)) == pytest.approx(0, abs=1e-6)
+    # another direction, a null of the array away, at the same delay: one of both covariances differs altogether
+    assert float(covariance(beside, path)) == pytest.approx(0.5, abs=1e-5)
 
 
 def test_indistinguishable_pairs_are_those_that_agree_in_all_that_is_known(links: Links) -> None:

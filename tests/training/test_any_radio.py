@@ -12,17 +12,20 @@ import pytest
 import torch
 from tests.conftest import geometric_links
 
+import uniair
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store, Stores
 from uniair.environment import Environment
 from uniair.errors import InputError
+from uniair.losses import covariance
 from uniair.models.presets import PRESETS
 from uniair.models.universal import UniversalModel
 from uniair.radio import OFDM, ULA, UPA, Radio
 from uniair.tasks import zero_shot
 from uniair.tasks.alignment import Alignment
+from uniair.tasks.generation import channel_of_place, paths_of_place
 from uniair.training.checkpoint import begin_from, load_model
 from uniair.training.distributed import World
 from uniair.training.loop import Optimisation
@@ -148,8 +151,44 @@ def test_what_is_new_is_read(links: Links) -> None:
     assert changed(carrier=None)
     assert changed(downtilt=torch.full((6,), 0.2))
     assert changed(map=3 * env.map)
+    assert changed(first_path=torch.ones(6))
     radio = Radio(array=ULA(16, polarisation="dual"))
     csi = batch_of(links, radio).csi
     alone = csi.clone()
     alone[:, 16:] = 0
     assert not torch.allclose(model.encode_channel(csi, radio), model.encode_channel(alone, radio), atol=1e-4)
+
+
+@pytest.mark.parametrize("radio", RADIOS, ids=str)
+def test_a_place_tells_a_channel_of_any_radio(links: Links, radio: Radio) -> None:
+    torch.manual_seed(3)
+    model = UniversalModel(ANY).eval()
+    env = batch_of(links.select(np.arange(5))).environment.without("los")
+    csi = channel_of_place(model, env, radio)
+    assert csi.shape == (5, *radio.shape)
+    assert csi.abs().square().mean((1, 2)) == pytest.approx(1, rel=1e-4)
+    paths = paths_of_place(model, env, radio)
+    assert paths.gain.abs().square().sum(1) == pytest.approx(1, rel=1e-4)
+    with pytest.raises(InputError, match="knows one radio"):
+        channel_of_place(uniair.build("tiny"), env)
+
+
+def test_a_place_is_taught_its_channel(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """After some steps on three links, each place's covariance is nearer to its own channel's than before."""
+    links = shards.read(folders[0])
+    batch = batch_of(links.select(np.arange(3)))
+    torch.manual_seed(0)
+    model = UniversalModel(ANY)
+    task = Alignment(place_profile_weight=1.0, hypotheses=False, bare_los=0.0, unknown_map=0.0, unknown_bs=0.0,
+                     unknown_ue=0.0, unknown_both=0.0, unknown_los=0.0)  # fmt: skip
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    seen = []
+    for step in range(60):
+        terms = task.loss(model, batch, np.random.default_rng(step))
+        optimiser.zero_grad()
+        terms["total"].backward()
+        optimiser.step()
+        seen.append(float(terms["place_profile"].detach()))
+    assert seen[-1] < 0.5 * seen[0]
+    found = channel_of_place(model.eval(), batch.environment)
+    assert float(covariance(found, batch.csi)) < 0.3

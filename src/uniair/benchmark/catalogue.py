@@ -55,6 +55,9 @@ FIGURES = {
         "fewshot:FEWSHOT",
     ),
     "radios": Entry("Radios that the weights have not learned", "radios:RADIOS"),
+    "generation": Entry(
+        "The channel that a place would give, before anything is measured there", "generation:GENERATION"
+    ),
     "robustness": Entry(
         "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
         "robustness:ROBUSTNESS",

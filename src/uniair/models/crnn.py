@@ -67,13 +67,6 @@ class CRNN(nn.Module):
             return csi, None
         return write(every_cell(respond(csi)), radio, seen_by), None
 
-    def where(self, z: Tensor) -> Tensor:
-        """[N, embedding] → the log-probability of where the power lies alone, see `forward`.
-
-        Only by beam and delay.
-        """
-        return self._planes(z)[:, 0].flatten(1).log_softmax(dim=1)
-
     def paths(self, z: Tensor) -> CellPaths:
         """[N, embedding] → the paths that are written: P = `PATHS`, or in the frequency domain every cell."""
         planes = self._planes(z)

@@ -35,7 +35,7 @@ class EPNN(nn.Module):
         inputs = 8 if preset.positions == "vector" else POSITION_FEATURES
         inputs += math.prod(preset.line_window) + preset.rays
         if self.solid:
-            inputs += math.prod(preset.line_window) + STATION_FEATURES + SIGHT_FEATURES
+            inputs += math.prod(preset.line_window) + STATION_FEATURES + SIGHT_FEATURES + 1
         self.vector = nn.Linear(inputs, preset.position_tokens * preset.width)
         self.paths = CandidatePaths(preset.rays, self.solid) if preset.rays else None
         self.class_token = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width))
@@ -121,19 +121,22 @@ class EPNN(nn.Module):
 
     def _position_tokens(self, environment: Environment, known: dict[str, Tensor]) -> Tensor:
         """Class and position tokens: [N, 1 + position_tokens, width]."""
-        n = len(environment)
-        inputs = position_vector if self.preset.positions == "vector" else position_features
-        columns = inputs(environment, known, self.preset.raster)
-        if math.prod(self.preset.line_window):
-            columns = torch.cat([columns, line_window(environment, known, *self.preset.line_window)], dim=1)
-        if self.paths is not None:
-            columns = torch.cat([columns, self.paths(environment, known)], dim=1)
+        n, preset = len(environment), self.preset
+        rays, clock = (None, None) if self.paths is None else self.paths(environment, known)
+        if preset.positions == "vector":
+            columns = [position_vector(environment, known, preset.raster)]
+        else:
+            columns = [position_features(environment, known, preset.raster, clock)]
+        if math.prod(preset.line_window):
+            columns.append(line_window(environment, known, *preset.line_window))
+        if rays is not None:
+            columns.append(rays)
         if self.solid:
-            window = line_window(environment, known, *self.preset.line_window, over=True)
-            columns = torch.cat(
-                [columns, window, station_features(environment, known), in_sight(environment, known)], 1
-            )
-        tokens = self.vector(columns).view(n, self.preset.position_tokens, -1)
+            columns.append(line_window(environment, known, *preset.line_window, over=True))
+            columns += [station_features(environment, known), in_sight(environment, known)]
+            first = torch.zeros_like(environment.size) if environment.first_path is None else environment.first_path
+            columns.append(first[:, None])
+        tokens = self.vector(torch.cat(columns, 1)).view(n, preset.position_tokens, -1)
         missing = torch.stack([~known[name] for name in UNKNOWN[1:]], dim=1).to(tokens.dtype)
         tokens = tokens + (missing @ self.unknown[1:])[:, None]
         return torch.cat([self.class_token.expand(n, 1, -1), tokens], dim=1) + self.sequence
@@ -149,19 +152,22 @@ class CandidatePaths(nn.Module):
         self.down = nn.Linear(width, width)
         self.ln = nn.LayerNorm(width)
 
-    def forward(self, environment: Environment, known: dict[str, Tensor]) -> Tensor:
-        """N hypotheses → [N, width]; what no path reaches, or is not known well enough, is one learned vector."""
+    def forward(self, environment: Environment, known: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """N hypotheses → [N, width] and [N] m that the radio's clock leaves out of each path.
+
+        What no path reaches, or is not known well enough, is one learned vector.
+        """
         usable = known["map"] & known["bs"] & known["ue"]
         if environment.map is None or environment.bs is None or environment.ue is None:
             usable = torch.zeros_like(usable)
-        total = self.up.weight.new_zeros(len(usable), len(self.down.weight))
+        total, clock = self.up.weight.new_zeros(len(usable), len(self.down.weight)), torch.zeros_like(environment.size)
         if usable.any():
             found = candidates(environment, usable, self.solid)
             read = found.features_3d() if self.solid else found.features()
             each = self.down(functional.gelu(self.up(read)))
             total = each.new_zeros(found.distinct + 1, each.shape[1]).index_add(0, found.owner, each)[found.of]
-        out: Tensor = self.ln(total)
-        return out
+            clock = torch.cat([found.clock, found.clock.new_zeros(1)])[found.of]
+        return self.ln(total), clock
 
 
 def edges(maps: Tensor, raster: int) -> Tensor:
@@ -223,11 +229,16 @@ def position_vector(environment: Environment, known: dict[str, Tensor], raster: 
     return torch.cat([*columns, (los * known["los"])[:, None], size / raster], dim=1)
 
 
-def position_features(environment: Environment, known: dict[str, Tensor], raster: int) -> Tensor:
+def position_features(
+    environment: Environment, known: dict[str, Tensor], raster: int, clock: Tensor | None = None
+) -> Tensor:
     """The 8 numbers and what follows from them, unknown parts 0: [N, POSITION_FEATURES].
 
     Fourier features of the map coordinates tell positions a metre apart; length and direction cosine of the straight
     line from BS to UE are given as the phases that they turn between subcarriers and between antennas.
+
+    Args:
+        clock: [N] m that the radio's clock leaves out of each path; None: nothing.
     """
     vector = position_vector(environment, known, raster)
     octave = 2.0 ** torch.arange(OCTAVES, device=vector.device)
@@ -241,7 +252,8 @@ def position_features(environment: Environment, known: dict[str, Tensor], raster
         line = environment.ue - environment.bs
     distance = line.norm(dim=1, keepdim=True).clamp_min(0.1)
     cosine = line[:, :1] / distance
-    turns = torch.cat([2 * math.pi * distance / SUBCARRIER_PERIOD * octave, math.pi * cosine * octave], dim=1)
+    counted = distance if clock is None else distance - clock[:, None]
+    turns = torch.cat([2 * math.pi * counted / SUBCARRIER_PERIOD * octave, math.pi * cosine * octave], dim=1)
     straight = torch.cat([turns.sin(), turns.cos(), line / 100, cosine, distance.log() / 5], dim=1) * pair
     los = (2 * vector[:, 6:7] - 1) * known["los"][:, None]
     scale = vector[:, 7:].clamp_min(1e-6).log()

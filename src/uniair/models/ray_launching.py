@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from uniair.angle_delay import TONE
+from uniair.angle_delay import TONE, TYPICAL
 from uniair.environment import Environment
 from uniair.models.sight_line import HIGHEST, NEAR, heights_at, sight_line, tilted
 from uniair.radio import SPEED_OF_LIGHT
@@ -282,6 +282,8 @@ class Candidates:
         distinct: U.
         ahead, up: [P] cosines between the departure and the array's boresight, and its own upright.
         clearance: [P] m by which the last leg passes over roofs, below 0 where it would pass through one.
+        clock: [U] m that the radio's clock leaves out of each path, so that the first is `TYPICAL` long; 0 of an
+            absolute clock.
     """
 
     length: Tensor
@@ -295,6 +297,7 @@ class Candidates:
     ahead: Tensor
     up: Tensor
     clearance: Tensor
+    clock: Tensor
 
     def features(self) -> Tensor:
         """What EPNN reads of each path, its delay and direction as the phases that they turn: [P, FEATURES]."""
@@ -302,19 +305,22 @@ class Candidates:
         length_octaves = 2.0 ** torch.arange(LENGTH_OCTAVES, device=self.cosine.device)
         phases = torch.cat([
             math.pi * self.cosine[:, None] * cosine_octaves,
-            2 * math.pi / SUBCARRIER_PERIOD * self.length[:, None] * length_octaves,
+            2 * math.pi / SUBCARRIER_PERIOD * (self.length - self.clock[self.owner])[:, None] * length_octaves,
         ], dim=1)  # fmt: skip
         plain = [self.closeness, self.length.log() / 5, self.cosine, self.turn, (self.turn / 2).sin()]
         kinds = functional.one_hot(self.kind, len(KINDS) + 1)[:, :OVER]
         return torch.cat([phases.sin(), phases.cos(), kinds, torch.stack(plain, dim=1)], dim=1)
 
+    def shortest(self) -> Tensor:
+        """Length of the shortest path of each distinct hypothesis: [U] m; infinite where there is none."""
+        none = self.length.new_full((self.distinct,), math.inf)
+        return none.scatter_reduce(0, self.owner, self.length, "amin")
+
     def features_3d(self) -> Tensor:
         """As `features`, with elevation, clearance, and how much longer than the shortest a path is."""
         cosine_octaves = 2.0 ** torch.arange(COSINE_OCTAVES, device=self.cosine.device)
         length_octaves = 2.0 ** torch.arange(LENGTH_OCTAVES, device=self.cosine.device)
-        shortest = self.length.new_full((self.distinct,), math.inf)
-        shortest = shortest.scatter_reduce(0, self.owner, self.length, "amin")
-        later = self.length - shortest[self.owner]
+        later = self.length - self.shortest()[self.owner]
         phases = torch.cat([
             math.pi * self.up[:, None] * cosine_octaves,
             2 * math.pi / SUBCARRIER_PERIOD * later[:, None] * length_octaves,
@@ -337,12 +343,13 @@ def candidates(environment: Environment, usable: Tensor, solid: bool = False) ->
     index = usable.nonzero()[:, 0]
     tilt = torch.zeros_like(environment.size) if environment.downtilt is None else environment.downtilt
     carrier = torch.zeros_like(tilt) if environment.carrier is None or not solid else environment.carrier
-    columns = [environment.area.float(), environment.size, tilt * solid, carrier]
+    counts = torch.zeros_like(tilt) if environment.first_path is None else environment.first_path
+    columns = [environment.area.float(), environment.size, tilt * solid, carrier, counts]
     rows = torch.cat([torch.stack(columns, 1), environment.bs, environment.ue], dim=1)[index]
     rows, where = torch.unique(rows, dim=0, return_inverse=True)
     of = torch.full_like(environment.area, len(rows))
     of[index] = where
-    area, size, tilt, carrier, bs, ue = rows[:, 0].long(), rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4:7], rows[:, 7:]
+    area, (size, tilt, carrier, counts), bs, ue = rows[:, 0].long(), rows[:, 1:5].unbind(1), rows[:, 5:8], rows[:, 8:]
     pixel = (size / GRID)[:, None]
     rise = bs[:, 2] - ue[:, 2]
     least = torch.zeros_like(size)
@@ -366,16 +373,35 @@ def candidates(environment: Environment, usable: Tensor, solid: bool = False) ->
     cosine = rays.cosine[which, s] * flat / length
     up, ahead, clearance = -rise[n] / length, rays.ahead[which, s] * flat / length, torch.zeros_like(length)
     found = Candidates(
-        length, cosine, kind, rays.turn[which, s], 1 - q.abs() / spread, n, of, len(rows), ahead, up, clearance
+        length,
+        cosine,
+        kind,
+        rays.turn[which, s],
+        1 - q.abs() / spread,
+        n,
+        of,
+        len(rows),
+        ahead,
+        up,
+        clearance,
+        torch.zeros_like(size),
     )
     if not solid:
-        return found
+        return _by_clock(found, counts, (bs - ue).norm(dim=1))
     here = Environment(
         map=environment.map, bs=bs, ue=ue, size=size, area=area, carrier=carrier if carrier.any() else None
     )
     leg = torch.stack([rays.direction[which, s, 0], rays.direction[which, s, 1]], -1) * (t * pixel[n, 0])[:, None]
     found = replace(found, clearance=_clearance(here, n, leg, up))
-    return _in_array(_with_over_roofs(found, here), tilt)
+    found = _in_array(_with_over_roofs(found, here), tilt)
+    return _by_clock(found, counts, (bs - ue).norm(dim=1))
+
+
+def _by_clock(found: Candidates, counts: Tensor, straight: Tensor) -> Candidates:
+    """With the clocks that start at the first path, `counts` [U] 1; the straight line's where no ray arrives, [U] m."""
+    shortest = found.shortest()
+    first = torch.where(shortest.isinf(), straight, shortest)
+    return replace(found, clock=(first - TYPICAL) * counts)
 
 
 def _clearance(here: Environment, n: Tensor, leg: Tensor, up: Tensor) -> Tensor:

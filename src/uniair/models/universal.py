@@ -115,8 +115,8 @@ class UniversalModel(nn.Module):
 
         Returns:
             channel [N, E] and environment [M, E] of unit norm, csi (normalised) and reconstruction [N, …], temperature;
-            in the angle-delay domain where (log-probability) and power (its target) [N, cells], with `places` also
-            where_place: the same that the true environments alone would give.
+            in the angle-delay domain where (log-probability) and power (its target) [N, cells], wide (normalised), with
+            `places` also place and where_place: the channel and the profile that the true environments alone give.
         """
         radio = self.radio if radio is None else radio
         carrier = None if environment.carrier is None else environment.carrier[: len(csi)]
@@ -133,11 +133,12 @@ class UniversalModel(nn.Module):
             "temperature": self.log_temperature.exp(),
         }
         if where is not None:
+            own = radio if wide is None else replace(self.radio, clock=radio.clock)
             if wide is not None:
-                seen = self.see(wide, replace(self.radio, clock=radio.clock))
-            out |= {"where": where, "power": profile(seen)}
+                seen = self.see(wide, own)
+            out |= {"where": where, "power": profile(seen), "wide": seen.csi}
             if places:
-                out["where_place"] = self.crnn.where(out["environment"][: len(csi)])
+                out["place"], out["where_place"] = self.crnn(out["environment"][: len(csi)], own)
         return out
 
     def see(

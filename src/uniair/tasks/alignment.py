@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from uniair import losses
-from uniair.environment import PER_HYPOTHESIS, Batch, Environment
+from uniair.environment import OF_RADIO, PER_HYPOTHESIS, Batch, Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 
@@ -29,7 +29,7 @@ class Alignment:
         learned_temperature: else it stays at its start, 0.07.
         reconstruction_weight: of eq. 11 in eq. 12.
         profile_weight: of the beam and delay profile that CRNN finds in the angle-delay domain.
-        place_profile_weight: of the same profile, told by the environment alone.
+        place_profile_weight: of the same profile and of the channel's covariances, told by the environment alone.
         unknown_map: share of areas whose map is hidden.
         unknown_bs: share of areas whose BS positions are hidden.
         unknown_ue: share of areas whose UE positions are hidden.
@@ -86,6 +86,7 @@ class Alignment:
             terms["total"] = terms["total"] + self.profile_weight * terms["profile"]
         if "where_place" in out:
             terms["place_profile"] = losses.power_profile(out["where_place"], out["power"])
+            terms["place_profile"] = terms["place_profile"] + losses.covariance(out["place"], out["wide"])
             terms["total"] = terms["total"] + self.place_profile_weight * terms["place_profile"]
         if valid is not None:
             wrong = (out["channel"].repeat(len(WRONG), 1) * out["environment"][n:asked]).sum(-1).view(len(WRONG), n)
@@ -151,7 +152,7 @@ def with_wrong(
         los=torch.cat([true.los, 1 - true.los, true.los, true.los]),
         size=torch.cat([true.size, true.size, true.size * scale, true.size]),
         area=torch.cat([true.area, true.area, true.area, true.area + len(true.map)]),
-        **{name: value.repeat(4) for name in ("carrier", "downtilt") if (value := getattr(true, name)) is not None},
+        **{name: value.repeat(4) for name in OF_RADIO if (value := getattr(true, name)) is not None},
     )
     valid = torch.stack([known["los"], torch.ones_like(known["los"]), known["map"]])
     return environment, {name: flag.repeat(4) for name, flag in known.items()}, valid
@@ -176,7 +177,7 @@ def with_bare(
         map=environment.map, bs=nowhere, ue=nowhere, los=torch.tensor([0.0, 1.0], device=device).repeat(areas),
         size=size[area], area=area,
         **{name: value.new_zeros(areas).scatter(0, true.area, value)[area]
-           for name in ("carrier", "downtilt") if (value := getattr(true, name)) is not None},
+           for name in OF_RADIO if (value := getattr(true, name)) is not None},
     )  # fmt: skip
     told = {"map": seen, "bs": torch.zeros_like(seen), "ue": torch.zeros_like(seen), "los": torch.ones_like(seen)}
     joined = {

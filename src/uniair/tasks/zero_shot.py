@@ -129,7 +129,7 @@ class Channels:
 
     def __init__(self, model: UniversalModel, csi: Any, radio: Radio | None = None) -> None:
         self.model, self.radio = model, model.own_or(radio)
-        self.searched = self.radio.clock == "first_path"
+        self.searched = self.radio.clock == "first_path" and model.preset.radios == "one"
         if _is_embedding(model, csi):
             if self.searched:
                 raise InputError("a clock at the first path is searched for: give the CSI, not its embedding")
@@ -145,23 +145,14 @@ class Channels:
     def __len__(self) -> int:
         return len(self.aligned if self.searched else self.embedding)
 
-    def _told(self, env: Environment) -> Environment:
-        """The hypotheses with the radio's carrier, and a level array where its elements look one way."""
-        told = {}
-        if env.carrier is None:
-            told["carrier"] = np.full(len(env), self.radio.carrier, dtype=np.float32)
-        if env.downtilt is None and self.radio.array.pattern != "isotropic":
-            told["downtilt"] = np.zeros(len(env), dtype=np.float32)
-        return replace(env, **told) if told else env
-
     def with_each(self, env: Environment) -> Tensor:
         """Cosine similarities of every channel with each of K hypotheses: [N, K]."""
-        env = self._told(env)
+        env = env if self.searched else env.seen_by(self.radio)
         return self.with_each_embedded(self.model.encode_environment(env), distance(env))
 
     def with_own(self, env: Environment) -> Tensor:
         """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
-        env = self._told(env)
+        env = env if self.searched else env.seen_by(self.radio)
         return self.with_own_embedded(self.model.encode_environment(env), distance(env))
 
     @torch.inference_mode()
