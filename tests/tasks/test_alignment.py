@@ -8,7 +8,7 @@ import uniair
 from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches, batch_of, symmetric
 from uniair.losses import contrastive, covariance, wrong_hypotheses
-from uniair.tasks.alignment import WRONG, Alignment, indistinguishable, with_bare, with_noise, with_wrong
+from uniair.tasks.alignment import WRONG, Alignment, indistinguishable, with_bare, with_wrong
 
 
 def test_contrastive_loss_is_the_mean_of_both_cross_entropies() -> None:
@@ -145,20 +145,3 @@ def test_each_part_of_the_loss_can_be_left_out(links: Links) -> None:
         float(bare["total"].detach()), rel=1e-4
     )
     assert "hypotheses" not in Alignment(hypotheses=False).loss(model, batch, np.random.default_rng(0))
-
-
-def test_a_batch_may_draw_no_noise() -> None:
-    csi = torch.randn(12, 4, 8, dtype=torch.complex64)
-    assert torch.equal(with_noise(csi, 1e-9, np.random.default_rng(0)), csi)
-
-
-def test_noise_has_the_drawn_power_on_the_drawn_share() -> None:
-    csi = torch.randn(4000, 4, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)) * 1e-6
-    seen = with_noise(csi, 0.25, np.random.default_rng(0))
-    touched = (seen != csi).any(2).any(1)
-    assert 0.22 < touched.float().mean() < 0.28
-    noise = (seen - csi)[touched].abs().square().mean((1, 2))
-    snr = 10 * torch.log10(csi[touched].abs().square().mean((1, 2)) / noise)
-    assert -3 < snr.min() < 3
-    assert 27 < snr.max() < 33
-    assert snr.mean() == pytest.approx(15, abs=1.5)

@@ -15,11 +15,12 @@ from uniair import metrics
 from uniair.angle_delay import delayed
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import some_areas
-from uniair.benchmark.robustness import Places, noisy
+from uniair.benchmark.robustness import Places
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
+from uniair.noise import noisy
 from uniair.radio import OFDM, ULA, UPA, Radio
 from uniair.tasks import zero_shot
 
@@ -55,7 +56,7 @@ def jittered(csi: Tensor, radio: Radio, rng: np.random.Generator, nanoseconds: f
 
 
 def in_noise(csi: Tensor, radio: Radio, rng: np.random.Generator, snr_db: float) -> tuple[Tensor, Tensor]:
-    """See `robustness.noisy`; judged by the CSI without noise."""
+    """In white noise; judged by the CSI without noise."""
     return noisy(csi, snr_db, rng), csi
 
 

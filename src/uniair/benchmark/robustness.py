@@ -23,6 +23,7 @@ from uniair.environment import Environment
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
+from uniair.noise import noisy
 from uniair.tasks import zero_shot
 
 if TYPE_CHECKING:
@@ -178,13 +179,6 @@ def _drawn(model: UniversalModel, links: Links, seed: list[int]) -> Sums:
         "bs_off": {str(metres): given(bs=moved(env.bs, env.size, metres, rng)) for metres in OFF_M},
         "ue_off": {str(metres): given(ue=moved(env.ue, env.size, metres, rng)) for metres in OFF_M},
     }  # fmt: skip
-
-
-def noisy(csi: Tensor, snr_db: float, rng: np.random.Generator) -> Tensor:
-    """Complex white Gaussian noise added to each CSI [N, antennas, subcarriers]; the SNR is over its mean power."""
-    power = csi.abs().square().mean((1, 2), keepdim=True) / 10 ** (snr_db / 10)
-    noise = rng.standard_normal((*csi.shape, 2)) / np.sqrt(2)
-    return csi + power.sqrt() * torch.view_as_complex(torch.from_numpy(noise)).to(csi.dtype)
 
 
 def without_buildings(occupancy: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:

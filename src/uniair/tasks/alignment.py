@@ -13,6 +13,7 @@ from uniair import losses
 from uniair.environment import OF_RADIO, PER_HYPOTHESIS, Batch, Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
+from uniair.noise import some_noisy
 
 WRONG = ("los", "scale", "map")
 SNR = (0.0, 30.0)  # dB
@@ -68,7 +69,7 @@ class Alignment:
             environment, told = with_bare(environment, told, true)
         csi, clean = batch.csi, batch.clean
         if self.noisy and clean is None:
-            csi, clean = with_noise(csi, self.noisy, rng), csi
+            csi, clean = some_noisy(csi, self.noisy, SNR, rng), csi
         out = model(csi, environment, told, clean, batch.radio, batch.wide, places=self.place_profile_weight > 0)
         n = len(batch.csi)
         temperature = out["temperature"] if self.learned_temperature else out["temperature"].detach()
@@ -113,18 +114,6 @@ class Alignment:
         no_los = rng.random(len(area)) < self.unknown_los
         masks = {"map": ~hidden[area], "bs": ~no_bs[area], "ue": ~no_ue[area], "los": ~no_los}
         return {name: torch.from_numpy(mask).to(environment.area.device) for name, mask in masks.items()}
-
-
-def with_noise(csi: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """White noise of a random SNR on a share of the CSIs [N, antennas, subcarriers]; the others as they are."""
-    chosen = rng.random(len(csi)) < share
-    index = torch.from_numpy(np.flatnonzero(chosen)).to(csi.device)
-    snr = torch.from_numpy(10 ** (rng.uniform(*SNR, len(csi))[chosen] / 10).astype(np.float32)).to(csi.device)
-    drawn = rng.standard_normal((len(index), *csi.shape[1:], 2), dtype=np.float32)
-    # of an empty array view_as_complex would refuse the strides
-    noise = torch.complex(*torch.from_numpy(drawn).to(csi.device).unbind(-1))
-    power = csi[index].abs().square().mean((1, 2))
-    return csi.index_add(0, index, noise * (power / (2 * snr)).sqrt()[:, None, None])
 
 
 def with_wrong(

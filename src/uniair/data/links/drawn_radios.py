@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.angle_delay import delayed
 from uniair.environment import TALL, Batch, Environment
+from uniair.noise import some_noisy
 from uniair.propagation.paths import Paths
 from uniair.radio import OFDM, ULA, UPA, Antennas, Array, Grid, Radio, Subcarriers
 
@@ -132,7 +132,7 @@ def measured(paths: Paths, environment: Environment, drawn: Drawn, rng: np.rando
     if drawn.clock_error:
         late = torch.from_numpy(rng.normal(0, drawn.clock_error, len(clean)))
         clean, wide = delayed(clean, radio, late), delayed(wide, own, late)
-    csi = _with_noise(clean * _errors(drawn, radio.array.ports, rng), drawn.noisy, rng)
+    csi = some_noisy(clean * _errors(drawn, radio.array.ports, rng), drawn.noisy, SNR, rng)
     if radio.calibrated:
         error = 10 ** (rng.normal(0, POWER_ERROR, len(csi)) / 20)
         csi = csi * torch.from_numpy(error.astype(np.float32))[:, None, None]
@@ -152,11 +152,3 @@ def _errors(drawn: Drawn, ports: int, rng: np.random.Generator) -> Tensor:
         return torch.ones(ports, 1, dtype=torch.complex64)
     gain = 10 ** (rng.normal(0, drawn.gain_error, ports) / 20)
     return torch.from_numpy((gain * np.exp(1j * rng.normal(0, drawn.phase_error, ports))).astype(np.complex64))[:, None]
-
-
-def _with_noise(csi: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """White noise of a random SNR on a share of the CSI."""
-    db: NDArray[np.float64] = np.where(rng.random(len(csi)) < share, rng.uniform(*SNR, len(csi)), np.inf)
-    power = csi.abs().square().mean((1, 2)) * torch.from_numpy((10 ** (-db / 10)).astype(np.float32))
-    drawn = torch.from_numpy(rng.standard_normal((*csi.shape, 2), dtype=np.float32))
-    return csi + torch.view_as_complex(drawn) * (power / 2).sqrt()[:, None, None]
