@@ -194,3 +194,17 @@ def test_filters_made_while_answering_may_be_trained_with() -> None:
 def test_an_array_that_sees_no_direction_along_x_is_refused(array: Antennas) -> None:
     with pytest.raises(InputError, match="no extent along x"):
         filters(Radio(array), 32, 64)
+
+
+def test_a_path_exactly_along_the_array_has_a_slope() -> None:
+    """One such among millions would make all weights NaN."""
+    beam = torch.tensor([[-16.0, 16.0, 0.0]], requires_grad=True)
+    up = torch.zeros(1, 3, requires_grad=True)
+    gain = torch.ones(1, 3, dtype=torch.complex64)
+    paths = CellPaths(beam, torch.ones(1, 3), gain, (32, 64), up=up)
+    for radio in (Radio(), Radio(UPA(4, 4))):
+        write(paths, radio).abs().square().sum().backward()
+    assert beam.grad is not None
+    assert up.grad is not None
+    assert torch.isfinite(beam.grad).all()
+    assert torch.isfinite(up.grad).all()

@@ -304,8 +304,8 @@ def write(paths: CellPaths, radio: Radio, seen_by: Radio | None = None) -> Tenso
     beams, delays = paths.grid
     array, layout = radio.array, _layout(radio)
     along = (2 / beams * paths.beam).clamp(-1, 1)
-    # of a cone about the axis, what is higher than the cone allows is as high as it does
-    rest = (1 - along.square()).clamp_min(0)
+    # of a cone about the axis, what is higher than the cone allows is as high as it does; a root has no slope at 0
+    rest = (1 - along.square()).clamp_min(1e-9)
     up = (
         torch.zeros_like(along)
         if paths.up is None
