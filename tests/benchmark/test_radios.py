@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from tests.conftest import geometric_links
 import uniair
 from uniair.benchmark import radios
 from uniair.benchmark.benchmark import Setup, perform
-from uniair.benchmark.radios import CONDITIONS, DECODED, RADIOS, Condition
+from uniair.benchmark.radios import CONDITIONS, DECODED, ELSEWHERE, RADIOS, Condition
 from uniair.data.links import shards
+from uniair.data.links.drawn_radios import unseen
 from uniair.data.links.loader import batch_of
+from uniair.models.presets import PRESETS
+from uniair.models.universal import UniversalModel
 from uniair.radio import OFDM, ULA, Radio
 
 
@@ -39,7 +43,7 @@ def test_impairments_do_what_they_say() -> None:
 
 def test_every_radio_has_its_row_and_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = (
-        Condition("as trained"),
+        Condition("paper 1's radio"),
         Condition("clock", Radio(ULA(8), OFDM(16), clock="first_path")),
         next(one for one in CONDITIONS if one.name == "SNR 0 dB"),
     )
@@ -49,7 +53,7 @@ def test_every_radio_has_its_row_and_a_stopped_run_goes_on(tmp_path: Path, monke
     setup = Setup(uniair.build("tiny"), tmp_path / "out", {"links": tmp_path / "links"}, seeds=2)
     result = perform("radios", RADIOS, setup)
     assert [*result["rows"]] == [*(one.name for one in some), *(f"to {name}" for name in DECODED)]
-    assert result["links"] == 12
+    assert result["seen"] == {"links": {"areas": 2, "links": 12}}
     (heading, seen), (_, decoded) = RADIOS.tables(result)
     assert "12 links in 2 areas" in heading
     assert len(seen.rows) == 3
@@ -62,6 +66,30 @@ def test_every_radio_has_its_row_and_a_stopped_run_goes_on(tmp_path: Path, monke
     monkeypatch.setattr(radios, "_area", again)
     monkeypatch.setattr(radios, "_decode", again)
     assert perform("radios", RADIOS, setup) == result
+
+
+def test_weights_of_any_radio_are_asked_on_masts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(radios, "CONDITIONS", (Condition("paper 1's radio"), Condition("8 antennas", Radio(ULA(8)))))
+    monkeypatch.setattr(radios, "ELSEWHERE", {name: rows[:1] for name, rows in ELSEWHERE.items()})
+    links = geometric_links(seed=3, areas=2, per_area=6)
+    for name, carrier in (("links", 28e9), ("masts", 3.5e9)):
+        here = replace(links, radios=(Radio(carrier=carrier),) * 2)
+        shards.write_shard(tmp_path / name / "links-00000.safetensors", here)
+        shards.write_manifest(tmp_path / name, {"made": "by a test"}, "")
+    model = UniversalModel(replace(PRESETS["tiny"], radios="any")).eval()
+    setup = Setup(model, tmp_path / "out", {name: tmp_path / name for name in ("links", "masts")}, seeds=1)
+    result = perform("radios", RADIOS, setup)
+    assert set(result["seen"]) == {"links", "masts"}
+    (_, seen), _ = RADIOS.tables(result)
+    assert [row[0] for row in seen.rows] == ["paper 1's radio", "8 antennas*", ELSEWHERE["masts"][0].name]
+
+
+def test_every_held_out_array_and_grid_is_measured() -> None:
+    arrays, grids, _ = unseen()
+    assert {one.radio.grid for one in CONDITIONS} >= set(grids)
+    layouts = {one.radio.array.layout.round(6).tobytes() for one in CONDITIONS}
+    assert layouts >= {array.layout.round(6).tobytes() for array in arrays}
+    assert not radios.is_unseen(Radio())
 
 
 def test_the_conditions_are_those_that_people_have() -> None:

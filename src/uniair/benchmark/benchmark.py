@@ -27,6 +27,8 @@ DATA = {
     "deepmimo": "uniair import deepmimo SCENARIOS --out runs/deepmimo",
     "train": "uniair trace --config recipes/trace-train.yaml --root FOOTPRINTS --out runs/train",
     "validation": "uniair trace --config recipes/trace-validation.yaml --root FOOTPRINTS --out runs/validation",
+    "masts": "uniair trace --config recipes/trace-test-masts.yaml --root FOOTPRINTS --out runs/test-masts",
+    "mixed": "uniair trace --config recipes/trace-test-any.yaml --root FOOTPRINTS --out runs/test-any",
     "drives": "uniair import deepsense DEEPSENSE --out runs/drives",
 }
 

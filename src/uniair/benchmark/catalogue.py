@@ -54,7 +54,7 @@ FIGURES = {
         "Light heads from 16 labels on: frozen features in DeepMIMO cities, TOFT in dense areas",
         "fewshot:FEWSHOT",
     ),
-    "radios": Entry("Radios that the weights have not learned", "radios:RADIOS"),
+    "radios": Entry("Many radios and masts, also such as the weights have not learned", "radios:RADIOS"),
     "generation": Entry(
         "The channel that a place would give, before anything is measured there", "generation:GENERATION"
     ),

@@ -129,7 +129,7 @@ class Channels:
 
     def __init__(self, model: UniversalModel, csi: Any, radio: Radio | None = None) -> None:
         self.model, self.radio = model, model.own_or(radio)
-        self.searched = self.radio.clock == "first_path" and model.preset.radios == "one"
+        self.searched = searched(model, self.radio)
         if _is_embedding(model, csi):
             if self.searched:
                 raise InputError("a clock at the first path is searched for: give the CSI, not its embedding")
@@ -187,6 +187,11 @@ class Channels:
                 self.kept.clear()
             self.kept[key] = self.model.encode_checked(later, replace(self.radio, clock="absolute"), self.gain)
         return self.kept[key]
+
+
+def searched(model: UniversalModel, radio: Radio) -> bool:
+    """Whether each hypothesis is asked by a clock that it implies: of weights that never learned another clock."""
+    return radio.clock == "first_path" and model.preset.radios == "one"
 
 
 def rounded(apart: Tensor) -> Tensor:
