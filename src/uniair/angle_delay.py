@@ -117,6 +117,18 @@ def elevations(layout: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.arange(-count, count + 1) / (count + 0.5)
 
 
+def levels(radio: Radio) -> Tensor:
+    """Direction cosine upwards of each look of one polarisation, in the order of `filters`: float32 [looks]."""
+    layout = _layout(radio)
+    return torch.from_numpy(np.repeat(elevations(layout), len(_sides(layout)))).float()
+
+
+def visible(level: Tensor, beams: int) -> Tensor:
+    """Which cells of looks [L] some direction has; in the others are sidelobes and noise alone: bool [L, beams]."""
+    cosine = (torch.arange(beams, device=level.device) - beams // 2) / (beams // 2)
+    return cosine.square() + level[:, None].square() <= 1 + VISIBLE
+
+
 def _sides(layout: NDArray[np.float64]) -> tuple[float, ...]:
     """Elements in depth tell what is in front of the array from what is behind."""
     return (1.0, -1.0) if np.ptp(layout[:, 1]) > LEAST_EXTENT else (1.0,)
@@ -187,20 +199,17 @@ def _respond(csi: Tensor, filter_: Filters) -> Tensor:
 def _by_cell(csi: Tensor, radio: Radio, filter_: Filters) -> Seen:
     """Normalised CSI → what each cell takes in from its own elevation."""
     _, beams, ports = filter_.beams.shape
-    polarisations, heights, sides = len(radio.array.slants), elevations(_layout(radio)), _sides(_layout(radio))
+    polarisations = len(radio.array.slants)
     every = (filter_.beams.view(-1, ports) @ (csi @ filter_.delays)).view(
         len(csi), polarisations, -1, beams, filter_.delays.shape[1]
     )
     up = None
     if every.shape[2] > 1:
-        level = torch.from_numpy(np.repeat(heights, len(sides))).to(csi.device, torch.float32)
-        cosine = (torch.arange(beams, device=csi.device) - beams // 2) / (beams // 2)
-        # an elevation that no direction has at this cosine holds sidelobes and noise alone
-        real = cosine.square() + level[:, None].square() <= 1 + VISIBLE
-        power = every.abs().square().sum(1) * real[..., None]
+        level = levels(radio).to(csi.device)
+        power = every.abs().square().sum(1) * visible(level, beams)[..., None]
         best = power.argmax(1, keepdim=True)
         every = every.gather(2, best[:, None].expand(-1, polarisations, -1, -1, -1))
-        up = level[best[:, 0]] if len(heights) > 1 else None
+        up = level[best[:, 0]] if level.any() else None
     every = every[:, :, 0]
     strongest = every.abs().flatten(1).argmax(1, keepdim=True)
     peak = every.flatten(1).gather(1, strongest)

@@ -5,32 +5,36 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import uniair
-from tests.edge.test_graphs import forecaster, measured
+from tests.edge.test_graphs import any_radio, forecaster, measured
 from tests.site.make import make_site
+from uniair import environment
 from uniair.angle_delay import arrival, filters
+from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.edge import export
 from uniair.edge.export import Package
 from uniair.edge.receiver import Receiver
-from uniair.edge.runner import Runner
+from uniair.edge.runner import Runner, View, heights
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.radio import OFDM, ULA, UPA, Radio, Subcarriers
+from uniair.radio import OFDM, ULA, UPA, Antennas, Radio, Subcarriers
 from uniair.serve.stream import Stream
 from uniair.site.frame import view
 from uniair.site.site import Site
 from uniair.tasks import zero_shot
 from uniair.training.heads import load_head
 
-RUNNER_FILES = ("__init__.py", "rays.py", "receiver.py", "runner.py")
+RUNNER_FILES = ("__init__.py", "candidate_paths.py", "rays.py", "receiver.py", "runner.py")
 BLOCKED = """
 import sys
 class Blocked:
@@ -154,8 +158,6 @@ def test_stations_go_by_name_and_number(package: Path) -> None:
 
 
 def test_another_map_is_believed(package: Path) -> None:
-    from uniair.edge.runner import View
-
     runner = Runner(package)
     own = runner.views[0]
     ue = np.array([[40.0, 60.0, 1.5], [100.0, 40.0, 1.5]])
@@ -262,30 +264,133 @@ def test_a_package_of_any_radio_answers_as_torch_does(radio: Radio, tmp_path: Pa
         runner.encode(other)
 
 
-def test_a_package_of_the_first_version_is_of_paper_1s_radio(tmp_path: Path) -> None:
-    package = Package(uniair.build("tiny"), "tiny")
-    card = package.write(tmp_path / "edge")
-    for name in ("radio", "radio_text", "remarks"):
-        del card[name]
-    (tmp_path / "edge/card.json").write_text(json.dumps(card))
-    runner = Runner(tmp_path / "edge")
-    csi = torch.randn(2, 32, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(runner.encode(csi.numpy()), package.model.encode_channel(csi), atol=1e-5)
+def test_a_package_of_the_first_version_is_refused(tmp_path: Path) -> None:
+    card = Package(uniair.build("tiny"), "tiny").write(tmp_path / "edge")
+    (tmp_path / "edge/card.json").write_text(json.dumps(card | {"format": "uniair-edge/1"}))
+    with pytest.raises(ValueError, match=r"uniair-edge/1.*export again"):
+        Runner(tmp_path / "edge")
 
 
-def test_receivers_find_first_paths_and_powers_as_torch_does() -> None:
-    radio = RADIOS["first path, tones"]
-    csi = radio.array.response(torch.rand(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
-    delay = torch.linspace(0, 9e-7, 40, dtype=torch.float64)
+def cards(radio: Radio) -> dict[str, Any]:
+    """What a package's card says of its radio."""
+    return {"radio": radio.to_json(), "csi": list(radio.shape), "radio_text": str(radio),
+            "ue_antennas": radio.ue.ports, "power_tells": radio.calibrated and radio.isotropic}  # fmt: skip
+
+
+def paths_of(radio: Radio, count: int = 40) -> torch.Tensor:
+    """CSI of one path each, weak, with noise: complex128 [N, ports, subcarriers]."""
+    draw = torch.Generator().manual_seed(1)
+    gain = torch.ones(count, 2) if len(radio.array.slants) > 1 else None
+    csi = radio.array.response(torch.rand(count, 3, generator=draw, dtype=torch.float64), gain)
+    delay = torch.linspace(0, 9e-7, count, dtype=torch.float64)
     csi = 1e-5 * csi[..., None] * radio.grid.response(delay)[:, None]
-    csi = csi + 1e-6 * torch.randn(csi.shape, dtype=csi.dtype, generator=torch.Generator().manual_seed(2))
-    card = {"radio": radio.to_json(), "csi": list(radio.shape)}
-    receiver = Receiver(card, filters(radio, 32, 64).beams.flatten(0, 1).numpy())
+    return csi + 1e-6 * torch.randn(csi.shape, dtype=csi.dtype, generator=draw)
+
+
+@pytest.mark.parametrize("array", [ULA(16), UPA(4, 4, polarisation="slanted")], ids=str)
+def test_receivers_find_first_paths_as_torch_does(array: Antennas) -> None:
+    radio = replace(RADIOS["first path, tones"], array=array)
+    csi = paths_of(radio)
+    receiver = Receiver(cards(radio), filters(radio, 32, 64).beams.numpy())
     np.testing.assert_allclose(receiver.arrival(csi.numpy()), arrival(csi, radio), atol=1e-15)
+
+
+def test_receivers_find_powers_as_torch_does() -> None:
+    radio = RADIOS["first path, tones"]
+    csi, receiver = paths_of(radio), Receiver(cards(radio))
     apart, odds = np.linspace(10, 200, 40), torch.zeros(40)
     want = zero_shot.with_gain(odds, csi, radio, torch.from_numpy(apart))
     np.testing.assert_allclose(receiver.with_power(odds.numpy(), csi.numpy(), apart), want, atol=1e-4)
     absolute = replace(radio, clock="absolute")
     want = zero_shot.with_gain(odds, csi, absolute, None)
-    found = Receiver({**card, "radio": absolute.to_json()}).with_power(odds.numpy(), csi.numpy(), None)
+    found = Receiver(cards(absolute)).with_power(odds.numpy(), csi.numpy(), None)
     np.testing.assert_allclose(found, want, atol=1e-4)
+
+
+TOLD = {
+    "slanted panel, first path": Radio(UPA(2, 4, polarisation="slanted"), OFDM(24, 360e3), 3.5e9, "first_path"),
+    "calibrated, first path": Radio(ULA(8), OFDM(32, 1e6), clock="first_path", calibrated=True),
+    "beams": Radio(UPA(4, 4, codebook=UPA(4, 4).dft_codebook()[::2].numpy())),
+    "pattern, two UE antennas": Radio(UPA(4, 2, pattern="tr38901"), carrier=2e9, calibrated=True, ue=ULA(2)),
+}
+
+
+@pytest.mark.parametrize("radio", TOLD.values(), ids=TOLD)
+def test_a_package_of_weights_for_any_radio(radio: Radio, links: Links, tmp_path: Path) -> None:
+    model = any_radio()
+    card = Package(model, "any", radio=radio).write(tmp_path / "edge")
+    assert max(card["parity"]["largest"].values()) <= card["parity"]["tolerance"] == 1e-4
+    links = links.select(np.flatnonzero((links.bs == links.bs[0]).all(1)))
+    links = export.varied(replace(links, maps=links.maps.repeat(4, 1).repeat(4, 2)), 1)
+    batch, runner = batch_of(links, radio), Runner(tmp_path / "edge")
+    env, csi = replace(batch.environment, downtilt=torch.full((len(links),), 0.1)), batch.csi.numpy()
+    env = env.without("los", "carrier", *(["downtilt"] if radio.array.pattern == "isotropic" else []))
+    here = View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0]), downtilt=0.1)
+    ue = env.ue.numpy()
+    np.testing.assert_allclose(runner.encode(csi), model.encode_channel(csi, radio), atol=1e-5)
+    np.testing.assert_allclose(runner.los(csi, here, ue), zero_shot.los(model, csi, env, radio), atol=1e-4)
+    blind = zero_shot.los(model, csi, env.without("ue"), radio)
+    np.testing.assert_allclose(runner.los(csi, here), blind, atol=1e-4)
+    np.testing.assert_allclose(runner.rank(csi, here, ue), zero_shot.rank(model, csi, env, radio), atol=1e-4)
+
+
+def test_the_power_of_calibrated_csi_is_read_however_weak(tmp_path: Path) -> None:
+    model, radio = any_radio(), Radio(ULA(8), OFDM(32, 1e6), calibrated=True)
+    Package(model, "any", radio=radio).write(tmp_path / "edge")
+    runner, csi = Runner(tmp_path / "edge"), paths_of(radio, 5).to(torch.complex128)
+    weak = csi * 10.0 ** torch.tensor([0, -3, -8, -25, -200])[:, None, None].double()
+    z = runner.encode(weak.numpy())
+    np.testing.assert_allclose(z, model.encode_channel(weak, radio), atol=1e-5)
+    assert np.abs(z - runner.encode(csi.numpy())).max(1)[1:].min() > 1e-3
+
+
+def test_heights_as_people_give_them() -> None:
+    drawn = np.zeros((256, 256))
+    drawn[:8], drawn[8:16] = 12.0, 0.4
+    built = np.where(drawn > 1, np.inf, 0).astype(np.float32)
+    assert np.array_equal(heights(drawn), np.where(drawn > 1, 12, 0))
+    for occupancy in (drawn > 1, (drawn > 1).astype(np.uint8), (drawn > 1) * 0.7):
+        assert np.array_equal(heights(occupancy), built)
+    for given in (drawn, drawn > 1, drawn / 12):
+        assert np.array_equal(heights(given), environment.heights(torch.from_numpy(given)[None])[0])
+    for wrong, line in ((drawn - 1, "below 0"), (drawn * np.nan, "NaN"), (drawn[:9], "shape")):
+        with pytest.raises(ValueError, match=line):
+            heights(wrong)
+
+
+def test_what_rounding_decides_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that differs once passes, one that always does is an error."""
+    encode = Runner.encode
+    asked: list[int] = []
+
+    def off(once: bool) -> Callable[[Runner, Any], Any]:
+        def answer(runner: Runner, csi: Any) -> Any:
+            asked.append(len(csi))
+            z = encode(runner, csi)
+            z[0] += 0.01 * (len(asked) == 1 or not once)
+            return z
+
+        return answer
+
+    package = Package(any_radio(), "any")
+    monkeypatch.setattr(Runner, "encode", off(once=True))
+    package.write(tmp_path / "edge")
+    assert 1 in asked
+    monkeypatch.setattr(Runner, "encode", off(once=False))
+    with pytest.raises(InputError, match="cfenn differs from torch"):
+        package.write(tmp_path / "other")
+
+
+def test_weights_for_any_radio_in_8_bits(links: Links, tmp_path: Path) -> None:
+    radio = TOLD["slanted panel, first path"]
+    Package(any_radio(), "any", int8=True, radio=radio).write(tmp_path / "edge")
+    links = export.varied(links.select(links.area == 0), 0)
+    csi = batch_of(links, radio).csi.numpy()
+    exact, rough = (Runner(tmp_path / "edge", int8=models) for models in ((), ("cfenn", "epnn", "crnn")))
+    z = exact.encode(csi)
+    assert (z * rough.encode(csi)).sum(1).min() > 0.97
+    here = View(links.maps[0].repeat(4, 0).repeat(4, 1), links.bs[0], float(links.sizes[0]))
+    places = (runner.embed(here, len(links), links.ue) for runner in (exact, rough))
+    assert np.multiply(*places).sum(1).min() > 0.97
+    whole, again = exact.reconstruct(z), rough.reconstruct(z)
+    assert np.abs(whole - again).max() < 0.2 * np.abs(whole).max()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,19 +11,32 @@ import uniair
 from uniair.edge.graphs import ChannelGraph, EnvironmentGraph, ForecastGraph, ReconstructionGraph
 from uniair.environment import Environment
 from uniair.errors import InputError
+from uniair.models.epnn import UNKNOWN
 from uniair.models.forecast import WMLM, ForecastPreset
-from uniair.models.presets import PRESETS
-from uniair.models.ray_launching import FEATURES, candidates
-from uniair.models.universal import UniversalModel
+from uniair.models.presets import PRESETS, Preset
+from uniair.models.ray_launching import FEATURES, FEATURES_3D, candidates
+from uniair.models.universal import UniversalModel, mean_gain
 from uniair.radio import OFDM, ULA, UPA, Array, Radio, Subcarriers
 
 PAPER = replace(PRESETS["tiny"], csi_domain="frequency", attention="joint", positions="vector", line_window=(0, 0),
                 rays=0, pool="class", name="like the paper's")  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["tiny", "paper"])
+def any_radio(preset: Preset = PRESETS["tiny"]) -> UniversalModel:
+    """Towers for any radio whose parameters are drawn anew a little: else new inputs would count for nothing."""
+    torch.manual_seed(0)
+    model = UniversalModel(replace(preset, radios="any")).eval()
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.02 * torch.randn_like(value))
+    return model
+
+
+@pytest.fixture(scope="module", params=["tiny", "paper", "any", "any like the paper's"])
 def model(request: pytest.FixtureRequest) -> UniversalModel:
     torch.manual_seed(0)
+    if request.param.startswith("any"):
+        return any_radio(PRESETS["tiny"] if request.param == "any" else PAPER)
     return uniair.build("tiny") if request.param == "tiny" else UniversalModel(PAPER).eval()
 
 
@@ -54,23 +68,32 @@ RADIOS = {
     "an arc": Radio(Array([[0.5 * n, 0.02 * (n - 8) ** 2, 0] for n in range(16)])),
     "beams": Radio(ULA(32, codebook=ULA(32).dft_codebook()[::2].numpy())),
     "a large array": Radio(ULA(96)),
+    "slanted panel": Radio(UPA(2, 4, polarisation="slanted"), OFDM(24, 360e3), 3.5e9),
+    "beams of a dual panel": Radio(UPA(2, 3, polarisation="dual", codebook=np.eye(12)[::2] + 0.3j)),
+    "calibrated": Radio(ULA(8), OFDM(32, 1e6), 3.5e9, calibrated=True),
+    "calibrated pattern": Radio(ULA(8, pattern="tr38901"), calibrated=True),
 }
 
 
 @torch.no_grad()
+@pytest.mark.filterwarnings("ignore::uniair.models.universal.RadioWarning")
+@pytest.mark.parametrize("weights", ["one", "any"])
 @pytest.mark.parametrize("radio", RADIOS.values(), ids=RADIOS)
-def test_graphs_of_any_radio(radio: Radio) -> None:
+def test_graphs_of_any_radio(radio: Radio, weights: str) -> None:
     torch.manual_seed(0)
-    model, draw = uniair.build("tiny"), torch.Generator().manual_seed(1)
+    model, draw = any_radio() if weights == "any" else uniair.build("tiny"), torch.Generator().manual_seed(2)
     direction = torch.nn.functional.normalize(torch.randn(6, 3, generator=draw, dtype=torch.float64), dim=1)
+    gain = torch.randn(6, 2, dtype=torch.complex64, generator=draw)
     csi = (
-        radio.array.response(direction)[..., None]
+        radio.array.response(direction, gain if len(radio.array.slants) > 1 else gain[:, 0])[..., None]
         * radio.grid.response(torch.rand(6, generator=draw).double() * 1e-6)[:, None]
     )
     csi = csi + 0.1 * torch.randn(csi.shape, dtype=csi.dtype, generator=draw)
+    csi = csi * 10.0 ** -torch.arange(6)[:, None, None]
     z = model.encode_channel(csi, radio)
     planes = torch.stack([csi.real, csi.imag], dim=1)
-    assert torch.allclose(ChannelGraph(model, radio)(planes), z, atol=2e-5)
+    said = ChannelGraph(model, radio)(planes, mean_gain(csi).log10().float())
+    assert torch.allclose(said, z, atol=2e-5)
     again, whole = ReconstructionGraph(model, radio)(z), model.reconstruct_channel(z, radio)
     assert torch.allclose(torch.complex(again[:, 0], again[:, 1]), whole, atol=1e-4 * float(whole.abs().max()))
 
@@ -86,31 +109,49 @@ def test_a_model_of_the_papers_domain_is_of_its_own_radio_alone() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("known", [(1, 1, 1, 1), (1, 1, 1, 0), (0, 1, 1, 1), (1, 1, 0, 1), (1, 0, 0, 1)])
 def test_environment_with_parts_unknown(model: UniversalModel, known: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(0)
-    occupancy = np.kron(rng.random((16, 16)) < 0.2, np.ones((16, 16))).astype(np.uint8)
-    n = 7
-    whole = {"map": occupancy[None], "bs": np.tile([60.0, 70.0, 8.0], (n, 1)), "los": np.arange(n) % 2,
-             "ue": np.column_stack([rng.uniform(0, 150, (n, 2)), np.full(n, 1.5)])}  # fmt: skip
-    env = Environment(
-        **{
-            k: v
-            for (k, v), there in zip(((k, whole[k]) for k in ("map", "bs", "ue", "los")), known, strict=True)
-            if there
-        },
-        size=np.full(n, 150.0),
-    )
-    features, owner = torch.zeros(0, FEATURES), torch.zeros(0, dtype=torch.int64)
-    if all(known[:3]):
-        found = candidates(env.tensors(), torch.ones(n, dtype=torch.bool))
+    env = {
+        name: value if there else None for (name, value), there in zip(place(Radio()).items(), (*known, 1), strict=True)
+    }
+    same_environment(model, Environment(**env), Radio())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("height", [6.0, 25.0])
+def test_environment_of_a_tilted_array_and_a_clock_at_the_first_path(height: float) -> None:
+    radio = Radio(UPA(2, 4, pattern="tr38901"), carrier=3.5e9, clock="first_path")
+    env = Environment(**place(radio, height), downtilt=np.full(7, 0.2))
+    same_environment(any_radio(), env, radio)
+
+
+def place(radio: Radio, height: float = 8.0) -> dict[str, Any]:
+    """Seven hypotheses on a map of houses of all heights, some of them not known."""
+    rng, n = np.random.default_rng(0), 7
+    heights = np.where(rng.random((16, 16)) < 0.2, rng.uniform(3, 30, (16, 16)), 0)
+    heights[rng.random((16, 16)) < 0.03] = np.inf
+    ue = np.column_stack([rng.uniform(0, 150, (n, 2)), np.full(n, 1.5)])
+    heights = np.kron(heights, np.ones((16, 16))).astype(np.float32)
+    return {"map": heights[None], "bs": np.tile([60.0, 70.0, height], (n, 1)), "ue": ue, "los": np.arange(n) % 2,
+            "size": np.full(n, 150.0)}  # fmt: skip
+
+
+def same_environment(model: UniversalModel, env: Environment, radio: Radio) -> None:
+    """The graph says of hypotheses what the model says."""
+    env, n = env.seen_by(radio) if model.epnn.solid else env, len(env)
+    known = torch.tensor([[getattr(env, name) is not None for name in UNKNOWN]] * n)
+    features = torch.zeros(0, FEATURES_3D if model.epnn.solid else FEATURES)
+    owner, clock, checked = torch.zeros(0, dtype=torch.int64), torch.zeros(n), env.tensors()
+    if known[0, :3].all():
+        found = candidates(checked, torch.ones(n, dtype=torch.bool), model.epnn.solid)
         rows = [torch.nonzero(found.owner == of)[:, 0] for of in found.of]
-        features, owner = (
-            found.features()[torch.cat(rows)],
-            torch.repeat_interleave(torch.tensor([len(r) for r in rows])),
-        )
-    said = EnvironmentGraph(model)(
-        torch.from_numpy(occupancy).float(), *(torch.as_tensor(whole[k]).float() for k in ("bs", "ue", "los")),
-        torch.full((n,), 150.0), torch.tensor([known] * n, dtype=torch.bool), features, owner,
-    )  # fmt: skip
+        features = (found.features_3d() if model.epnn.solid else found.features())[torch.cat(rows)]
+        owner = torch.repeat_interleave(torch.tensor([len(r) for r in rows]))
+        clock = found.clock[found.of]
+    whole = Environment(**place(radio)).tensors()
+    parts = {name: getattr(whole if getattr(checked, name) is None else checked, name) for name in (*UNKNOWN, "size")}
+    tilt = torch.zeros(n) if checked.downtilt is None else checked.downtilt
+    said = EnvironmentGraph(model, radio)(
+        parts["map"][0], parts["bs"], parts["ue"], parts["los"], parts["size"], known, features, owner, clock, tilt
+    )
     assert torch.allclose(said, model.encode_environment(env), atol=1e-5)
 
 

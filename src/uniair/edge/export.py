@@ -30,7 +30,7 @@ from uniair.errors import InputError
 from uniair.files import sha256, write_text
 from uniair.models.forecast import HEAD, WMLM
 from uniair.models.head import Head
-from uniair.models.ray_launching import FEATURES
+from uniair.models.ray_launching import FEATURES, FEATURES_3D
 from uniair.models.universal import RadioWarning, UniversalModel
 from uniair.radio import Radio
 from uniair.site.frame import view
@@ -39,7 +39,7 @@ from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
 from uniair.training.heads import load_head
 
-FORMAT = "uniair-edge/1"
+FORMAT = "uniair-edge/2"
 CARD = "card.json"
 TOLERANCE = 1e-4
 LINKS = 32  # a place that parity is measured on
@@ -131,21 +131,24 @@ class Package:
     def _fill(self, here: Path) -> dict[str, Any]:
         model, preset = self.model, self.model.preset
         free = {"embedding": {0: "n"}}
-        csi = torch.randn(2, 2, *self.takes.shape, generator=torch.Generator().manual_seed(0))
-        write_onnx(ChannelGraph(model, self.takes), {"csi": csi}, free, here / "cfenn.onnx", {"csi": {0: "n"}})
+        channel = ChannelGraph(model, self.takes)
+        csi = {"csi": torch.randn(2, 2, *self.takes.shape, generator=torch.Generator().manual_seed(0))}
+        csi |= {"level": torch.zeros(2)} if channel.reads_level else {}
+        write_onnx(channel, csi, free, here / "cfenn.onnx", {name: {0: "n"} for name in csi})
         z = torch.nn.functional.normalize(torch.ones(2, preset.embedding), dim=-1)
         restoring = ReconstructionGraph(model, self.takes)
         write_onnx(restoring, {"embedding": z}, {"csi": {0: "n"}}, here / "crnn.onnx", free)
         if self.takes.clock == "first_path":  # which the runner looks for
-            np.save(here / "radio.npy", filters(self.takes, 32, 64).beams.flatten(0, 1).numpy())
+            np.save(here / "radio.npy", filters(self.takes, 32, 64).beams.numpy())
         place = {
             "map": torch.zeros(PIXELS, PIXELS), "bs": torch.zeros(2, 3), "ue": torch.ones(2, 3), "los": torch.zeros(2),
             "size": torch.full((2,), 100.0), "known": torch.ones(2, 4, dtype=torch.bool),
-            "features": torch.zeros(3, FEATURES), "owner": torch.tensor([0, 1, 1]),
+            "features": torch.zeros(3, FEATURES_3D if model.epnn.solid else FEATURES),
+            "owner": torch.tensor([0, 1, 1]), "clock": torch.zeros(2), "downtilt": torch.zeros(2),
         }  # fmt: skip
-        axes = {name: {0: "n"} for name in ("bs", "ue", "los", "size", "known")}
+        axes = {name: {0: "n"} for name in ("bs", "ue", "los", "size", "known", "clock", "downtilt")}
         axes |= {"features": {0: "paths"}, "owner": {0: "paths"}}
-        write_onnx(EnvironmentGraph(model), place, free, here / "epnn.onnx", axes)
+        write_onnx(EnvironmentGraph(model, self.takes), place, free, here / "epnn.onnx", axes)
         heads = self.heads()
         tasks = {name.split("-")[0] for name in heads}
         for name, head in heads.items():
@@ -163,7 +166,9 @@ class Package:
             "format": FORMAT, "uniair": __version__, "model": self.name, "weights": digest(model),
             "radio": self.takes.to_json(), "radio_text": str(self.takes),
             "remarks": [*model.remarks(self.takes), *(() if self.site is None else self.site.remarks())],
-            "csi": list(self.takes.shape), "embedding": preset.embedding, "rays": bool(preset.rays),
+            "csi": list(self.takes.shape), "ue_antennas": self.takes.ue.ports,
+            "power_tells": self.takes.calibrated and self.takes.isotropic,
+            "embedding": preset.embedding, "rays": bool(preset.rays), "radios": preset.radios,
             "temperature": model.temperature, "site": None if self.site is None else self.site.area.name,
             "attribution": "" if self.site is None else self.site.area.attribution,
             "stations": [] if self.site is None else [station.name for station in self.site.stations],
@@ -176,7 +181,7 @@ class Package:
     @staticmethod
     def _copy_runner(folder: Path) -> None:
         folder.mkdir()
-        for name in ("runner.py", "rays.py", "receiver.py"):
+        for name in ("runner.py", "candidate_paths.py", "rays.py", "receiver.py"):
             shutil.copyfile(Path(__file__).parent / name, folder / name)
         write_text(folder / "__init__.py", '"""Runs this package: needs NumPy and ONNX Runtime alone."""\n\n'
                    'from .runner import NextBeams, Runner, Stream, View\n\n'
@@ -197,8 +202,11 @@ class Package:
         heads = self.heads()
         for here, csi, ue, env, station in self._cases(runner):
             links += len(csi)
-            channel, place = self.model.encode_channel(csi, self.takes), self.model.encode_environment(env)
-            note("cfenn", runner.encode(csi.numpy()), channel)
+            if self.model.preset.radios == "any":  # the others have no ear for it
+                env = env.without("carrier").seen_by(self.takes)
+            embedded, channel = self._embedded(runner, csi)
+            place = self.model.encode_environment(env)
+            note("cfenn", embedded, channel)
             note("epnn", runner.embed(here, len(ue), ue), place)
             seen = np.arange(len(ue)) % 2
             known = replace(env, los=seen)
@@ -214,6 +222,20 @@ class Package:
         if self.forecaster is not None:
             found |= self._forecaster_parity(runner)
         return {"tolerance": TOLERANCE, "links": links, "largest": found}
+
+    def _embedded(self, runner: Any, csi: Tensor) -> tuple[NDArray[np.float32], Tensor]:
+        """Embeddings of CSI [N, ports, subcarriers] by the runner, and by torch: [N, E] both.
+
+        Where two elevations take in as much, or two peaks may be the first path, rounding alone decides between them:
+        what differs is asked again with a little noise.
+        """
+        here, there = runner.encode(csi.numpy()), self.model.encode_channel(csi, self.takes)
+        odd = np.flatnonzero(~(np.abs(here - there.numpy()).max(1) <= TOLERANCE))
+        if len(odd):
+            noise = torch.randn(csi[odd].shape, dtype=csi.dtype, generator=torch.Generator().manual_seed(0))
+            again = csi[odd] * (1 + 1e-3 * noise)
+            here[odd], there[odd] = runner.encode(again.numpy()), self.model.encode_channel(again, self.takes)
+        return here, there
 
     def _cases(self, runner: Any) -> Iterator[tuple[Any, Tensor, NDArray[np.float32], Environment, str]]:
         """Views with CSI, positions in the view's site and the same as an environment, and the station's name."""
@@ -234,9 +256,9 @@ class Package:
             return
         from uniair.edge.runner import View
 
-        for links in Store(SAMPLE)[:3]:
+        for number, links in enumerate(Store(SAMPLE)[:3]):
             links = links.select(np.flatnonzero((links.bs == links.bs[0]).all(1))[:LINKS])
-            batch = batch_of(links, self.takes)
+            batch = batch_of(varied(links, number), self.takes)
             env = batch.environment.without("los")
             yield View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0])), batch.csi, env.ue.numpy(), env, ""
 
@@ -266,6 +288,21 @@ class Package:
             state = dict(zip(STATE, out[3:], strict=True))
             one.append(np.abs(out[0][:, 0] - logits[:, t]).max() / max(float(np.abs(logits).max()), 1e-9))
         return {"forecaster, window": float(np.max(gaps)), "forecaster, step by step": float(np.max(one))}
+
+
+def varied(links: Links, number: int) -> Links:
+    """Links of one area with what the packaged ones lack, of no meaning but to compute with: higher stations, buildings
+    of all heights, some of them not known, and paths with all polarisations.
+    """
+    block = 4.0 + 3 * ((5 * np.arange(64) + number) % 11)
+    block[number::7] = np.inf
+    cells = np.kron(block.reshape(8, 8), np.ones([side // 8 for side in links.maps.shape[1:]]))
+    gain = links.paths.gain
+    return replace(
+        links, maps=np.where(links.maps > 0, cells, 0).astype(np.float32),
+        bs=links.bs + np.array([0, 0, 12 * number], np.float32),
+        paths=replace(links.paths, cross=np.stack([0.2 * gain, 0.1j * gain, -gain], 1).astype(np.complex64)),
+    )  # fmt: skip
 
 
 def write_onnx(

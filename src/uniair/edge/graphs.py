@@ -7,16 +7,25 @@ imaginary planes, and loops and branches over data as masks. That the answers ar
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uniair.angle_delay import SPACING, TONE, filters
+from uniair.angle_delay import SPACING, TONE, filters, levels, visible
 from uniair.environment import Environment
 from uniair.errors import InputError
+from uniair.models.conditions import of_radio
 from uniair.models.crnn import CELL, PATHS, REACH
-from uniair.models.epnn import UNKNOWN, line_window, position_features, position_vector
+from uniair.models.epnn import (
+    UNKNOWN,
+    in_sight,
+    line_window,
+    position_features,
+    position_vector,
+    station_features,
+)
 from uniair.models.forecast import HEAD, WMLM, CausalBlock
 from uniair.models.universal import UniversalModel
 from uniair.radio import OFDM, ULA, Radio
@@ -28,12 +37,8 @@ def require_domain(model: UniversalModel, radio: Radio) -> None:
     """Finds out whether a model's graphs can be of a radio.
 
     Raises:
-        InputError: a model that reads CSI by antenna and subcarrier, and others than its own; one made for any radio.
+        InputError: a model that reads CSI by antenna and subcarrier, and others than its own.
     """
-    if model.preset.radios == "any":
-        raise InputError(
-            f"preset {model.preset.name} reads any radio, which edge packages can't yet; export weights of one radio"
-        )
     own = ULA(model.preset.beams), OFDM(model.preset.delays)
     if model.preset.csi_domain != "angle_delay" and (radio.array, radio.grid) != own:
         raise InputError(f"preset {model.preset.name} reads antennas and subcarriers, so that it is exported for "
@@ -44,7 +49,10 @@ class ChannelGraph(nn.Module):
     """CSI of any power and common phase → embedding: normalisation, CFENN and projection.
 
     Args:
-        radio: that measures the CSI, by an absolute clock; None: the weights' own.
+        radio: that measures the CSI, the first path at its place; None: the weights' own.
+
+    Attributes:
+        reads_level: whether the mean power of a CSI's entries is asked for: weights for any radio, calibrated gains.
 
     Raises:
         InputError: see `require_domain`.
@@ -56,54 +64,103 @@ class ChannelGraph(nn.Module):
         require_domain(model, radio)
         self.cfenn, self.project = model.cfenn, model.project_channel
         self.transform = AngleDelay(model, radio)
+        self.told = model.cfenn.told
+        self.reads_level = self.told is not None and radio.calibrated and radio.isotropic
+        self.register_buffer("conditions", of_radio(radio, 1, gain=torch.ones(1)))
 
-    def forward(self, csi: Tensor) -> Tensor:
-        """Real and imaginary parts [N, 2, ports, subcarriers], none above 1e15 or all below 1e-15 → [N, E]."""
+    conditions: Tensor
+
+    def forward(self, csi: Tensor, level: Tensor | None = None) -> Tensor:
+        """Real and imaginary parts [N, 2, ports, subcarriers], none above 1e15 or all below 1e-15 → [N, E].
+
+        Args:
+            level: [N] log10 of the mean power of an entry, received over transmitted; None: not read.
+        """
         power = csi.square().sum(1, keepdim=True).mean((2, 3), keepdim=True)
         csi = csi / power.sqrt()
-        spectrum = self.transform(csi)
-        size = spectrum.square().sum(1).sqrt()
+        response, up = self.transform(csi)
+        size = response.square().sum(1).sqrt()
         at = size.flatten(1).argmax(1, keepdim=True)
-        peak = spectrum.flatten(2).gather(2, at[:, None].expand(-1, 2, -1)) / size.flatten(1).gather(1, at)[:, None]
-        cos, sin = peak[:, 0, :, None], peak[:, 1, :, None]
-        planes = spectrum if self.cfenn.angle_delay else csi
-        real, imaginary = planes[:, 0], planes[:, 1]
-        planes = torch.stack([real * cos + imaginary * sin, imaginary * cos - real * sin], dim=1)
-        if self.cfenn.angle_delay:
-            root = size[:, None].clamp_min(1e-6).sqrt()
-            planes = torch.cat([planes / root, root], dim=1)
+        peak = response.flatten(2).gather(2, at[:, None].expand(-1, 2, -1)) / size.flatten(1).gather(1, at)[:, None]
+        planes = (
+            self._planes(turned_back(response, peak), size, up) if self.cfenn.angle_delay else turned_back(csi, peak)
+        )
         tokens = self.cfenn.patches(planes).flatten(2).transpose(1, 2) + self.cfenn.positions
         first = self.cfenn.class_token.expand(tokens.shape[0], 1, -1)
+        if self.told is not None:
+            first = first + self.told(self._conditions(tokens.shape[0], level))[:, None]
         x = self.cfenn.ln_pre(torch.cat([first, tokens], dim=1))
         for block in (*self.cfenn.blocks, *self.cfenn.shared):
             x = block(x)
         return functional.normalize(self.project(self.cfenn.pool(self.cfenn.ln_post(x))), dim=-1)
 
+    def _planes(self, response: Tensor, size: Tensor, up: Tensor | None) -> Tensor:
+        """As `CFENN._planes`, of [N, 2, polarisations, beams, delays] and their size [N, polarisations, …]."""
+        root = size.square().sum(1, keepdim=True).sqrt().clamp_min(1e-6).sqrt()
+        planes = [response[:, :, 0] / root, root]
+        if self.told is not None:
+            second = response[:, :, 1] / root if response.shape[2] > 1 else torch.zeros_like(planes[0])
+            planes += [second, torch.zeros_like(root) if up is None else up[:, None] * root]
+        return torch.cat(planes, dim=1)
+
+    def _conditions(self, n: int, level: Tensor | None) -> Tensor:
+        """`uniair.models.conditions.of_radio` of each CSI: [N or 1, RADIO_FEATURES]."""
+        if not self.reads_level:
+            return self.conditions
+        assert level is not None
+        # over free space an amplitude falls as the distance grows
+        distance = self.conditions[:, -2:-1] - level[:, None] / 2
+        return torch.cat([self.conditions[:, :-2].expand(n, -1), distance, distance.square() / 2], dim=1)
+
+
+def turned_back(planes: Tensor, peak: Tensor) -> Tensor:
+    """Complex numbers [N, 2, ...] as real and imaginary planes, turned by minus the angle of a unit one [N, 2, 1]."""
+    cos, sin = (part.view(-1, *[1] * (planes.ndim - 2)) for part in peak.unbind(1))
+    real, imaginary = planes[:, 0], planes[:, 1]
+    return torch.stack([real * cos + imaginary * sin, imaginary * cos - real * sin], dim=1)
+
 
 class AngleDelay(nn.Module):
-    """The response of a radio's CSI, as real and imaginary planes."""
+    """The response of a radio's CSI, as real and imaginary planes.
+
+    Weights of one radio choose one look, an elevation and a polarisation, for each channel; those for any radio choose
+    an elevation for each cell, and keep both polarisations.
+    """
 
     beams: Tensor
     delays: Tensor
+    level: Tensor | None
+    visible: Tensor | None
 
     def __init__(self, model: UniversalModel, radio: Radio) -> None:
         super().__init__()
+        by_cell = model.preset.radios == "any"
         filter_ = filters(radio, model.preset.beams, model.preset.delays)
-        self.elevations = len(filter_.beams)
+        self.polarisations = len(radio.array.slants) if by_cell else 1
         for name, matrix in (("beams", filter_.beams.flatten(0, 1)), ("delays", filter_.delays)):
             self.register_buffer(name, torch.stack([matrix.real, matrix.imag]))
+        level = levels(radio)
+        self.register_buffer("level", level if by_cell and level.any() else None)
+        self.register_buffer("visible", visible(level, model.preset.beams).float()[..., None] if by_cell else None)
+        self.grid = len(filter_.beams) // self.polarisations, model.preset.beams, model.preset.delays
 
-    def forward(self, csi: Tensor) -> Tensor:
-        """[N, 2, ports, subcarriers] → [N, 2, beams, delays], at the elevation that takes in most of each channel."""
+    def forward(self, csi: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[N, 2, ports, subcarriers] → [N, 2, polarisations, beams, delays], and the direction cosine upwards that each
+        cell is taken in from, [N, beams, delays], or None.
+        """
         (b, bi), (d, di) = self.beams, self.delays
-        real, imaginary = b @ csi[:, 0] - bi @ csi[:, 1], b @ csi[:, 1] + bi @ csi[:, 0]
-        planes = torch.stack([real @ d - imaginary @ di, real @ di + imaginary @ d], dim=1)
-        if self.elevations == 1:
-            return planes
-        every = planes.view(csi.shape[0], 2, self.elevations, b.shape[0] // self.elevations, d.shape[1])
-        strongest = every.square().sum((1, 3, 4)).argmax(1)
-        index = strongest[:, None, None, None, None].expand(-1, 2, 1, every.shape[3], every.shape[4])
-        return every.gather(2, index)[:, :, 0]
+        # delays first: there are fewer of them than looks × beams
+        real, imaginary = csi[:, 0] @ d - csi[:, 1] @ di, csi[:, 0] @ di + csi[:, 1] @ d
+        every = torch.stack([b @ real - bi @ imaginary, b @ imaginary + bi @ real], dim=1)
+        every = every.view(csi.shape[0], 2, self.polarisations, *self.grid)
+        if self.grid[0] == 1:
+            return every[:, :, :, 0], None
+        power = every.square().sum((1, 2))
+        power = power.sum((2, 3), keepdim=True) if self.visible is None else power * self.visible
+        best = power.argmax(1, keepdim=True)
+        index = best[:, None, None].expand(-1, 2, self.polarisations, -1, *self.grid[1:])
+        up = None if self.level is None else self.level[best[:, 0]]
+        return every.gather(3, index)[:, :, :, 0], up
 
 
 class ReconstructionGraph(nn.Module):
@@ -119,72 +176,97 @@ class ReconstructionGraph(nn.Module):
         require_domain(model, radio)
         self.crnn = model.crnn
         beams, delays = model.crnn.grid
+        self.polarisations = len(radio.array.slants)
         place = torch.from_numpy(radio.array.layout - radio.array.centre).float() / SPACING
         offset = torch.from_numpy(radio.grid.frequencies - radio.grid.frequencies.mean()).float() / TONE
-        # turns of each element by a path's cell along it, and in front of it
-        self.register_buffer("along", -2 * math.pi / beams * place[:, 0])
-        self.register_buffer("ahead", -2 * math.pi / beams * place[:, 1])
+        # turns of each element by a path's cell along the array, in front of it and upwards
+        self.register_buffer("turns", -2 * math.pi / beams * place.T)
         self.register_buffer("subcarriers", -2 * math.pi / delays * offset)
-        self.deep = bool(place[:, 1].any())
-        self.codebook: Tensor | None
         matrix = None
         if radio.array.codebook is not None:
             weights = torch.tensor(radio.array.codebook, dtype=torch.complex64).mH
             matrix = torch.stack([weights.real, weights.imag])
         self.register_buffer("codebook", matrix)
 
-    along: Tensor
-    ahead: Tensor
+    turns: Tensor
     subcarriers: Tensor
+    codebook: Tensor | None
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[N, E] → real and imaginary parts [N, 2, ports, subcarriers]."""
+        planes = self._planes(embedding)
+        if not self.crnn.angle_delay:
+            return planes
+        columns = planes.shape[3]
+        where = planes[:, 0].flatten(1).log_softmax(dim=1)
+        strongest = where.topk(PATHS, dim=1).indices
+        share, real, imaginary, beam, delay, *more = (
+            part.flatten(1).gather(1, strongest) for part in (where, *planes[:, 1:].unbind(1))
+        )
+        row, centre = torch.div(strongest, columns, rounding_mode="floor"), (CELL - 1) / 2
+        beam = row * CELL + centre + CELL * REACH * torch.tanh(beam) - self.crnn.grid[0] // 2
+        delay = (strongest - row * columns) * CELL + centre + CELL * REACH * torch.tanh(delay)
+        size = (0.5 * share).exp()
+        first = real * size, imaginary * size
+        gains = [first] * self.polarisations
+        if more and self.polarisations > 1:
+            gains[1] = more[1] * size, more[2] * size
+        ports, ports_imaginary = self._ports(beam, torch.tanh(more[0]) if more else None, gains)
+        across = delay[..., None] * self.subcarriers
+        cos, sin = across.cos(), across.sin()
+        left, right = ports.transpose(1, 2), ports_imaginary.transpose(1, 2)
+        return torch.stack([left @ cos - right @ sin, left @ sin + right @ cos], dim=1)
+
+    def _planes(self, embedding: Tensor) -> Tensor:
+        """`CRNN._planes`: [N, planes, rows, columns]."""
         crnn, n = self.crnn, embedding.shape[0]
         x = crnn.up(embedding * math.sqrt(crnn.up.in_features)).view(n, crnn.rows * crnn.columns, crnn.width)
         x = crnn.ln_pre(x + crnn.positions)
         for block in crnn.blocks:
             x = block(x)
-        rows, columns = crnn.rows * crnn.cells[0], crnn.columns * crnn.cells[1]
         values = crnn.values(crnn.ln_post(x)).view(n, crnn.rows, crnn.columns, crnn.planes, *crnn.cells)
-        planes = values.permute(0, 3, 1, 4, 2, 5).reshape(n, crnn.planes, rows, columns)
-        if not crnn.angle_delay:
-            return planes
-        where = planes[:, 0].flatten(1).log_softmax(dim=1)
-        strongest = where.topk(PATHS, dim=1).indices
-        share, real, imaginary, beam, delay = (
-            part.flatten(1).gather(1, strongest) for part in (where, *planes[:, 1:].unbind(1))
+        out: Tensor = values.permute(0, 3, 1, 4, 2, 5).reshape(
+            n, crnn.planes, crnn.rows * crnn.cells[0], crnn.columns * crnn.cells[1]
         )
-        row, centre = torch.div(strongest, columns, rounding_mode="floor"), (CELL - 1) / 2
-        beam = row * CELL + centre + CELL * REACH * torch.tanh(beam) - crnn.grid[0] // 2
-        delay = (strongest - row * columns) * CELL + centre + CELL * REACH * torch.tanh(delay)
-        gain = (0.5 * share).exp()
-        real, imaginary = (gain * real)[..., None], (gain * imaginary)[..., None]
-        across = delay[..., None] * self.subcarriers
-        cos, sin = self._steering(beam)
-        left, right = (real * cos - imaginary * sin).transpose(1, 2), (real * sin + imaginary * cos).transpose(1, 2)
-        cos, sin = across.cos(), across.sin()
-        return torch.stack([left @ cos - right @ sin, left @ sin + right @ cos], dim=1)
+        return out
 
-    def _steering(self, beam: Tensor) -> tuple[Tensor, Tensor]:
-        """What the ports take in of paths in cells [N, P] from direction cosine 0: real and imaginary [N, P, ports]."""
-        turned = beam[..., None] * self.along
-        if self.deep:
-            half = self.crnn.grid[0] / 2
-            level = (beam / half).clamp(-1, 1)
-            turned = turned + half * (1 - level.square()).sqrt()[..., None] * self.ahead
+    def _ports(self, beam: Tensor, up: Tensor | None, gains: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """What the ports take in of paths [N, P]: real and imaginary [N, P, ports].
+
+        Args:
+            beam: cells from direction cosine 0; up: direction cosine upwards; None: level.
+            gains: real and imaginary, of each polarisation.
+        """
+        half = self.crnn.grid[0] / 2
+        rest = (1 - (beam / half).clamp(-1, 1).square()).clamp_min(1e-9)
+        turned = beam[..., None] * self.turns[0]
+        if up is None:
+            ahead = rest.sqrt()
+        else:
+            up = torch.minimum(torch.maximum(up, -rest.sqrt()), rest.sqrt())
+            ahead = (rest - up.square()).clamp_min(1e-9).sqrt()
+            turned = turned + half * up[..., None] * self.turns[2]
+        turned = turned + half * ahead[..., None] * self.turns[1]
         cos, sin = turned.cos(), turned.sin()
+        real = torch.cat([cos * r[..., None] - sin * i[..., None] for r, i in gains], dim=-1)
+        imaginary = torch.cat([cos * i[..., None] + sin * r[..., None] for r, i in gains], dim=-1)
         if self.codebook is None:
-            return cos, sin
-        real, imaginary = self.codebook
-        return cos @ real - sin @ imaginary, cos @ imaginary + sin @ real
+            return real, imaginary
+        c, ci = self.codebook
+        return real @ c - imaginary @ ci, real @ ci + imaginary @ c
 
 
 class EnvironmentGraph(nn.Module):
-    """Hypotheses on one map, with what the rays found there → embedding: EPNN after its ray launching."""
+    """Hypotheses on one map, with what the rays found there → embedding: EPNN after its ray launching.
 
-    def __init__(self, model: UniversalModel) -> None:
+    Args:
+        radio: whose carrier and clock weights for any radio are told; None: the weights' own.
+    """
+
+    def __init__(self, model: UniversalModel, radio: Radio | None = None) -> None:
         super().__init__()
         self.preset, self.epnn, self.project = model.preset, model.epnn, model.project_environment
+        self.radio = model.radio if radio is None else radio
         # the pixels of the map in each pixel of the model's raster, as adaptive pooling has them
         edge = torch.arange(model.preset.raster) * PIXELS
         first, last = edge // model.preset.raster, -(-(edge + PIXELS) // model.preset.raster)
@@ -195,22 +277,31 @@ class EnvironmentGraph(nn.Module):
 
     def forward(
         self, map: Tensor, bs: Tensor, ue: Tensor, los: Tensor, size: Tensor, known: Tensor, features: Tensor,
-        owner: Tensor,
+        owner: Tensor, clock: Tensor, downtilt: Tensor,
     ) -> Tensor:  # fmt: skip
         """N hypotheses → [N, E].
 
         Args:
-            map: float32 [PIXELS, PIXELS], 1 = built.
+            map: float32 [PIXELS, PIXELS] m, building heights, infinite where not known.
             bs, ue: [N, 3] m; los, size: [N]; of what is unknown anything.
             known: bool [N, 4] of map, bs, ue and los; the map is known to all or to none.
-            features: [P, FEATURES] of the candidate paths of all hypotheses.
+            features: [P, FEATURES] of the candidate paths of all hypotheses, or [P, FEATURES_3D].
             owner: int64 [P] the hypothesis of each.
+            clock: [N] m that the radio's clock leaves out of each path.
+            downtilt: [N] rad, of the array; not read where its elements look everywhere.
         """
         epnn, n = self.epnn, bs.shape[0]
-        env = Environment(map=map[None], bs=bs, ue=ue, los=los, size=size, area=torch.zeros_like(size).long())
+        told = {}
+        if epnn.solid:
+            told["carrier"] = torch.full_like(size, self.radio.carrier)
+            if self.radio.array.pattern != "isotropic":
+                told["downtilt"] = downtilt
+        env = Environment(map=map[None], bs=bs, ue=ue, los=los, size=size, area=torch.zeros_like(size).long(), **told)
         flags = {name: known[:, i] for i, name in enumerate(UNKNOWN)}
-        vector = position_vector if self.preset.positions == "vector" else position_features
-        columns = [vector(env, flags, self.preset.raster)]
+        if self.preset.positions == "vector":
+            columns = [position_vector(env, flags, self.preset.raster)]
+        else:
+            columns = [position_features(env, flags, self.preset.raster, clock)]
         if math.prod(self.preset.line_window):
             columns.append(line_window(env, flags, *self.preset.line_window))
         if epnn.paths is not None:
@@ -220,19 +311,36 @@ class EnvironmentGraph(nn.Module):
                 0, owner[:, None].expand(-1, self.preset.rays), each
             )
             columns.append(epnn.paths.ln(total))
+        if epnn.solid:
+            columns.append(line_window(env, flags, *self.preset.line_window, over=True))
+            columns += [station_features(env, flags), in_sight(env, flags)]
+            columns.append(torch.full_like(size, float(self.radio.clock == "first_path"))[:, None])
         tokens = epnn.vector(torch.cat(columns, dim=1)).view(n, self.preset.position_tokens, self.preset.width)
         tokens = tokens + ((~known[:, 1:]).to(tokens.dtype) @ epnn.unknown[1:])[:, None]
         tokens = torch.cat([epnn.class_token.expand(n, 1, -1), tokens], dim=1) + epnn.sequence
-        ground = epnn.patches(self._edges(map)[None, None]).flatten(2).transpose(1, 2) + epnn.grid
+        planes = torch.stack([self._edges(map), self._roofs(map)] if epnn.solid else [self._edges(map)])
+        ground = epnn.patches(planes[None]).flatten(2).transpose(1, 2) + epnn.grid
         ground = torch.where(known[:1, :1, None], ground, epnn.unknown[0] + epnn.grid)
         return functional.normalize(self.project(self._attend(epnn.ln_pre(ground), epnn.ln_pre(tokens))), dim=-1)
 
     def _edges(self, map: Tensor) -> Tensor:
         """`uniair.models.epnn.edges`; a pixel is built where half of its area is, counted without rounding."""
-        count = self.within.sum(1)
-        built = 2 * (self.within @ map @ self.within.T) >= count[:, None] * count
+        built = 2 * self._sums((map > 0).float()) >= self._areas()
         beside = functional.max_pool2d((~built).float()[None, None], 3, stride=1, padding=1)[0, 0] > 0
         return (built & beside).float()
+
+    def _roofs(self, map: Tensor) -> Tensor:
+        """`uniair.models.epnn.roofs`."""
+        return self._sums(torch.tanh(map / 30)) / self._areas()
+
+    def _sums(self, map: Tensor) -> Tensor:
+        """Over the pixels of the map in each pixel of the raster."""
+        return self.within @ map @ self.within.T
+
+    def _areas(self) -> Tensor:
+        """How many those are."""
+        count = self.within.sum(1)
+        return count[:, None] * count
 
     def _attend(self, ground: Tensor, x: Tensor) -> Tensor:
         """Map tokens [1, M, width] and tokens [N, T, width] → representation [N, width]."""

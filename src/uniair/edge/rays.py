@@ -1,4 +1,4 @@
-"""`uniair.models.ray_launching` in NumPy: which paths may join a base station and users, found by rays over the map.
+"""`launch` of `uniair.models.ray_launching` in NumPy: the rays of a base station over the map.
 
 As an ONNX graph it would be some 30,000 nodes: 40 steps a ray with table look-ups, ten kinds of rays, and as many
 candidates as the map happens to give. The order of the operations is kept, in single precision, so that a ray ends on
@@ -19,10 +19,7 @@ Integers = NDArray[np.int64]
 
 GRID, RAYS, DEPTH, CORNERS, FAN, MARCH, LEVELS = 256, 256, 3, 16, 24, 40, 5
 FAN_ANGLES, LEAST_JUMP = (-0.35, 2.1), 4.0
-SUBCARRIER_PERIOD = 299_792_458.0 / 720e3
-COSINE_OCTAVES, LENGTH_OCTAVES = 5, 7
 KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")
-FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
 HALF = np.float32(0.5)
 
 
@@ -36,6 +33,7 @@ class Segments(NamedTuple):
     before: Floats
     behind: Floats
     cosine: Floats
+    ahead: Floats
     turn: Floats
     kind: Integers
     width: Floats
@@ -49,6 +47,7 @@ class Rays(NamedTuple):
     before: Floats
     behind: Floats
     cosine: Floats
+    ahead: Floats
     turn: Floats
     alive: NDArray[np.bool_]
 
@@ -56,8 +55,8 @@ class Rays(NamedTuple):
 class Terrain:
     """A map [256, 256] as rays see it: how far one may step from a pixel, and which way a wall faces."""
 
-    def __init__(self, occupancy: NDArray[Any]) -> None:
-        built = (np.asarray(occupancy) != 0).astype(np.float32)
+    def __init__(self, walls: NDArray[np.bool_]) -> None:
+        built = walls.astype(np.float32)
         step = np.where(built > 0, 0, 0.7).astype(np.float32)
         for level in range(LEVELS):
             cell = 2**level
@@ -92,14 +91,18 @@ class Terrain:
         return np.asarray(row * self.side + column)
 
 
-def launch(occupancy: NDArray[Any], bs: NDArray[Any]) -> Segments:
-    """Rays of a base station at `bs` [2], pixels, over a map [256, 256], reflected and diffracted in all `KINDS`."""
-    terrain = Terrain(occupancy)
+def launch(walls: NDArray[np.bool_], bs: NDArray[Any]) -> Segments:
+    """Rays of a base station, reflected and diffracted in all `KINDS`.
+
+    Args:
+        walls: [256, 256] where they are; bs: [2], pixels.
+    """
+    terrain = Terrain(walls)
     azimuth = (np.arange(RAYS, dtype=np.float32) + HALF) * np.float32(2 * math.pi / RAYS)
     direction = _direction(azimuth)
     none = np.zeros(RAYS, np.float32)
     start = np.asarray(bs, np.float32) + direction
-    rays = Rays(start, direction, none + 1, none + 1, direction[:, 0], none, none == 0)
+    rays = Rays(start, direction, none + 1, none + 1, direction[:, 0], direction[:, 1], none, none == 0)
     pieces = []
     for reflections in range(DEPTH + 1):
         length, hit, normal = terrain.march(rays)
@@ -118,36 +121,6 @@ def launch(occupancy: NDArray[Any], bs: NDArray[Any]) -> Segments:
     return Segments(*(part[drawn] for part in joined))
 
 
-def meet(rays: Segments, bs: NDArray[Any], ue: NDArray[Any], size: float) -> tuple[Floats, Integers]:
-    """What EPNN reads of each path that may join the base station and users [N, 3], m, on a map `size` m wide.
-
-    Returns:
-        Features [P, FEATURES] and the user [P] that each path belongs to.
-    """
-    pixel = np.float32(size) / np.float32(GRID)
-    ue = np.asarray(ue, np.float32)
-    x, y = (ue[:, axis, None] / pixel for axis in (0, 1))
-    t = x * rays.direction[:, 0] + y * rays.direction[:, 1] - rays.along
-    q = x * rays.direction[:, 1] - y * rays.direction[:, 0] - rays.aside
-    # rays of one source drift apart from where they left it: the base station, or the corner
-    spread = (t + rays.behind) * rays.width + np.float32(0.7)
-    n, s = np.nonzero((np.abs(q) < spread) & (t > 0) & (t <= rays.length + HALF))
-    t, q, spread, kind = t[n, s], q[n, s], spread[n, s], rays.kind[s]
-    straight = np.array([name.endswith("D") for name in KINDS])
-    flat = (rays.before[s] + np.where(straight[kind], np.hypot(t, q), t)) * pixel
-    length = np.maximum(np.hypot(flat, np.float32(np.asarray(bs)[2]) - ue[n, 2]), np.float32(0.1))
-    cosine, turn = rays.cosine[s] * flat / length, rays.turn[s]
-    phases = np.concatenate([
-        np.float32(math.pi) * cosine[:, None] * np.float32(2) ** np.arange(COSINE_OCTAVES, dtype=np.float32),
-        np.float32(2 * math.pi / SUBCARRIER_PERIOD) * length[:, None]
-        * np.float32(2) ** np.arange(LENGTH_OCTAVES, dtype=np.float32),
-    ], axis=1)  # fmt: skip
-    plain = [1 - np.abs(q) / spread, np.log(length) / 5, cosine, turn, np.sin(turn / 2)]
-    kinds = np.eye(len(KINDS), dtype=np.float32)[kind]
-    features = np.concatenate([np.sin(phases), np.cos(phases), kinds, np.stack(plain, axis=1)], axis=1)
-    return features.astype(np.float32), n
-
-
 def _direction(angle: Floats) -> Floats:
     return np.stack([np.cos(angle), np.sin(angle)], -1)
 
@@ -158,7 +131,8 @@ def _flown(rays: Rays, length: Floats, kind: str, width: float) -> Segments:
     aside = rays.start[:, 0] * rays.direction[:, 1] - rays.start[:, 1] * rays.direction[:, 0]
     return Segments(
         rays.direction, along, aside, np.where(rays.alive, length, np.float32(-1)), rays.before, rays.behind,
-        rays.cosine, rays.turn, np.full(len(length), KINDS.index(kind)), np.full(len(length), width, np.float32),
+        rays.cosine, rays.ahead, rays.turn, np.full(len(length), KINDS.index(kind)),
+        np.full(len(length), width, np.float32),
     )  # fmt: skip
 
 
@@ -194,5 +168,5 @@ def _diffracted(rays: Rays, length: Floats, hit: NDArray[np.bool_]) -> Rays:
     angle = np.arctan2(passing[:, 1], passing[:, 0]).repeat(FAN) + shadow.repeat(FAN) * turn
     return Rays(
         corner.repeat(FAN, 0), _direction(angle), (rays.before[far] + reach).repeat(FAN), np.zeros_like(turn),
-        rays.cosine[far].repeat(FAN), turn, (jump > 0).repeat(FAN),
+        rays.cosine[far].repeat(FAN), rays.ahead[far].repeat(FAN), turn, (jump > 0).repeat(FAN),
     )  # fmt: skip

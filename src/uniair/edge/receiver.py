@@ -15,13 +15,10 @@ from numpy.typing import NDArray
 
 SPEED_OF_LIGHT = 299_792_458.0
 OVERSAMPLING = 8  # of delays
+WEAKEST = 1e-38  # of a mean power
 ARRIVAL, FIRST_PATH = 10 ** (-9 / 10), 10 ** (-12 / 10)  # shares of the strongest peak
-TYPICAL = 60.0  # m, of a first path whose length nothing tells
-CLOCK_STEP = 1.6  # m
 LEAST_BAND, COARSEST = 10e6, 720e3 * (1 + 1e-9)  # Hz: a grid on which a delay tells a length
 EVEN, NATS_PER_DB = 5.55, 0.46
-PAPER_1: dict[str, Any] = {"carrier": 28e9, "clock": "absolute", "calibrated": False,
-                           "grid": {"kind": "ofdm", "subcarriers": 64, "spacing": 720e3}}  # fmt: skip
 
 
 class Receiver:
@@ -29,43 +26,54 @@ class Receiver:
 
     Args:
         card: of the package.
-        beams: complex64 [beams, ports], in which a first path is looked for; needed where the clock starts at it.
+        beams: complex64 [looks, beams, ports], in which a first path is looked for; needed where the clock starts at
+            it.
     """
 
     def __init__(self, card: Mapping[str, Any], beams: NDArray[np.complex64] | None = None) -> None:
-        radio = card.get("radio", PAPER_1)  # packages of the first version name none
+        radio = card["radio"]
         self.shape: tuple[int, int] = (card["csi"][0], card["csi"][1])
-        self.text: str = card.get("radio_text", "")
+        self.antennas: int = card["ue_antennas"]
+        self.text: str = card["radio_text"]
         self.carrier: float = radio["carrier"]
-        self.searched = radio["clock"] == "first_path"
-        array, grid, count = radio.get("array", {}), radio["grid"], self.shape[1]
-        # of other antennas the gain towards the user is not known
-        plain = array.get("pattern", "isotropic") == "isotropic" and array.get("codebook") is None
-        self.calibrated = radio["calibrated"] and plain
+        self.first_path = radio["clock"] == "first_path"
+        self.calibrated: bool = card["power_tells"]
+        self.directed = radio["array"].get("pattern", "isotropic") != "isotropic"
+        grid, count = radio["grid"], self.shape[1]
         self.even = grid["kind"] == "ofdm"
         self.frequencies = np.array(
             grid.get("first", 0.0) + grid["spacing"] * np.arange(count) if self.even else grid["tones"], np.float64
         )
         self.tells_length = (
-            not self.searched and self.even and count * grid["spacing"] >= LEAST_BAND and grid["spacing"] <= COARSEST
+            not self.first_path and self.even and count * grid["spacing"] >= LEAST_BAND and grid["spacing"] <= COARSEST
         )
         span = float(self.frequencies[-1] - self.frequencies[0])
         self.period = 1 / grid["spacing"] if self.even else (count - 1) / span
         self.beams = beams
 
     def checked(self, csi: NDArray[Any]) -> NDArray[np.complex64]:
-        """CSI of any power as complex64 whose largest entry is 1.
+        """CSI of any power as complex64 [N, ports, subcarriers] whose largest entry is 1; of several UE antennas the
+        strongest.
 
         Raises:
             ValueError: not complex, of another shape than this radio's, NaN, infinite or all zero.
         """
         csi, (ports, count) = np.asarray(csi), self.shape
-        if not np.iscomplexobj(csi) or csi.ndim != 3 or csi.shape[1:] != self.shape:
+        if not np.iscomplexobj(csi) or csi.ndim not in (3, 4) or csi.shape[-2:] != self.shape or (
+            csi.ndim == 4 and csi.shape[1] != self.antennas
+        ):  # fmt: skip
             of = f" of {self.text}" if self.text else ""
-            raise ValueError(f"csi of type {csi.dtype} and shape {csi.shape}: give complex [N, {ports}, {count}]{of}")
-        if not np.isfinite(csi).all() or not (peak := np.abs(csi).max((1, 2), initial=0)).all():
+            several = f", or [N, {self.antennas}, {ports}, {count}]" if self.antennas > 1 else ""
+            raise ValueError(
+                f"csi of type {csi.dtype} and shape {csi.shape}: give complex [N, {ports}, {count}]{several}{of}"
+            )
+        if not np.isfinite(csi).all() or not (peak := np.abs(csi).max(tuple(range(1, csi.ndim)), initial=0)).all():
             raise ValueError("csi with NaN or infinite values, or all zero: leave those links out")
-        return (csi / peak[:, None, None]).astype(np.complex64)
+        return _strongest((csi / peak.reshape(-1, *[1] * (csi.ndim - 1))).astype(np.complex64))
+
+    def level(self, csi: NDArray[Any]) -> NDArray[np.float64]:
+        """log10 of the mean power of an entry of CSI, of several UE antennas of the strongest: [N]."""
+        return np.asarray(np.log10(np.maximum(_mean_power(csi), WEAKEST)))
 
     def aligned(self, csi: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """The same with the first path of each at delay 0."""
@@ -82,8 +90,13 @@ class Receiver:
         assert self.beams is not None
         n, count, steps = len(csi), self.shape[1], self.shape[1] * OVERSAMPLING
         window = np.hanning(count + 2)[1:-1].astype(np.float32)
-        by_delay = self._by_delay(np.asarray(csi * window, np.complex64))
-        profile = (np.abs(self.beams @ by_delay) ** 2).max(1)
+        # in the look that takes in most, one after the other: of all together there may be more than memory holds
+        taken = self.beams[0] @ csi
+        for look in self.beams[1:]:
+            now = look @ csi
+            better = _total(now) > _total(taken)
+            taken = np.where(better[:, None, None], now, taken)
+        profile = (np.abs(self._by_delay(np.asarray(taken * window, np.complex64))) ** 2).max(1)
         peak = (profile >= np.roll(profile, 1, 1)) & (profile >= np.roll(profile, -1, 1))
         strongest = profile.argmax(1)
         order = (strongest[:, None] - steps // 2 + 1 + np.arange(steps // 2)) % steps
@@ -96,12 +109,12 @@ class Receiver:
         """Log-odds of LOS [N] after the power of calibrated CSI counted too.
 
         Args:
-            csi: complex [N, ports, subcarriers], amplitudes as gains.
+            csi: as `checked` takes them, amplitudes as gains.
             apart: [N] m from BS to UE; None: unknown.
         """
         if apart is None and not self.tells_length:
             return odds
-        gain = (np.abs(csi).astype(np.float64) ** 2).mean((1, 2))
+        gain = _mean_power(csi)
         if self.tells_length or apart is None:
             apart = np.maximum(self._first_delay(csi) * SPEED_OF_LIGHT, 1.0)
         excess = 20 * np.log10(SPEED_OF_LIGHT / (4 * math.pi * self.carrier * apart)) - 10 * np.log10(gain)
@@ -121,3 +134,19 @@ class Receiver:
             return np.asarray(np.fft.ifft(csi, steps, 2), np.complex64)
         turns = self.frequencies[:, None] * np.arange(steps) * (self.period / steps)
         return np.asarray(csi @ (np.exp(2j * math.pi * turns) / steps).astype(np.complex64))
+
+
+def _total(csi: NDArray[np.complex64]) -> NDArray[np.float32]:
+    return np.asarray((np.abs(csi) ** 2).sum((1, 2)))
+
+
+def _mean_power(csi: NDArray[Any]) -> NDArray[np.float64]:
+    power = (np.abs(csi).astype(np.float64) ** 2).mean((-2, -1))
+    return np.asarray(power if power.ndim == 1 else power.max(1))
+
+
+def _strongest(csi: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Of several UE antennas [N, antennas, ports, subcarriers]."""
+    if csi.ndim == 3:
+        return csi
+    return csi[np.arange(len(csi)), (np.abs(csi) ** 2).sum((2, 3)).argmax(1)]

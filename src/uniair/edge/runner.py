@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +25,15 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from .rays import FEATURES, GRID, Floats, Integers, Segments, launch, meet
-from .receiver import CLOCK_STEP, SPEED_OF_LIGHT, TYPICAL, Receiver
+from .candidate_paths import FEATURES, FEATURES_3D, SPEED_OF_LIGHT, TYPICAL, Roofs, candidates, least_wall
+from .rays import GRID, Floats, Integers, Segments, launch
+from .receiver import Receiver
 
-FORMAT = "uniair-edge/1"
+FORMAT = "uniair-edge/2"
 BATCH = 512
-ALIGNED = 32  # CSI whose first paths are looked for together: each takes some MB
+CHANNELS = 32  # CSI that are embedded together: of a panel each takes some MB
+CLOCK_STEP = 1.6  # m
+HALF_BUILT = 0.5  # of a map of real numbers: the share of a pixel, or m of height, from which a pixel is built
 STATE = ("time", "last_beam", "last_power", "cache")
 
 
@@ -39,24 +41,31 @@ class View:
     """A place as a base station's array sees it: a square turned until the array lies along +x.
 
     Args:
-        map: [256, 256] building occupancy, row 0 = y 0.
+        map: [256, 256] building occupancy, or real numbers: building heights, m, 0 on open ground, infinite where not
+            known; real numbers none of which is above 1 are occupancy. Row 0 = y 0.
         bs: [3] m; size: of the square, m.
         side: of the site that was turned, m; bearing: of the array in it, rad.
+        downtilt: of an array whose elements look one way, rad.
+
+    Raises:
+        ValueError: a map of another shape, with NaN, or with a height below 0.
     """
 
     def __init__(
-        self, map: NDArray[Any], bs: NDArray[Any], size: float, side: float | None = None, bearing: float = 0.0
-    ) -> None:
-        self.map = (np.asarray(map) != 0).astype(np.float32)
-        if self.map.shape != (GRID, GRID):
-            raise ValueError(f"map of shape {self.map.shape}: give [{GRID}, {GRID}] building occupancy")
+        self, map: NDArray[Any], bs: NDArray[Any], size: float, side: float | None = None, bearing: float = 0.0,
+        downtilt: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.heights = heights(map)
         self.bs, self.size = np.asarray(bs, np.float32), np.float32(size)
-        self.side, self.bearing = float(size if side is None else side), bearing
+        self.side, self.bearing, self.downtilt = float(size if side is None else side), bearing, downtilt
+        self._rays: dict[float, Segments] = {}
 
-    @cached_property
-    def rays(self) -> Segments:
-        """Of the base station, launched once."""
-        return launch(self.map, np.round(self.bs[:2] / (self.size / np.float32(GRID)) * 16) / 16)
+    def rays(self, least: float) -> Segments:
+        """Of the base station among what is higher than `least` m, launched once."""
+        if least not in self._rays:
+            plan = np.round(self.bs[:2] / (self.size / np.float32(GRID)) * 16) / 16
+            self._rays[least] = launch(self.heights > least, plan)
+        return self._rays[least]
 
     def turned(self, ue: NDArray[Any]) -> Floats:
         """[N, 3] m, from the site's frame into the array's."""
@@ -103,11 +112,16 @@ class Runner:
             raise ValueError(f"{folder}: no card.json; give a folder that uniair export wrote")
         self.card: dict[str, Any] = json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
         if self.card.get("format") != FORMAT:
-            raise ValueError(f"{folder}: of format {self.card.get('format')!r}, this runner reads {FORMAT!r}")
+            raise ValueError(
+                f"{folder}: of format {self.card.get('format')!r}, this runner reads {FORMAT!r}; export again"
+            )
         self._int8, self._threads = tuple(int8), threads
         self._sessions: dict[str, Any] = {}
         beams = self.folder / "radio.npy"
         self.receiver = Receiver(self.card, np.load(beams, allow_pickle=False) if beams.is_file() else None)
+        self._any_radio = self.card["radios"] == "any"
+        # of weights for any radio places are told that the clock starts at the first path
+        self._searched = self.receiver.first_path and not self._any_radio
         self.stations: list[str] = self.card["stations"]
         self.views: list[View] = []
         if self.stations:
@@ -140,18 +154,24 @@ class Runner:
 
         Of any power and common phase. A first path whose length the radio's clock does not tell is taken to be 60 m.
         """
-        csi = self.receiver.checked(csi)
-        return self._at(csi, np.full(len(csi), TYPICAL))
+        return self._embedded(self._received(csi))
 
-    def _encoded(self, csi: NDArray[np.complex64], length: NDArray[np.float64]) -> Floats:
-        """Checked CSI as if the first path of each were `length` [N] m long → [N, E]."""
-        aligned = [self.receiver.aligned(csi[i : i + ALIGNED]) for i in range(0, len(csi), ALIGNED)]
-        whole = np.concatenate(aligned) if aligned else csi
-        return self._embedded(self.receiver.delayed(whole, length / SPEED_OF_LIGHT))
+    def _received(self, csi: NDArray[Any]) -> Received:
+        """Checked CSI whose first path, where the clock starts at it, is at delay 0."""
+        checked = self.receiver.checked(csi)
+        if self.receiver.first_path and len(checked):
+            parts = [self.receiver.aligned(checked[i : i + CHANNELS]) for i in range(0, len(checked), CHANNELS)]
+            checked = np.concatenate(parts)
+        return Received(checked, self.receiver.level(csi))
 
-    def _embedded(self, csi: NDArray[np.complex64]) -> Floats:
+    def _embedded(self, received: Received, length: NDArray[np.float64] | None = None) -> Floats:
+        """As if each first path, where the clock starts at it, were `length` [N] m long; None: `TYPICAL` → [N, E]."""
+        csi = received.csi
+        if self.receiver.first_path:
+            length = np.full(len(csi), TYPICAL) if length is None or not self._searched else length
+            csi = self.receiver.delayed(csi, length / SPEED_OF_LIGHT)
         planes = np.stack([csi.real, csi.imag], axis=1).astype(np.float32)
-        return self._batches("cfenn", {"csi": planes}, len(planes))
+        return self._batches("cfenn", {"csi": planes, "level": received.level.astype(np.float32)}, len(csi), CHANNELS)
 
     def reconstruct(self, z: Floats) -> NDArray[np.complex64]:
         """Embeddings [N, E] → the normalised CSI, complex64 [N, antennas, subcarriers]."""
@@ -171,24 +191,38 @@ class Runner:
         for first in range(0, count, BATCH):
             part = slice(first, min(first + BATCH, count))
             n = part.stop - first
-            features, owner = np.zeros((0, FEATURES), np.float32), np.zeros(0, np.int64)
-            if ue is not None and self.card["rays"]:
-                features, owner = self._met(view, place[part])
             feed = {
-                "map": view.map, "bs": np.tile(view.bs, (n, 1)), "ue": place[part], "los": sight[part],
-                "size": np.full(n, view.size), "known": known[part], "features": features, "owner": owner,
+                "map": view.heights, "bs": np.tile(view.bs, (n, 1)), "ue": place[part], "los": sight[part],
+                "size": np.full(n, view.size), "known": known[part],
+                "downtilt": np.full(n, view.downtilt, np.float32), **self._paths(view, place[part], ue is not None),
             }  # fmt: skip
             parts.append(self.run("epnn", feed)[0])
         return np.concatenate(parts)
 
-    def _met(self, view: View, place: Floats) -> tuple[Floats, Integers]:
+    def _paths(self, view: View, place: Floats, known: bool) -> dict[str, NDArray[Any]]:
+        """What the rays find for hypotheses [N, 3], m, on the array's square: candidates, whose each is, and clocks."""
+        if not (known and self.card["rays"]):
+            none = np.zeros((0, FEATURES_3D if self._any_radio else FEATURES), np.float32)
+            return {"features": none, "owner": np.zeros(0, np.int64), "clock": np.zeros(len(place), np.float32)}
         # hypotheses that differ in LOS alone share their paths
         distinct, which = np.unique(place, axis=0, return_inverse=True)
-        features, owner = meet(view.rays, view.bs, distinct, float(view.size))
-        if len(distinct) == len(place):
-            return features, np.argsort(which)[owner]
-        rows = [np.flatnonzero(owner == i) for i in which]
-        return features[np.concatenate(rows)], np.repeat(np.arange(len(place)), [len(row) for row in rows])
+        features, owner, clock = self._met(view, distinct)
+        rows = [np.flatnonzero(owner == i) for i in range(len(distinct))]
+        counts = [len(rows[i]) for i in which]
+        every = np.concatenate([rows[i] for i in which])
+        return {"features": features[every], "owner": np.repeat(np.arange(len(place)), counts), "clock": clock[which]}
+
+    def _met(self, view: View, ue: Floats) -> tuple[Floats, Integers, Floats]:
+        """Candidate paths of distinct users [U, 3]: features [P, …], whose each is [P], and clocks [U] m."""
+        size, none = float(view.size), np.zeros(len(ue), np.float32)
+        if not self._any_radio:
+            found = candidates(view.rays(0.0), view.bs, ue, size)
+            return found.features(none), found.owner, none
+        directed = self.receiver.directed
+        roofs = Roofs(view.heights, self.receiver.carrier, view.downtilt if directed else 0.0)
+        found = candidates(view.rays(least_wall(float(view.bs[2]))), view.bs, ue, size, roofs)
+        clock = found.clock(view.bs, ue) if self.receiver.first_path else none
+        return found.features_3d(clock), found.owner, clock
 
     # answers
 
@@ -197,29 +231,26 @@ class Runner:
 
         Of a radio whose amplitudes are calibrated gains the power counts too.
         """
-        view, checked = self._view(station), self.receiver.checked(csi)
+        view, received = self._view(station), self._received(csi)
         apart = None if ue is None else view.apart(ue)
-        z = self._at(checked, np.full(len(checked), TYPICAL) if apart is None else _stepped(apart))
+        z = self._embedded(received, None if apart is None else _stepped(apart))
         nlos, seen = ((z * self.embed(view, len(z), ue, np.full(len(z), los))).sum(1) for los in (0, 1))
         odds = (seen - nlos) / self.card["temperature"]
-        if self.receiver.calibrated:
+        if self.receiver.calibrated and not self._any_radio:  # the others read the power themselves
             odds = self.receiver.with_power(odds, csi, apart)
         return np.asarray(1 / (1 + np.exp(-np.clip(odds, -80, 80))), np.float32)
 
     def rank(self, csi: NDArray[Any], station: int | str | View, ue: NDArray[Any]) -> Floats:
         """Probabilities that each of N channels is of each of K positions [K, 3] m, zero-shot: [N, K]."""
-        view, checked = self._view(station), self.receiver.checked(csi)
+        view, received = self._view(station), self._received(csi)
         candidates, apart = self.embed(view, len(ue), ue), _stepped(view.apart(ue))
-        similar = np.empty((len(checked), len(ue)), np.float32)
-        # of a clock that starts at the first path each distance has channels of its own
-        for length in np.unique(apart) if self.receiver.searched else apart[:1]:
-            mine = (apart == length) | (not self.receiver.searched)
-            similar[:, mine] = self._at(checked, np.full(len(checked), length)) @ candidates[mine].T
+        if not self._searched:
+            return softmax(self._embedded(received) @ candidates.T / self.card["temperature"])
+        similar = np.empty((len(received.csi), len(ue)), np.float32)
+        for length in np.unique(apart):  # each distance has channels of its own
+            mine = apart == length
+            similar[:, mine] = self._embedded(received, np.full(len(similar), length)) @ candidates[mine].T
         return softmax(similar / self.card["temperature"])
-
-    def _at(self, csi: NDArray[np.complex64], apart: NDArray[np.float64]) -> Floats:
-        """Embeddings of checked CSI; where the clock starts at the first path, as if its length were `apart` [N] m."""
-        return self._encoded(csi, apart) if self.receiver.searched else self._embedded(csi)
 
     def head(
         self, task: str, station: int | str, csi: NDArray[Any] | None = None, ue: NDArray[Any] | None = None
@@ -295,12 +326,24 @@ class Runner:
             raise ValueError(f"station {station}: the package has {have}, counted from 0")
         return int(station)
 
-    def _batches(self, name: str, feed: Mapping[str, NDArray[Any]], count: int) -> Any:
+    def _batches(self, name: str, feed: Mapping[str, NDArray[Any]], count: int, size: int = BATCH) -> Any:
         if not count:  # models reshape by the number of samples, which can't be 0
             one = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in feed.items()}
             return self.run(name, one)[0][:0]
-        parts = [self.run(name, {k: v[i : i + BATCH] for k, v in feed.items()})[0] for i in range(0, count, BATCH)]
+        parts = [self.run(name, {k: v[i : i + size] for k, v in feed.items()})[0] for i in range(0, count, size)]
         return np.concatenate(parts)
+
+
+class Received(NamedTuple):
+    """CSI ready for CFENN.
+
+    Attributes:
+        csi: complex64 [N, ports, subcarriers].
+        level: [N] log10 of the mean power of an entry before it was scaled.
+    """
+
+    csi: NDArray[np.complex64]
+    level: NDArray[np.float64]
 
 
 class NextBeams(NamedTuple):
@@ -378,6 +421,19 @@ class Stream:
         moved = np.zeros(2) if self._place is None else here - self._place
         self._place = here
         return np.concatenate([here, moved])
+
+
+def heights(map: NDArray[Any]) -> Floats:
+    """`uniair.environment.heights` of one map: float32 [256, 256] m, infinite where not known."""
+    given = np.asarray(map)
+    if given.shape != (GRID, GRID):
+        raise ValueError(f"map of shape {given.shape}: give [{GRID}, {GRID}] building occupancy or heights")
+    if given.dtype.kind != "f":
+        return np.where(given != 0, np.inf, 0).astype(np.float32)
+    if not (given >= 0).all():
+        raise ValueError("map with NaN or a height below 0: open ground is 0, a height that is not known infinite")
+    known = given if given.max() > 1 else np.inf
+    return np.where(given >= HALF_BUILT, known, 0).astype(np.float32)
 
 
 def _stepped(apart: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -284,7 +284,7 @@ def line_window(
     t = torch.linspace(-1.0, 1.0, across, device=ahead.device)
     v = 0.7 * t * t.abs().sqrt()
     points = start[:, None, None] + u[:, None, None] * ahead[:, None, None] + v[:, None] * aside[:, None, None]
-    height = heights_at(environment, points.flatten(1, 2)).view(-1, along, across)
+    height = heights_at(environment, points.flatten(1, 2)).view(environment.size.shape[0], along, across)
     usable = (known["map"] & known["bs"] & known["ue"])[:, None, None]
     if not over:
         return ((height > 0) & usable).flatten(1).float()
