@@ -342,6 +342,8 @@ def test_the_power_of_calibrated_csi_is_read_however_weak(tmp_path: Path) -> Non
     z = runner.encode(weak.numpy())
     np.testing.assert_allclose(z, model.encode_channel(weak, radio), atol=1e-5)
     assert np.abs(z - runner.encode(csi.numpy())).max(1)[1:].min() > 1e-3
+    single = (1e-35 * csi).to(torch.complex64)  # below what single precision can divide by
+    np.testing.assert_allclose(runner.encode(single.numpy()), model.encode_channel(single, radio), atol=1e-5)
 
 
 def test_heights_as_people_give_them() -> None:

@@ -202,7 +202,7 @@ class Package:
         heads = self.heads()
         for here, csi, ue, env, station in self._cases(runner):
             links += len(csi)
-            if self.model.preset.radios == "any":  # the others have no ear for it
+            if self.model.preset.radios == "any":  # of weights of one radio the clock is searched for, not told
                 env = env.without("carrier").seen_by(self.takes)
             embedded, channel = self._embedded(runner, csi)
             place = self.model.encode_environment(env)

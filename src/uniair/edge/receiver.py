@@ -69,6 +69,8 @@ class Receiver:
             )
         if not np.isfinite(csi).all() or not (peak := np.abs(csi).max(tuple(range(1, csi.ndim)), initial=0)).all():
             raise ValueError("csi with NaN or infinite values, or all zero: leave those links out")
+        if (peak < np.finfo(np.float32).tiny).any():  # too weak for a quotient in single precision
+            csi, peak = csi.astype(np.complex128), peak.astype(np.float64)
         return _strongest((csi / peak.reshape(-1, *[1] * (csi.ndim - 1))).astype(np.complex64))
 
     def level(self, csi: NDArray[Any]) -> NDArray[np.float64]:

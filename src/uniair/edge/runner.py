@@ -207,10 +207,8 @@ class Runner:
         # hypotheses that differ in LOS alone share their paths
         distinct, which = np.unique(place, axis=0, return_inverse=True)
         features, owner, clock = self._met(view, distinct)
-        rows = [np.flatnonzero(owner == i) for i in range(len(distinct))]
-        counts = [len(rows[i]) for i in which]
-        every = np.concatenate([rows[i] for i in which])
-        return {"features": features[every], "owner": np.repeat(np.arange(len(place)), counts), "clock": clock[which]}
+        hypothesis, path = np.nonzero(which[:, None] == owner)
+        return {"features": features[path], "owner": hypothesis, "clock": clock[which]}
 
     def _met(self, view: View, ue: Floats) -> tuple[Floats, Integers, Floats]:
         """Candidate paths of distinct users [U, 3]: features [P, …], whose each is [P], and clocks [U] m."""
@@ -218,8 +216,7 @@ class Runner:
         if not self._any_radio:
             found = candidates(view.rays(0.0), view.bs, ue, size)
             return found.features(none), found.owner, none
-        directed = self.receiver.directed
-        roofs = Roofs(view.heights, self.receiver.carrier, view.downtilt if directed else 0.0)
+        roofs = Roofs(view.heights, self.receiver.carrier, view.downtilt if self.receiver.directed else 0.0)
         found = candidates(view.rays(least_wall(float(view.bs[2]))), view.bs, ue, size, roofs)
         clock = found.clock(view.bs, ue) if self.receiver.first_path else none
         return found.features_3d(clock), found.owner, clock
