@@ -56,7 +56,7 @@ FIGURES = {
     ),
     "radios": Entry("Many radios and masts, also such as the weights have not learned", "radios:RADIOS"),
     "generation": Entry(
-        "The channel that a place would give, before anything is measured there", "generation:GENERATION"
+        "The channel that a place would give, before anything is measured there", "generated_channels:GENERATION"
     ),
     "robustness": Entry(
         "What noise, wrong timing, missing inputs, old maps and wrong positions cost",

@@ -19,8 +19,9 @@ SUBCARRIER_PERIOD = SPEED_OF_LIGHT / 720e3
 COSINE_OCTAVES, LENGTH_OCTAVES = 5, 7
 OVER = len(KINDS)  # the kind that bends down from a roof
 FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
-FEATURES_3D = FEATURES + 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + 7
+FEATURES_3D = FEATURES + 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + 8
 LOW_STATION, LOW_WALL, WALL_STEP = 10.0, 2.0, 2.5  # m
+WALL_LOSS, CORNER_LOSS, NOTICED = 4.0, 18.0, 6.0  # dB
 LEG, SAMPLES = 16, 64  # points at which roofs are looked for: of a last leg, of a straight line
 NEAR, HIGHEST = 1.5, 100.0  # pixels, m
 TYPICAL = 60.0  # m, of a first path whose length nothing tells
@@ -52,18 +53,20 @@ class Candidates(NamedTuple):
     ahead: Floats
     up: Floats
     clearance: Floats
+    loss: Floats
 
-    def shortest(self, users: int) -> Floats:
-        """Length of the shortest path of each user: [users] m; infinite where there is none."""
+    def least(self, values: Floats, users: int) -> Floats:
+        """The least of the values [P] of each user: [users]; infinite where there is no path."""
         out = np.full(users, np.inf, np.float32)
-        np.minimum.at(out, self.owner, self.length)
+        np.minimum.at(out, self.owner, values)
         return out
 
     def clock(self, bs: NDArray[Any], ue: NDArray[Any]) -> Floats:
         """What a clock at the first path, `TYPICAL` long, leaves out of each path to users [U, 3], m: [U] m."""
         line = np.asarray(bs, np.float32) - np.asarray(ue, np.float32)
-        shortest = self.shortest(len(line))
-        return np.where(np.isinf(shortest), _size(line), shortest) - np.float32(TYPICAL)
+        noticed = self.loss <= self.least(self.loss, len(line))[self.owner] + np.float32(NOTICED)
+        first = self.least(np.where(noticed, self.length, np.float32(np.inf)), len(line))
+        return np.where(np.isinf(first), _size(line), first) - np.float32(TYPICAL)
 
     def features(self, clock: Floats) -> Floats:
         """What EPNN reads of each path: [P, FEATURES]; `clock`: [U] m that is left out of each."""
@@ -76,15 +79,16 @@ class Candidates(NamedTuple):
         return _joined(phases, kinds, plain)
 
     def features_3d(self, clock: Floats) -> Floats:
-        """As `features`, with elevation, clearance, and how much longer than the shortest each is: [P, FEATURES_3D]."""
-        later = self.length - self.shortest(len(clock))[self.owner]
+        """As `features`, with elevation, clearance, and how much longer and weaker than the least each is."""
+        later = self.length - self.least(self.length, len(clock))[self.owner]
+        weaker = self.loss - self.least(self.loss, len(clock))[self.owner]
         phases = np.concatenate([
             _octaves(np.float32(math.pi) * self.up, COSINE_OCTAVES),
             _octaves(np.float32(2 * math.pi / SUBCARRIER_PERIOD) * later, LENGTH_OCTAVES),
         ], axis=1)  # fmt: skip
         plain = [
             self.up, self.ahead, np.log1p(later) / 5, self.kind == OVER, np.clip(self.clearance / 20, -1, 1),
-            np.clip(self.clearance / 3, -1, 1), self.clearance > 0,
+            np.clip(self.clearance / 3, -1, 1), self.clearance > 0, weaker / 40,
         ]  # fmt: skip
         return np.concatenate([self.features(clock), _joined(phases, np.zeros((len(phases), 0)), plain)], axis=1)
 
@@ -117,7 +121,9 @@ def candidates(
     length = np.maximum(np.hypot(flat, rise), np.float32(0.1))
     cosine, ahead = (share[s] * flat / length for share in (rays.cosine, rays.ahead))
     closeness, none = 1 - np.abs(q) / spread, np.zeros_like(length)
-    found = Candidates(length, cosine, kind, rays.turn[s], closeness, n, ahead, -rise / length, none)
+    turns = np.array([WALL_LOSS * name.count("R") + CORNER_LOSS * name.count("D") for name in KINDS], np.float32)
+    loss = 20 * np.log10(length) + turns[kind]
+    found = Candidates(length, cosine, kind, rays.turn[s], closeness, n, ahead, -rise / length, none, loss)
     if roofs is None:
         return found
     leg = rays.direction[s] * (t * pixel)[:, None]
@@ -150,18 +156,20 @@ def _with_over_roofs(found: Candidates, bs: Floats, ue: Floats, size: float, roo
     excess = np.where(here, excess, np.float32(-HIGHEST))
     wavelength = np.float32(SPEED_OF_LIGHT) / np.float32(roofs.carrier)
     # by their height over the line in Fresnel zones
-    main = (excess * np.sqrt(2 / (wavelength * distance[:, None] * u * (1 - u)))).argmax(1)
-    excess = excess[np.arange(len(ue)), main]
+    zones = excess * np.sqrt(2 / (wavelength * distance[:, None] * u * (1 - u)))
+    main = zones.argmax(1)
+    excess, nu = excess[np.arange(len(ue)), main], zones[np.arange(len(ue)), main] - np.float32(0.1)
     over = np.flatnonzero((excess > 0) & known)
     excess, place, line, flat, distance = excess[over], u[main[over]], line[over], flat[over], distance[over]
     up = excess + place * line[:, 2]  # of the edge above the base station
     before, after = np.hypot(place * flat, up), np.hypot((1 - place) * flat, line[:, 2] - up)
-    rise = up / before
+    rise, edge = up / before, np.sqrt(nu[over] * nu[over] + 1) + nu[over]
+    loss = 20 * np.log10(before + after) + np.clip(6.9 + 20 * np.log10(np.maximum(edge, 1e-3)), 0, 80)
     towards = line[:, :2] / np.maximum(_size(line[:, :2]), np.float32(1e-12))[:, None]
     level = np.sqrt(np.maximum(1 - rise * rise, 0))
     more = Candidates(
         before + after, towards[:, 0] * level, np.full(len(over), OVER), np.abs(rise - line[:, 2] / distance),
-        np.ones_like(level), over, towards[:, 1] * level, rise, -excess,
+        np.ones_like(level), over, towards[:, 1] * level, rise, -excess, loss,
     )  # fmt: skip
     pairs: list[Any] = list(zip(found, more, strict=True))
     return Candidates(*(np.concatenate(pair) for pair in pairs))

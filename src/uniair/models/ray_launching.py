@@ -40,10 +40,12 @@ KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")  # reflecti
 LAUNCHED = ("", "D", "DR", "DRR", "R", "RD", "RDR", "RR", "RRD", "RRR")  # `KINDS` as the pieces stand one by one
 OVER = len(KINDS)  # the kind that bends down from a roof
 FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
-FEATURES_3D = FEATURES + 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + 7
+FEATURES_3D = FEATURES + 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + 8
 LOW_STATION = 10.0  # m: rays of lower stations meet every wall
 LOW_WALL = 2.0  # m: lower things stop no ray
 WALL_STEP = 2.5  # m: in which the height from which walls stop the rays of higher stations is counted
+WALL_LOSS, CORNER_LOSS = 4.0, 18.0  # dB that a reflection and a diffraction take, roughly
+NOTICED = 6.0  # dB: the first path within so many of the strongest is where a receiver's clock starts
 LEG = 16  # points of a path's last leg at which roofs are looked for
 
 
@@ -282,6 +284,7 @@ class Candidates:
         distinct: U.
         ahead, up: [P] cosines between the departure and the array's boresight, and its own upright.
         clearance: [P] m by which the last leg passes over roofs, below 0 where it would pass through one.
+        loss: [P] dB, roughly: of the length, the walls and the corner, or of the edge that it bends down from.
         clock: [U] m that the radio's clock leaves out of each path, so that the first is `TYPICAL` long; 0 of an
             absolute clock.
     """
@@ -297,6 +300,7 @@ class Candidates:
     ahead: Tensor
     up: Tensor
     clearance: Tensor
+    loss: Tensor
     clock: Tensor
 
     def features(self) -> Tensor:
@@ -311,23 +315,29 @@ class Candidates:
         kinds = functional.one_hot(self.kind, len(KINDS) + 1)[:, :OVER]
         return torch.cat([phases.sin(), phases.cos(), kinds, torch.stack(plain, dim=1)], dim=1)
 
-    def shortest(self) -> Tensor:
-        """Length of the shortest path of each distinct hypothesis: [U] m; infinite where there is none."""
-        none = self.length.new_full((self.distinct,), math.inf)
-        return none.scatter_reduce(0, self.owner, self.length, "amin")
+    def least(self, values: Tensor) -> Tensor:
+        """The least of the values [P] of each distinct hypothesis: [U]; infinite where it has no path."""
+        none = values.new_full((self.distinct,), math.inf)
+        return none.scatter_reduce(0, self.owner, values, "amin")
+
+    def first(self) -> Tensor:
+        """Length of the first path that a receiver would notice: [U] m; infinite where there is none."""
+        noticed = self.loss <= self.least(self.loss)[self.owner] + NOTICED
+        return self.least(torch.where(noticed, self.length, math.inf))
 
     def features_3d(self) -> Tensor:
-        """As `features`, with elevation, clearance, and how much longer than the shortest a path is."""
+        """As `features`, with elevation, clearance, and how much longer and weaker than the least a path is."""
         cosine_octaves = 2.0 ** torch.arange(COSINE_OCTAVES, device=self.cosine.device)
         length_octaves = 2.0 ** torch.arange(LENGTH_OCTAVES, device=self.cosine.device)
-        later = self.length - self.shortest()[self.owner]
+        later = self.length - self.least(self.length)[self.owner]
+        weaker = self.loss - self.least(self.loss)[self.owner]
         phases = torch.cat([
             math.pi * self.up[:, None] * cosine_octaves,
             2 * math.pi / SUBCARRIER_PERIOD * later[:, None] * length_octaves,
         ], dim=1)  # fmt: skip
         plain = [
             self.up, self.ahead, later.log1p() / 5, (self.kind == OVER).float(), (self.clearance / 20).clamp(-1, 1),
-            (self.clearance / 3).clamp(-1, 1), (self.clearance > 0).float(),
+            (self.clearance / 3).clamp(-1, 1), (self.clearance > 0).float(), weaker / 40,
         ]  # fmt: skip
         return torch.cat([self.features(), phases.sin(), phases.cos(), torch.stack(plain, dim=1)], dim=1)
 
@@ -373,19 +383,9 @@ def candidates(environment: Environment, usable: Tensor, solid: bool = False) ->
     cosine = rays.cosine[which, s] * flat / length
     up, ahead, clearance = -rise[n] / length, rays.ahead[which, s] * flat / length, torch.zeros_like(length)
     found = Candidates(
-        length,
-        cosine,
-        kind,
-        rays.turn[which, s],
-        1 - q.abs() / spread,
-        n,
-        of,
-        len(rows),
-        ahead,
-        up,
-        clearance,
-        torch.zeros_like(size),
-    )
+        length, cosine, kind, rays.turn[which, s], 1 - q.abs() / spread, n, of, len(rows), ahead, up, clearance,
+        _loss(length, kind), torch.zeros_like(size),
+    )  # fmt: skip
     if not solid:
         return _by_clock(found, counts, (bs - ue).norm(dim=1))
     here = Environment(
@@ -397,10 +397,16 @@ def candidates(environment: Environment, usable: Tensor, solid: bool = False) ->
     return _by_clock(found, counts, (bs - ue).norm(dim=1))
 
 
+def _loss(length: Tensor, kind: Tensor) -> Tensor:
+    """Of paths that rays find: [P] dB."""
+    turns = [WALL_LOSS * name.count("R") + CORNER_LOSS * name.count("D") for name in KINDS]
+    return 20 * length.log10() + torch.tensor(turns, device=length.device)[kind]
+
+
 def _by_clock(found: Candidates, counts: Tensor, straight: Tensor) -> Candidates:
     """With the clocks that start at the first path, `counts` [U] 1; the straight line's where no ray arrives, [U] m."""
-    shortest = found.shortest()
-    first = torch.where(shortest.isinf(), straight, shortest)
+    first = found.first()
+    first = torch.where(first.isinf(), straight, first)
     return replace(found, clock=(first - TYPICAL) * counts)
 
 
@@ -434,6 +440,7 @@ def _with_over_roofs(found: Candidates, here: Environment) -> Candidates:
         kind=more("kind", torch.full_like(over, OVER)), turn=more("turn", (line.rise[over] - drop).abs()),
         closeness=more("closeness", none + 1), owner=more("owner", over), ahead=more("ahead", towards[:, 1] * level),
         up=more("up", line.rise[over]), clearance=more("clearance", -line.excess[over]),
+        loss=more("loss", 20 * line.length[over].log10() + line.loss[over]),
     )  # fmt: skip
 
 

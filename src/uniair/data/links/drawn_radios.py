@@ -52,14 +52,14 @@ def draw(rng: np.random.Generator) -> Drawn:
     """Any radio but those of `splits/radios-v1.json`, which stay unseen; often paper 1's."""
     calibrated = bool(rng.random() < 0.5)
     if rng.random() < OWN:
-        return Drawn(Radio(calibrated=calibrated))
+        return Drawn(Radio(calibrated=calibrated, clock="first_path" if rng.random() < 0.25 else "absolute"))
     array, downtilt = _array(rng)
     ue = ULA(1)
     if array.polarisation == "horizontal":
         ue = ULA(1, polarisation="horizontal")
     elif len(array.slants) > 1 and rng.random() < 0.3:
         ue = ULA(1, polarisation="dual")
-    clock = "first_path" if rng.random() < 0.4 else "absolute"
+    clock = "first_path" if rng.random() < 0.5 else "absolute"
     radio = Radio(array, _grid(array.ports, rng), clock=clock, calibrated=calibrated, ue=ue)
     uncertain = rng.random() < 0.3
     return Drawn(

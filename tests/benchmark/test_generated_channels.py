@@ -10,9 +10,9 @@ import pytest
 import torch
 from tests.conftest import geometric_links
 
-from uniair.benchmark import generation
+from uniair.benchmark import generated_channels
 from uniair.benchmark.benchmark import Setup, perform
-from uniair.benchmark.generation import GENERATION, METHODS, covariance, delay_spread, spread_of, strongest
+from uniair.benchmark.generated_channels import GENERATION, METHODS, covariance, delay_spread, spread_of, strongest
 from uniair.data.links import shards
 from uniair.models.presets import PRESETS
 from uniair.models.universal import ReadPaths, UniversalModel
@@ -35,8 +35,8 @@ def test_spreads_and_precoders_of_known_channels() -> None:
 
 
 def test_every_method_is_asked_and_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "FEWEST", 4)
-    monkeypatch.setattr(generation, "MEASURED", 2)
+    monkeypatch.setattr(generated_channels, "FEWEST", 4)
+    monkeypatch.setattr(generated_channels, "MEASURED", 2)
     shards.write_shard(tmp_path / "links/links-00000.safetensors", geometric_links(seed=3, areas=2, per_area=16))
     shards.write_manifest(tmp_path / "links", {}, "")
     torch.manual_seed(0)
