@@ -145,13 +145,13 @@ class Environment:
 
         What is told already stays.
         """
-        told: dict[str, Any] = {"carrier": radio.carrier}
+        told = {"carrier": radio.carrier}
         if radio.clock == "first_path":
             told["first_path"] = 1.0
         if radio.array.pattern != "isotropic":
             told["downtilt"] = 0.0
-        return replace(self, **{name: np.full(len(self), value, dtype=np.float32) for name, value in told.items()
-                                if getattr(self, name) is None})  # fmt: skip
+        new = {name: torch.full((len(self),), value) for name, value in told.items() if getattr(self, name) is None}
+        return replace(self, **new)
 
     def without(self, *names: str) -> Environment:
         """The same with some parts unknown: `without("los")`."""

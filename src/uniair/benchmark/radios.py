@@ -173,7 +173,7 @@ def _area(model: UniversalModel, links: Links, condition: Condition, seed: list[
     out = {"links": float(len(links)), "error": float(metrics.relative_error(restored, truth).sum())}
     env = batch.environment
     if not zero_shot.searched(model, radio):
-        found = Places.encode(model, env.seen_by(radio)).answers(code)
+        found = Places.encode(model, env).answers(code)
         return out | {key: value for key, value in found.items() if key in FIGURES}
     return out | {
         "los": float(((zero_shot.los_odds(model, csi, env, radio) > 0).cpu() == (env.los > 0)).sum()),

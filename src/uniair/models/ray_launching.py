@@ -353,7 +353,7 @@ def candidates(environment: Environment, usable: Tensor, solid: bool = False) ->
     index = usable.nonzero()[:, 0]
     tilt = torch.zeros_like(environment.size) if environment.downtilt is None else environment.downtilt
     carrier = torch.zeros_like(tilt) if environment.carrier is None or not solid else environment.carrier
-    counts = torch.zeros_like(tilt) if environment.first_path is None else environment.first_path
+    counts = torch.zeros_like(tilt) if environment.first_path is None or not solid else environment.first_path
     columns = [environment.area.float(), environment.size, tilt * solid, carrier, counts]
     rows = torch.cat([torch.stack(columns, 1), environment.bs, environment.ue], dim=1)[index]
     rows, where = torch.unique(rows, dim=0, return_inverse=True)

@@ -230,9 +230,10 @@ class UniversalModel(nn.Module):
                 f"extrapolated: carrier {want}, the weights know {have}; walls and corners act differently there"
             )
         if radio.clock == "first_path":
+            how = "each hypothesis is asked with the clock that its straight line implies; "
             out.append(
-                "the clock starts at the first path: each hypothesis is asked with the clock that its straight line "
-                "implies; the scale of a map stays near chance"
+                f"the clock starts at the first path: {how if self.preset.radios == 'one' else ''}"
+                "positions are told apart less well, and the scale of a map stays near chance"
             )
         if np.diff(radio.grid.frequencies).max() > TONE * (1 + 1e-9):
             out.append(

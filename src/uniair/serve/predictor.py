@@ -80,11 +80,6 @@ class Received:
     def __len__(self) -> int:
         return len(self.csi)
 
-    @property
-    def searched(self) -> bool:
-        """Whether each hypothesis is compared with channels of its own."""
-        return self.radio.clock == "first_path"
-
 
 class Predictor:
     """Answers about one site. Methods are safe in several threads, but for `likelihood` and `ask`: one at a time.
@@ -115,7 +110,7 @@ class Predictor:
         self._room = Room(self.model.preset.beams)
         self.links = [read_links(site, station) for station in stations]
         self.step = max(STEP, site.area.size / MOST_CELLS**0.5)
-        self._grids: OrderedDict[tuple[int, float, str], Grid] = OrderedDict()
+        self._grids: OrderedDict[tuple[Any, ...], Grid] = OrderedDict()
 
     # what there is
 
@@ -214,6 +209,10 @@ class Predictor:
         self.link(station, link)
         return details(self.station_links(station), link, self.model)
 
+    def searched(self, asked: Received) -> bool:
+        """Whether each hypothesis is compared with channels of its own."""
+        return zero_shot.searched(self.model, asked.radio)
+
     # embeddings, many requests at once
 
     def encode(self, parts: Sequence[Received]) -> list[Tensor | Exception]:
@@ -282,7 +281,7 @@ class Predictor:
         channels = self._channels(asked)
         nlos, los = (channels.with_own_embedded(part, apart) for part in hypotheses.chunk(2))
         odds = (los - nlos) / self.model.temperature
-        if asked.radio.calibrated:
+        if zero_shot.counts_gain(self.model, asked.radio):
             odds = zero_shot.with_gain(odds, asked.csi, asked.radio, apart)
         return torch.sigmoid(odds).numpy()
 
@@ -312,7 +311,7 @@ class Predictor:
 
     def prepare(self, station: int) -> None:
         """Embeds the candidates of a station's likelihood map."""
-        self._grid(self.views[station], station, self.step)
+        self._grid(self.views[station], station, self.step, self.site.radio)
 
     def likelihood(self, asked: Received, here: View, station: int, step: float) -> dict[str, Any]:
         """Where the UE of one channel may stand; the candidates of a map are embedded once.
@@ -323,7 +322,7 @@ class Predictor:
         Raises:
             InputError: too fine a step, or no outdoor cell.
         """
-        grid = self._grid(here, station, step)
+        grid = self._grid(here, station, step, asked.radio)
         both = (self._channels(asked).with_each_embedded(grid.z, grid.apart) / self.model.temperature).view(2, -1)
         log = torch.logsumexp(both, dim=0).numpy().astype(np.float64)
         field = np.full(grid.outdoors.shape, np.nan)
@@ -370,7 +369,7 @@ class Predictor:
 
     def _channels(self, asked: Received) -> zero_shot.Channels:
         self._room.note(asked.radio)
-        return zero_shot.Channels(self.model, asked.csi if asked.searched else asked.z, asked.radio)
+        return zero_shot.Channels(self.model, asked.csi if self.searched(asked) else asked.z, asked.radio)
 
     @torch.inference_mode()
     def _head(self, station: int, inputs: str, task: str, z: Tensor) -> Tensor:
@@ -381,16 +380,17 @@ class Predictor:
     def _in_site(self, answer: Answer, station: int) -> Answer:
         return answer.in_site(self.views[station].back, self.site.stations[station].bearing)
 
-    def _grid(self, here: View, station: int, step: float) -> Grid:
-        key = (station, step, hashlib.sha256(here.plan.tobytes()).hexdigest())
+    def _grid(self, here: View, station: int, step: float, radio: Radio) -> Grid:
+        told = Hypotheses(here, 0, radio=radio).told
+        key = (station, step, hashlib.sha256(here.plan.tobytes()).hexdigest(), told)
         if key not in self._grids:
-            self._grids[key] = self._embedded_grid(here, step)
+            self._grids[key] = self._embedded_grid(here, step, radio)
             if len(self._grids) > GRIDS:
                 self._grids.popitem(last=False)
         self._grids.move_to_end(key)
         return self._grids[key]
 
-    def _embedded_grid(self, here: View, step: float) -> Grid:
+    def _embedded_grid(self, here: View, step: float, radio: Radio) -> Grid:
         axis = np.arange(step / 2, here.side, step)
         least = here.side / MOST_CELLS**0.5
         if step < least:
@@ -402,7 +402,7 @@ class Predictor:
         if not outdoors.any():
             raise InputError("likelihood: the map is built over everywhere, there is no outdoor position to test")
         ue = everywhere[outdoors]
-        both = Hypotheses(here, 2 * len(ue), np.tile(ue, (2, 1)), np.repeat([0, 1], len(ue)))
+        both = Hypotheses(here, 2 * len(ue), np.tile(ue, (2, 1)), np.repeat([0, 1], len(ue)), radio)
         apart = both.apart
         assert apart is not None
         return Grid(axis, outdoors.reshape(len(axis), -1), self.embed([both])[0], apart)

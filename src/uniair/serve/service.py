@@ -94,7 +94,8 @@ class Service:
         ue = None if ue is None else np.broadcast_to(ue, (n, 3)) if len(ue) == 1 else ue
         if ue is not None and len(ue) != n:
             raise InputError(f"ue: {len(ue)} positions for {n} CSI; give one each, or one for all")
-        both = Hypotheses(here, 2 * n, None if ue is None else np.tile(ue, (2, 1)), np.repeat([0.0, 1.0], n))
+        both = Hypotheses(here, 2 * n, None if ue is None else np.tile(ue, (2, 1)), np.repeat([0.0, 1.0], n),
+                          asked.radio)  # fmt: skip
         apart = None if both.apart is None else both.apart[:n]
         placed = await self._placed(both)
         found = await self._compared(asked, 1, partial(self.predictor.los, asked, placed, apart))
@@ -109,10 +110,10 @@ class Service:
         asked, ue = await self._channel_and_place(fields, csi)
         assert ue is not None
         here = await self._view(fields)
-        candidates = Hypotheses(here, len(ue), ue)
+        candidates = Hypotheses(here, len(ue), ue, radio=asked.radio)
         apart, placed = candidates.apart, await self._placed(candidates)
         assert apart is not None
-        lengths = len(np.unique(zero_shot.rounded(apart))) if asked.searched else 1
+        lengths = len(np.unique(zero_shot.rounded(apart))) if self.predictor.searched(asked) else 1
         found = await self._compared(asked, lengths, partial(self.predictor.rank, asked, placed, apart))
         about = self._about(asked.radio, said=self.predictor.said_of(ue, here))
         return reply(request, {"probability": found} | about, "probability")
@@ -212,14 +213,14 @@ class Service:
         asked = self._received(fields, csi)
         if asked is None:
             raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}, or the number of a link")
-        return asked if asked.searched else replace(asked, z=await self._embedding(asked))
+        return asked if self.predictor.searched(asked) else replace(asked, z=await self._embedding(asked))
 
     async def _compared(self, asked: Received, lengths: int, job: Job) -> Any:
         """What comparing with hypotheses gives; what takes long is out of the others' way."""
-        if asked.searched and len(asked) * lengths > SEARCHED:
+        if self.predictor.searched(asked) and len(asked) * lengths > SEARCHED:
             raise HTTPException(413, f"{len(asked)} samples at {lengths} distances, whose clock is searched for: send "
                                 f"{SEARCHED} or fewer of both together")  # fmt: skip
-        return await self.lanes.slow(job) if asked.searched or asked.radio.calibrated else job()
+        return await self.lanes.slow(job) if self.predictor.searched(asked) or asked.radio.calibrated else job()
 
     def _positions(self, fields: schema.Place) -> NDArray[np.float64] | None:
         """The positions that are given, or else the link's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
 from uniair.site.frame import View
 
 
@@ -23,12 +25,20 @@ class Hypotheses:
     Attributes:
         ue: float32 [count, 3] m in the site's frame; None: unknown.
         los: [count] 1 or 0; None: unknown.
+        radio: whose channels they are compared with; None: the station's.
     """
 
     view: View
     count: int
     ue: NDArray[np.floating] | None = None
     los: NDArray[np.floating] | None = None
+    radio: Radio | None = None
+
+    @property
+    def told(self) -> tuple[float, str, bool]:
+        """What the places are told of the radio: see `Environment.seen_by`."""
+        radio = self.view.radio if self.radio is None else self.radio
+        return radio.carrier, radio.clock, radio.array.pattern != "isotropic"
 
     @property
     def apart(self) -> Tensor | None:
@@ -50,9 +60,9 @@ def embed(model: UniversalModel, parts: Sequence[Hypotheses]) -> list[Tensor]:
 
     Rays are launched from the BS and the map is encoded once a pass, which takes longer than a few positions do.
     """
-    groups: dict[tuple[int, bool, bool], list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for number, part in enumerate(parts):
-        groups.setdefault((id(part.view), part.ue is None, part.los is None), []).append(number)
+        groups.setdefault((id(part.view), part.ue is None, part.los is None, part.told), []).append(number)
     out: list[Tensor] = [torch.empty(0)] * len(parts)
     for members in groups.values():
         chosen = [parts[number] for number in members]
@@ -60,15 +70,14 @@ def embed(model: UniversalModel, parts: Sequence[Hypotheses]) -> list[Tensor]:
         count = sum(part.count for part in chosen)
         ue = [here.turned(part.ue) for part in chosen if part.ue is not None]
         los = [part.los for part in chosen if part.los is not None]
-        z = model.encode_environment(
-            Environment(
-                map=here.map[None],
-                bs=here.bs.expand(count, 3),
-                size=torch.full((count,), here.size),
-                ue=np.concatenate(ue) if ue else None,
-                los=np.concatenate(los) if los else None,
-            )
+        env = Environment(
+            map=here.map[None],
+            bs=here.bs.expand(count, 3),
+            size=torch.full((count,), here.size),
+            ue=np.concatenate(ue) if ue else None,
+            los=np.concatenate(los) if los else None,
         )
+        z = model.encode_environment(env.seen_by(here.radio if chosen[0].radio is None else chosen[0].radio))
         for number, found in zip(members, torch.split(z, [part.count for part in chosen]), strict=True):
             out[number] = found
     return out

@@ -32,6 +32,7 @@ class View:
         size: side of the turned square, m.
         side: of the site, m.
         bearing: of the array in the site, rad.
+        radio: of the station.
     """
 
     map: Tensor
@@ -40,6 +41,7 @@ class View:
     size: float
     side: float
     bearing: float
+    radio: Radio
 
     def turned(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """[N, 3] m, from the site's frame into the array's, as `along_array` turns links."""
@@ -66,7 +68,7 @@ class View:
         return Environment(
             map=self.map[None], bs=self.bs.expand(n, 3), ue=torch.from_numpy(self.turned(ue)),
             size=torch.full((n,), self.size), area=torch.zeros(n, dtype=torch.int64),
-        )  # fmt: skip
+        ).seen_by(self.radio)  # fmt: skip
 
 
 def view(site: Site, station: int, map: NDArray[np.uint8] | None = None) -> View:
@@ -78,7 +80,9 @@ def view(site: Site, station: int, map: NDArray[np.uint8] | None = None) -> View
     """
     named, plan = site.stations[station], site.map if map is None else map
     env = batch_of(stand_ins(site.area, named, np.array([named.position]), plan, site.radio)).environment
-    return View(env.map[0], plan, env.bs[0], float(env.size[0]), float(np.float32(site.area.size)), named.bearing)
+    return View(
+        env.map[0], plan, env.bs[0], float(env.size[0]), float(np.float32(site.area.size)), named.bearing, site.radio
+    )
 
 
 def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArray[np.uint8], radio: Radio) -> Links:

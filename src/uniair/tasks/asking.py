@@ -165,8 +165,8 @@ class Assistant:
             task.remarks(self.radio, radio, "this CSI")
             z = self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi, radio)
         else:
-            place = {name: given[name] for name in task.needs}
-            z = self.towers.encode_environment(Environment(**place, area=given.get("area")))
+            place = Environment(**{name: given[name] for name in task.needs}, area=given.get("area"))
+            z = self.towers.encode_environment(place.seen_by(self.radio))
         return task.answer(self.model(task.name, z).float().cpu() / self.temperatures.get(task.name, 1.0))
 
     def _inputs(self, task: Task, arguments: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None =
     """
     radio = model.own_or(radio)
     odds = los_odds(model, csi, env, radio)
-    if radio.calibrated and model.preset.radios == "one":  # the others read the power themselves
+    if counts_gain(model, radio):
         if _is_embedding(model, csi):
             raise InputError("LOS of a calibrated radio needs the CSI, whose power an embedding does not hold")
         odds = with_gain(odds, csi, radio, distance(env))
@@ -61,6 +61,11 @@ def los_odds(model: UniversalModel, csi: Any, env: Environment, radio: Radio | N
 def with_power(odds: Tensor, excess: Tensor) -> Tensor:
     """Log-odds of LOS [N] after the excess loss [N], dB, was told too."""
     return odds + NATS_PER_DB * (EVEN - excess.to(odds))
+
+
+def counts_gain(model: UniversalModel, radio: Radio) -> bool:
+    """Whether the power of CSI multiplies the odds of LOS: weights for any radio read it themselves."""
+    return radio.calibrated and model.preset.radios == "one"
 
 
 def with_gain(odds: Tensor, csi: Any, radio: Radio, apart: Tensor | None) -> Tensor:
@@ -147,12 +152,12 @@ class Channels:
 
     def with_each(self, env: Environment) -> Tensor:
         """Cosine similarities of every channel with each of K hypotheses: [N, K]."""
-        env = env if self.searched else env.seen_by(self.radio)
+        env = env.seen_by(self.radio)
         return self.with_each_embedded(self.model.encode_environment(env), distance(env))
 
     def with_own(self, env: Environment) -> Tensor:
         """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
-        env = env if self.searched else env.seen_by(self.radio)
+        env = env.seen_by(self.radio)
         return self.with_own_embedded(self.model.encode_environment(env), distance(env))
 
     @torch.inference_mode()

@@ -141,9 +141,7 @@ def measured(paths: Paths, environment: Environment, drawn: Drawn, rng: np.rando
         environment = replace(environment, map=torch.where(hidden & (environment.map > 0), TALL, environment.map))
     if radio.array.pattern != "isotropic":
         environment = replace(environment, downtilt=torch.full((len(csi),), drawn.downtilt))
-    if radio.clock == "first_path":
-        environment = replace(environment, first_path=torch.ones(len(csi)))
-    return Batch(csi, environment, radio, clean, wide)
+    return Batch(csi, environment.seen_by(radio), radio, clean, wide)
 
 
 def _errors(drawn: Drawn, ports: int, rng: np.random.Generator) -> Tensor:

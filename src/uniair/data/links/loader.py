@@ -27,7 +27,7 @@ def batch_of(links: Links, radio: Radio | None = None) -> Batch:
     """
     radio = links.one_radio() if radio is None else radio
     links = along_array(links)
-    return Batch(links.paths.csi(radio), environment_of(links), radio)
+    return Batch(links.paths.csi(radio), environment_of(links).seen_by(radio), radio)
 
 
 def environment_of(links: Links) -> Environment:
