@@ -201,7 +201,7 @@ def _by_cell(csi: Tensor, radio: Radio, filter_: Filters) -> Seen:
     _, beams, ports = filter_.beams.shape
     polarisations = len(radio.array.slants)
     every = (filter_.beams.view(-1, ports) @ (csi @ filter_.delays)).view(
-        len(csi), polarisations, -1, beams, filter_.delays.shape[1]
+        len(csi), polarisations, len(heights) * len(sides), beams, filter_.delays.shape[1]
     )
     up = None
     if every.shape[2] > 1:

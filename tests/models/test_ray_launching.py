@@ -104,10 +104,11 @@ def test_a_clock_at_the_first_path_puts_every_first_path_at_one_place() -> None:
     near, far = UE, (120.0, 75.0, 1.5)
     environment = Environment(map=wall_north(100.0)[None], bs=torch.tensor([BS] * 3), ue=torch.tensor([near, far, far]),
                               size=torch.full((3,), SIZE), first_path=[1, 1, 0]).tensors()  # fmt: skip
-    paths = candidates(environment, torch.ones(3, dtype=torch.bool))
+    paths = candidates(environment, torch.ones(3, dtype=torch.bool), solid=True)
     counted = paths.length - paths.clock[paths.owner]
     for i in paths.of[:2]:
         assert counted[paths.owner == i].min() == pytest.approx(TYPICAL)
+    assert not candidates(environment, torch.ones(3, dtype=torch.bool)).clock.any()  # of weights that know one clock
     assert paths.clock[paths.of[2]] == 0
     assert paths.clock[paths.of[1]] == pytest.approx(math.dist(BS, far) - TYPICAL, abs=0.3)
 
@@ -153,3 +154,15 @@ def test_rays_are_launched_once_a_place_and_anew_for_another_map(monkeypatch: py
             torch.equal(getattr(kept, name), getattr(new, name)) for name in ("length", "cosine", "kind", "turn")
         )
     assert not torch.equal(first.length, elsewhere.length)
+
+
+def test_the_first_path_that_a_receiver_notices_is_not_always_the_shortest() -> None:
+    """Behind a corner the diffracted path is the shortest, and a wall's reflection much stronger."""
+    length, none = torch.tensor([50.0, 60.0, 45.0]), torch.zeros(3)
+    kind = torch.tensor([KINDS.index("D"), KINDS.index("R"), KINDS.index("DR")])
+    owner = torch.tensor([0, 0, 1])
+    loss = ray_launching._loss(length, kind)
+    paths = Candidates(length, none, kind, none, none, owner, owner, 3, none, none, none, loss, none)
+    assert paths.least(length).tolist() == [50.0, 45.0, math.inf]
+    assert paths.first().tolist() == [60.0, 45.0, math.inf]
+    assert loss[1] == pytest.approx(20 * math.log10(60) + ray_launching.WALL_LOSS)

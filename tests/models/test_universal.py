@@ -75,7 +75,7 @@ def test_a_hypothesis_does_not_depend_on_its_neighbours(links: Links, attention:
     for i in (0, 13, 40):
         one = Environment(
             map=env.map[env.area[i]][None], bs=env.bs[i : i + 1], ue=env.ue[i : i + 1], los=env.los[i : i + 1],
-            size=env.size[i : i + 1],
+            size=env.size[i : i + 1], carrier=env.carrier[i : i + 1],
         )  # fmt: skip
         torch.testing.assert_close(model.encode_environment(one)[0], together[i], atol=1e-5, rtol=0)
 
@@ -227,7 +227,7 @@ def test_a_map_that_is_there_many_times_is_encoded_once(links: Links, monkeypatc
     model = uniair.build("tiny")
     env = batch_of(links).environment
     whole = model.encode_environment(env)
-    copies = Environment(env.map[env.area].clone(), env.bs, env.ue, env.los, env.size)
+    copies = Environment(env.map[env.area].clone(), env.bs, env.ue, env.los, env.size, carrier=env.carrier)
     torch.testing.assert_close(model.encode_environment(copies), whole, atol=1e-5, rtol=0)
     assert len(copies.tensors().map) == len(env.map)
 

@@ -14,7 +14,7 @@ from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.router import Route
 from uniair.models.universal import UniversalModel
-from uniair.radio import ULA
+from uniair.radio import ULA, Radio
 from uniair.tasks.answers import Declined
 from uniair.tasks.asking import INPUTS, Assistant, tools
 from uniair.tasks.beam import Beam
@@ -94,7 +94,7 @@ def as_json(csi: Tensor) -> dict[str, Any]:
 def test_answers_are_the_models_outputs_in_units(
     assistant: Assistant, model: LinearModel, towers: UniversalModel, csi: Tensor, place: Environment
 ) -> None:
-    channel, environment = towers.encode_channel(csi), towers.encode_environment(place)
+    channel, environment = towers.encode_channel(csi), towers.encode_environment(place.seen_by(Radio()))
     position, loss = assistant.ask("where?", csi=csi), assistant.ask("loss?", environment=place)
     assert isinstance(position, Position)
     assert isinstance(loss, PathLoss)
@@ -112,7 +112,7 @@ def test_probabilities_are_calibrated_by_the_tasks_temperature(
     assert isinstance(beam, Beam)
     logits = model("los", towers.encode_channel(csi))
     torch.testing.assert_close(sight.probability, torch.sigmoid((logits[:, 1] - logits[:, 0]) / 2.0))
-    logits = model("beam", towers.encode_environment(place))
+    logits = model("beam", towers.encode_environment(place.seen_by(Radio())))
     torch.testing.assert_close(beam.probabilities, (logits / 0.5).softmax(1))
     assert beam.index.tolist() == logits.argmax(1).tolist()
     assert [r["probability"] for r in beam.to_json()["answers"]] == beam.probabilities.amax(1).tolist()

@@ -1,7 +1,11 @@
-"""Paper 1's supervised baselines: networks of CFENN's and CRNN's size that are trained from scratch (IV-C)."""
+"""Paper 1's supervised baselines: networks of CFENN's and CRNN's size that are trained from scratch (IV-C).
+
+They know one radio, paper 1's, whatever the preset is for.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,7 +46,7 @@ class ChannelViT(nn.Module):
         super().__init__()
         self.sizes = outputs
         self.grid = (shape.beams, shape.delays)
-        self.cfenn = CFENN(shape, nn.ModuleList())
+        self.cfenn = CFENN(replace(shape, radios="one"), nn.ModuleList())
         self.cfenn.ln_post = nn.Identity()
         self.outputs = nn.Linear(shape.width, sum(outputs))
         # the fixed scaling of a regression's outputs, as in `Head`
@@ -71,6 +75,7 @@ class ChannelAutoencoder(nn.Module):
     def __init__(self, shape: Preset) -> None:
         super().__init__()
         self.grid = (shape.beams, shape.delays)
+        shape = replace(shape, radios="one")
         self.cfenn = CFENN(shape, nn.ModuleList())
         self.project = nn.Linear(shape.width, shape.embedding, bias=False)
         self.crnn = CRNN(shape)
