@@ -198,10 +198,10 @@ def _respond(csi: Tensor, filter_: Filters) -> Tensor:
 
 def _by_cell(csi: Tensor, radio: Radio, filter_: Filters) -> Seen:
     """Normalised CSI → what each cell takes in from its own elevation."""
-    _, beams, ports = filter_.beams.shape
+    looks, beams, ports = filter_.beams.shape
     polarisations = len(radio.array.slants)
     every = (filter_.beams.view(-1, ports) @ (csi @ filter_.delays)).view(
-        len(csi), polarisations, len(heights) * len(sides), beams, filter_.delays.shape[1]
+        len(csi), polarisations, looks // polarisations, beams, filter_.delays.shape[1]
     )
     up = None
     if every.shape[2] > 1:
@@ -232,6 +232,8 @@ def arrival(csi: Tensor, radio: Radio) -> Tensor:
     The earliest peak, in the half period before the strongest one, that reaches `ARRIVAL` of it, in the strongest beam
     of each delay. A Hann window over the band keeps sidelobes and noise from being taken for a path.
     """
+    if not len(csi):
+        return torch.zeros(0, dtype=torch.float64, device=csi.device)
     count = radio.grid.subcarriers
     window = torch.hann_window(count + 2, periodic=False, device=csi.device)[1:-1]
     steps = count * OVERSAMPLING

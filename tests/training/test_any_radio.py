@@ -123,6 +123,7 @@ def test_any_radio_is_asked_and_written(links: Links, radio: Radio) -> None:
     links = polarised(links.select(np.arange(12)))
     batch = batch_of(links, radio)
     z = model.encode_channel(batch.csi, radio)
+    assert model.encode_channel(batch.csi[:0], radio).shape == (0, 32)
     assert z.norm(dim=1) == pytest.approx(1, abs=1e-5)
     assert model.reconstruct_channel(z, radio).shape == (12, *radio.shape)
     for answer in (
