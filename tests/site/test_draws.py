@@ -42,7 +42,7 @@ def test_the_next_seed_draws_other_heights_of_the_same_houses(wanted: Survey) ->
 
 def test_what_hangs_on_the_draw_is_said(wanted: Survey) -> None:
     ground, model = survey.crop(wanted), uniair.load("small")
-    (station,) = ground.stations
+    (station,) = ground.sources
     links = survey.links_of(survey.scene_of(ground.area, wanted), ground, station, ground.users(120, 0), wanted)
     found = draws.compare(model, ground, station, links, wanted)
     other = draws.other_draw(ground, wanted)
@@ -62,7 +62,7 @@ def test_a_station_whose_roof_is_drawn(wanted: Survey) -> None:
     house = int(np.argmax(other.heights - ground.area.heights))
     x, y = ground.area.footprints[house].representative_point().coords[0]
     between = (ground.area.heights[house] + other.heights[house]) / 2
-    station = replace(ground.stations[0], position=(x, y, float(between)))
+    station = replace(ground.sources[0], position=(x, y, float(between)))
     links = survey.links_of(survey.scene_of(ground.area, wanted), ground, station, ground.users(120, 0), wanted)
     found = draws.compare(uniair.load("small"), ground, station, links, wanted)
     assert found["inside"] == round(float(other.heights[house]), 1)

@@ -50,7 +50,7 @@ def test_the_square_lies_about_its_stations() -> None:
     first, second = ground.stations
     assert np.allclose(first.position, (49.75, 60.0, 6.0))
     assert np.allclose(second.position, (70.25, 60.0, 10.0))
-    assert (first.bearing, second.bearing) == (0.0, pytest.approx(np.pi / 2))
+    assert (first.bearing, second.bearing) == (0.0, pytest.approx(-np.pi / 2))  # the boresight north, and east
     assert np.allclose(ground.corner, (350.25, 340.0))
     centred = survey.crop(replace(TOWN, centre="400,410"))
     assert np.allclose(centred.stations[0].position[:2], (60.0, 50.0))
@@ -109,10 +109,87 @@ def test_bad_requests_are_one_line(change: dict[str, Any], says: str) -> None:
 def test_a_station_in_a_building_or_far_from_any() -> None:
     town = load_place("procedural:7", 0)
     x, y = town.footprints[40].representative_point().coords[0]
-    with pytest.raises(InputError, match="stands inside a building"):
+    with pytest.raises(InputError, match=r"stands inside a building .* give \+3 for 3 m above it"):
         survey.crop(replace(TOWN, bs=(f"{x},{y}",)))
     with pytest.raises(InputError, match="no buildings within 1 m"):
         survey.crop(replace(TOWN, bs=("400,400",), side=1.0))
+
+
+SITES = "site,x_m,y_m,above_roof_m,height_m,azimuth_deg,power_dbm,carrier_mhz,bandwidth_mhz,spacing_khz"
+
+
+def roof_of(place: str = "procedural:7") -> tuple[float, float, float]:
+    """A point on a roof, and the roof's height, m."""
+    town = load_place(place, 0)
+    x, y = town.footprints[40].representative_point().coords[0]
+    return x, y, float(town.top(np.array([[x, y]]))[0])
+
+
+def test_masts_stand_on_roofs_and_have_several_sectors(tmp_path: Path) -> None:
+    x, y, roof = roof_of()
+    rows = [f"A,{x},{y},3,,{azimuth},46,{carrier},100,30" for azimuth, carrier in ((0, 3500), (120, 3500), (0, 2600))]
+    (tmp_path / "sites.csv").write_text("\n".join([SITES, *rows, f"B,{x + 60},{y},,80,90,40,3500,100,30"]))
+    ground = survey.crop(replace(TOWN, bs=(), sites=str(tmp_path / "sites.csv"), side=300.0, ue=1))
+    assert [station.name for station in ground.stations] == ["A-1", "A-2", "A-3", "B"]
+    assert {station.position[2] for station in ground.stations[:3]} == {roof + 3}
+    assert ground.stations[1].bearing == pytest.approx(-np.radians(120))
+    assert [(source.name, source.radio.carrier) for source in ground.sources] == [
+        ("A@3500MHz", 3.5e9), ("A@2600MHz", 2.6e9), ("B", 3.5e9)
+    ]  # fmt: skip
+    assert [ground.source(i).name for i in range(4)] == ["A@3500MHz", "A@3500MHz", "A@2600MHz", "B"]
+    typed = survey.crop(replace(TOWN, bs=(f"{x},{y},+3,90",), side=200.0))
+    assert typed.stations[0].position[2] == roof + 3
+    assert typed.sectors[0].azimuth == pytest.approx(90)
+
+
+def test_masts_that_can_not_stand_there(tmp_path: Path) -> None:
+    x, y, roof = roof_of()
+    wanted = replace(TOWN, bs=(), sites=str(tmp_path / "sites.csv"), side=200.0)
+    tail = "90,40,3500,100,30"
+    for rows, says in (
+        (
+            [f"A,{x},{y},,5,{tail}"],
+            rf"row 2, height_m: stands inside a building at 5 m .*{roof:.1f} m; give above_roof_m",
+        ),
+        ([f"A,400,400,3,,{tail}"], "row 2, above_roof_m: no roof there; give height_m"),
+        ([f"A,400,9000,,20,{tail}"], "row 2, x_m and y_m: lies outside procedural:7, whose buildings cover"),
+        ([f"A,400,400,,20,{tail}", f"B,400,400,,30,{tail}"], "row 3, x_m and y_m: two base stations stand at the same"),
+        ([f"A,400,400,,20,{tail}", f"B,700,400,,20,{tail}"], "row 2, x_m and y_m: lies outside the square of 200 m"),
+    ):
+        (tmp_path / "sites.csv").write_text("\n".join([SITES, *rows]))
+        with pytest.raises(InputError, match=says) as caught:
+            survey.crop(wanted)
+        assert len(str(caught.value).splitlines()) == 1
+    (tmp_path / "sites.csv").write_text(
+        "\n".join([SITES.replace("x_m,y_m", "longitude,latitude"), f"A,15,48,,20,{tail}"])
+    )
+    with pytest.raises(InputError, match="row 2, latitude: degrees, but it is not known where on Earth procedural_7"):
+        survey.crop(wanted)
+    with pytest.raises(InputError, match="--bs and --sites: give one"):
+        survey.crop(replace(wanted, bs=("400,400",)))
+    with pytest.raises(InputError, match=r"no roof there; give the height above ground, without \+"):
+        survey.crop(replace(TOWN, bs=("400,400,+3",)))
+
+
+def test_a_mast_is_traced_once_for_its_sectors(traced: list[int], tmp_path: Path) -> None:
+    rows = [f"A,400,400,,20,{azimuth},46,3500,100,30" for azimuth in (0, 120, 240)]
+    (tmp_path / "sites.csv").write_text("\n".join([SITES, *rows]))
+    wanted = replace(TOWN, bs=(), sites=str(tmp_path / "sites.csv"))
+    assert sum(survey.trace_links(tmp_path / "links", survey.crop(wanted), wanted)) == 120
+    assert traced == [50, 50, 20]
+    assert Store(tmp_path / "links").areas == ("procedural_7/A",)
+    assert Store(tmp_path / "links").one_radio().carrier == 3.5e9
+
+
+def test_a_recipe_knows_what_a_folder_is_of(tmp_path: Path) -> None:
+    plain = survey.recipe(replace(TOWN, bs=("400,400",)))["survey"]
+    assert not {"sites", "power", "users", "azimuth"} & plain.keys()  # a folder of the first version goes on
+    assert survey.recipe(TOWN)["survey"]["azimuth"] == "compass"  # it does not, where its azimuth meant another thing
+    (tmp_path / "sites.csv").write_text("\n".join([SITES, "A,400,400,,20,0,46,3500,100,30"]))
+    wanted = replace(TOWN, bs=(), sites=str(tmp_path / "sites.csv"))
+    first = survey.recipe(wanted)["survey"]["sites"]
+    (tmp_path / "sites.csv").write_text("\n".join([SITES, "A,400,400,,20,0,43,3500,100,30"]))
+    assert survey.recipe(wanted)["survey"]["sites"] != first
 
 
 def test_a_killed_run_goes_on(traced: list[int], tmp_path: Path) -> None:
@@ -131,7 +208,7 @@ def test_a_killed_run_goes_on(traced: list[int], tmp_path: Path) -> None:
     store = Store(tmp_path / "whole")
     assert store.areas == ("procedural_7/bs0", "procedural_7/bs1")
     assert store.counts.tolist() == [120, 120]
-    assert np.allclose(store[1].bearing, np.pi / 2)
+    assert np.allclose(store[1].bearing, -np.pi / 2)
     assert np.array_equal(store[0].ue, store[1].ue)
 
 

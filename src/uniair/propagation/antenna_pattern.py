@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class MeasuredPattern:
     frequency: float | None = None
     tilt: float | None = None
     remarks: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Checksum of gain and cuts, as hexadecimal digits."""
+        numbers = [np.array([self.gain]), self.horizontal, self.vertical]
+        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in numbers)).hexdigest()[:16]
 
     def loss(self, azimuth: NDArray[np.floating], below: NDArray[np.floating]) -> NDArray[np.float64]:
         """How far the gain lies below the strongest: [...] dB, at least 0.

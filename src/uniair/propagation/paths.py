@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,17 +186,8 @@ class Paths:
             out[row, column] = values
             return torch.from_numpy(out)
 
-        def a_path(values: NDArray[np.floating] | float) -> NDArray[np.float64]:
-            return np.broadcast_to(np.asarray(values, dtype=np.float64), (len(self),))[row]
-
-        azimuth = self.aod_azimuth.astype(np.float64) - a_path(bearing)
-        zenith = self.aod_zenith.astype(np.float64)
-        direction = _unit(azimuth, zenith)
-        tilt = a_path(downtilt)
+        direction, turned = self.departures(bearing, downtilt)
         vertical = (radio.array.polarisation, radio.ue.polarisation) == ("vertical", "vertical")
-        turned = np.zeros(len(azimuth))  # of the polarisation, by the tilt
-        if tilt.any():
-            direction, turned = _tilted(direction, azimuth, zenith, tilt)
         if radio.array.along_x:
             direction = direction[:, :1]
         delay = self.delay if radio.clock == "absolute" else self.delay - self.first_delay()[row]
@@ -214,6 +206,46 @@ class Paths:
         for port in range(radio.ue.ports):
             synthesise(taken[:, :, port].squeeze(-1), *paths, out[:, port])
         return out
+
+    def departures(
+        self, bearing: NDArray[np.floating] | float = 0.0, downtilt: NDArray[np.floating] | float = 0.0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where the paths leave to, as an array sees them.
+
+        Args:
+            bearing, downtilt: of the array, see `csi`.
+
+        Returns:
+            Unit vectors [P, 3] in the array's frame, and [P] rad by which its tilt turns the polarisation there.
+        """
+
+        def a_path(values: NDArray[np.floating] | float) -> NDArray[np.float64]:
+            return np.broadcast_to(np.asarray(values, dtype=np.float64), (len(self),))[self.link_of_path]
+
+        azimuth = self.aod_azimuth.astype(np.float64) - a_path(bearing)
+        zenith = self.aod_zenith.astype(np.float64)
+        direction, tilt = _unit(azimuth, zenith), a_path(downtilt)
+        return _tilted(direction, azimuth, zenith, tilt) if tilt.any() else (direction, np.zeros(len(azimuth)))
+
+    def power_from(
+        self, slants: Sequence[float], bearing: NDArray[np.floating] | float, downtilt: NDArray[np.floating] | float
+    ) -> NDArray[np.float64]:
+        """Power gain of each path to a user who takes in both polarisations: [P].
+
+        The mean over fields that are sent one by one, so that two polarisations share the power. Paths that know no
+        polarisation keep the gain that they have.
+
+        Args:
+            slants: of the fields from the vertical, rad.
+            bearing, downtilt: of the array that sends them, see `csi`.
+        """
+        if self.cross is None:
+            return np.abs(self.gain.astype(np.complex128)) ** 2
+        _, turned = self.departures(bearing, downtilt)
+        sent = np.stack([_field(slant + turned) for slant in slants], -1)  # [P, 2, polarisations]
+        received = np.abs(self.transfer.astype(np.complex128) @ sent) ** 2
+        found: NDArray[np.float64] = received.sum(1).mean(1)
+        return found
 
     def first_delay(self) -> NDArray[np.float32]:
         """Of each link's first path: float32 [N] s; 0 where there is no path."""

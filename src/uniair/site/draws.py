@@ -47,7 +47,8 @@ def compare(model: UniversalModel, ground: Ground, station: Station, links: Link
         return out | {"inside": round(float(other.top(position)[0]), 1)}
     ue = ground.users(wanted.ue, wanted.seed)
     ue = ue[np.unique(np.linspace(0, len(ue) - 1, min(USERS, len(ue))).astype(int))]
-    again = survey.links_of(survey.scene_of(other, wanted), ground, station, ue, wanted)
+    source = next(source for source in ground.sources if source.name == station.name)
+    again = survey.links_of(survey.scene_of(other, wanted), ground, source, ue, wanted)
     first, second = _shared(links.ue, again.ue)
     mine = np.isin(_keys(ue.astype(np.float32)), _keys(links.ue))
     pair = links.select(first), again.select(second)
