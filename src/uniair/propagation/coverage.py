@@ -77,7 +77,7 @@ def received(paths: Paths, sector: Sector, entry_loss: NDArray[np.floating] | fl
         delay_spread=_delay_spread(paths, isotropic) + missing,
         departure_spread=_circular_spread(paths, isotropic, paths.aod_azimuth) + missing,
         arrival_spread=_circular_spread(paths, isotropic, paths.aoa_azimuth) + missing,
-        first_delay=paths.first_delay() + missing,
+        first_delay=paths.first_delay().astype(np.float64) + missing,
     )
 
 
