@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 import tqdm.std
@@ -45,3 +46,16 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     for _ in (shown := track([1, 2], "head", "heads")):
         shown.refresh()
     assert "heads:   0%" in capsys.readouterr().err
+
+
+def test_a_long_step_says_something_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    monkeypatch.setattr(progress, "BEAT", 0.01)
+    with bar(
+        10, "second", "tracing", form="{desc:20}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
+    ) as shown:
+        shown.update(5)
+        time.sleep(0.3)  # one step, in which nothing is counted
+        said = capsys.readouterr().err.splitlines()
+    assert len(said) >= 3
+    assert set(said) == {"tracing: 50%, 00:00 gone, 00:00 left"}

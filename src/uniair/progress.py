@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 EVERY = 30.0  # s between lines where there is no terminal
+BEAT = 1.0  # s after which is looked whether there is something to say, however long one step takes
 LINE = "{desc}{n:.0f} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left"
 Item = TypeVar("Item")
 
@@ -24,11 +26,19 @@ class Lines:
         """What the bar says now."""
         if text.strip() and time.monotonic() - self.said >= EVERY:
             self.said = time.monotonic()
-            print(text.strip(), file=sys.stderr)
+            print(" ".join(text.split()), file=sys.stderr)
 
     def flush(self) -> None:
         """Lines wait for nothing."""
         sys.stderr.flush()
+
+
+def _beat(shown: tqdm[Any]) -> None:
+    """Looks at a bar until it is closed, so that it also moves on while a single step takes minutes."""
+    while not shown.disable:
+        time.sleep(BEAT)
+        if not shown.disable:
+            shown.refresh()
 
 
 def track(
@@ -47,9 +57,13 @@ def track(
     how: dict[str, Any] = {"leave": None, "delay": 1.0, "bar_format": form, "dynamic_ncols": True}
     if not sys.stderr.isatty():
         known = total is not None or hasattr(items, "__len__")
-        how = {"leave": False, "miniters": 1, "bar_format": LINE if known else None, "file": Lines()}
+        line = LINE if form is None else form.replace("|{bar}|", ",")  # a line has no room for a bar
+        how = {"leave": False, "miniters": 1, "bar_format": line if known else None, "file": Lines()}
     desc = f"{about}: " if about else None
-    return tqdm(items, desc, total, unit=unit, initial=done, disable=not show, **how)
+    shown = tqdm(items, desc, total, unit=unit, initial=done, disable=not show, **how)
+    if show:
+        threading.Thread(target=_beat, args=(shown,), daemon=True).start()
+    return shown
 
 
 def bar(total: float, unit: str, about: str = "", done: float = 0, form: str | None = None) -> tqdm[Any]:
