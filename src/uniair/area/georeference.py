@@ -25,6 +25,11 @@ class Georeference:
     latitude: float
     corner: tuple[float, float] = (0.0, 0.0)
 
+    @property
+    def proj4(self) -> str:
+        """The projection, whose metres are those of the area and `corner` more."""
+        return f"+proj=tmerc +lat_0={self.latitude} +lon_0={self.longitude} +ellps=WGS84 +units=m +no_defs"
+
     def to_metres(self, degrees: NDArray[np.floating]) -> NDArray[np.float64]:
         """Longitude and latitude [N, 2], degrees → x and y [N, 2], m."""
         x, y = _projection(self.longitude, self.latitude).transform(degrees[:, 0], degrees[:, 1])

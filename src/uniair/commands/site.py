@@ -5,9 +5,16 @@ FILE is a GeoJSON or OpenStreetMap extract (.osm, .osm.gz, .osm.pbf), a building
 asked without tuning, and light heads, one a task, learn from some of the streets and are tested on others, beside
 models trained from scratch. A killed run goes on where it stopped with the same command.
 
---bs is lon,lat[,height[,bearing]] where FILE is geographic, else x,y[,height[,bearing]] in its metres: height in m
-above ground (6 where not given); bearing, in degrees, is the azimuth of the antenna array's line from east,
-anticlockwise (0: along x, 90: along y; the beams' broadside is at right angles to it). Several stations: several --bs.
+--bs is lon,lat[,height[,azimuth]] where FILE is geographic, else x,y[,height[,azimuth]] in its metres: height in m
+above ground (6 where not given), or +3 for 3 m above the roof; azimuth, in degrees, is that of the boresight, clockwise
+from north (0). Several stations: several --bs.
+
+--sites is a file of masts and sectors instead, .csv, .geojson or .yaml: site, latitude and longitude (or x_m and y_m),
+height_m or above_roof_m, azimuth_deg, mechanical_tilt_deg, electrical_tilt_deg, power_dbm, carrier_mhz, bandwidth_mhz,
+spacing_khz, rows, columns, polarisation, pattern (iso, tr38901, or a .msi or .pln file), pci. What comes out is
+coverage: RSRP, best server, SINR, throughput, path loss, delay and angular spread of users in the street and, with
+--indoor, inside buildings, and maps; no model is asked. Users that no path reaches are kept as holes, and counted.
+--export writes coverage as GeoTIFF, GeoPackage, GeoJSON, KML and CSV.
 
 --radio is the radio of all of them: a file with its JSON, or the JSON itself, as uniair.Radio.to_json gives it; what is
 left out is paper 1's (32 antennas half a wavelength apart, 64 × 720 kHz at 28 GHz, absolute clock). Links are traced at
@@ -29,6 +36,7 @@ or points in GeoJSON. Those outside the square, inside buildings or that no path
 Example:
   uniair site example --out runs/site
   uniair site town.osm.pbf --bs 13.3501,52.5145 --bs 13.3512,52.5150,10,90 --out runs/site
+  uniair site town.osm.pbf --sites sites.csv --side 600 --indoor 500 --export runs/gis --out runs/plan
   uniair site town.geojson --bs 13.3501,52.5145 --measured drive.csv --trace false --out runs/site
   uniair site example --radio '{"array": {"kind": "ula", "antennas": 16}, "carrier": 3.5e9}' --out runs/midband
 """
@@ -37,31 +45,47 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
 from uniair.errors import InputError
+from uniair.propagation.ray_tracing import RayTracing
 from uniair.radio import Radio
-from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, Survey
+from uniair.site.site_coverage import Planning, lines
+from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, OVER_ROOFS, POWER, Survey
 from uniair.tasks.registry import columns
 from uniair.training.heads import HeadTraining
 
+if TYPE_CHECKING:
+    from uniair.site.making import Request
+    from uniair.site.site import Site
+
+PLAN_SIDE = 600.0  # m; a square about macro sites
 NEGATIVE = re.compile(r"^-\.?\d")
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("place", metavar="file", type=str, help="footprints, sionna:NAME, procedural:SEED or example")
-    parser.add_argument("--bs", type=str, action="append", help="lon,lat[,height[,bearing]] or x,y…; may be repeated")
+    parser.add_argument("--bs", type=str, action="append", help="lon,lat[,height[,azimuth]] or x,y…; may be repeated")
+    parser.add_argument("--sites", type=str | None, default=None, help="file of masts and sectors, instead of --bs")
     parser.add_argument("--out", type=str, required=True, help="the site folder")
     parser.add_argument("--radio", type=str | None, default=None, help="of all base stations: file or JSON")
-    parser.add_argument("--side", type=float, default=200.0, help="side of the square, m")
+    parser.add_argument("--side", type=float | None, default=None, help="of the square, m: 200, or 600 with --sites")
     parser.add_argument(
         "--centre", type=str | None, default=None, help="its middle, as --bs; else that of the stations"
     )
     parser.add_argument("--ue", type=int, default=2000, help="users outdoors, traced from each station")
     parser.add_argument("--users", type=str | None, default=None, help="file of positions or a track, instead of --ue")
+    parser.add_argument("--indoor", type=int, default=0, help="users inside buildings, by floor; with --sites")
+    parser.add_argument("--power", type=float, default=POWER, help="of each --bs, dBm, for its coverage")
+    parser.add_argument("--load", type=float, default=Planning.load, help="of the other sectors, 0 to 1, for SINR")
+    parser.add_argument("--hole", type=float, default=Planning.hole, help="RSRP below which nobody is covered, dBm")
+    parser.add_argument("--walls", type=str, default=Planning.walls, help="entry loss of buildings: low or high")
+    parser.add_argument("--cell", type=float, default=Planning.cell, help="of maps, m; 0: none. With --sites")
+    parser.add_argument("--rays", type=int, default=Planning.rays, help="of each sector's map")
+    parser.add_argument("--export", type=str | None, default=None, help="folder for files that a GIS opens")
     parser.add_argument("--least_height", type=float, default=0.0, help="raise lower buildings to it, m")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     labels = "; ".join(f"{name}: {task.label.about}" for name, task in columns().items() if task.label is not None)
@@ -84,39 +108,65 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Any) -> dict[str, Any]:
-    """Makes the site and prints what its heads reach."""
+    """Makes the site and prints what its sectors give, or what its heads reach."""
     from uniair.data.csi_files import parse_axes
     from uniair.site.making import Request, make
     from uniair.site.measured import Terms
+
+    planned = options.sites is not None
+    example = options.place == "example"
+    typed = () if planned and not options.bs else tuple(options.bs or (EXAMPLE_STATIONS if example else ()))
+    side = (PLAN_SIDE if planned else Survey.side) if options.side is None else options.side
+    survey = Survey(
+        EXAMPLE if example else options.place, typed, side, options.centre, options.ue, options.least_height,
+        options.seed, radio=Radio() if options.radio is None else Radio.parse(options.radio), users=options.users,
+        sites=options.sites, power=options.power, indoor=options.indoor,
+        ray_tracing=OVER_ROOFS if planned else RayTracing(),
+    )  # fmt: skip
+    if planned and (options.radio is not None or options.power != POWER):
+        raise InputError("--radio, --power: the file of --sites says carrier, panel and power; leave them out")
+    terms = Terms(
+        named("--columns", options.columns), named("--cells", options.cells), options.transmit_power,
+        options.first_beam, parse_axes(options.axes),
+    )  # fmt: skip
+    planning = Planning(
+        options.load, walls=options.walls, hole=options.hole, cell=options.cell, rays=options.rays
+    )  # fmt: skip
+    request = Request(
+        survey, options.model, options.measured, options.trace, options.epochs, options.seeds, options.training, terms,
+        planning, None if options.export is None else Path(options.export),
+    )  # fmt: skip
+    site = make(request, Path(options.out))
+    return _say_plan(site, request) if planned else _say_site(site, request)
+
+
+def _say_plan(site: Site, request: Request) -> dict[str, Any]:
+    """Prints the coverage of a file of sites."""
+    from uniair.site.planning import remarks
+
+    coverage = site.about["coverage"]
+    print("\n".join([*remarks(site), *lines(coverage, request.planning)]))
+    for one in coverage["sectors"]:
+        median = "" if one["median_rsrp_dbm"] is None else f", median RSRP {one['median_rsrp_dbm']:.1f} dBm"
+        print(f"{one['sector']}: reaches {one['reached']:,}, best server of {one['best_server']:,}{median}")
+    print(f"{site.folder / 'card.md'} written; {site.about['seconds']:.0f} s in all{_exported(request)}")
+    reading = site.area.reading
+    return {"out": str(site.folder), "seconds": site.about["seconds"], "remarks": remarks(site),
+            "stations": [station.name for station in site.stations], "links": site.about["links"],
+            "users": site.about["users"], "coverage": coverage,
+            "export": None if request.export is None else str(request.export),
+            "reading": None if reading is None else reading.as_dict()}  # fmt: skip
+
+
+def _exported(request: Request) -> str:
+    return "" if request.export is None else f"; {request.export} holds the files for a GIS"
+
+
+def _say_site(site: Site, request: Request) -> dict[str, Any]:
+    """Prints what the heads reach."""
     from uniair.site.site_tables import head_table
 
-    example = options.place == "example"
-    survey = Survey(
-        EXAMPLE if example else options.place,
-        tuple(options.bs or (EXAMPLE_STATIONS if example else ())),
-        options.side, options.centre, options.ue, options.least_height, options.seed,
-        radio=Radio() if options.radio is None else Radio.parse(options.radio), users=options.users,
-    )  # fmt: skip
-    out = Path(options.out)
-    site = make(
-        Request(
-            survey,
-            options.model,
-            options.measured,
-            options.trace,
-            options.epochs,
-            options.seeds,
-            options.training,
-            Terms(
-                named("--columns", options.columns),
-                named("--cells", options.cells),
-                options.transmit_power,
-                options.first_beam,
-                parse_axes(options.axes),
-            ),
-        ),
-        out,
-    )
+    out = site.folder
     print("\n".join([f"radio: {site.radio}", *site.about.get("remarks", ())]))
     reading = site.area.reading
     for line in reading.lines() if reading else ():
@@ -125,13 +175,17 @@ def run(options: Any) -> dict[str, Any]:
         missed = {f"no path from {name}": users["count"] - count for name, count in site.about["links"].items()}
         said = "".join(f"; {count:,} {reason}" for reason, count in (users["left_out"] | missed).items() if count)
         print(f"users: {users['count']:,}{'' if users['file'] is None else ' of ' + users['file']}{said}")
+    coverage = site.about.get("coverage")
+    if coverage:
+        power = f"at {request.survey.power:g} dBm a station (--power): "
+        print("\n".join(f"coverage {power}{line}" for line in lines(coverage, request.planning)))
     print(head_table(site).text())
-    print(f"{out / 'report.html'} written; {site.about['seconds']:.0f} s in all")
+    print(f"{out / 'report.html'} written; {site.about['seconds']:.0f} s in all{_exported(request)}")
     return {"out": str(out), "report": str(out / "report.html"), "seconds": site.about["seconds"],
             "radio": site.radio.to_json(), "remarks": site.about.get("remarks", []),
             "stations": [station.name for station in site.stations], "links": site.about["links"],
             "measured": site.about["measured"], "users": site.about.get("users"), "figures": site.figures,
-            "reading": None if reading is None else reading.as_dict()}  # fmt: skip
+            "coverage": coverage, "reading": None if reading is None else reading.as_dict()}  # fmt: skip
 
 
 def named(option: str, given: list[str] | None) -> dict[str, str]:

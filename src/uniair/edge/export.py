@@ -82,6 +82,7 @@ class Package:
         """
         import uniair
 
+        site.require_model()
         model = uniair.load(site.model)
         if digest(model) != site.weights:
             raise InputError(

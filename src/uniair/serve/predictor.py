@@ -95,6 +95,7 @@ class Predictor:
 
     def __init__(self, site: Site, router: Router | None = None, forecaster: WMLM | None = None) -> None:
         self.site, self.router, self.forecaster = site, router, forecaster
+        site.require_model()
         self.model = uniair.load(site.model)
         if digest(self.model) != site.weights:
             raise InputError(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -21,15 +18,16 @@ from uniair.data.links.links import Links
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import Figure
-from uniair.files import sha256, write_text
+from uniair.files import sha256
 from uniair.models.universal import RadioWarning
-from uniair.progress import bar
 from uniair.propagation.ray_tracing import check_materials
-from uniair.site import confidence, draws, learning, survey
+from uniair.site import confidence, draws, gis, learning, planning, site_coverage, survey
 from uniair.site.learning import Samples
 from uniair.site.measured import Terms, read_measured
 from uniair.site.report import write_card, write_report
 from uniair.site.site import NOTE, Site
+from uniair.site.site_coverage import Planning
+from uniair.site.steps import Steps, begin
 from uniair.site.survey import Survey
 from uniair.tasks import zero_shot
 from uniair.tasks.registry import pairs
@@ -39,7 +37,6 @@ from uniair.training.heads import HeadTraining
 REPORT = "report.html"
 POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
 STEP = 4.0  # m; of these maps
-FORMAT = "{desc:28}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 # rough seconds on two cores: what the progress bar makes its time left of
 TRACED, QUESTION, HEAD, OTHERS, EPOCH = 0.01, 0.006, 8.0, 4.0, 3.0
 
@@ -57,6 +54,8 @@ class Request:
         seeds: runs of everything that learns, each with its own streets to test on; the first one's heads are kept.
         training: how heads are trained.
         terms: what the table of measured labels does not say itself.
+        planning: how coverage is counted.
+        export: folder for files that a GIS opens; None: none.
     """
 
     survey: Survey
@@ -67,30 +66,8 @@ class Request:
     seeds: int = 1
     training: HeadTraining = field(default_factory=HeadTraining)
     terms: Terms = field(default_factory=Terms)
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Results of steps in a folder, and the bar that shows how far they are."""
-
-    folder: Path
-    bar: Any
-
-    def once(self, key: str, about: str, weight: float, compute: Callable[[], Any]) -> Any:
-        """What `compute` returns, as JSON; kept in `runs/KEY.json` with the seconds that it took."""
-        path = self.folder / "runs" / f"{key}.json"
-        if not path.exists():
-            self.bar.set_description(about)
-            start = time.perf_counter()
-            result = compute()
-            write_text(path, json.dumps({"seconds": time.perf_counter() - start, "result": result}) + "\n")
-        self.bar.update(weight)
-        return json.loads(path.read_text(encoding="utf-8"))["result"]
-
-    def seconds(self) -> float:
-        """What all steps took, in this run and those before it."""
-        runs = (self.folder / "runs").glob("*.json")
-        return float(sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in runs))
+    planning: Planning = field(default_factory=Planning)
+    export: Path | None = None
 
 
 def make(request: Request, out: Path) -> Site:
@@ -103,14 +80,20 @@ def make(request: Request, out: Path) -> Site:
     with warnings.catch_warnings():
         # the site says it itself: `about` holds the model's remarks on its radio
         warnings.simplefilter("ignore", RadioWarning)
-        return _make(request, out)
+        with begin(out, "reading the map") as steps:
+            if request.survey.sites is None:
+                return _make(request, out, steps)
+            planning.require_plain(request.trace, request.measured)
+            return planning.make(request.survey, request.planning, out, steps, request.export)
 
 
-def _make(request: Request, out: Path) -> Site:
+def _make(request: Request, out: Path, steps: Steps) -> Site:
     if request.seeds < 1 or request.epochs < 0:
         raise InputError("--seeds must be at least 1, --epochs at least 0")
     if not request.trace and request.survey.users is not None:
         raise InputError("--users are traced; leave --users out, or --trace false")
+    if not request.trace and request.export is not None:
+        raise InputError("--export: coverage is traced; leave --export out, or --trace false")
     if not request.trace and request.measured is None:
         raise InputError("--trace false leaves nothing to learn from; give --measured, a file of measured labels")
     ground = survey.crop(request.survey)
@@ -154,35 +137,44 @@ def _make(request: Request, out: Path) -> Site:
     remarks = [*model.remarks(site.radio), *site.remarks(), *(() if labels is None else labels.remarks)]
     heads = [pairs() if request.trace or labels is None else sorted(labels.of(i).pairs()) for i in range(len(names))]
     users = ground.count(request.survey.ue)
-    with bar(round(_work(request, heads, users)), "second", form=FORMAT) as shown:
-        steps = Steps(out, shown)
-        traced = _traced(site, ground, request, steps) if request.trace else {}
-        found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}, "draws": {}}
-        labelled = {}
-        for number, name in enumerate(names):
-            labelled[name] = learning.samples(model, site, number, traced.get(name), labels)
-            found["rows"][name] = _learn(site, number, labelled[name], request, steps)
-            if channels := labelled[name].get(("position", "channel")):
-                knows = channels.source == "traced" or (labels is not None and "los" in labels.labels)
-                ask = partial(_zero_shot, channels, knows)
-                found["zero_shot"][name] = steps.once(f"{name}-zero_shot", f"{name}: zero-shot", QUESTION * users, ask)
-                place = partial(_positions, site, number, channels, request.survey.seed)
-                found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
-            if name in traced and site.area.drawn.any():
-                again = partial(draws.compare, model, ground, ground.stations[number], traced[name], request.survey)
-                found["draws"][name] = steps.once(f"{name}-draws", f"{name}: other heights", 5.0, again)
-        shown.set_description("report")
-        site.figures.update(_figures(found["rows"], request.survey.seed))
-        site.about.update(
-            recipe=made, remarks=remarks, seconds=round(steps.seconds(), 1), corner=list(corner), measured=counts,
-            links={name: len(links) for name, links in traced.items()}, uniair=uniair.__version__,
-        )  # fmt: skip
-        if not (out / REPORT).exists():
-            write_report(out / REPORT, model, site, labelled, traced, found, request.survey.seed)
-        write_card(out / "card.md", site, found)
-        site.write()
-        shown.update((shown.total or 0) - shown.n)
+    steps.expect(_work(request, heads, users))
+    traced = _traced(site, ground, request, steps) if request.trace else {}
+    found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}, "draws": {}}
+    labelled = {}
+    for number, name in enumerate(names):
+        labelled[name] = learning.samples(model, site, number, traced.get(name), labels)
+        found["rows"][name] = _learn(site, number, labelled[name], request, steps)
+        if channels := labelled[name].get(("position", "channel")):
+            knows = channels.source == "traced" or (labels is not None and "los" in labels.labels)
+            ask = partial(_zero_shot, channels, knows)
+            found["zero_shot"][name] = steps.once(f"{name}-zero_shot", f"{name}: zero-shot", QUESTION * users, ask)
+            place = partial(_positions, site, number, channels, request.survey.seed)
+            found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
+        if name in traced and site.area.drawn.any():
+            again = partial(draws.compare, model, ground, ground.stations[number], traced[name], request.survey)
+            found["draws"][name] = steps.once(f"{name}-draws", f"{name}: other heights", 5.0, again)
+    coverage = _coverage(site, ground, traced, request) if traced else None
+    steps.bar.set_description("report")
+    site.figures.update(_figures(found["rows"], request.survey.seed))
+    site.about.update(
+        recipe=made, remarks=remarks, seconds=round(steps.seconds(), 1), corner=list(corner), measured=counts,
+        links={name: len(links) for name, links in traced.items()}, uniair=uniair.__version__, coverage=coverage,
+    )  # fmt: skip
+    if not (out / REPORT).exists():
+        write_report(out / REPORT, model, site, labelled, traced, found, request.survey.seed)
+    write_card(out / "card.md", site, found)
+    site.write()
+    steps.finish()
     return site
+
+
+def _coverage(site: Site, ground: survey.Ground, traced: dict[str, Links], request: Request) -> dict[str, Any]:
+    """Figures of what the stations give their users; exported where that is wanted."""
+    outdoors = ground.users(request.survey.ue, request.survey.seed)
+    users = site_coverage.of_users(ground, outdoors, traced, request.planning)
+    if request.export is not None:
+        gis.export(request.export, ground, users, None)
+    return site_coverage.summary(ground, users, None, request.planning)
 
 
 def _users(ground: survey.Ground, request: Request) -> dict[str, Any] | None:

@@ -55,10 +55,10 @@ class Site:
         area: buildings, south-west corner at the origin.
         stations: in the order of their numbers.
         model: name of the packaged model, or a checkpoint folder.
-        weights: digest of its weights; heads fit no other.
+        weights: digest of its weights; heads fit no other. Empty where no model was asked: a site of `--sites`.
         georeference: where it lies; None where its file was in metres.
         figures: station → task → inputs → figures of the head on streets that it did not learn from.
-        about: how it was made, for people and for resuming.
+        about: how it was made, for people and for resuming; `coverage` is `site_coverage.summary`.
         radio: of all its base stations.
     """
 
@@ -86,6 +86,14 @@ class Site:
     def map(self) -> NDArray[np.uint8]:
         """What the model is told of the buildings: see `obstacles`."""
         return obstacles(self.area, self.stations)
+
+    def require_model(self) -> None:
+        """Raises `InputError` where the model was not asked about the site, so that there is nothing to answer with."""
+        if not self.weights:
+            raise InputError(
+                f"{self.folder}: holds the coverage of a file of sites, which the model was not asked about; make a "
+                "site with uniair site --bs for its answers"
+            )
 
     def remarks(self, station: int | None = None) -> tuple[str, ...]:
         """What to know about answers for a station, or all of them, that stands as the weights have not learned."""

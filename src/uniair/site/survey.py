@@ -35,6 +35,9 @@ CHUNK = 250  # UEs traced at once: what a killed run loses at most
 LEAST_LINKS = 100  # of a station; fewer leave nothing to learn from and test on
 LEARNED_FROM = "; some are learned from, some tested on"
 POWER = 30.0  # dBm of a base station whose power nobody says
+# the street-scale defaults find too little of what reaches the ground from over the roofs: in Krems, 600 m, links had
+# 5 dB less than maps, and half of the users nothing; these settings bring it below 1 dB
+OVER_ROOFS = RayTracing(samples=600_000, probe_users=30)
 EXAMPLE = "procedural:7"
 EXAMPLE_STATIONS = ("400,400",)
 
