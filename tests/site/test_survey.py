@@ -185,11 +185,13 @@ def test_a_recipe_knows_what_a_folder_is_of(tmp_path: Path) -> None:
     plain = survey.recipe(replace(TOWN, bs=("400,400",)))["survey"]
     assert not {"sites", "power", "users", "azimuth"} & plain.keys()  # a folder of the first version goes on
     assert survey.recipe(TOWN)["survey"]["azimuth"] == "compass"  # it does not, where its azimuth meant another thing
-    (tmp_path / "sites.csv").write_text("\n".join([SITES, "A,400,400,,20,0,46,3500,100,30"]))
     wanted = replace(TOWN, bs=(), sites=str(tmp_path / "sites.csv"))
-    first = survey.recipe(wanted)["survey"]["sites"]
-    (tmp_path / "sites.csv").write_text("\n".join([SITES, "A,400,400,,20,0,43,3500,100,30"]))
-    assert survey.recipe(wanted)["survey"]["sites"] != first
+    noted = []
+    for row in ("20,0,46,3500,100,30", "20,90,43,3500,20,15", "25,0,46,3500,100,30", "20,0,46,3600,100,30"):
+        (tmp_path / "sites.csv").write_text("\n".join([SITES, f"A,400,400,,{row}"]))
+        noted.append(survey.recipe(wanted)["survey"])
+    assert noted[0] == noted[1]  # the same paths
+    assert noted[2]["sites"] != noted[0]["sites"] != noted[3]["sites"]
 
 
 def test_a_killed_run_goes_on(traced: list[int], tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def run(options: Any) -> dict[str, Any]:
 
     warnings.simplefilter("ignore", RadioWarning)  # answers carry it as remarks
     site = Site.read(options.site)
+    site.require_model()  # before language models are loaded
     with listen(options.host, options.port) as listener:
         forecaster = None
         if options.forecaster is not None or PACKAGED.is_dir():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -102,6 +104,13 @@ class Sector:
         if self.measured is not None:
             return np.asarray(10 ** (self.measured.gains(direction) / 20))
         return np.asarray(self.array.amplitude(torch.from_numpy(direction)).numpy())
+
+    def digest(self) -> str:
+        """Checksum of all that bears on what it sends, as hexadecimal digits: names don't."""
+        numbers = (self.bearing, self.downtilt, self.electrical, self.power, self.carrier, self.bandwidth, self.spacing)
+        pattern = None if self.measured is None else self.measured.digest()
+        text = json.dumps([*map(float.hex, map(float, numbers)), self.array.to_json(), pattern])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def described(self) -> dict[str, Any]:
         """The sector in the units of a planner's table, as plain JSON."""

@@ -128,7 +128,11 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
     )  # fmt: skip
     survey.note_recipe(out, made)
     if (out / NOTE).exists() and (out / REPORT).exists():
-        return Site.read(out)
+        kept = Site.read(out)
+        if request.trace:
+            kept.about["coverage"] = _coverage(ground, _traced(kept, ground, request, steps), request)
+        steps.finish()
+        return kept
     site = Site(
         out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference,
         radio=request.survey.radio,
@@ -153,7 +157,7 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
         if name in traced and site.area.drawn.any():
             again = partial(draws.compare, model, ground, ground.stations[number], traced[name], request.survey)
             found["draws"][name] = steps.once(f"{name}-draws", f"{name}: other heights", 5.0, again)
-    coverage = _coverage(site, ground, traced, request) if traced else None
+    coverage = _coverage(ground, traced, request) if traced else None
     steps.bar.set_description("report")
     site.figures.update(_figures(found["rows"], request.survey.seed))
     site.about.update(
@@ -168,7 +172,7 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
     return site
 
 
-def _coverage(site: Site, ground: survey.Ground, traced: dict[str, Links], request: Request) -> dict[str, Any]:
+def _coverage(ground: survey.Ground, traced: dict[str, Links], request: Request) -> dict[str, Any]:
     """Figures of what the stations give their users; exported where that is wanted."""
     outdoors = ground.users(request.survey.ue, request.survey.seed)
     users = site_coverage.of_users(ground, outdoors, traced, request.planning)

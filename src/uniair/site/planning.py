@@ -18,7 +18,7 @@ from uniair.propagation.radio_map import Cells, SectorMap, sector_map
 from uniair.propagation.ray_tracing import check_materials
 from uniair.radio import Radio
 from uniair.site import gis, site_coverage, survey
-from uniair.site.site import NOTE, Site
+from uniair.site.site import Site
 from uniair.site.site_coverage import MapCoverage, Planning, UserCoverage
 from uniair.site.steps import Steps
 from uniair.site.survey import Ground, Survey
@@ -30,6 +30,8 @@ CARD = "card.md"
 def make(wanted: Survey, planning: Planning, out: Path, steps: Steps, export: Path | None = None) -> Site:
     """Traces the masts, maps the sectors, and writes figures and card.
 
+    The same folder goes on with other tilts, powers, panels, patterns and ways to count: its paths serve them all.
+
     Args:
         export: folder for files that a GIS opens; None: none.
 
@@ -40,7 +42,9 @@ def make(wanted: Survey, planning: Planning, out: Path, steps: Steps, export: Pa
     for carrier in dict.fromkeys(sector.carrier for sector in ground.sectors):
         check_materials(replace(wanted.ray_tracing, frequency=carrier))
     cells = Cells.over(ground.area, planning.cell) if planning.cell else None
-    made = survey.recipe(wanted, tracer=f"sionna-rt {version('sionna-rt')}", planning=asdict(planning))
+    made = survey.recipe(
+        wanted, tracer=f"sionna-rt {version('sionna-rt')}", maps={"cell": planning.cell, "rays": planning.rays}
+    )  # fmt: skip
     survey.note_recipe(out, made)
     users = len(ground.traced(wanted.ue, wanted.seed))
     maps = 0 if cells is None else MAPPED * planning.rays * len(ground.sectors)
@@ -54,12 +58,11 @@ def make(wanted: Survey, planning: Planning, out: Path, steps: Steps, export: Pa
     site.about.update(
         recipe=made, remarks=list(ground.remarks), seconds=round(steps.seconds(), 1), corner=list(ground.corner),
         links={name: len(links) for name, links in links_of(site).items()}, measured={}, uniair=uniair.__version__,
-        coverage=site_coverage.summary(ground, found, grid, planning),
+        coverage=site_coverage.summary(ground, found, grid, planning), planning=asdict(planning),
         users={"count": len(found.points), "file": None if own is None else Path(str(wanted.users)).name,
                "left_out": {} if own is None else dict(own.left_out), "highest": _highest(found)},
     )  # fmt: skip
-    if not (out / NOTE).exists():
-        site.write()
+    site.write()
     write_text(out / CARD, "\n".join(_card(site, planning)) + "\n")
     if export is not None:
         steps.bar.set_description("export")
@@ -105,8 +108,9 @@ def _maps(out: Path, ground: Ground, wanted: Survey, cells: Cells, planning: Pla
         site_coverage.save_map(path, sector_map(scenes[sector.carrier], sector, position, cells, config, planning.rays))
 
     for number, sector in enumerate(ground.sectors):
-        path = out / "maps" / f"map-{number:03d}.npz"
-        steps.once(f"map-{number:03d}", f"{sector.name}: map", MAPPED * planning.rays, partial(run, number, path))
+        key = f"map-{ground.source(number).name}-{sector.digest()}"  # a changed sector has a new one
+        path = out / "maps" / f"{key}.npz"
+        steps.once(key, f"{sector.name}: map", MAPPED * planning.rays, partial(run, number, path))
         maps.append(site_coverage.load_map(path))
     return site_coverage.of_maps(ground.area, ground.sectors, cells, maps, planning)
 

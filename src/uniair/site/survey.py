@@ -352,9 +352,11 @@ def recipe(survey: Survey, **settings: Any) -> dict[str, Any]:
     if any(text.count(",") > 2 for text in survey.bs):
         asked["azimuth"] = "compass"  # it was the array's line from east
     if survey.sites is not None:
-        asked["sites"] = f"sha256:{sha256(Path(survey.sites))}"
-        patterns = [sector.measured for sector in read_plan(survey.sites).sectors if sector.measured is not None]
-        asked["patterns"] = sorted({pattern.digest() for pattern in patterns})
+        # what is traced: with other tilts, powers or panels the same paths serve
+        asked["sites"] = [
+            [mast.name, *mast.plan, mast.height, mast.above_roof, sorted({sector.carrier for sector in mast.sectors})]
+            for mast in read_plan(survey.sites).masts
+        ]
     if survey.users is not None:
         del asked["ue"]  # nothing is drawn
         asked["users"] = f"sha256:{sha256(Path(survey.users))}"
