@@ -75,8 +75,8 @@ def test_a_three_sector_mast_from_one_line(
     assert cli.main([*line, "--seed", "5"]) == 2
     assert "holds another site (other seed)" in capsys.readouterr().err
 
-    for command in (["serve", str(out)], ["export", str(out), "--to", str(tmp_path / "edge")]):
-        assert cli.main(command) == 2
+    for asked in (["serve", str(out)], ["export", str(out), "--to", str(tmp_path / "edge")]):
+        assert cli.main(asked) == 2
         error = capsys.readouterr().err.strip()
         assert "the model was not asked about" in error
         assert len(error.splitlines()) == 1
