@@ -106,6 +106,12 @@ def test_geojson_in_another_crs_lies_at_the_same_point(tmp_path: Path) -> None:
         read_plan(tmp_path / "two.geojson")
 
 
+def test_names_differ_by_more_than_capitals(tmp_path: Path) -> None:
+    rows = [ROWS[0].replace("K1,", "K1,north,"), ROWS[1].replace("K1,", "K1,North,")]
+    with pytest.raises(InputError, match="row 2, sector: two sectors are named north"):
+        read_plan(write(tmp_path / "sites.csv", *rows, header=HEADER.replace("site,", "site,sector,")))
+
+
 def test_a_measured_pattern_is_the_whole_antenna(tmp_path: Path) -> None:
     write_msi(tmp_path / "panel.msi", tilt=6.0)
     header = (

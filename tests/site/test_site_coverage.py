@@ -126,6 +126,10 @@ def test_maps_leave_buildings_out(wanted: Survey, tmp_path: Path) -> None:
     )
     assert told["streets"]["count"] == (~built).sum()
     assert told["streets"]["holes"] == 0
+    assert told["outdoors"]["unreached"] == 40
+    assert told["outdoors"]["mapped_median_rsrp_dbm"] == -80
+    assert 30 < told["outdoors"]["unreached_but_mapped"] <= 40  # the middle of some users' cells is inside a house
+    assert "maps reach" in site_coverage.lines(told, Planning())[0]
 
 
 @pytest.mark.parametrize(

@@ -158,15 +158,19 @@ def _buildings(ground: Ground) -> dict[str, NDArray[Any]]:
 def _vector(
     path: Path, geometry: NDArray[Any], fields: Fields, crs: str | None, driver: str, layer: str, append: bool = False
 ) -> None:
+    from pyogrio.errors import DataSourceError
     from pyogrio.raw import write
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'crs' was not provided")  # a place in metres of its own has none
-        write(
-            path, shapely.to_wkb(geometry), [np.ascontiguousarray(values) for values in fields.values()], list(fields),
-            field_mask=[_absent(values) for values in fields.values()], layer=layer, driver=driver, crs=crs,
-            geometry_type=geometry[0].geom_type, append=append,
-        )  # fmt: skip
+        try:
+            write(
+                path, shapely.to_wkb(geometry), [np.ascontiguousarray(values) for values in fields.values()],
+                list(fields), field_mask=[_absent(values) for values in fields.values()], layer=layer, driver=driver,
+                crs=crs, geometry_type=geometry[0].geom_type, append=append,
+            )  # fmt: skip
+        except DataSourceError as error:
+            raise OSError(f"{path.name}: {error}") from error
 
 
 def _absent(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ What people type, compass azimuths and degrees of downtilt, becomes the library'
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -186,22 +187,19 @@ def read_plan(path: str | Path) -> Plan:
 
 
 def _csv_rows(path: Path, text: str) -> list[Row]:
-    first = text.partition("\n")[0]
-    mark = max(",;\t", key=first.count)
+    mark = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+    rows: list[Row] = []
     try:
-        table = list(csv.reader(text.splitlines(), delimiter=mark))
+        header = next(reader, [])
+        for cells in reader:
+            where = f"{path}: row {reader.line_num}"
+            if len(cells) > len(header):
+                raise InputError(f"{where}: {len(cells)} values under {len(header)} columns; quote texts with {mark}")
+            if any(cell.strip() for cell in cells):
+                rows.append(Row(where, dict(zip(header, cells, strict=False))))
     except csv.Error as error:
         raise InputError(f"{path}: a table that can't be read ({error})") from error
-    header = table[0] if table else []
-    rows = []
-    for line, cells in enumerate(table[1:], 2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) > len(header):
-            raise InputError(
-                f"{path}: row {line}: {len(cells)} values under {len(header)} columns; quote texts with {mark}"
-            )
-        rows.append(Row(f"{path}: row {line}", dict(zip(header, cells, strict=False))))
     return rows
 
 
@@ -300,7 +298,7 @@ def _plan(path: Path, rows: list[Row]) -> Plan:
     for row in rows:
         groups.setdefault(row.word("site") or _missing(row, "site", "the name of the mast"), []).append(row)
     masts = [_mast(path, name, of, systems[0], remarks) for name, of in groups.items()]
-    names = [sector.name for mast in masts for sector in mast.sectors]
+    names = [sector.name.casefold() for mast in masts for sector in mast.sectors]  # as columns of databases
     for row, name in zip((row for of in groups.values() for row in of), names, strict=True):
         if names.count(name) > 1:
             raise row.fail("sector", f"two sectors are named {name}; give each a name of its own")

@@ -108,7 +108,8 @@ def _maps(out: Path, ground: Ground, wanted: Survey, cells: Cells, planning: Pla
         site_coverage.save_map(path, sector_map(scenes[sector.carrier], sector, position, cells, config, planning.rays))
 
     for number, sector in enumerate(ground.sectors):
-        key = f"map-{ground.source(number).name}-{sector.digest()}"  # a changed sector has a new one
+        # a changed sector has a new one; names come from a file, and are none of a file's
+        key = f"map-{ground.sources.index(ground.source(number)):03d}-{sector.digest()}"
         path = out / "maps" / f"{key}.npz"
         steps.once(key, f"{sector.name}: map", MAPPED * planning.rays, partial(run, number, path))
         maps.append(site_coverage.load_map(path))

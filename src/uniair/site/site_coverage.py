@@ -191,6 +191,7 @@ def summary(ground: Ground, users: UserCoverage, maps: MapCoverage | None, plann
         name: _figures(users.served, mask, planning.hole) for name, mask in groups.items() if mask.any()
     }
     if maps is not None:
+        out["outdoors"] |= _missed(users, maps)
         built = ground.area.inside_building(maps.cells.centres.reshape(-1, 3)).reshape(maps.served.best.shape)
         out["streets"] = _figures(maps.served, ~built, planning.hole)
     out["sectors"] = [
@@ -204,6 +205,14 @@ def summary(ground: Ground, users: UserCoverage, maps: MapCoverage | None, plann
         for i, sector in enumerate(ground.sectors)
     ]
     return out
+
+
+def _missed(users: UserCoverage, maps: MapCoverage) -> dict[str, Any]:
+    """How many of the users in the street that no path reaches stand in cells that maps do reach, and how well."""
+    cells, lost = maps.cells, users.points[(users.floor == OUTDOORS) & (users.served.best < 0)]
+    column, row = ((lost[:, :2] - cells.corner) // cells.side).astype(int).T
+    there = maps.served.rsrp[np.clip(row, 0, cells.rows - 1), np.clip(column, 0, cells.columns - 1)]
+    return {"unreached_but_mapped": int(np.isfinite(there).sum()), "mapped_median_rsrp_dbm": _median(there)}
 
 
 def _figures(served: Served, mask: NDArray[np.bool_], hole: float) -> dict[str, Any]:
@@ -234,6 +243,9 @@ def lines(found: Mapping[str, Any], planning: Planning) -> list[str]:
             continue
         said = f"{one['count']:,} {about}: {100 * one['hole_share']:.1f} % below {planning.hole:g} dBm"
         said += f", {one['unreached']:,} of them reached by no path" if one["unreached"] else ""
+        if one.get("unreached_but_mapped"):
+            said += f" (of which maps reach {one['unreached_but_mapped']:,}, where the path search finds nothing, with "
+            said += f"{one['mapped_median_rsrp_dbm']:.0f} dBm in the middle)"
         if one["median_rsrp_dbm"] is not None:
             said += (
                 f"; medians: RSRP {one['median_rsrp_dbm']:.1f} dBm, SINR {one['median_sinr_db']:.1f} dB at a load of "
