@@ -181,6 +181,16 @@ def test_a_mast_is_traced_once_for_its_sectors(traced: list[int], tmp_path: Path
     assert Store(tmp_path / "links").one_radio().carrier == 3.5e9
 
 
+def test_neighbours_are_traced_together() -> None:
+    plan = np.random.default_rng(0).uniform(0, 600, (1000, 2))
+    order = survey.by_neighbourhood(plan)
+    assert np.array_equal(np.sort(order), np.arange(1000))
+    for start in range(0, 1000, 250):
+        assert (np.ptp(plan[order[start : start + 250]], axis=0) < 400).all()  # a quarter of the square, and a little
+    assert survey.by_neighbourhood(np.zeros((3, 2))).tolist() == [0, 1, 2]
+    assert len(survey.by_neighbourhood(np.zeros((0, 2)))) == 0
+
+
 def test_a_recipe_knows_what_a_folder_is_of(tmp_path: Path) -> None:
     plain = survey.recipe(replace(TOWN, bs=("400,400",)))["survey"]
     assert not {"sites", "power", "users", "azimuth"} & plain.keys()  # a folder of the first version goes on
