@@ -23,7 +23,7 @@ from uniair.site.site_coverage import MapCoverage, Planning, UserCoverage
 from uniair.site.steps import Steps
 from uniair.site.survey import Ground, Survey
 
-TRACED, MAPPED = 0.03, 3e-6  # rough seconds a link and a ray on two cores
+TRACED, MAPPED = 0.06, 3e-6  # rough seconds a link and a ray on two cores
 CARD = "card.md"
 
 
