@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,43 @@ def test_shared_chains_find_the_engines_paths_and_more() -> None:
     # no path is shorter than the straight line: each chain was solved for the UE that it was given to
     straight = np.linalg.norm(ue[None] - bs[:, None], axis=2).ravel()[shared.link_of_path]
     assert (shared.delay * SPEED_OF_LIGHT > straight - LENGTH).all()
+
+
+@needs_tracer
+def test_every_edge_is_tried_for_every_user() -> None:
+    """A mast over a block: each user behind it hears what bends over the roof's far edge, though no ray looked there."""
+    block, mast = area_of(box(100, 50, 130, 250), height=15.0), np.array([[50.0, 150.0, 40.0]])
+    users = np.column_stack([np.linspace(138, 150, 9), np.linspace(100, 200, 9), np.full(9, 1.5)])
+    config = RayTracing(depth=1, reflection=False, samples=100, probe_users=1, frequency=3.5e9)
+    paths = trace(block, mast, users, replace(config, every_edge=True))
+    assert not paths.los().any()
+    for link, user in enumerate(users):
+        found = columns(paths, link)
+        assert set(found["interactions"]) == {DIFFRACTION}
+        # over an edge that lies along y, 15 m high: the shortest way, unfolded
+        down = [math.hypot(x - 130.0, z - 15.0) for x, z in ((mast[0, 0], mast[0, 2]), (user[0], user[2]))]
+        length = math.hypot(sum(down), user[1] - mast[0, 1])
+        assert found["delay"].min() * SPEED_OF_LIGHT == pytest.approx(length, abs=2e-3)
+    rays = trace(block, mast, users, replace(config, samples=400_000, probe_users=9))
+    assert np.array_equal(rays.counts > 0, paths.counts > 0)
+    assert 10 * np.log10(paths.power() / rays.power()) == pytest.approx(0, abs=0.2)
+    none = trace(block, mast, users, replace(config, every_edge=True, diffraction=False))
+    assert not none.counts.any()
+
+
+@needs_tracer
+def test_edges_within_a_plane_or_a_corner_bend_nothing() -> None:
+    """An L of one outline has an inner corner, and two triangles of a roof an edge between them."""
+    ell = Polygon([(100, 100), (160, 100), (160, 120), (120, 120), (120, 160), (100, 160)])
+    scene = ray_tracing.build_scene(area_of(ell), RayTracing())
+    from uniair.propagation.shared_chains import _edges
+
+    edges = _edges(scene.mi_scene)
+    upright = np.abs(edges.along[:, 2]) > 0.99
+    assert upright.sum() == 5  # of six corners one is inside
+    level = ~upright & (edges.start[:, 2] > 19)
+    assert level.sum() == 6
+    assert np.abs(edges.normals[:, upright, 2]).max() < 1e-5
 
 
 @needs_tracer

@@ -39,6 +39,8 @@ class RayTracing:
         samples: rays launched from each BS.
         probe_users: UEs that the rays look for; the chains of walls and edges found are tried for every UE (see
             `SharedChains`). 0: Sionna RT's own search, every ray against every UE.
+        every_edge: try every building's every edge for every UE, beside what rays find (with `probe_users` alone): few
+            rays meet the one roof edge over which a mast is heard.
         paths: most paths kept per link, the strongest.
         building_material: ITU-R P.2040 name.
         ground_material: ITU-R P.2040 name valid at `frequency` (its ground types end at 10 GHz).
@@ -52,6 +54,7 @@ class RayTracing:
     transmission: bool = False
     samples: int = 100_000
     probe_users: int = 6
+    every_edge: bool = False
     paths: int = 25
     building_material: str = "concrete"
     ground_material: str = "concrete"
@@ -263,7 +266,7 @@ def _trace_chunks(scene: Scene, bs: NDArray[np.floating], ue: NDArray[np.floatin
     if config.probe_users:
         from uniair.propagation.shared_chains import SharedChains
 
-        solver._candidate_generator = SharedChains(config.probe_users)
+        solver._candidate_generator = SharedChains(config.probe_users, config.every_edge and config.diffraction)
     step = UE_CHUNK
     if not config.probe_users:
         step = min(step, max(1, MOST_TESTS // (len(bs) * config.samples * max(config.depth, 1))))

@@ -3,21 +3,26 @@
 Sionna RT tests every bounce of every ray against every UE. That is where the time goes: 40,000 rays × 3 bounces × 30
 UEs are 3.6 million visibility tests per BS, for a few thousand different chains. Here the rays look for a few UEs only,
 spread over the area; equal chains are merged, and the image method then tries each chain for every UE exactly. A chain
-seen from one UE thus serves its neighbours, so that fewer rays find more paths.
+seen from one UE thus serves its neighbours, so that fewer rays find more paths. Single edges need no rays at all: they
+are few enough to be tried one by one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import drjit as dr
 import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
-from sionna.rt.constants import InteractionType
+from sionna.rt.constants import INVALID_PRIMITIVE, INVALID_SHAPE, InteractionType
+from sionna.rt.path_solvers.paths_buffer import PathsBuffer
 from sionna.rt.path_solvers.sb_deterministic import SBDeterministicCandidateGenerator
+from sionna.rt.utils.wedges import WedgeGeometry, wedge_geometry
 
 NORMAL_STEP, OFFSET_STEP = 5e-3, 0.05  # planes and edges closer than this (unit vector, m) are one
+FLAT = 0.99  # cosine between the faces of an edge that bends nothing
 
 
 class SharedChains(SBDeterministicCandidateGenerator):
@@ -25,14 +30,15 @@ class SharedChains(SBDeterministicCandidateGenerator):
 
     Args:
         probe_users: UEs that rays are tested against, the farthest from each other; all others share what these see.
+        every_edge: offer paths over one edge by trying all edges, and not those that rays met.
     """
 
     # of the rays that could, how many bend round an edge; the engine's 0.2 leaves most NLOS power unfound
     DIFFRACTION_SAMPLING_PROBABILITY = 0.5
 
-    def __init__(self, probe_users: int) -> None:
+    def __init__(self, probe_users: int, every_edge: bool = False) -> None:
         super().__init__()
-        self.probe_users = probe_users
+        self.probe_users, self.every_edge = probe_users, every_edge
 
     def __call__(self, mi_scene: Any, src_positions: Any, tgt_positions: Any, **settings: Any) -> Any:
         """Line-of-sight paths of all UEs, and every chain × every UE on its side of the last wall."""
@@ -41,6 +47,13 @@ class SharedChains(SBDeterministicCandidateGenerator):
         found = super().__call__(mi_scene, src_positions, tgt_positions, **settings)
         found.schedule()
         dr.eval()
+        if not self.every_edge:
+            return self._shared(mi_scene, src_positions, ue, found)
+        bs = np.array(src_positions).T
+        return _with_edges(self._shared(mi_scene, src_positions, ue, found), _edges(mi_scene), bs, ue)
+
+    def _shared(self, mi_scene: Any, src_positions: Any, ue: NDArray[np.float32], found: Any) -> Any:
+        """What rays found, offered to all UEs."""
         if np.array(found.paths_counter).max() == 0:
             return found
         found.shrink()
@@ -49,6 +62,9 @@ class SharedChains(SBDeterministicCandidateGenerator):
         planes = self._planes(mi_scene, found, kinds == InteractionType.SPECULAR)
         direct = np.flatnonzero(kinds[:, 0] == InteractionType.NONE)
         first, length = self._different(found, kinds, planes)
+        if self.every_edge:
+            single = (length == 1) & (kinds[first, 0] == InteractionType.DIFFRACTION)
+            first, length = first[~single], length[~single]
         # a reflection's UE is on the side of the wall that the wave came from
         wall = planes[first, length - 1]
         touched = found.vertices_x, found.vertices_y, found.vertices_z
@@ -116,6 +132,120 @@ class SharedChains(SBDeterministicCandidateGenerator):
                 normal /= np.linalg.norm(normal, axis=1, keepdims=True)
                 out[here] = np.column_stack([normal, (normal * a).sum(1)])
         return out
+
+
+class Edges(NamedTuple):
+    """E convex edges of a scene's buildings.
+
+    Attributes:
+        wedge: the engine's own description of all.
+        shape: uint32 [E] pointers to their meshes.
+        start, along: [E, 3] m and unit vectors; length: [E] m.
+        normals: [2, E, 3] outwards, of both faces.
+    """
+
+    wedge: Any
+    shape: NDArray[np.uint32]
+    start: NDArray[np.float32]
+    along: NDArray[np.float32]
+    length: NDArray[np.float32]
+    normals: NDArray[np.float32]
+
+
+def _edges(mi_scene: Any) -> Edges:
+    pointers = np.array(dr.reinterpret_array(mi.UInt, mi_scene.shapes_dr()))
+    shape, face, side = [], [], []
+    for pointer, mesh in zip(pointers, mi_scene.shapes(), strict=True):
+        count = mesh.face_count()
+        shape.append(np.full(3 * count, pointer, dtype=np.uint32))
+        face.append(np.repeat(np.arange(count, dtype=np.uint32), 3))
+        side.append(np.tile(np.arange(3, dtype=np.uint32), count))
+    of, first, local = np.concatenate(shape), np.concatenate(face), np.concatenate(side)
+    meshes: Any = dr.reinterpret_array(mi.MeshPtr, mi.UInt(of))
+    wedge = wedge_geometry(meshes, mi.UInt(first), mi.UInt(local))
+    other = np.array(wedge.primn)
+    normals = np.stack([np.array(wedge.n0).T, np.array(wedge.nn).T])
+    # each edge once, and none within a plane; of closed bodies the engine's normals point outwards where it is convex
+    outward = np.array(meshes.face_normal(mi.UInt(first))).T
+    kept = (other > first) & ((normals[0] * normals[1]).sum(1) < FLAT) & ((outward * normals[0]).sum(1) > 0)
+    index = mi.UInt(np.flatnonzero(kept).astype(np.uint32))
+    wedge = dr.gather(WedgeGeometry, wedge, index)
+    return Edges(
+        wedge, of[kept], np.array(wedge.o).T, np.array(wedge.e_hat).T, np.array(wedge.length), normals[:, kept]
+    )
+
+
+def _with_edges(found: Any, edges: Edges, bs: NDArray[np.float32], ue: NDArray[np.float32]) -> Any:
+    """The paths of a buffer, and for every BS and UE those over each edge that the BS sees."""
+    source, target, edge = [], [], []
+    for number, position in enumerate(bs):
+        seen = ((position - edges.start) * edges.normals).sum(-1) > 0
+        outline = np.flatnonzero(seen.any(0))
+        place = _bend(position, ue, edges.start[outline], edges.along[outline])
+        k, u = np.nonzero((place > 0) & (place < edges.length[outline, None]))
+        source.append(np.full(len(k), number))
+        target.append(u)
+        edge.append(outline[k])
+    of = np.concatenate(edge)
+    wedge = dr.gather(WedgeGeometry, edges.wedge, mi.UInt(of.astype(np.uint32)))
+    facing = ((bs[np.concatenate(source)] - edges.start[of]) * edges.normals[0, of]).sum(1) > 0
+    wedge.swap_faces(mi.Bool(~facing))  # the wave meets the first face
+    return _joined(found, wedge, edges.shape[of], np.concatenate(source), np.concatenate(target))
+
+
+def _bend(
+    bs: NDArray[np.float32], ue: NDArray[np.float32], start: NDArray[np.float32], along: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Where the shortest ways from a BS [3] to UEs [U, 3] over lines [E, 3] touch these: [E, U] m from their start."""
+    before, after = bs - start, ue[None] - start[:, None]
+    here, there = (before * along).sum(-1)[:, None], (after * along[:, None]).sum(-1)
+    near = np.linalg.norm(before - here * along, axis=-1)[:, None]
+    far = np.linalg.norm(after - there[..., None] * along[:, None], axis=-1)
+    return np.asarray(here + (there - here) * near / np.maximum(near + far, np.float32(1e-6)))
+
+
+def _joined(
+    found: Any, wedge: Any, shape: NDArray[np.uint32], source: NDArray[np.int64], target: NDArray[np.int64]
+) -> Any:
+    """A buffer's paths and single diffractions, not yet known to be clear."""
+    count = len(source)
+    more = PathsBuffer(count, found.max_depth, True)
+    depth = more.depth_dim_size
+
+    def first(values: NDArray[np.uint32], rest: int) -> Any:
+        out = np.full((count, depth), rest, dtype=np.uint32)
+        out[:, 0] = values
+        tensor: Any = mi.TensorXu
+        return tensor(out)
+
+    more._src_indices, more._tgt_indices = (mi.UInt(index.astype(np.uint32)) for index in (source, target))
+    more._interaction_types = first(np.full(count, InteractionType.DIFFRACTION, np.uint32), InteractionType.NONE)
+    more._shapes, more._primitives = first(shape, INVALID_SHAPE), first(np.array(wedge.prim0), INVALID_PRIMITIVE)
+    more._probs = mi.TensorXf(np.ones((count, depth), dtype=np.float32))
+    more._diffracting_wedges = wedge
+    out = PathsBuffer(found.buffer_size + count, found.max_depth, True)
+    for name in ("valid", "src_indices", "tgt_indices", *(f"k_{e}_{axis}" for e in ("tx", "rx") for axis in "xyz")):
+        setattr(out, f"_{name}", dr.concat([getattr(found, f"_{name}"), getattr(more, f"_{name}")]))
+    for name in ("interaction_types", "vertices_x", "vertices_y", "vertices_z", "shapes", "primitives", "probs"):
+        one, two = getattr(found, f"_{name}"), getattr(more, f"_{name}")
+        tensor: Any = type(one)
+        setattr(out, f"_{name}", tensor(dr.concat([one.array, two.array]), shape=(out.buffer_size, depth)))
+    out._diffracting_wedges = WedgeGeometry(
+        *(
+            _side_by_side(getattr(found.diffracting_wedges, f.name), getattr(wedge, f.name))
+            for f in fields(WedgeGeometry)
+        )
+    )
+    out._paths_counter = mi.UInt(out.buffer_size)
+    return out
+
+
+def _side_by_side(one: Any, two: Any) -> Any:
+    """Numbers, or vectors component by component."""
+    if dr.size_v(type(one)) <= 0 or dr.depth_v(type(one)) == 1:
+        return dr.concat([one, two])
+    kind: Any = type(one)
+    return kind(*(dr.concat([a, b]) for a, b in zip(one, two, strict=True)))
 
 
 def farthest(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
