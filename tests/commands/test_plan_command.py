@@ -37,10 +37,8 @@ def test_a_three_sector_mast_from_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uniair.commands import site as command
-    from uniair.site import survey
 
     monkeypatch.setattr(command, "OVER_ROOFS", RayTracing(samples=5_000))
-    monkeypatch.setattr(survey, "EDGE_RAYS", 20_000)
     place, out = str(towns.write(tmp_path, "town.geojson")), tmp_path / "plan"
     line = ["site", place, "--sites", str(sites(tmp_path)), *QUICK, "--indoor", "10", "--out", str(out), "--json"]
     assert cli.main([*line, "--export", str(tmp_path / "gis")]) == 0

@@ -369,21 +369,3 @@ def test_polarisation_follows_the_paths() -> None:
     assert both.cross is not None
     assert len(both.cross) == len(both.gain)
     assert Paths.concatenate([picked, random_paths(1, (1,))]).cross is None
-
-
-def test_paths_found_apart_come_together() -> None:
-    rng = np.random.default_rng(0)
-    link = np.array([0, 0, 1, 3, 3, 3])
-    values = {name: rng.uniform(0.1, 1, 6) for name in Paths.PER_PATH[:6]}
-    kinds, cross = np.array([0, 1, 2, 1, 12, 2]), rng.normal(size=(6, 3)) + 0j
-    whole = Paths.from_rows(4, link, cross=cross, interactions=kinds, **values)
-    bent = whole.interactions == 2
-    parts = whole.chosen(bent), whole.chosen(~bent)
-    assert parts[0].counts.tolist() == [0, 1, 0, 1]
-    again = Paths.together(list(parts))
-    assert np.array_equal(again.offsets, whole.offsets)
-    for name in Paths.PER_PATH:
-        assert np.array_equal(getattr(again, name), getattr(whole, name))
-    assert again.cross is not None
-    assert whole.cross is not None
-    assert np.array_equal(again.cross, whole.cross)

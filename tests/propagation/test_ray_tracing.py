@@ -259,7 +259,7 @@ def test_shared_chains_find_the_engines_paths_and_more() -> None:
 
 @needs_tracer
 def test_every_edge_is_tried_for_every_user() -> None:
-    """A mast over a block: each user behind it hears what bends over the roof's far edge, though no ray looked there."""
+    """A mast over a block: each user behind it hears what bends over the far edge, though no ray looked there."""
     block, mast = area_of(box(100, 50, 130, 250), height=15.0), np.array([[50.0, 150.0, 40.0]])
     users = np.column_stack([np.linspace(138, 150, 9), np.linspace(100, 200, 9), np.full(9, 1.5)])
     config = RayTracing(depth=1, reflection=False, samples=100, probe_users=1, frequency=3.5e9)

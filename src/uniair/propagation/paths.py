@@ -103,11 +103,6 @@ class Paths:
         offsets = np.concatenate([[0], np.cumsum(np.minimum(self.counts, most))]).astype(np.int64)
         return self._rows(offsets, keep)
 
-    def chosen(self, paths: NDArray[np.bool_]) -> Paths:
-        """The paths that a mask [P] chooses; no link is left out."""
-        counts = np.bincount(self.link_of_path[paths], minlength=len(self))
-        return self._rows(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), paths)
-
     def _rows(self, offsets: NDArray[np.int64], rows: NDArray[Any]) -> Paths:
         """Some of the paths, for links that begin and end at `offsets` of them."""
         cross = None if self.cross is None else self.cross[rows]
@@ -139,17 +134,6 @@ class Paths:
             offsets,
             **{k: per_path[k][order].astype(dtypes.get(k, np.float32)) for k in cls.PER_PATH},
             cross=None if cross is None else cross[order].astype(np.complex64),
-        )
-
-    @classmethod
-    def together(cls, parts: list[Paths]) -> Paths:
-        """Paths of the same links that were found apart; polarisation is known where all parts know it."""
-        cross = [p.cross for p in parts if p.cross is not None]
-        return cls.from_rows(
-            len(parts[0]),
-            np.concatenate([p.link_of_path for p in parts]),
-            cross=np.concatenate(cross) if len(cross) == len(parts) else None,
-            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.PER_PATH},
         )
 
     @classmethod

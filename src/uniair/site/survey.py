@@ -23,7 +23,6 @@ from uniair.data.recipe import note_recipe as note_folder_recipe
 from uniair.environment import BS_HEIGHT, UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import sha256
-from uniair.propagation.paths import DIFFRACTION, LOS, Paths
 from uniair.propagation.ray_tracing import RayTracing, Scene, build_scene, trace_scene
 from uniair.propagation.sector import Sector
 from uniair.radio import Radio
@@ -38,10 +37,7 @@ LEARNED_FROM = "; some are learned from, some tested on"
 POWER = 30.0  # dBm of a base station whose power nobody says
 # the street-scale defaults find too little of what comes down from over the roofs: in Krems, 600 m, links had 5 dB less
 # than maps in the middle, and two users in five had none
-OVER_ROOFS = RayTracing(samples=300_000, probe_users=30)
-# rays that look for single edges alone: a mast over the roofs is heard over the one roof edge before a user, and few of
-# the rays above meet it
-EDGE_RAYS = 2_000_000
+OVER_ROOFS = RayTracing(samples=300_000, probe_users=30, every_edge=True)
 EXAMPLE = "procedural:7"
 EXAMPLE_STATIONS = ("400,400",)
 
@@ -357,7 +353,6 @@ def recipe(survey: Survey, **settings: Any) -> dict[str, Any]:
         asked["azimuth"] = "compass"  # it was the array's line from east
     if survey.sites is not None:
         # what is traced: with other tilts, powers or panels the same paths serve
-        asked["edge_rays"] = EDGE_RAYS
         asked["sites"] = [
             [mast.name, *mast.plan, mast.height, mast.above_roof, sorted({sector.carrier for sector in mast.sectors})]
             for mast in read_plan(survey.sites).masts
@@ -456,11 +451,6 @@ def links_of(scene: Scene, ground: Ground, source: Source, ue: NDArray[np.float6
     image = obstacles(ground.area, ground.sources)
     config = replace(survey.ray_tracing, frequency=source.radio.carrier)
     paths = trace_scene(scene, np.array([source.position]), ue, config)
-    if survey.sites is not None:
-        alone = replace(config, depth=1, reflection=False, transmission=False, samples=EDGE_RAYS)
-        edges = trace_scene(scene, np.array([source.position]), ue, alone)
-        parts = [paths.chosen(~_straight_or_bent(paths)), edges.chosen(_straight_or_bent(edges))]
-        paths = Paths.together(parts).strongest(config.paths)
     found = np.flatnonzero(paths.counts > 0)
     return Links(
         areas=(f"{ground.area.name}/{source.name}",), maps=image[None], mapped=np.ones(1, dtype=bool),
@@ -469,8 +459,3 @@ def links_of(scene: Scene, ground: Ground, source: Source, ue: NDArray[np.float6
         bearing=np.full(len(found), source.bearing, dtype=np.float32),
         los=paths.los()[found], paths=paths.select(found), radios=(source.radio,),
     )  # fmt: skip
-
-
-def _straight_or_bent(paths: Paths) -> NDArray[np.bool_]:
-    """The paths that meet nothing, or one edge: [P]."""
-    return np.isin(paths.interactions, (LOS, DIFFRACTION))
