@@ -80,6 +80,7 @@ SPEED = {
     "loading": Entry("How a million links open and are read, and how long training waits", "speed.loading:run"),
     "questions": Entry("AI²MMUM, answers and training questions per second", "speed.questions:run"),
     "tracing": Entry("Links per second, and what is lost against 50 times the rays", "speed.tracing:run"),
+    "maps": Entry("Links of planned sectors beside radio maps of the same cells", "speed.map_agreement:run"),
     "edge": Entry("Accuracy and speed of the models in torch, ONNX and int8", "speed.edge_cost:run"),
     "readers": Entry(
         "Broken files against every reader: what is read, refused, and must not be", "speed.reader_fuzz:run"
