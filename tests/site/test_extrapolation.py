@@ -12,9 +12,10 @@ from shapely.geometry import box
 
 from tests.site.make import make_site
 from uniair.area.area import Area
+from uniair.models.learned import PAPER_1
 from uniair.radio import Radio
 from uniair.serve.predictor import Predictor
-from uniair.site.extrapolation import Learned, learned, remarks
+from uniair.site.extrapolation import learned, remarks
 from uniair.site.site import Station
 
 TOWN = Area("town", tuple(box(x, 10, x + 20, 40) for x in (10, 40, 70)), np.array([9.0, 12.0, 15.0]), (0, 0, 100, 100))
@@ -22,7 +23,7 @@ POLE, MAST, ROOF = (35.0, 20.0, 6.0), (35.0, 80.0, 30.0), (20.0, 20.0, 10.5)
 
 
 def test_a_pole_among_walls_is_what_the_packaged_weights_know() -> None:
-    assert learned("small") == Learned(6.0, 1.5, False)
+    assert learned("small") == PAPER_1
     assert remarks(TOWN, [("bs0", POLE)], "small") == ()
     assert remarks(TOWN, [("bs0", (35.0, 20.0, 10.0))], "small") == ()
 
@@ -38,13 +39,13 @@ def test_masts_roofs_and_users_upstairs_are_extrapolated() -> None:
 
 
 def test_other_weights_say_what_they_know(tmp_path: Path) -> None:
-    ranges = {"station": [4.0, 40.0], "user": [1.5, 30.0]}
-    (tmp_path / "config.json").write_text(json.dumps({"learned": ranges}))
-    assert learned(str(tmp_path)) == Learned(40.0, 30.0, True)
+    known = replace(PAPER_1, station=(4.0, 40.0), user=(1.5, 30.0))
+    (tmp_path / "config.json").write_text(json.dumps({"learned": known.to_json()}))
+    assert learned(str(tmp_path)) == known
     assert remarks(TOWN, [("bs0", MAST), ("bs1", ROOF)], str(tmp_path), highest_user=20.0) == ()
     (far,) = remarks(TOWN, [("bs0", (35.0, 80.0, 60.0))], str(tmp_path))
     assert far == "extrapolated: bs0 stands 60 m above ground; the weights know stations up to 40 m"
-    assert learned(str(tmp_path / "none")) == Learned()
+    assert learned(str(tmp_path / "none")) == PAPER_1
 
 
 @pytest.mark.filterwarnings("ignore::uniair.models.universal.RadioWarning")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from uniair.environment import BS_HEIGHT, UE_HEIGHT
 from uniair.errors import InputError
 from uniair.radio import Radio
 
@@ -87,3 +88,9 @@ class Learned:
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: not what weights learned from ({error})") from error
         return cls(**ranges)
+
+
+# what weights that do not say it learned from: areas of 120 to 250 m, stations of 6 m in the street
+PAPER_1 = Learned(
+    (28.0, 28.0), (15.5, 15.5), (46.08, 46.08), (BS_HEIGHT, BS_HEIGHT), (UE_HEIGHT, UE_HEIGHT), (120, 250)
+)

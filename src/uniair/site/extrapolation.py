@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,39 +11,24 @@ import numpy as np
 
 import uniair
 from uniair.area.area import Area
-from uniair.environment import BS_HEIGHT, UE_HEIGHT
+from uniair.environment import UE_HEIGHT
+from uniair.errors import InputError
+from uniair.models.learned import PAPER_1, Learned
 
 SLACK = 4.0  # m above what was learned that answers still bear
 MACRO = 15.0  # m: weights that learned higher stations know those over roofs
 MOST_BELOW = 0.5  # share of the roofs that a station in the street may look over
 
 
-@dataclass(frozen=True)
-class Learned:
-    """Where the stations and users stood that weights have learned from.
-
-    Attributes:
-        station: the highest one, m above ground.
-        user: the highest one, m above ground.
-        over_roofs: whether some stood on or over roofs.
-    """
-
-    station: float = BS_HEIGHT
-    user: float = UE_HEIGHT
-    over_roofs: bool = False
-
-
 @cache
 def learned(model: str) -> Learned:
     """By what a packaged model or checkpoint folder says of itself; without that, what paper 1's campaign has."""
     packaged = Path(uniair.__file__).parent / "weights" / model
-    folder = packaged if packaged.is_dir() else Path(model)
+    config = (packaged if packaged.is_dir() else Path(model)) / "config.json"
     try:
-        ranges = json.loads((folder / "config.json").read_text(encoding="utf-8"))["learned"]
-        station, user = float(ranges["station"][1]), float(ranges["user"][1])
-        return Learned(station, user, station > MACRO)
-    except (OSError, ValueError, LookupError, TypeError):  # of the first version, or no folder
-        return Learned()
+        return Learned.from_json(json.loads(config.read_text(encoding="utf-8"))["learned"], str(config))
+    except (OSError, ValueError, LookupError, TypeError, InputError):  # of the first version, or no folder
+        return PAPER_1
 
 
 def remarks(
@@ -57,22 +41,24 @@ def remarks(
         highest_user: m above ground.
     """
     known, out = learned(model), []
-    within = f"the weights know stations up to {known.station:g} m" + (
-        "" if known.over_roofs else ", in the street and below the roofs around"
+    (_, tallest), (_, highest) = known.station, known.user
+    over_roofs = tallest > MACRO
+    within = f"the weights know stations up to {tallest:g} m" + (
+        "" if over_roofs else ", in the street and below the roofs around"
     )
     roofs = area.heights[area.obstacles]
     for name, position in stations:
         height, roof = position[2], float(area.top(np.array([position]))[0])
         below = int((roofs < height).sum())
-        said = [f"{height:g} m above ground"] if height > known.station + SLACK else []
-        if not known.over_roofs and 0 < roof < height:
+        said = [f"{height:g} m above ground"] if height > tallest + SLACK else []
+        if not over_roofs and 0 < roof < height:
             said.append(f"on a roof of {roof:.0f} m")
-        if not known.over_roofs and below > MOST_BELOW * len(roofs):
+        if not over_roofs and below > MOST_BELOW * len(roofs):
             said.append(f"over {below:,} of {len(roofs):,} roofs")
         if said:
             out.append(f"extrapolated: {name} stands {', '.join(said)}; {within}")
-    if highest_user > known.user + SLACK:
+    if highest_user > highest + SLACK:
         out.append(
-            f"extrapolated: users stand up to {highest_user:g} m above ground; the weights know up to {known.user:g} m"
+            f"extrapolated: users stand up to {highest_user:g} m above ground; the weights know up to {highest:g} m"
         )
     return tuple(out)
