@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,11 @@ def test_the_schema_shows_a_radio(http: Any) -> None:
     )
     with pytest.raises(InputError, match="update uniair"):
         RadioOf(format="uniair-radio/9").checked()
+    macro = Radio(UPA(2, 4, polarisation="slanted"), OFDM(24), clock="first_path", ue=ULA(2, polarisation="dual"))
+    assert RadioOf.model_validate(macro.to_json()).checked() == macro
+    assert radios.work(macro) == 4 * radios.work(replace(macro, ue=ULA(1)))
+    with pytest.raises(InputError, match="1024 or fewer"):
+        RadioOf.model_validate({"ue": {"kind": "upa", "rows": 64, "columns": 64}}).checked()
 
 
 @pytest.fixture(scope="module")
@@ -277,3 +283,21 @@ def test_a_head_of_another_radio_than_the_csi_is_said(midband: Any) -> None:
 def test_served_sites_keep_their_folder(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site", stations=1, radio=Radio(ULA(16)))
     assert Predictor(site).csi(0, 1).shape == (1, 16, 64)
+
+
+def test_several_antennas_at_the_user_are_taken(http: Any) -> None:
+    """A user's antennas have an axis of their own; the strongest is heard."""
+    one = Radio(ULA(8), OFDM(24, 360e3))
+    radio = replace(one, ue=ULA(3)).to_json()
+    csi = torch.randn(2, 3, 8, 24, dtype=torch.complex128, generator=torch.Generator().manual_seed(5))
+    csi[:, 1] *= 3
+    several = post(http, "/encode", csi=csi, radio=radio)
+    alone = post(http, "/encode", csi=csi[:, 1].contiguous(), radio=one.to_json())
+    assert several.status_code == 200, several.text
+    parts = {"real": csi.real.tolist(), "imag": csi.imag.tolist()}
+    plain = http.post("/encode", json={"csi": parts, "radio": radio})
+    for answer in (several, plain):
+        assert np.allclose(answer.json()["embedding"], alone.json()["embedding"], atol=1e-5)
+    wrong = post(http, "/encode", csi=csi[:, :2].contiguous(), radio=radio)
+    assert wrong.status_code == 422
+    assert "complex [N, 3, 8, 24]" in wrong.text

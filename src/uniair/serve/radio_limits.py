@@ -37,6 +37,9 @@ class Elements(Named):
     """What every array has."""
 
     pattern: Literal["isotropic", "tr38901"] = "isotropic"
+    polarisation: Literal["vertical", "horizontal", "dual", "slanted"] = Field(
+        "vertical", description="Dual and slanted have two ports each, all of the first polarisation before the second."
+    )
     codebook: Annotated[list[Annotated[list[Weight], Len(1, PORTS)]], Len(1, PORTS)] | None = Field(
         None, description="[beams, antennas] of [real, imaginary]: beams are measured, and not antennas."
     )
@@ -83,6 +86,9 @@ class Tones(Named):
     tones: Annotated[list[Hertz], Len(2, SUBCARRIERS)]
 
 
+Antennas = Annotated[Ula | Upa | Anywhere, Field(discriminator="kind")]
+
+
 class RadioOf(Named):
     """The radio that measured the CSI, as `uniair.Radio.to_json` gives it; what is left out is paper 1's."""
 
@@ -98,11 +104,14 @@ class RadioOf(Named):
     )  # fmt: skip
 
     format: str | None = None
-    array: Annotated[Ula | Upa | Anywhere, Field(discriminator="kind")] | None = None
+    array: Antennas | None = None
     grid: Annotated[Ofdm | Tones, Field(discriminator="kind")] | None = None
     carrier: Above | None = None
     clock: Literal["absolute", "first_path"] | None = None
     calibrated: bool | None = None
+    ue: Antennas | None = Field(
+        None, description="The user's antennas: csi is then [N, UE ports, ports, subcarriers]; one where left out."
+    )
 
     def checked(self) -> Radio:
         """The radio.
@@ -119,17 +128,17 @@ class RadioOf(Named):
 
     def _check_size(self) -> None:
         """Before anything is made of it."""
-        array = self.array
-        if isinstance(array, Upa) and array.rows * array.columns > PORTS:
-            raise InputError(f"radio: {array.rows} × {array.columns} antennas; {PORTS} or fewer are served")
-        if array is not None and array.codebook is not None and sum(map(len, array.codebook)) > WEIGHTS:
-            raise InputError(f"radio: a codebook of over {WEIGHTS:,} weights; fewer are served")
+        for array in (self.array, self.ue):
+            if isinstance(array, Upa) and array.rows * array.columns > PORTS:
+                raise InputError(f"radio: {array.rows} × {array.columns} antennas; {PORTS} or fewer are served")
+            if array is not None and array.codebook is not None and sum(map(len, array.codebook)) > WEIGHTS:
+                raise InputError(f"radio: a codebook of over {WEIGHTS:,} weights; fewer are served")
 
 
 def work(radio: Radio) -> int:
     """How much one CSI of a radio costs: directions upwards × ports × subcarriers; 2,048 for paper 1's."""
     ports, subcarriers = radio.shape
-    return len(elevations(radio.array.layout)) * ports * subcarriers
+    return len(elevations(radio.array.layout)) * radio.ue.ports * ports * subcarriers
 
 
 class Room:

@@ -34,10 +34,13 @@ class Body(BaseModel):
 
 
 class Csi(Body):
-    """CSI of N links [N, antennas, subcarriers], or of one: real and imaginary parts."""
+    """CSI of N links [N, antennas, subcarriers], or of one: real and imaginary parts.
 
-    real: list[Plane] | Plane
-    imag: list[Plane] | Plane
+    Of several antennas at the user [N, UE antennas, antennas, subcarriers].
+    """
+
+    real: list[list[Plane]] | list[Plane] | Plane
+    imag: list[list[Plane]] | list[Plane] | Plane
 
 
 class Building(Body):

@@ -201,7 +201,7 @@ class Service:
         if csi is None:
             return None
         radio, whose = (own, "the site's") if fields.radio is None else (fields.radio.checked(), "this")
-        if csi.ndim != 3 or tuple(csi.shape[1:]) != radio.shape:
+        if not csi.ndim or tuple(csi.shape) != radio.csi_shape(len(csi)):
             raise HTTPException(422, f"csi: shape {list(csi.shape)[:8]}; {whose} radio has {_shape(radio)}: {radio}")
         if not len(csi):
             raise InputError(f"csi: shape {list(csi.shape)}; give {_shape(radio)}")
@@ -306,4 +306,4 @@ class Service:
 
 
 def _shape(radio: Radio) -> str:
-    return f"complex [N, {radio.shape[0]}, {radio.shape[1]}]"
+    return f"complex [N, {', '.join(map(str, radio.csi_shape(1)[1:]))}]"
