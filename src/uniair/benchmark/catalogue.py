@@ -42,6 +42,10 @@ FIGURES = {
         "feedback:FIG9",
     ),
     "code": Entry("CSI feedback with shorter and quantised codes", "feedback:CODE"),
+    "feedback": Entry("CSI feedback in bits beside the codebooks of TS 38.214", "feedback_bits:FEEDBACK"),
+    "completion": Entry(
+        "Channels completed from pilots, some antennas, or the band beside", "completed_channels:COMPLETION"
+    ),
     "fig10": Entry("Positioning from one base station in dense areas", "per_area:FIG10"),
     "fig12": Entry("Positioning from one, two and three BSs in DeepMIMO cities", "multi_bs:FIG12"),
     "table3": Entry(
