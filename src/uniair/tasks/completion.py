@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -47,18 +48,34 @@ def complete(model: UniversalModel, csi: Any, radio: Radio | None = None, *, kno
     """
     radio = model.own_or(radio)
     measured = measured_part(csi, radio, known)
-    mask, level = torch.as_tensor(known).bool(), noise_power(measured, snr)
+    found = [
+        channel(_doubted(paths, part, belief), radio)
+        for paths, part, belief in fitted_paths(model, measured, torch.as_tensor(known).bool(), snr)
+    ]
+    return torch.cat(found) if found else torch.zeros(0, *radio.shape, dtype=torch.complex64)
+
+
+def fitted_paths(
+    model: UniversalModel, measured: Measured, known: Tensor, snr: Any
+) -> Iterator[tuple[FittedPaths, Measured, Belief]]:
+    """Paths that explain what was measured, some channels at a time: they, the channels, and what CRNN believed.
+
+    Args:
+        known, snr: as for `complete`.
+
+    Raises:
+        InputError: see `complete`.
+    """
+    level = noise_power(measured, snr)
     if not len(measured.values):
-        return torch.zeros(0, *radio.shape, dtype=torch.complex64)
-    paths, belief = read(model, measured, mask)
-    size = max(ENTRIES // (len(measured.port) * START * len(radio.array.slants)), 1)
-    parts = []
+        return
+    paths, belief = read(model, measured, known)
+    size = max(ENTRIES // (len(measured.port) * START * len(measured.radio.array.slants)), 1)
     for index in torch.split(torch.arange(len(measured.values)), size):
+        part = measured._replace(values=measured.values[index])
         some = FittedPaths._make(value[index] for value in paths)
-        fitted = _refined(some, measured._replace(values=measured.values[index]),
-                          None if level is None else level[index])  # fmt: skip
-        parts.append(channel(_doubted(fitted, measured, Belief._make(value[index] for value in belief)), radio))
-    return torch.cat(parts)
+        fitted = _refined(some, part, None if level is None else level[index])
+        yield fitted, part, Belief._make(value[index] for value in belief)
 
 
 @torch.inference_mode()
