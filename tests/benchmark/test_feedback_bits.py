@@ -39,8 +39,8 @@ def test_every_method_has_its_bits_and_a_stopped_run_goes_on(setup: Setup, monke
     result = perform("feedback", FEEDBACK, setup)
     assert set(result["rows"]) == {"line", "panel"}
     line, panel = result["rows"]["line"], result["rows"]["panel"]
-    assert len(line) == 1 + 8 + 4
-    assert len(panel) == 1 + 6 + 4  # 7 and 8 are for 32 ports
+    assert len(line) == 1 + 8 + 2 + 4
+    assert len(panel) == 1 + 6 + 2 + 4  # 7 and 8 are for 32 ports
     assert line["Type I"]["bits"] == 7
     assert line["searched, 48"]["bits"] == 48
     assert line["eType II, 5"]["sgcs"]["mean"] > line["eType II, 1"]["sgcs"]["mean"] > 0.5
@@ -55,6 +55,7 @@ def test_every_method_has_its_bits_and_a_stopped_run_goes_on(setup: Setup, monke
 
     monkeypatch.setattr(feedback_bits, "_ours", again)
     monkeypatch.setattr(feedback_bits, "_standard", again)
+    monkeypatch.setattr(feedback_bits, "_paths", again)
     assert perform("feedback", FEEDBACK, setup) == result
 
 

@@ -26,6 +26,7 @@ from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.radio import OFDM, UPA, Radio
 from uniair.tasks.bit_code import BitCode, decoder_sensitivity, learn, search_bits
+from uniair.tasks.path_code import PathCode
 from uniair.training.checkpoint import digest
 from uniair.training.pretraining import check_split
 
@@ -80,7 +81,8 @@ def run(setup: Setup) -> dict[str, Any]:
                 setup.once(f"{name}-{radio_name}-{seed}", partial(_ours, setup.model, some, radio, code, seed))
                 for seed in range(setup.seeds)
             ]
-            for key, value in standard.items():
+            paths = setup.once(f"{name}-{radio_name}-paths", partial(_paths, setup.model, some, radio))
+            for key, value in (standard | paths).items():
                 rows.setdefault(key, [[] for _ in areas])[number] = [value]
             for key in ours[0]:
                 rows.setdefault(key, [[] for _ in areas])[number] = [one[key] for one in ours]
@@ -135,6 +137,17 @@ def _standard(links: Links, radio: Radio) -> Sums:
     }
 
 
+def _paths(model: UniversalModel, links: Links, radio: Radio) -> Sums:
+    """The same of paths that are fitted, rounded and written again."""
+    csi, code, out = batch_of(links, radio).csi, PathCode(radio), {}
+    target = subband_directions(csi, radio, SUBBANDS)
+    for length in (one for one in LENGTHS if one >= code.each):
+        restored = code.decode(code.encode(model, csi, length))
+        alike = _alike(subband_directions(restored, radio, SUBBANDS), target)
+        out[f"paths, {length}"] = [float(len(csi)), float(len(csi) * length), alike]
+    return out
+
+
 def _ours(model: UniversalModel, links: Links, radio: Radio, code: Any, seed: int) -> Sums:
     """The same of the model's codes, from the embedding as it is and with search."""
     csi = batch_of(links, radio).csi
@@ -165,7 +178,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     """SGCS against bits, a panel a radio."""
     every = figure.subplots(1, len(result["rows"]), sharey=True)
     for axes, (name, rows) in zip(np.atleast_1d(every), result["rows"].items(), strict=True):
-        for method in ("Type I", "eType II", *STEPS):
+        for method in ("Type I", "eType II", "paths", *STEPS):
             some = [row for key, row in rows.items() if key.split(",")[0] == method]
             points = sorted((row["bits"], row["sgcs"]["mean"]) for row in some)
             axes.plot(*zip(*points, strict=True), marker="o", label=method)
