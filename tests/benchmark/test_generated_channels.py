@@ -12,10 +12,11 @@ from tests.conftest import geometric_links
 
 from uniair.benchmark import generated_channels
 from uniair.benchmark.benchmark import Setup, perform
-from uniair.benchmark.generated_channels import GENERATION, METHODS, covariance, delay_spread, spread_of, strongest
+from uniair.benchmark.generated_channels import GENERATION, METHODS, covariance, spread_of, strongest
 from uniair.data.links import shards
 from uniair.models.presets import PRESETS
 from uniair.models.universal import ReadPaths, UniversalModel
+from uniair.propagation.coverage import delay_spread
 from uniair.propagation.paths import Paths
 
 
@@ -26,7 +27,7 @@ def test_spreads_and_precoders_of_known_channels() -> None:
     )
     share = np.array([0.8, 0.2])
     expected = 1e-7 * np.sqrt(share[1] - share[1] ** 2)
-    assert delay_spread(two) == pytest.approx(expected, rel=1e-5)
+    assert delay_spread(two, np.abs(two.gain) ** 2) == pytest.approx(expected, rel=1e-5)
     read = ReadPaths(torch.zeros(1, 2), torch.tensor([[0.0, 1e-7]]), torch.tensor([[1.0, 0.5]], dtype=torch.complex64))
     assert spread_of(read) == pytest.approx(expected, rel=1e-5)
     steering = torch.polar(torch.ones(4), 0.9 * torch.arange(4))

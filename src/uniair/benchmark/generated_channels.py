@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair import metrics
@@ -18,7 +17,7 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import along_array, batch_of
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import ReadPaths, UniversalModel
-from uniair.propagation.paths import Paths
+from uniair.propagation.coverage import delay_spread
 from uniair.radio import Radio
 from uniair.tasks.generation import channel_of_place, paths_of_place
 
@@ -72,7 +71,10 @@ def _area(model: UniversalModel, links: Links, seed: list[int]) -> Columns:
         batch = batch_of(part, Radio(carrier=part.one_radio().carrier))
         env, csi = batch.environment.without("los"), batch.csi
         csi = csi / csi.abs().square().mean((1, 2), keepdim=True).sqrt()
-        truth, true_ns = covariance(csi), 1e9 * delay_spread(part.paths)
+        truth, true_ns = (
+            covariance(csi),
+            1e9 * delay_spread(part.paths, np.abs(part.paths.gain.astype(np.complex128)) ** 2),
+        )
         place = covariance(channel_of_place(model, env, batch.radio))
         place_ns = 1e9 * spread_of(paths_of_place(model, env, batch.radio)).cpu().numpy()
         for bs in np.unique(part.bs, axis=0):
@@ -111,18 +113,8 @@ def strongest(covariances: Tensor) -> Tensor:
     return torch.linalg.eigh(covariances)[1][..., -1]
 
 
-def delay_spread(paths: Paths) -> NDArray[np.float64]:
-    """Root mean square, weighted by power: [N] s."""
-    link, n = paths.link_of_path, len(paths)
-    share = np.abs(paths.gain.astype(np.complex128)) ** 2
-    share = share / np.bincount(link, share, n)[link]
-    delay = paths.delay.astype(np.float64)
-    mean = np.bincount(link, share * delay, n)
-    return np.sqrt(np.bincount(link, share * (delay - mean[link]) ** 2, n))
-
-
 def spread_of(paths: ReadPaths) -> Tensor:
-    """As `delay_spread`, of paths that a model read."""
+    """Root mean square delay spread of paths that a model read."""
     share = paths.gain.abs().square()
     share = share / share.sum(1, keepdim=True)
     mean = (share * paths.delay).sum(1, keepdim=True)

@@ -74,7 +74,7 @@ def received(paths: Paths, sector: Sector, entry_loss: NDArray[np.floating] | fl
         beam_gain=_decibels(strongest) - _decibels(element) + missing,
         path_loss=entry_loss - _decibels(_total(paths, isotropic)) + missing,
         los=paths.los(),
-        delay_spread=_delay_spread(paths, isotropic) + missing,
+        delay_spread=delay_spread(paths, isotropic) + missing,
         departure_spread=_circular_spread(paths, isotropic, paths.aod_azimuth) + missing,
         arrival_spread=_circular_spread(paths, isotropic, paths.aoa_azimuth) + missing,
         first_delay=paths.first_delay().astype(np.float64) + missing,
@@ -95,7 +95,8 @@ def _mean(paths: Paths, weights: NDArray[np.float64], values: NDArray[np.float64
     return _total(paths, weights * values) / np.maximum(_total(paths, weights), 1e-300)
 
 
-def _delay_spread(paths: Paths, power: NDArray[np.float64]) -> NDArray[np.float64]:
+def delay_spread(paths: Paths, power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Root mean square, of paths weighted with a power [P]: [N] s; 0 where there is none."""
     delay = (paths.delay - paths.first_delay()[paths.link_of_path]).astype(np.float64)
     mean = _mean(paths, power, delay)
     return np.asarray(np.sqrt(np.maximum(_mean(paths, power, (delay - mean[paths.link_of_path]) ** 2), 0.0)))

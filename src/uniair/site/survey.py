@@ -35,8 +35,7 @@ CHUNK = 250  # UEs traced at once: what a killed run loses at most
 LEAST_LINKS = 100  # of a station; fewer leave nothing to learn from and test on
 LEARNED_FROM = "; some are learned from, some tested on"
 POWER = 30.0  # dBm of a base station whose power nobody says
-# the street-scale defaults find too little of what comes down from over the roofs: in Krems, 600 m, links had 5 dB less
-# than maps in the middle, and two users in five had none
+# the street-scale defaults find too little of what comes down from over the roofs; `uniair bench maps` measures it
 OVER_ROOFS = RayTracing(samples=300_000, probe_users=30, every_edge=True)
 EXAMPLE = "procedural:7"
 EXAMPLE_STATIONS = ("400,400",)
