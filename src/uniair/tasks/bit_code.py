@@ -3,9 +3,8 @@
 A linear transform turns the embedding into coordinates whose errors count alike for the decoder. The first bits are
 stages of 8: each names the word of a book that is nearest to what the stages before left over. What is then left of
 each coordinate is told by halvings: a bit says on which side of a node's mean it lies, and the mean of the training
-values on that side stands for it. Halvings are sent in the order in which they save most error. Measured on validation
-places, books do with half the bits of halvings up to some 100 bits; the bits are evenly 0 and 1, so that an entropy
-code saves nothing.
+values on that side stands for it. Halvings are sent in the order in which they save most error. Books come first, since
+on validation places they do with fewer bits; bits are evenly 0 and 1, so that they are not coded further.
 """
 
 from __future__ import annotations
