@@ -162,7 +162,7 @@ def test_the_first_path_that_a_receiver_notices_is_not_always_the_shortest() -> 
     kind = torch.tensor([KINDS.index("D"), KINDS.index("R"), KINDS.index("DR")])
     owner = torch.tensor([0, 0, 1])
     loss = ray_launching._loss(length, kind)
-    paths = Candidates(length, none, kind, none, none, owner, owner, 3, none, none, none, loss, none)
+    paths = Candidates(length, none, kind, none, none, owner, owner, 3, none, none, none, loss, *[none] * 4)
     assert paths.least(length).tolist() == [50.0, 45.0, math.inf]
     assert paths.first().tolist() == [60.0, 45.0, math.inf]
     assert loss[1] == pytest.approx(20 * math.log10(60) + ray_launching.WALL_LOSS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +11,20 @@ from torch.nn import functional
 
 from uniair.environment import Environment
 from uniair.models.presets import Preset
-from uniair.models.ray_launching import FEATURES, FEATURES_3D, SUBCARRIER_PERIOD, candidates
+from uniair.models.ray_launching import FEATURES, FEATURES_3D, SUBCARRIER_PERIOD, Candidates, candidates
 from uniair.models.sight_line import SIGHT_FEATURES, heights_at, sight_line, tilted
 from uniair.models.transformer import Pool, ResidualAttentionBlock, sinusoidal, sinusoidal_grid
 
 UNKNOWN = ("map", "bs", "ue", "los")
 OCTAVES = 8
 CHUNK = 512  # hypotheses of a map that go through the blocks together: they fit the cache
+
+
+class RaySum(NamedTuple):
+    """What the candidate paths of N hypotheses say: [N, width], and [N] m that the clock leaves out of each path."""
+
+    read: Tensor
+    clock: Tensor
 
 
 class EPNN(nn.Module):
@@ -52,12 +60,15 @@ class EPNN(nn.Module):
     grid: Tensor
     sequence: Tensor
 
-    def forward(self, environment: Environment, known: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, environment: Environment, known: dict[str, Tensor] | None = None, rays: RaySum | None = None
+    ) -> Tensor:
         """Checked tensors of N hypotheses (`Environment.tensors`) → [N, width].
 
         Args:
             known: bool [N] for any of map, bs, ue, los: False treats that part of that hypothesis as unknown. One map
                 is known to all of its hypotheses or to none.
+            rays: of each hypothesis, instead of those that `CandidatePaths` finds.
         """
         n, device = len(environment), self.class_token.device
         parts = {name: getattr(environment, name) is not None for name in UNKNOWN}
@@ -79,7 +90,7 @@ class EPNN(nn.Module):
             out = values.new_zeros((maps * most, *values.shape[1:]))
             return out.index_copy(0, cell, values).view(maps, most, *values.shape[1:])
 
-        tokens = self._position_tokens(environment, flags)
+        tokens = self._position_tokens(environment, flags, rays)
         map_known = torch.zeros(maps, dtype=torch.bool, device=device)
         map_known[area] = flags["map"]
         x = self._attend(self._map_tokens(environment, map_known), grouped(tokens))
@@ -119,10 +130,12 @@ class EPNN(nn.Module):
         tokens = self.patches(planes).flatten(2).transpose(1, 2) + self.grid
         return torch.where(known[:, None, None], tokens, unknown)
 
-    def _position_tokens(self, environment: Environment, known: dict[str, Tensor]) -> Tensor:
+    def _position_tokens(self, environment: Environment, known: dict[str, Tensor], given: RaySum | None) -> Tensor:
         """Class and position tokens: [N, 1 + position_tokens, width]."""
         n, preset = len(environment), self.preset
-        rays, clock = (None, None) if self.paths is None else self.paths(environment, known)
+        if given is None and self.paths is not None:
+            given = self.paths(environment, known)
+        rays, clock = (None, None) if given is None else given
         if preset.positions == "vector":
             columns = [position_vector(environment, known, preset.raster)]
         else:
@@ -152,22 +165,24 @@ class CandidatePaths(nn.Module):
         self.down = nn.Linear(width, width)
         self.ln = nn.LayerNorm(width)
 
-    def forward(self, environment: Environment, known: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """N hypotheses → [N, width] and [N] m that the radio's clock leaves out of each path.
-
-        What no path reaches, or is not known well enough, is one learned vector.
-        """
+    def forward(self, environment: Environment, known: dict[str, Tensor]) -> RaySum:
+        """What N hypotheses' rays say; of what no path reaches, or is not known well enough, one learned vector."""
         usable = known["map"] & known["bs"] & known["ue"]
         if environment.map is None or environment.bs is None or environment.ue is None:
             usable = torch.zeros_like(usable)
         total, clock = self.up.weight.new_zeros(len(usable), len(self.down.weight)), torch.zeros_like(environment.size)
         if usable.any():
             found = candidates(environment, usable, self.solid)
-            read = found.features_3d() if self.solid else found.features()
-            each = self.down(functional.gelu(self.up(read)))
+            each = self.each(found)
             total = each.new_zeros(found.distinct + 1, each.shape[1]).index_add(0, found.owner, each)[found.of]
             clock = torch.cat([found.clock, found.clock.new_zeros(1)])[found.of]
-        return self.ln(total), clock
+        return RaySum(self.ln(total), clock)
+
+    def each(self, found: Candidates) -> Tensor:
+        """What each path adds to its hypothesis: [P, width]."""
+        read = found.features_3d() if self.solid else found.features()
+        out: Tensor = self.down(functional.gelu(self.up(read)))
+        return out
 
 
 def edges(maps: Tensor, raster: int) -> Tensor:

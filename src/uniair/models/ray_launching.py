@@ -287,6 +287,9 @@ class Candidates:
         loss: [P] dB, roughly: of the length, the walls and the corner, or of the edge that it bends down from.
         clock: [U] m that the radio's clock leaves out of each path, so that the first is `TYPICAL` long; 0 of an
             absolute clock.
+        departure: [P, 2] unit vectors on the plan.
+        bend: [P, 2] m where the last interaction is; at the base station where there is none.
+        before: [P] m on the plan up to there.
     """
 
     length: Tensor
@@ -302,6 +305,9 @@ class Candidates:
     clearance: Tensor
     loss: Tensor
     clock: Tensor
+    departure: Tensor
+    bend: Tensor
+    before: Tensor
 
     def features(self) -> Tensor:
         """What EPNN reads of each path, its delay and direction as the phases that they turn: [P, FEATURES]."""
@@ -382,17 +388,20 @@ def candidates(environment: Environment, usable: Tensor, solid: bool = False) ->
     length = torch.hypot(flat, rise[n]).clamp_min(0.1)
     cosine = rays.cosine[which, s] * flat / length
     up, ahead, clearance = -rise[n] / length, rays.ahead[which, s] * flat / length, torch.zeros_like(length)
+    forward = rays.direction[which, s]
+    begin = rays.along[which, s, None] * forward
+    begin = begin + rays.aside[which, s, None] * torch.stack([forward[:, 1], -forward[:, 0]], 1)
     found = Candidates(
         length, cosine, kind, rays.turn[which, s], 1 - q.abs() / spread, n, of, len(rows), ahead, up, clearance,
-        _loss(length, kind), torch.zeros_like(size),
+        _loss(length, kind), torch.zeros_like(size), torch.stack([rays.cosine[which, s], rays.ahead[which, s]], 1),
+        begin * pixel[n], rays.before[which, s] * pixel[n, 0],
     )  # fmt: skip
     if not solid:
         return _by_clock(found, counts, (bs - ue).norm(dim=1))
     here = Environment(
         map=environment.map, bs=bs, ue=ue, size=size, area=area, carrier=carrier if carrier.any() else None
     )
-    leg = torch.stack([rays.direction[which, s, 0], rays.direction[which, s, 1]], -1) * (t * pixel[n, 0])[:, None]
-    found = replace(found, clearance=_clearance(here, n, leg, up))
+    found = replace(found, clearance=_clearance(here, n, forward * (t * pixel[n, 0])[:, None], up))
     found = _in_array(_with_over_roofs(found, here), tilt)
     return _by_clock(found, counts, (bs - ue).norm(dim=1))
 
@@ -431,6 +440,7 @@ def _with_over_roofs(found: Candidates, here: Environment) -> Candidates:
     level = (1 - line.rise[over].square()).clamp_min(0).sqrt()
     drop = (here.ue[over, 2] - here.bs[over, 2]) / line.distance[over]
     none = torch.zeros_like(level)
+    edge = line.place[over] * (here.ue[over, :2] - here.bs[over, :2]).norm(dim=1)
 
     def more(name: str, values: Tensor) -> Tensor:
         return torch.cat([getattr(found, name), values])
@@ -440,7 +450,8 @@ def _with_over_roofs(found: Candidates, here: Environment) -> Candidates:
         kind=more("kind", torch.full_like(over, OVER)), turn=more("turn", (line.rise[over] - drop).abs()),
         closeness=more("closeness", none + 1), owner=more("owner", over), ahead=more("ahead", towards[:, 1] * level),
         up=more("up", line.rise[over]), clearance=more("clearance", -line.excess[over]),
-        loss=more("loss", 20 * line.length[over].log10() + line.loss[over]),
+        loss=more("loss", 20 * line.length[over].log10() + line.loss[over]), departure=more("departure", towards),
+        bend=more("bend", here.bs[over, :2] + edge[:, None] * towards), before=more("before", edge),
     )  # fmt: skip
 
 
