@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -34,39 +33,16 @@ from numpy.typing import NDArray
 from uniair.area.area import Area
 from uniair.area.georeference import Georeference
 from uniair.area.heights import plain_name
-from uniair.area.positions import LATITUDE, LONGITUDE, X, Y, Z
 from uniair.complex_arrays import complex_array
 from uniair.data.csi_files import SUFFIXES, ordered, read_csi
 from uniair.environment import UE_HEIGHT, Batch, Environment
 from uniair.errors import InputError
 from uniair.radio import Radio
+from uniair.site.measurement_columns import CELLS, PLACE, named, on_ground, plan_columns, texts, within
 from uniair.site.measurement_table import Table, read_table
 from uniair.tasks.registry import TASKS, columns
 from uniair.tasks.task import Label, Task
 
-PLACE = ("x", "y", "lon", "lat", "z", "station")
-# what a column is called, in `plain_name`'s form, beside its own name
-ALSO: dict[str, tuple[str, ...]] = {
-    "x": X, "y": Y, "lon": LONGITUDE, "lat": LATITUDE, "z": Z,
-    "rsrp": ("rsrp_dbm", "ss_rsrp", "ss_rsrp_dbm", "nr_ss_rsrp", "lte_rsrp"),
-}  # fmt: skip
-CELLS = (
-    "pci",
-    "cell",
-    "cell_id",
-    "cellid",
-    "cid",
-    "eci",
-    "nci",
-    "gnb",
-    "gnb_id",
-    "enb",
-    "enb_id",
-    "site",
-    "sector",
-    "bs",
-)
-INDEX = ("", "index", "level_0", "index_level_0")
 LOSSES, RSRP = (10.0, 250.0), (-160.0, 0.0)  # dB and dBm; what lies outside is something else
 MANY = 40  # rows; the first beam is missed among so many of a whole codebook by chance one time in four at most
 CONTRADICTED = 0.5  # share of rows whose label CSI may contradict
@@ -91,7 +67,7 @@ class Terms:
     axes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        known = (*PLACE, *label_columns(), "rsrp")
+        known = known_columns()
         if strange := sorted(set(self.columns) - set(known)):
             raise InputError(f"--columns {strange[0]}=…: no such column; name one of {', '.join(known)}")
         if self.first_beam not in (None, 0, 1):
@@ -155,6 +131,11 @@ class Measured:
         return batch
 
 
+def known_columns() -> tuple[str, ...]:
+    """Our names of all columns."""
+    return (*PLACE, *label_columns(), "rsrp")
+
+
 def label_columns() -> tuple[str, ...]:
     """The columns that hold what was measured."""
     return (*columns(), "csi")
@@ -185,25 +166,23 @@ def read_measured(
             beams that its radio can't have measured.
     """
     table = read_table(path)
-    named, unread = _named(table, terms)
-    csi = _csi(path, table, named, radio, terms)
-    if csi is None and not set(named) & {*label_columns(), "rsrp"}:
+    found, unread = named(table, terms.columns, known_columns())
+    csi = _csi(path, table, found, radio, terms)
+    if csi is None and not set(found) & {*label_columns(), "rsrp"}:
         also = f" (not read: {', '.join(unread)}; name them with --columns, rsrp=… for instance)" if unread else ""
         raise InputError(
             f"{path}: nothing was measured; give at least one column of {', '.join(label_columns())}{also}"
         )
-    plan = ("x", "y") if georeference is None else ("lon", "lat")
-    if missing := [name for name in plan if name not in named]:
-        raise InputError(f"{path}: no column {', '.join(missing)}; positions are {' and '.join(plan)} here, as in --bs")
-    values: dict[str, Any] = {name: table.columns[column] for name, column in named.items() if name != "csi"}
+    plan = plan_columns(path, found, georeference)
+    values: dict[str, Any] = {name: table.columns[column] for name, column in found.items() if name != "csi"}
     lengths = {name: len(column) for name, column in (values if csi is None else values | {"csi": csi}).items()}
     if len(set(lengths.values())) > 1 or not min(lengths.values()):
         raise InputError(f"{path}: columns of different lengths, or empty: {lengths}")
-    numbers = {name: table.numbers(named[name]) for name in values if name != "station"}
-    ground = _ground(path, np.column_stack([numbers[name] for name in plan]), area, georeference, corner)
+    numbers = {name: table.numbers(found[name]) for name in values if name != "station"}
+    ground = on_ground(path, np.column_stack([numbers[name] for name in plan]), area, georeference, corner)
     remarks = [f"{path.name}: not read: {', '.join(unread)}"] if unread else []
-    station = _stations(path, table, named, stations, len(ground), terms)
-    kept = (station >= 0) & _on(ground, area)
+    station = _stations(path, table, found, stations, len(ground), terms)
+    kept = (station >= 0) & within(ground, area)
     reasons = {"of other cells": station < 0, f"outside the square of {area.size:g} m": (station >= 0) & ~kept}
     for reason, rows in reasons.items():
         if rows.any():
@@ -215,76 +194,13 @@ def read_measured(
     labels, said = _labels(path, numbers, csi, radio, terms)
     remarks += [f"{path.name}: {one}" for one in said]
     ue = np.column_stack([ground[kept], numbers.get("z", np.full(int(kept.sum()), UE_HEIGHT))])
-    if within := int(area.inside_building(ue).sum()):
-        remarks.append(f"{path.name}: {within:,} of {len(ue):,} rows stand inside buildings of the map")
+    if indoors := int(area.inside_building(ue).sum()):
+        remarks.append(f"{path.name}: {indoors:,} of {len(ue):,} rows stand inside buildings of the map")
     return Measured(ue, station[kept], labels, tuple(remarks))
 
 
-def _named(table: Table, terms: Terms) -> tuple[dict[str, str], list[str]]:
-    """Our name of each column that is read → the table's, and the columns that are not read.
-
-    Raises:
-        InputError: a column that was named is not there, two that mean the same, or one that is misspelt.
-    """
-    path, found = table.path, dict[str, str]()
-    for name, column in terms.columns.items():
-        near = next((have for have in table.columns if have.strip().lower() == column.strip().lower()), None)
-        if near is None:
-            have = ", ".join(table.columns)[:200]
-            raise InputError(f"{path}: no column {column} (--columns {name}={column}); it has {have}")
-        found[name] = near
-    known = (*PLACE, *label_columns(), "rsrp")
-    for column in table.columns:
-        plain = plain_name(column)
-        own = next((name for name in known if plain == name or plain in ALSO.get(name, ())), None)
-        if own is None or own in terms.columns or column in found.values():
-            continue
-        if own in found:
-            raise InputError(f"{path}: columns {found[own]} and {column} are both {own}; say which: --columns {own}=…")
-        found[own] = column
-    unread = [column for column in table.columns if column not in found.values() and not _index(column)]
-    for column in unread:
-        near_names = get_close_matches(plain_name(column), [name for name in known if name not in found], cutoff=0.8)
-        if near_names and len(near_names[0]) > 3:
-            raise InputError(
-                f"{path}: unknown column {column}; is it {near_names[0]}? say --columns {near_names[0]}={column}, or "
-                "rename or delete it"
-            )
-    return found, unread
-
-
-def _index(column: str) -> bool:
-    """Whether a column only numbers the rows, as pandas writes it, or has no name, as after a separator at the end."""
-    plain = plain_name(column)
-    return plain in INDEX or plain.startswith("unnamed_")
-
-
-def _ground(
-    path: Path,
-    given: NDArray[np.float64],
-    area: Area,
-    georeference: Georeference | None,
-    corner: tuple[float, float],
-) -> NDArray[np.float64]:
-    """Positions [N, 2] in the site's metres."""
-    if georeference is None:
-        return given - corner
-    if (np.abs(given) > (180, 90)).any():
-        raise InputError(f"{path}: lon and lat are not degrees; are they swapped, or metres?")
-    ground = georeference.to_metres(given)
-    if not _on(ground, area).any() and (np.abs(given[:, ::-1]) <= (180, 90)).all():
-        turned = georeference.to_metres(given[:, ::-1])
-        if _on(turned, area).any():
-            raise InputError(f"{path}: lon and lat are swapped: as lat, lon the positions lie on the site")
-    return ground
-
-
-def _on(ground: NDArray[np.float64], area: Area) -> NDArray[np.bool_]:
-    return np.asarray(((ground >= 0) & (ground <= area.size)).all(1))
-
-
 def _nothing_kept(ground: NDArray[np.float64], area: Area, station: NDArray[np.int64]) -> str:
-    if not _on(ground, area).any():
+    if not within(ground, area).any():
         x, y = ground[0]
         return (
             f"row 1 of {len(ground)} lies off the site, at ({x:.1f}, {y:.1f}) m of {area.size:.0f} × {area.size:.0f} "
@@ -469,13 +385,13 @@ def _stations(
             more = f"; if {cells} says it: --columns station={cells} and --cells CELL={names[0]}" if cells else ""
             raise InputError(f"{path}: no column station; the site has {', '.join(names)}{more}")
         for column in table.columns:
-            if plain_name(column) in CELLS and len(several := list(dict.fromkeys(_texts(table.columns[column])))) > 1:
+            if plain_name(column) in CELLS and len(several := list(dict.fromkeys(texts(table.columns[column])))) > 1:
                 raise InputError(
                     f"{path}: column {column} holds {len(several)} cells ({', '.join(several[:3])} …) and the site has "
                     f"one station; say which is it: --columns station={column} --cells {several[0]}={names[0]}"
                 )
         return np.zeros(count, dtype=np.int64)
-    given = _texts(table.columns[named["station"]])
+    given = texts(table.columns[named["station"]])
     number = {name: i for i, name in enumerate(names)}
     if terms.cells:
         if strange := sorted(set(terms.cells.values()) - set(names)):
@@ -497,7 +413,3 @@ def _stations(
             f"{', '.join(names)}, or say --cells {min(found)}={names[0]} and so on"
         )
     return np.array([number[text] for text in given], dtype=np.int64)
-
-
-def _texts(values: NDArray[Any]) -> list[str]:
-    return [str(value).removesuffix(".0").strip() for value in values.tolist()]

@@ -48,11 +48,14 @@ class Table:
     columns: dict[str, NDArray[Any]]
     comma: bool | None = False
 
-    def numbers(self, name: str) -> NDArray[np.float64]:
+    def numbers(self, name: str, gaps: bool = False) -> NDArray[np.float64]:
         """A column as numbers [N]; yes and no are 1 and 0, decimal signs and units those of its writer.
 
+        Args:
+            gaps: cells may be empty: NaN.
+
         Raises:
-            InputError: several numbers a row, text, or NaN.
+            InputError: several numbers a row, text, or NaN where there may be no gaps.
         """
         values = self.columns[name]
         if values.ndim != 1:
@@ -62,7 +65,7 @@ class Table:
         elif values.dtype.kind not in "biuf":
             raise InputError(f"{self.path}: column {name} is {values.dtype}, which is not a number; leave it out")
         out = values.astype(np.float64)
-        if not np.isfinite(out).all():
+        if not gaps and not np.isfinite(out).all():
             i = int(np.argmin(np.isfinite(out)))
             raise InputError(f"{self.path}: column {name} is NaN or infinite in row {i + 1}; leave such rows out")
         return out
