@@ -90,7 +90,7 @@ def test_a_three_sector_mast_from_one_line(
         (("M,", "N,1"), [], "sites.csv: row 3, latitude"),
         (("tr38901", "cut.msi"), [], "sites.csv: row 3, pattern: "),
         (("", ""), ["--bs", "1,2"], "--bs and --sites: give one"),
-        (("", ""), ["--measured", "drive.csv"], "--measured: heads learn for --bs alone"),
+        (("", ""), ["--measured", "drive.csv"], "drive.csv: no such file"),
         (("", ""), ["--trace", "false"], "--trace false leaves nothing of --sites"),
         (("", ""), ["--radio", '{"carrier": 3.5e9}'], "--radio, --power: the file of --sites says"),
         (("", ""), ["--load", "3"], "--load 3: give a share"),

@@ -17,6 +17,8 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.propagation.radio_map import Cells, SectorMap
 from uniair.site import gis, site_coverage, survey
+from uniair.site.calibration import BETWEEN, LEARNED, TESTED, DriveTest, Walls
+from uniair.site.drive_log import DriveLog
 from uniair.site.site_coverage import MapCoverage, Planning, UserCoverage
 from uniair.site.survey import Ground, Survey
 
@@ -151,6 +153,38 @@ def test_a_place_in_metres_of_its_own(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "gis/coverage.tif") as file:
         assert file.crs is None
         assert file.bounds.left == 0
+
+
+def test_a_drive_test_has_a_layer_and_what_it_calibrates_a_folder(tmp_path: Path) -> None:
+    ground, users, maps = covered(tmp_path)
+    spots = ground.users(4, 1)
+    rsrp = np.array([[-80.0, -90.0, np.nan, -70.0], [np.nan, -95.0, np.nan, np.nan]])
+    log = DriveLog("log.csv", spots, rsrp, (~np.isnan(rsrp)).astype(np.int64) * 3, 12, {})
+    planned = np.array([[-82.0, -90.0, -70.0, np.nan], [-60.0, -99.0, -60.0, np.nan]])
+    half = np.array([LEARNED, TESTED, LEARNED, BETWEEN], dtype=np.int8)
+    walls, offsets = Walls("concrete", "wood", "wood", 0.01, (), 3, 3), np.array([2.0, np.nan])
+    test = DriveTest(log, ("Köln-1", "Köln-2"), half, walls, offsets, (0.5, None), planned, planned + 2)
+    stronger = replace(users, points=users.points, served=replace(users.served, rsrp=users.served.rsrp + 2))
+    files = gis.export(tmp_path / "gis", ground, users, maps, test, (stronger, maps))
+    names = {str(file.relative_to(tmp_path / "gis")) for file in files}
+    assert {"drive_test.csv", "drive_test.geojson", "drive_test.kml", "calibrated/coverage.tif"} < names
+    assert not {name for name in names if name.startswith("calibrated/drive")}
+    assert all(file.is_file() for file in files)
+    crs, points, columns = read(tmp_path / "gis/site.gpkg", "drive_test")
+    assert crs == "EPSG:4326"
+    assert ground.area.georeference is not None
+    back = ground.area.georeference.to_metres(shapely.get_coordinates(points))
+    assert np.allclose(back, spots[[0, 1, 3, 1], :2], atol=1e-3)
+    assert columns["sector"].tolist() == ["Köln-1"] * 3 + ["Köln-2"]
+    assert columns["half"].tolist() == ["learned", "tested", "between", "tested"]
+    assert columns["measured_dbm"].tolist() == [-80, -90, -70, -95]
+    assert columns["planned_residual_db"].tolist() == pytest.approx([2, 0, np.nan, 4], nan_ok=True)
+    assert columns["calibrated_residual_db"].tolist() == pytest.approx([0, -2, np.nan, 2], nan_ok=True)
+    for folder, prediction in (("gis", "as planned"), ("gis/calibrated", "calibrated")):
+        _, _, columns = read(tmp_path / folder / "site.gpkg", "sectors")
+        assert columns["offset_db"].tolist() == pytest.approx([2, np.nan], nan_ok=True)
+        with rasterio.open(tmp_path / folder / "coverage.tif") as file:
+            assert file.tags()["prediction"] == prediction
 
 
 def test_nothing_is_left_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,11 @@ A CSV may come from Excel, pandas or a drive-test tool: separator, decimal sign 
 columns hold is said by --columns; those that nothing names are not read, rows outside the square are left out, and both
 are said. Heads learn from measured labels where a station has at least 40, and from traced ones otherwise.
 
+With --sites, --measured is the log of a drive test, of the RSRP alone: the station is a sector's name or its PCI. It
+is laid over the prediction; on half of the streets each sector's offset and the wall material are calibrated, on the
+other half both predictions are tested. What was planned and what is calibrated are said side by side. Rows without a
+position, RSRP or known sector are left out and counted.
+
 --users is a file of your own positions instead of users drawn at random: a CSV of lon,lat or x,y (and z), a GPX track,
 or points in GeoJSON. Those outside the square, inside buildings or that no path reaches are counted and said.
 
@@ -37,6 +42,7 @@ Example:
   uniair site example --out runs/site
   uniair site town.osm.pbf --bs 13.3501,52.5145 --bs 13.3512,52.5150,10,90 --out runs/site
   uniair site town.osm.pbf --sites sites.csv --side 600 --indoor 500 --export runs/gis --out runs/plan
+  uniair site town.osm.pbf --sites sites.csv --measured log.csv --columns station=PCI --out runs/plan
   uniair site town.geojson --bs 13.3501,52.5145 --measured drive.csv --trace false --out runs/site
   uniair site example --radio '{"array": {"kind": "ula", "antennas": 16}, "carrier": 3.5e9}' --out runs/midband
 """
@@ -93,7 +99,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--columns", type=str, action="append", default=None, metavar="OURS=THEIRS",
                         help="what --measured calls a column, rsrp=SS-RSRP for instance; may be repeated")  # fmt: skip
     parser.add_argument("--cells", type=str, action="append", default=None, metavar="CELL=STATION",
-                        help="which station a cell is, 301=bs0 for instance, where station holds PCIs")  # fmt: skip
+                        help="which station or sector a cell is, 301=bs0 for instance")  # fmt: skip
+    parser.add_argument("--materials", type=str | None, default=None, metavar="A,B",
+                        help="of walls that calibration tries (ITU-R P.2040), with --sites")  # fmt: skip
     parser.add_argument("--transmit_power", type=float | None, default=None,
                         help="dBm a resource element, with antenna gains: path loss = it - rsrp")  # fmt: skip
     parser.add_argument("--first_beam", type=int | None, default=None, help="number of the first beam, 0 or 1")
@@ -123,6 +131,8 @@ def run(options: Any) -> dict[str, Any]:
         sites=options.sites, power=options.power, indoor=options.indoor,
         ray_tracing=OVER_ROOFS if planned else RayTracing(),
     )  # fmt: skip
+    if options.materials is not None and not (planned and options.measured is not None):
+        raise InputError("--materials: walls are calibrated on the log of a drive test; give --sites and --measured")
     if planned and (options.radio is not None or options.power != POWER):
         raise InputError("--radio, --power: the file of --sites says carrier, panel and power; leave them out")
     terms = Terms(
@@ -135,6 +145,7 @@ def run(options: Any) -> dict[str, Any]:
     request = Request(
         survey, options.model, options.measured, options.trace, options.epochs, options.seeds, options.training, terms,
         planning, None if options.export is None else Path(options.export),
+        None if options.materials is None else tuple(name.strip() for name in options.materials.split(",")),
     )  # fmt: skip
     site = make(request, Path(options.out))
     return _say_plan(site, request) if planned else _say_site(site, request)
@@ -142,18 +153,22 @@ def run(options: Any) -> dict[str, Any]:
 
 def _say_plan(site: Site, request: Request) -> dict[str, Any]:
     """Prints the coverage of a file of sites."""
-    from uniair.site.planning import remarks
+    from uniair.site.drive_summary import table
+    from uniair.site.planning import drive_lines, remarks
 
-    coverage = site.about["coverage"]
+    coverage, drive = site.about["coverage"], site.about.get("drive_test")
     print("\n".join([*remarks(site), *lines(coverage, request.planning)]))
     for one in coverage["sectors"]:
         median = "" if one["median_rsrp_dbm"] is None else f", median RSRP {one['median_rsrp_dbm']:.1f} dBm"
         print(f"{one['sector']}: reaches {one['reached']:,}, best server of {one['best_server']:,}{median}")
+    if drive is not None:
+        print("\n".join(f"drive test: {line}" for line in drive_lines(drive, request.planning)))
+        print(table(drive).text())
     print(f"{site.folder / 'card.md'} written; {site.about['seconds']:.0f} s in all{_exported(request)}")
     reading = site.area.reading
     return {"out": str(site.folder), "seconds": site.about["seconds"], "remarks": remarks(site),
             "stations": [station.name for station in site.stations], "links": site.about["links"],
-            "users": site.about["users"], "coverage": coverage,
+            "users": site.about["users"], "coverage": coverage, "drive_test": drive,
             "export": None if request.export is None else str(request.export),
             "reading": None if reading is None else reading.as_dict()}  # fmt: skip
 

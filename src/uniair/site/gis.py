@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from uniair.area.georeference import Georeference
 from uniair.errors import InputError
+from uniair.site.calibration import HALVES, DriveTest, rounded
 from uniair.site.site_coverage import OUTDOORS, MapCoverage, UserCoverage
 from uniair.site.survey import Ground
 
 RASTER, PACKAGE = "coverage.tif", "site.gpkg"
+CALIBRATED = "calibrated"
 DEGREES = "EPSG:4326"
 # a layer of `Received` to its name in a file, the factor of its unit there, and digits
 LAYERS = {
@@ -31,7 +33,14 @@ LAYERS = {
 Fields = Mapping[str, NDArray[Any]]
 
 
-def export(folder: Path, ground: Ground, users: UserCoverage, maps: MapCoverage | None) -> list[Path]:
+def export(
+    folder: Path,
+    ground: Ground,
+    users: UserCoverage,
+    maps: MapCoverage | None,
+    test: DriveTest | None = None,
+    calibrated: tuple[UserCoverage, MapCoverage | None] | None = None,
+) -> list[Path]:
     """Writes everything, or nothing where something fails.
 
     Vectors are in degrees (EPSG:4326), the raster in the place's own projection, a transverse Mercator about its
@@ -41,6 +50,8 @@ def export(folder: Path, ground: Ground, users: UserCoverage, maps: MapCoverage 
     Args:
         folder: made where it is missing; files of the same names are replaced.
         maps: None: no raster.
+        test: of a drive test, whose measurements become files of their own.
+        calibrated: coverage as calibrated on it, in a folder `CALIBRATED` with the same files.
 
     Returns:
         The files.
@@ -51,25 +62,40 @@ def export(folder: Path, ground: Ground, users: UserCoverage, maps: MapCoverage 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as name:
-            _write(Path(name), ground, users, maps)
-            files = sorted(Path(name).iterdir())
+            _write(Path(name), ground, users, maps, test)
+            if calibrated is not None:
+                (Path(name) / CALIBRATED).mkdir()
+                _write(Path(name) / CALIBRATED, ground, *calibrated, test, CALIBRATED)
+            files = sorted(file.relative_to(name) for file in Path(name).rglob("*") if file.is_file())
             for file in files:
-                os.replace(file, folder / file.name)
+                (folder / file).parent.mkdir(exist_ok=True)
+                os.replace(Path(name) / file, folder / file)
     except ImportError as error:
         raise InputError(f"--export needs pyogrio and rasterio ({error}): pip install 'uniair[rt]'") from error
     except OSError as error:
         raise InputError(f"--export {folder}: can't be written to ({error.strerror or error})") from error
-    return [folder / file.name for file in files]
+    return [folder / file for file in files]
 
 
-def _write(folder: Path, ground: Ground, users: UserCoverage, maps: MapCoverage | None) -> None:
+def _write(
+    folder: Path,
+    ground: Ground,
+    users: UserCoverage,
+    maps: MapCoverage | None,
+    test: DriveTest | None,
+    prediction: str = "as planned",
+) -> None:
     place, names = ground.area.georeference, [sector.name for sector in ground.sectors]
     people = _users(users, names)
-    layers = {
+    layers: dict[str, tuple[NDArray[Any], Fields]] = {
         "users": (shapely.points(users.points[:, :2]), people),
-        "sectors": (shapely.points([station.position[:2] for station in ground.stations]), _sectors(ground)),
+        "sectors": (shapely.points([station.position[:2] for station in ground.stations]), _sectors(ground, test)),
         "buildings": (np.asarray(ground.area.footprints, dtype=object), _buildings(ground)),
     }
+    if test is not None and prediction != CALIBRATED:  # once is enough: it holds both predictions
+        positions, measured = _drive_test(test)
+        layers["drive_test"] = (shapely.points(positions[:, :2]), measured)
+        _table(folder / "drive_test.csv", {"spot": measured["spot"], **_where(positions, place), **measured})
     for number, (name, (geometry, fields)) in enumerate(layers.items()):
         shapes = geometry if place is None else shapely.transform(geometry, place.to_degrees)
         crs = None if place is None else DEGREES
@@ -82,7 +108,7 @@ def _write(folder: Path, ground: Ground, users: UserCoverage, maps: MapCoverage 
     _table(folder / "users.csv", {"user": people["user"], **where, **people})
     _table(folder / "links.csv", _links(users, names))
     if maps is not None:
-        _raster(folder / RASTER, maps, names, place, ground.area.attribution)
+        _raster(folder / RASTER, maps, names, place, {"attribution": ground.area.attribution, "prediction": prediction})
 
 
 def _where(points: NDArray[np.float64], place: Georeference | None) -> dict[str, NDArray[Any]]:
@@ -130,11 +156,28 @@ def _links(users: UserCoverage, names: Sequence[str]) -> dict[str, NDArray[Any]]
     return out | {name: values.ravel() for name, values in _converted(users).values()}
 
 
-def _sectors(ground: Ground) -> dict[str, NDArray[Any]]:
+def _drive_test(test: DriveTest) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+    """Positions [M, 3] m and columns of all measurements, one row a spot and sector."""
+    log = test.log
+    sector, spot = np.nonzero(log.measured)
+    where, measured = log.spots[spot], log.rsrp[sector, spot]
+    values = {"measured_dbm": measured}
+    for name, predicted in (("planned", test.planned), ("calibrated", test.calibrated)):
+        values |= {f"{name}_dbm": predicted[sector, spot], f"{name}_residual_db": measured - predicted[sector, spot]}
+    x, y, z = where.T.round(3)
+    return where, {
+        "spot": spot, "x_m": x, "y_m": y, "z_m": z, "sector": _named(sector, test.names),
+        "half": np.array([HALVES[half] for half in test.half.tolist()], dtype=object)[spot],
+        "rows": log.rows[sector, spot], **{name: one.round(2) + 0.0 for name, one in values.items()},
+    }  # fmt: skip
+
+
+def _sectors(ground: Ground, test: DriveTest | None) -> dict[str, NDArray[Any]]:
     rows = [
-        {**sector.described(), "number": i, "height_m": round(station.position[2], 3)}
+        {**sector.described(), "number": i, "height_m": round(station.position[2], 3),
+         "offset_db": None if test is None or np.isnan(test.offsets[i]) else rounded(test.offsets[i])}
         for i, (sector, station) in enumerate(zip(ground.sectors, ground.stations, strict=True))
-    ]
+    ]  # fmt: skip
     out: dict[str, NDArray[Any]] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
@@ -188,7 +231,9 @@ def _table(path: Path, columns: Fields) -> None:
         rows.writerows(zip(*shown, strict=True))
 
 
-def _raster(path: Path, maps: MapCoverage, names: Sequence[str], place: Georeference | None, attribution: str) -> None:
+def _raster(
+    path: Path, maps: MapCoverage, names: Sequence[str], place: Georeference | None, tags: Mapping[str, str]
+) -> None:
     """One band a layer; row 0 is in the north there."""
     import rasterio
     from rasterio.crs import CRS
@@ -210,4 +255,4 @@ def _raster(path: Path, maps: MapCoverage, names: Sequence[str], place: Georefer
             file.write(values[::-1].astype(np.float32), number)
             file.set_band_description(number, name)
             file.set_band_unit(number, unit)
-        file.update_tags(attribution=attribution, sectors=", ".join(f"{i}: {name}" for i, name in enumerate(names)))
+        file.update_tags(**tags, sectors=", ".join(f"{i}: {name}" for i, name in enumerate(names)))

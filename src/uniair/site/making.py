@@ -21,7 +21,8 @@ from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256
 from uniair.models.universal import RadioWarning
 from uniair.propagation.ray_tracing import check_materials
-from uniair.site import confidence, draws, gis, learning, planning, site_coverage, survey
+from uniair.site import confidence, draws, gis, learning, planning, site_coverage, survey, traced_links
+from uniair.site.drive_tracing import Measurements
 from uniair.site.learning import Samples
 from uniair.site.measured import Terms, read_measured
 from uniair.site.report import write_card, write_report
@@ -56,6 +57,7 @@ class Request:
         terms: what the table of measured labels does not say itself.
         planning: how coverage is counted.
         export: folder for files that a GIS opens; None: none.
+        materials: of walls that a plan's drive test tries, see `Measurements`.
     """
 
     survey: Survey
@@ -68,6 +70,7 @@ class Request:
     terms: Terms = field(default_factory=Terms)
     planning: Planning = field(default_factory=Planning)
     export: Path | None = None
+    materials: tuple[str, ...] | None = None
 
 
 def make(request: Request, out: Path) -> Site:
@@ -83,8 +86,10 @@ def make(request: Request, out: Path) -> Site:
         with begin(out, "reading the map") as steps:
             if request.survey.sites is None:
                 return _make(request, out, steps)
-            planning.require_plain(request.trace, request.measured)
-            return planning.make(request.survey, request.planning, out, steps, request.export)
+            planning.require_plain(request.trace, request.measured is not None, request.terms)
+            log = None if request.measured is None else Path(request.measured)
+            measured = None if log is None else Measurements(log, request.terms, request.materials)
+            return planning.make(request.survey, request.planning, out, steps, request.export, measured)
 
 
 def _make(request: Request, out: Path, steps: Steps) -> Site:
@@ -214,19 +219,9 @@ def _traced(site: Site, ground: survey.Ground, request: Request, steps: Steps) -
     Raises:
         InputError: a station reaches too few users.
     """
-    done = 0
-
-    def trace() -> None:
-        nonlocal done
-        for count in survey.trace_links(site.folder / "links", ground, request.survey):
-            steps.bar.update(TRACED * count)
-            done += count
-
-    steps.once("trace", "tracing", 0.0, trace)
+    links = traced_links.traced(site.folder / "links", "trace", "tracing", ground, request.survey, steps, TRACED)
     users = ground.count(request.survey.ue)
-    steps.bar.update(TRACED * (users * len(ground.stations) - done))
-    links = dict(zip(site.links.areas, site.links, strict=True))
-    named = {station.name: links.get(f"{ground.area.name}/{station.name}") for station in ground.stations}
+    named = {station.name: links.get(station.name) for station in ground.stations}
     found = {name: of for name, of in named.items() if of is not None and len(of) >= survey.LEAST_LINKS}
     if poor := [name for name in named if name not in found]:
         have = named[poor[0]]

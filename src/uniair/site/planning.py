@@ -1,4 +1,4 @@
-"""From a file of sites to a folder with its links and coverage; no model is asked."""
+"""From a file of sites to a folder with its links and coverage, measured against a drive test; no model is asked."""
 
 from __future__ import annotations
 
@@ -9,36 +9,52 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import uniair
-from uniair.data.links.links import Links
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.propagation.radio_map import Cells, SectorMap, sector_map
 from uniair.propagation.ray_tracing import check_materials
 from uniair.radio import Radio
-from uniair.site import gis, site_coverage, survey
+from uniair.site import drive_summary, drive_tracing, gis, site_coverage, survey
+from uniair.site.calibration import DriveTest
+from uniair.site.drive_tracing import Measurements
+from uniair.site.measured import Terms
 from uniair.site.site import Site
-from uniair.site.site_coverage import MapCoverage, Planning, UserCoverage
+from uniair.site.site_coverage import MapCoverage, Numbers, Planning, UserCoverage
 from uniair.site.steps import Steps
 from uniair.site.survey import Ground, Survey
+from uniair.site.traced_links import OVER_ROOFS, traced
 
-TRACED, MAPPED = 0.06, 3e-6  # rough seconds a link and a ray on two cores
+MAPPED = 3e-6  # rough seconds a ray on two cores
 CARD = "card.md"
 
 
-def make(wanted: Survey, planning: Planning, out: Path, steps: Steps, export: Path | None = None) -> Site:
-    """Traces the masts, maps the sectors, and writes figures and card.
+def make(
+    wanted: Survey,
+    planning: Planning,
+    out: Path,
+    steps: Steps,
+    export: Path | None = None,
+    measurements: Measurements | None = None,
+) -> Site:
+    """Traces the masts, maps the sectors, lays the log of a drive test over them, and writes figures and card.
 
-    The same folder goes on with other tilts, powers, panels, patterns and ways to count: its paths serve them all.
+    The same folder goes on with other tilts, powers, panels, patterns, logs and ways to count: its paths serve them
+    all. What was calibrated on a log stands beside what was planned, and never in its place.
 
     Args:
         export: folder for files that a GIS opens; None: none.
+        measurements: of a drive test; None: there are none.
 
     Raises:
-        InputError: see `survey.crop` and `note_recipe`; the tracer can't run here, or knows no walls at a carrier.
+        InputError: see `survey.crop`, `note_recipe` and `drive_tracing.prepare`; the tracer can't run here, or knows
+            no walls at a carrier.
     """
     ground = survey.crop(wanted)
+    drive = None if measurements is None else drive_tracing.prepare(ground, wanted, measurements)
     for carrier in dict.fromkeys(sector.carrier for sector in ground.sectors):
         check_materials(replace(wanted.ray_tracing, frequency=carrier))
     cells = Cells.over(ground.area, planning.cell) if planning.cell else None
@@ -46,55 +62,90 @@ def make(wanted: Survey, planning: Planning, out: Path, steps: Steps, export: Pa
         wanted, tracer=f"sionna-rt {version('sionna-rt')}", maps={"cell": planning.cell, "rays": planning.rays}
     )  # fmt: skip
     survey.note_recipe(out, made)
-    users = len(ground.traced(wanted.ue, wanted.seed))
-    maps = 0 if cells is None else MAPPED * planning.rays * len(ground.sectors)
-    steps.expect(TRACED * users * len(ground.sources) + maps + 2)
-    trace(out, ground, wanted, steps)
+    users = OVER_ROOFS * len(ground.traced(wanted.ue, wanted.seed)) * len(ground.sources)
+    once = users + (0 if cells is None else MAPPED * planning.rays * len(ground.sectors))
+    again = once if drive is not None and len(drive.materials) > 1 else 0.0
+    steps.expect(once + again + (0 if drive is None else OVER_ROOFS * drive.links(ground)) + 2)
     radio = Radio(carrier=ground.sectors[0].carrier)
     site = Site(out, ground.area, ground.stations, "", "", ground.area.georeference, radio=radio)
-    found = site_coverage.of_users(ground, ground.users(wanted.ue, wanted.seed), links_of(site), planning)
-    grid = None if cells is None else _maps(out, ground, wanted, cells, planning, steps)
+    found, links = _coverage(out, ground, wanted, cells, planning, steps)
     own = ground.own
     site.about.update(
-        recipe=made, remarks=list(ground.remarks), seconds=round(steps.seconds(), 1), corner=list(ground.corner),
-        links={name: len(links) for name, links in links_of(site).items()}, measured={}, uniair=uniair.__version__,
-        coverage=site_coverage.summary(ground, found, grid, planning), planning=asdict(planning),
-        users={"count": len(found.points), "file": None if own is None else Path(str(wanted.users)).name,
-               "left_out": {} if own is None else dict(own.left_out), "highest": _highest(found)},
+        recipe=made, remarks=list(ground.remarks), corner=list(ground.corner), links=links, measured={},
+        uniair=uniair.__version__, planning=asdict(planning),
+        coverage=site_coverage.summary(ground, *found, planning),
+        users={"count": len(found[0].points), "file": None if own is None else Path(str(wanted.users)).name,
+               "left_out": {} if own is None else dict(own.left_out), "highest": _highest(found[0])},
     )  # fmt: skip
+    test, calibrated = None, None
+    if drive is not None:
+        test = drive_tracing.run(out, ground, wanted, drive, steps)
+        site.about["drive_test"] = drive_summary.summary(test)
+        if test.changed:
+            calibrated = _calibrated(out, ground, wanted, cells, planning, test, steps)
+            site.about["drive_test"]["coverage"] = site_coverage.summary(ground, *calibrated, planning)
+    site.about["seconds"] = round(steps.seconds(), 1)
     site.write()
     write_text(out / CARD, "\n".join(_card(site, planning)) + "\n")
     if export is not None:
         steps.bar.set_description("export")
-        gis.export(export, ground, found, grid)
+        gis.export(export, ground, *found, test, calibrated)
     steps.finish()
     return site
 
 
-def trace(out: Path, ground: Ground, wanted: Survey, steps: Steps) -> None:
-    """Traces the links that are not there yet."""
-    done = 0
-
-    def run() -> None:
-        nonlocal done
-        for count in survey.trace_links(out / "links", ground, wanted):
-            steps.bar.update(TRACED * count)
-            done += count
-
-    steps.once("trace", "tracing", 0.0, run)
-    users = len(ground.traced(wanted.ue, wanted.seed))
-    steps.bar.update(TRACED * (users * len(ground.sources) - done))
+Coverage = tuple[UserCoverage, MapCoverage | None]
 
 
-def links_of(site: Site) -> dict[str, Links]:
-    """The traced links by the name of their source; a source that reaches nobody is missing."""
-    start = len(site.area.name) + 1
-    found = {name[start:]: links for name, links in zip(site.links.areas, site.links, strict=True)}
-    return {name: links for name, links in found.items() if len(links)}
+def _coverage(
+    out: Path, ground: Ground, wanted: Survey, cells: Cells | None, planning: Planning, steps: Steps
+) -> tuple[Coverage, dict[str, int]]:
+    """Coverage as planned, and how many users each source reaches."""
+    links = traced(out / "links", "trace", "tracing", ground, wanted, steps, OVER_ROOFS)
+    users = site_coverage.of_users(ground, ground.users(wanted.ue, wanted.seed), links, planning)
+    maps = None if cells is None else _maps(out, ground, wanted, cells, planning, steps)
+    return (users, maps), {name: len(of) for name, of in links.items()}
 
 
-def _maps(out: Path, ground: Ground, wanted: Survey, cells: Cells, planning: Planning, steps: Steps) -> MapCoverage:
-    """One map a sector, kept in the folder, and the coverage that follows."""
+def _calibrated(
+    out: Path,
+    ground: Ground,
+    wanted: Survey,
+    cells: Cells | None,
+    planning: Planning,
+    test: DriveTest,
+    steps: Steps,
+) -> Coverage:
+    """Coverage with the walls and offsets that a drive test asks for; sectors without an offset stay as planned."""
+    offsets = np.nan_to_num(test.offsets)
+    material = test.walls.chosen
+    if material == test.walls.planned:
+        folder, key, label = out / "links", "trace", ""
+    else:
+        folder, key, label = out / "drive" / f"users-{material}", f"trace-{material}", f"-{material}"
+    again = drive_tracing.with_walls(wanted, material)
+    links = traced(folder, key, f"tracing, walls of {material}", ground, again, steps, OVER_ROOFS)
+    users = site_coverage.of_users(ground, ground.users(wanted.ue, wanted.seed), links, planning, offsets)
+    maps = None if cells is None else _maps(out, ground, again, cells, planning, steps, label, offsets)
+    return users, maps
+
+
+def _maps(
+    out: Path,
+    ground: Ground,
+    wanted: Survey,
+    cells: Cells,
+    planning: Planning,
+    steps: Steps,
+    label: str = "",
+    offsets: Numbers | None = None,
+) -> MapCoverage:
+    """One map a sector, kept in the folder, and the coverage that follows.
+
+    Args:
+        label: that tells maps with other walls from those as planned.
+        offsets: see `of_maps`.
+    """
     maps: list[SectorMap] = []
     scenes: dict[float, Any] = {}
 
@@ -109,11 +160,11 @@ def _maps(out: Path, ground: Ground, wanted: Survey, cells: Cells, planning: Pla
 
     for number, sector in enumerate(ground.sectors):
         # a changed sector has a new one; names come from a file, and are none of a file's
-        key = f"map-{ground.sources.index(ground.source(number)):03d}-{sector.digest()}"
+        key = f"map-{ground.sources.index(ground.source(number)):03d}-{sector.digest()}{label}"
         path = out / "maps" / f"{key}.npz"
         steps.once(key, f"{sector.name}: map", MAPPED * planning.rays, partial(run, number, path))
         maps.append(site_coverage.load_map(path))
-    return site_coverage.of_maps(ground.area, ground.sectors, cells, maps, planning)
+    return site_coverage.of_maps(ground.area, ground.sectors, cells, maps, planning, offsets)
 
 
 def _highest(found: UserCoverage) -> float:
@@ -127,6 +178,13 @@ def remarks(site: Site) -> list[str]:
     return [*site.about["remarks"], *left, *(f"map: {line}" for line in (reading.lines() if reading else ()))]
 
 
+def drive_lines(found: Mapping[str, Any], planning: Planning) -> list[str]:
+    """What a drive test says, and the coverage with what was calibrated on it."""
+    calibrated = found.get("coverage")
+    again = [] if calibrated is None else site_coverage.lines(calibrated, planning)
+    return [*drive_summary.lines(found), *(f"calibrated on {found['log']}: {line}" for line in again)]
+
+
 def _card(site: Site, planning: Planning) -> list[str]:
     """The site's card in Markdown."""
     coverage: Mapping[str, Any] = site.about["coverage"]
@@ -138,6 +196,9 @@ def _card(site: Site, planning: Planning) -> list[str]:
         cells = (one["sector"], f"{one['azimuth_deg']:g}°", f"{one['power_dbm']:g} dBm", f"{one['reached']:,}",
                  f"{one['best_server']:,}", f"{one['los']:,}", median)  # fmt: skip
         out.append(f"| {' | '.join(cells)} |")
+    if (drive := site.about.get("drive_test")) is not None:
+        out += ["", "## Drive test", "", *(f"- {line}" for line in drive_lines(drive, planning)), ""]
+        out += [drive_summary.table(drive).markdown()]
     out += ["", "## Limits", "", *(f"- {line}" for line in (*LIMITS, *remarks(site)))]
     return [*out, "", "## Source", "", site.area.attribution]
 
@@ -153,9 +214,14 @@ LIMITS = (
 )
 
 
-def require_plain(trace: bool, measured: str | None) -> None:
-    """Raises `InputError` for what needs a model, or a trace."""
-    if measured is not None:
-        raise InputError("--measured: heads learn for --bs alone so far; leave it out with --sites")
+def require_plain(trace: bool, measured: bool, terms: Terms) -> None:
+    """Raises `InputError` for what needs a model, a trace, or a drive test."""
     if not trace:
         raise InputError("--trace false leaves nothing of --sites; leave it out")
+    if terms.transmit_power is not None or terms.first_beam is not None or terms.axes:
+        raise InputError(
+            "--transmit_power, --first_beam, --axes: of --sites the RSRP alone is measured, whose power the file says; "
+            "leave them out"
+        )
+    if not measured and (terms.columns or terms.cells):
+        raise InputError("--columns, --cells: say what --measured calls them; give it, or leave them out")

@@ -121,12 +121,19 @@ def serve(sectors: Sequence[Sector], rsrp: Numbers, mean_rsrp: Numbers, planning
     return Served(best.reshape(shape), flat[one].reshape(shape), ratios[one].reshape(shape), rate.reshape(shape))
 
 
-def of_users(ground: Ground, outdoors: Numbers, links: Mapping[str, Links], planning: Planning) -> UserCoverage:
+def of_users(
+    ground: Ground,
+    outdoors: Numbers,
+    links: Mapping[str, Links],
+    planning: Planning,
+    offsets: Numbers | None = None,
+) -> UserCoverage:
     """Coverage of all users, those that no path reaches included.
 
     Args:
         outdoors: [N, 3] m, the users of `ground` in the street; those inside buildings come after them.
         links: name of a source to what was traced from it; sources that reach nobody may be left out.
+        offsets: [S] dB by which each sector is stronger than its power says; None: 0.
     """
     inside = ground.inside
     points = outdoors if inside is None else np.concatenate([outdoors, inside.points])
@@ -144,6 +151,8 @@ def of_users(ground: Ground, outdoors: Numbers, links: Mapping[str, Links], plan
     if inside is not None:
         floor[len(outdoors) :] = inside.floor
     layers = {field.name: np.stack([getattr(one, field.name) for one in found]) for field in fields(Received)}
+    if offsets is not None:
+        layers |= {name: layers[name] + offsets[:, None] for name in ("rsrp", "mean_rsrp")}
     return UserCoverage(points, floor, layers, serve(ground.sectors, layers["rsrp"], layers["mean_rsrp"], planning))
 
 
@@ -161,12 +170,23 @@ def everyone(links: Links | None, spots: Numbers) -> Paths:
 
 
 def of_maps(
-    area: Area, sectors: Sequence[Sector], cells: Cells, maps: Sequence[SectorMap], planning: Planning
+    area: Area,
+    sectors: Sequence[Sector],
+    cells: Cells,
+    maps: Sequence[SectorMap],
+    planning: Planning,
+    offsets: Numbers | None = None,
 ) -> MapCoverage:
-    """Coverage of the open ground from one map a sector."""
+    """Coverage of the open ground from one map a sector.
+
+    Args:
+        offsets: see `of_users`.
+    """
     built = area.inside_building(cells.centres.reshape(-1, 3)).reshape(cells.rows, cells.columns)
+    stronger = np.zeros((len(maps), 1, 1)) if offsets is None else offsets[:, None, None]
     rsrp, mean = (
-        np.where(built, np.nan, np.stack([getattr(one, name) for one in maps])) for name in ("rsrp", "mean_rsrp")
+        np.where(built, np.nan, np.stack([getattr(one, name) for one in maps]) + stronger)
+        for name in ("rsrp", "mean_rsrp")
     )
     served = serve(sectors, rsrp, mean, planning)
     return MapCoverage(cells, rsrp, replace(served, throughput=np.where(built, np.nan, served.throughput)))

@@ -387,15 +387,20 @@ def _difference(found: Any, made: dict[str, Any]) -> str:
     return f" (other {', '.join(names)})" if names else ""
 
 
-def trace_links(folder: Path, ground: Ground, survey: Survey) -> Iterator[int]:
+def trace_links(
+    folder: Path, ground: Ground, survey: Survey, spots: NDArray[np.float64] | None = None
+) -> Iterator[int]:
     """Traces what of the links is not there yet, and gives the number of UEs done after each chunk, those there first.
 
     Links without a path are left out. The chunks become one data set when the last one is there.
 
+    Args:
+        spots: [N, 3] m to trace to; the users where None.
+
     Raises:
-        InputError: the tracer can't run here, or too few links have a path.
+        InputError: the tracer can't run here.
     """
-    ue = ground.traced(survey.ue, survey.seed)
+    ue = ground.traced(survey.ue, survey.seed) if spots is None else spots
     if survey.sites is not None:
         ue = ue[by_neighbourhood(ue[:, :2])]
     starts = range(0, len(ue), CHUNK)
