@@ -122,7 +122,7 @@ def test_offsets_and_walls_are_found_again() -> None:
         assert error == pytest.approx(1.2533 * 6 / np.sqrt(count), rel=0.6)
         assert abs(offset - truth) < 3 * 1.2533 * 6 / np.sqrt(count)
     before, after = test.residuals(TESTED)
-    assert errors(after)["median_absolute_db"] == pytest.approx(0.6745 * 6, abs=0.6)  # type: ignore[arg-type]
+    assert errors(after)["median_absolute_db"] == pytest.approx(0.6745 * 6, abs=0.6)
     assert errors(after)["deviation_db"] < errors(before)["deviation_db"]  # type: ignore[operator]
 
 
@@ -181,6 +181,14 @@ def test_a_sector_with_too_few_spots_stays_as_planned() -> None:
     assert np.nanmax(np.abs(second)) == 0
 
 
+def test_sectors_that_nobody_measured_are_said_once() -> None:
+    found = summary(driven(heard=(1.0, 0.0)))
+    said = lines(found)
+    assert "not measured, and as planned: A-2" in said
+    assert not any(line.startswith("A-2") for line in said)
+    assert [row[0][:3] for row in table(found).rows] == ["A-1", "A-1", "all", "all"]
+
+
 def driven(heard: tuple[float, float] = (1.0, 0.5), truth: tuple[float, float] = (4.0, -3.0)) -> DriveTest:
     log = log_of(400, heard=heard)
     found = predictions(log, truth, 6.0)
@@ -233,7 +241,7 @@ def test_what_is_said() -> None:
         (choose_walls(np.zeros((1, 20)), {"a": np.zeros((1, 20)), "b": np.arange(20.0)[None]}, "a", np.arange(20), 0),
          "walls: a, as planned, fits best over 20 measurements in 20 blocks: spread 0.00 dB"),
         (choose_walls(np.zeros((1, 12)), {"a": np.eye(12)[:1] * 9, "b": np.zeros((1, 12))}, "a", np.arange(12), 0),
-         "walls: a, as planned; b fits better by no more than chance (p = 1.000)"),
+         "walls: a, as planned; b fits better by no more than chance (p = 1)"),
     ],
 )  # fmt: skip
 def test_what_is_said_of_walls(walls: Walls, says: str) -> None:

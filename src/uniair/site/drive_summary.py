@@ -73,8 +73,12 @@ def lines(found: Mapping[str, Any]) -> list[str]:
             f"no path reaches {lost['count']:,} measurements, {lost['median_measured_dbm']:.1f} dBm in the middle"
         )
     out.append(_walls(found["walls"]))
+    if absent := [one["sector"] for one in found["sectors"] if not one["measured"]]:
+        out.append(f"not measured, and as planned: {', '.join(absent)}")
     for one in found["sectors"]:
         offset = one["offset_db"]
+        if not one["measured"]:
+            continue
         if offset is None:
             out.append(
                 f"{one['sector']} is not calibrated: {one['learned']:,} spots to learn from and "
@@ -88,7 +92,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     before, after = (found[name]["median_absolute_db"] for name in ("planned", "calibrated"))
     if before is not None and after >= before and any(one["offset_db"] is not None for one in found["sectors"]):
         out.append(
-            f"calibration did not help on the tested half: median |error| {after:.1f} dB, {before:.1f} dB as planned"
+            f"calibration did not help on the tested half: median absolute error {after:.1f} dB, as planned "
+            f"{before:.1f} dB"
         )
     return out
 
@@ -106,16 +111,16 @@ def _walls(found: Mapping[str, Any]) -> str:
         return f"walls: {planned}, as planned, fits best {where}: spread {spread[planned]:.2f} dB"
     lead = f"spread {spread[best]:.2f} dB instead of {spread[planned]:.2f} dB {where}"
     if chosen == planned:
-        no_more = f"{best} fits better by no more than chance (p = {found['chance']:.3f})"
+        no_more = f"{best} fits better by no more than chance (p = {found['chance']:.2g})"
         return f"walls: {planned}, as planned; {no_more}: {lead}"
     like = [one["material"] for one in found["tried"] if one["material"] != chosen and one["chance"] > CHANCE]
     apart = f"; {' and '.join(like)} can't be told from it" if like else ""
-    return f"walls: {chosen} instead of {planned} (p = {found['chance']:.3f}): {lead}{apart}"
+    return f"walls: {chosen} instead of {planned} (p = {found['chance']:.2g}): {lead}{apart}"
 
 
 def table(found: Mapping[str, Any]) -> Table:
     """Residuals of the tested half, each sector as planned and calibrated."""
-    head = ("measured less predicted, dB", "offset", "spots", "mean", "deviation", "median |error|", "90 % within",
+    head = ("measured less predicted, dB", "offset", "spots", "mean", "deviation", "median absolute", "90 % within",
             "within 6 dB")  # fmt: skip
     rows = []
     for one in [*found["sectors"], {"sector": "all", "offset_db": None, **{state: found[state] for state in STATES}}]:
