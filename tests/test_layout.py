@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("models", "data.links", "data.drives"),
     ("tasks", "data"),
     ("evaluation",),
+    ("explanation",),
     ("training",),
     ("site",),
     ("edge",),

@@ -17,6 +17,7 @@ from uniair.errors import InputError
 if TYPE_CHECKING:
     from uniair.data.importing import import_data
     from uniair.environment import Environment
+    from uniair.explanation.explain import explain
     from uniair.link_budget import excess_loss
     from uniair.models.universal import RadioWarning, UniversalModel
     from uniair.radio import OFDM, ULA, UPA, Array, Radio, Subcarriers
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "OFDM", "ULA", "UPA", "Array", "Environment", "InputError", "Radio", "RadioWarning", "Subcarriers", "build",
-    "excess_loss", "import_data", "load", "load_instruct", "zero_shot",
+    "excess_loss", "explain", "import_data", "load", "load_instruct", "zero_shot",
 ]  # fmt: skip
 
 
@@ -84,6 +85,7 @@ def build(name: str) -> UniversalModel:
 LAZY = {
     "Environment": "environment",
     "excess_loss": "link_budget",
+    "explain": "explanation.explain",
     "import_data": "data.importing",
     "RadioWarning": "models.universal",
     **dict.fromkeys(("OFDM", "ULA", "UPA", "Array", "Radio", "Subcarriers"), "radio"),

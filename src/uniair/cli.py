@@ -28,6 +28,7 @@ COMMANDS = {
     "pretrain": "train the universal model on traced links",
     "adapt": "train a light head of a task on the frozen model, area by area",
     "zeroshot": "measure a model's zero-shot answers on traced links",
+    "explain": "say why: which paths and walls are behind an answer, and where channels contradict a map",
     "instruct train": "train AI²MMUM on an area: a language model that answers tasks from instructions",
     "instruct evaluate": "measure a trained AI²MMUM on links that it did not learn from",
     "instruct ablate": "AI²MMUM against its ablations on the same data, seeds and budget",

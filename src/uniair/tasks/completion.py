@@ -56,12 +56,13 @@ def complete(model: UniversalModel, csi: Any, radio: Radio | None = None, *, kno
 
 
 def fitted_paths(
-    model: UniversalModel, measured: Measured, known: Tensor, snr: Any
+    model: UniversalModel, measured: Measured, known: Tensor, snr: Any, rounds: int = ROUNDS
 ) -> Iterator[tuple[FittedPaths, Measured, Belief]]:
     """Paths that explain what was measured, some channels at a time: they, the channels, and what CRNN believed.
 
     Args:
         known, snr: as for `complete`.
+        rounds: in which more paths are looked for than CRNN reads.
 
     Raises:
         InputError: see `complete`.
@@ -74,23 +75,23 @@ def fitted_paths(
     for index in torch.split(torch.arange(len(measured.values)), size):
         part = measured._replace(values=measured.values[index])
         some = FittedPaths._make(value[index] for value in paths)
-        fitted = _refined(some, part, None if level is None else level[index])
+        fitted = _refined(some, part, None if level is None else level[index], rounds)
         yield fitted, part, Belief._make(value[index] for value in belief)
 
 
 @torch.inference_mode()
-def _refined(paths: FittedPaths, measured: Measured, noise: Tensor | None) -> FittedPaths:
+def _refined(paths: FittedPaths, measured: Measured, noise: Tensor | None, rounds: int) -> FittedPaths:
     if noise is None:
         # what a fit leaves over; of the paths themselves, those that made up for others' errors are not kept
         quiet = QUIET * measured.values.abs().square().mean(1)
-        noise = torch.maximum(_pursued(paths, measured, None).noise, quiet)
-    return _pursued(paths, measured, noise)
+        noise = torch.maximum(_pursued(paths, measured, None, rounds).noise, quiet)
+    return _pursued(paths, measured, noise, rounds)
 
 
-def _pursued(paths: FittedPaths, measured: Measured, noise: Tensor | None) -> FittedPaths:
+def _pursued(paths: FittedPaths, measured: Measured, noise: Tensor | None, rounds: int) -> FittedPaths:
     grid = dictionary(measured)
     paths = fit(paths._replace(delay=grid.folded(paths.delay)), measured, STEPS, noise)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         paths = fit(added(paths, measured, grid, ADDED), measured, STEPS, noise)
     return fit(paths, measured, LAST, noise)
 

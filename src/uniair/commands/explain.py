@@ -1,0 +1,158 @@
+"""Why an answer came about: the paths that a channel was read as, and the walls on the map that explain them.
+
+FOLDER holds links (of `uniair trace` or `uniair import`) or is a site of `uniair site`. For each --link of an --area
+(of a site: of a station) a sentence says which of the channel's paths the map explains, by which walls, what each is
+worth for the answer, and what the map says and the channel does not show. --audit asks all channels of the area
+together where they contradict the map: buildings that are not there, or are higher, and places where something stands
+that it lacks.
+
+--out writes both as JSON and as pictures.
+
+Example:
+  uniair explain runs/site --link 3 17
+  uniair explain runs/test --area 5 --audit --out runs/why
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jsonargparse import ArgumentParser
+
+import uniair
+from uniair.data.links.store import Store
+from uniair.errors import InputError
+from uniair.files import atomic_path, write_text
+from uniair.models.universal import RadioWarning, UniversalModel
+from uniair.radio import Radio
+
+if TYPE_CHECKING:
+    from uniair.area.area import Area
+    from uniair.data.links.links import Links
+    from uniair.environment import Batch
+
+SHOWN = 3  # links where none is named
+TOLD = 5  # suspicions that are printed
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("folder", type=str, help="links folder or site folder")
+    parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--area", type=int, default=0, help="number of the area in it; of a site: of the station")
+    parser.add_argument("--link", type=int, nargs="+", default=None, help="numbers of links; the first 3 if not given")
+    parser.add_argument("--radio", type=str | None, default=None,
+                        help="that sees the links: file or JSON; their own if not given")  # fmt: skip
+    parser.add_argument("--audit", action="store_true", help="where all channels of the area contradict the map")
+    parser.add_argument("--out", type=str | None, default=None, help="folder for JSON and pictures")
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Explains, prints and writes."""
+    from uniair.data.links.loader import batch_of
+
+    model = uniair.load(options.model)
+    links, buildings = _links(Path(options.folder), options.area)
+    own = links.one_radio()
+    radio = own if options.radio is None else Radio.parse(options.radio)
+    if radio.carrier != own.carrier:
+        raise InputError(f"--radio: carrier {radio.carrier / 1e9:g} GHz, but {options.folder} has paths at "
+                         f"{own.carrier / 1e9:g} GHz; give that carrier, or trace at the other")  # fmt: skip
+    chosen = list(range(min(SHOWN, len(links)))) if options.link is None else options.link
+    for number in chosen:
+        if not 0 <= number < len(links):
+            raise InputError(
+                f"--link {number}: {options.folder} has links 0 to {len(links) - 1} in area {options.area}"
+            )
+    out = None if options.out is None else Path(options.out)
+    found: dict[str, Any] = {"radio": radio.to_json(), "remarks": list(model.remarks(radio))}
+    print(*(f"seen by {radio}", *found["remarks"]), sep="\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RadioWarning)  # it is among the remarks
+        batch = batch_of(links.select(np.array(chosen)), radio)
+        found["links"] = _explained(model, batch, chosen, links, buildings, out)
+        if options.audit:
+            found["audit"] = _audited(model, links, radio, out)
+    if out is not None:
+        write_text(out / "explanations.json", json.dumps(found, indent=1) + "\n")
+        print(f"{out / 'explanations.json'} written, and pictures beside it")
+    return found
+
+
+def _links(folder: Path, number: int) -> tuple[Links, Area | None]:
+    """The links of one area, and its buildings where they are known.
+
+    Raises:
+        InputError: no links there, or no such area.
+    """
+    buildings = None
+    if (folder / "site.json").exists():
+        from uniair.site.site import Site
+
+        site = Site.read(folder)
+        if not site.traced:
+            raise InputError(f"{folder}: a site without links, which were not traced; there is nothing to explain")
+        folder, buildings = folder / "links", site.area
+    store = Store(folder)
+    if not 0 <= number < len(store):
+        raise InputError(f"--area {number}: {folder} has areas 0 to {len(store) - 1}")
+    links = store[number]
+    return links, None if buildings is None or links.bearing.any() else buildings
+
+
+def _explained(
+    model: UniversalModel, batch: Batch, numbers: list[int], links: Links, buildings: Area | None, out: Path | None
+) -> list[dict[str, Any]]:
+    from uniair.explanation.explain import explain
+    from uniair.explanation.picture import draw_explanation
+
+    env = batch.environment
+    told = []
+    for i, (number, why) in enumerate(
+        zip(numbers, explain(model, batch.csi, env.without("los"), batch.radio, buildings), strict=True)
+    ):
+        print(f"link {number}: LOS {100 * (why.los or 0):.0f} % (traced: {'LOS' if links.los[number] else 'NLOS'}); "
+              f"the map explains {100 * why.share:.0f} % of the power. {why}")  # fmt: skip
+        told.append({"link": number, "traced_los": bool(links.los[number])} | why.to_json())
+        if out is not None and env.map is not None and env.bs is not None:
+            drawing = draw_explanation(why, env.map[int(env.area[i])].numpy(), float(env.size[i]), env.bs[i].numpy())
+            _save(drawing, out / f"link-{number}.png")
+    return told
+
+
+def _audited(model: UniversalModel, links: Links, radio: Radio, out: Path | None) -> dict[str, Any]:
+    from uniair.data.links.loader import batch_of
+    from uniair.explanation.audit import audit
+    from uniair.explanation.map_buildings import map_buildings
+    from uniair.explanation.picture import draw_audit
+
+    batch = batch_of(links, radio)
+    env = batch.environment
+    if env.map is None:
+        raise InputError("--audit: these links have no map; there is nothing to contradict")
+    size, heights = float(env.size[0]), env.map[0].numpy()
+    found = audit(model, batch.csi, env.without("los"), radio, map_buildings(heights, size), progress=True)
+    print(f"{found.channels:,} channels; the map explains {100 * found.explained:.0f} % of their power")
+    if not found.suspicions:
+        print("nothing on the map is contradicted")
+    for number, one in enumerate(found.suspicions[:TOLD], 1):
+        print(f"{number}. {one}")
+    if out is not None:
+        _save(draw_audit(found, heights, size, np.unique(env.bs.numpy(), axis=0)), out / "audit.png")
+    return {
+        "channels": found.channels, "explained_share": round(found.explained, 4),
+        "suspicions": [
+            {"change": one.change, "building": one.building, "place_m": [round(v, 1) for v in one.place],
+             "nats": round(one.nats, 2), "channels": one.channels}
+            for one in found.suspicions
+        ],
+    }  # fmt: skip
+
+
+def _save(drawing: Any, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        drawing.savefig(temporary, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})

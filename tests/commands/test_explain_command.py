@@ -1,0 +1,44 @@
+"""`uniair explain` on the packaged links."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from uniair.cli import main
+from uniair.data.links.store import SAMPLE
+
+
+def test_it_says_why_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(SAMPLE), "--area", "1", "--link", "4", "--out", str(tmp_path / "why")]) == 0
+    printed = capsys.readouterr().out
+    assert "link 4: LOS" in printed
+    assert "the map explains" in printed
+    (found,) = json.loads((tmp_path / "why" / "explanations.json").read_text())["links"]
+    assert found["link"] == 4
+    assert found["sentence"] in printed
+    assert sum(path["share"] for path in found["paths"]) <= 1.0001
+    assert (tmp_path / "why" / "link-4.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_all_channels_of_an_area_judge_its_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(SAMPLE), "--area", "1", "--link", "0", "--audit", "--out", str(tmp_path / "why")]) == 0
+    assert "channels; the map explains" in capsys.readouterr().out
+    found = json.loads((tmp_path / "why" / "explanations.json").read_text())["audit"]
+    assert 0.3 < found["explained_share"] <= 1
+    assert (tmp_path / "why" / "audit.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["--link", "100000"], "--link 100000"),
+        (["--area", "-1"], "--area -1"),
+        (["--radio", '{"carrier": 3.5e9}'], "--radio: carrier 3.5 GHz"),
+    ],
+)
+def test_what_is_not_there_is_refused(wrong: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(SAMPLE), *wrong]) == 2
+    assert says in capsys.readouterr().err
