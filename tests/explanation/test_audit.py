@@ -47,9 +47,9 @@ def paths(model: UniversalModel, seen: Tensor) -> list[list[ChannelPath]]:
 
 def judged(paths: list[list[ChannelPath]], walls: np.ndarray, users: np.ndarray = USERS) -> Audit:
     """What channels say of a map."""
-    env = place(walls, users).tensors()
+    env = place(walls, users)
     buildings = map_buildings(walls, SIZE)
-    return judge(read(paths, env, Radio(), buildings), env, buildings)
+    return judge(read(paths, env, Radio(), buildings), env.bs.astype(float), users, SIZE, buildings)
 
 
 def test_the_true_map_is_not_contradicted(paths: list[list[ChannelPath]]) -> None:
@@ -85,6 +85,16 @@ def test_more_channels_say_it_louder(paths: list[list[ChannelPath]]) -> None:
     walls = ground(FAR, height=12.0)
     half, whole = judged(paths[::2], walls, USERS[::2]), judged(paths, walls)
     assert whole.suspicions[0].nats > half.suspicions[0].nats
+
+
+def test_arrays_may_look_any_way(model: UniversalModel) -> None:
+    walls = ground(BLOCK, FAR, height=12.0)
+    quarter = np.full(len(USERS), np.pi / 2, dtype=np.float32)
+    way = USERS - BS
+    turned = BS + np.column_stack([way[:, 1], -way[:, 0], way[:, 2]])  # as the array sees them
+    env = replace(place(walls, USERS), bearing=quarter)
+    first = audit(model, csi([[(ue, 1.0)] for ue in turned], Radio()), env).suspicions[0]
+    assert (first.change, first.place) == ("not there", (56.0, 43.0))
 
 
 def test_what_can_not_be_contradicted_is_refused(model: UniversalModel, seen: Tensor) -> None:

@@ -89,6 +89,16 @@ def test_what_is_left_out_changes_the_answer_by_its_effect(model: UniversalModel
     assert why.los == pytest.approx(float(uniair.zero_shot.los(model, seen, env, RADIO)[0]), abs=1e-4)
 
 
+def test_a_building_that_blocks_the_line_is_worth_most(model: UniversalModel) -> None:
+    walls = ground(*WALLS, (50.0, 30.0, 60.0, 42.0), (10.0, 100.0, 20.0, 110.0))
+    buildings = map_buildings(walls, SIZE)
+    (why,) = explain(model, csi([[(UE[0], 1.0)]], RADIO), place(walls, UE), buildings=buildings, taken_off=3)
+    number, effect = why.buildings[0]
+    assert buildings.footprints[number].bounds == (50, 30, 60, 42)
+    assert effect.place < 0  # the channel has the straight line, which the place would have without it
+    assert f"without building {number} the place would be" in str(why)
+
+
 def test_what_is_not_known_is_said(model: UniversalModel) -> None:
     env = place(ground(*WALLS), UE)
     (why,) = explain(model, csi([[(UE[0], 1.0)]], RADIO), replace(env, map=None, area=None))

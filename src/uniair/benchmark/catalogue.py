@@ -62,6 +62,9 @@ FIGURES = {
     "generation": Entry(
         "The channel that a place would give, before anything is measured there", "generated_channels:GENERATION"
     ),
+    "explain": Entry(
+        "Whether explanations are true: named walls, and what deleting them does", "explanations:EXPLANATIONS"
+    ),
     "robustness": Entry(
         "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
         "robustness:ROBUSTNESS",

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from jsonargparse import ArgumentParser
 
 import uniair
 from uniair.data.links.store import Store
+from uniair.environment import Environment, heights
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.universal import RadioWarning, UniversalModel
@@ -33,9 +35,9 @@ from uniair.radio import Radio
 if TYPE_CHECKING:
     from uniair.area.area import Area
     from uniair.data.links.links import Links
-    from uniair.environment import Batch
 
 SHOWN = 3  # links where none is named
+TAKEN_OFF = 4  # buildings
 TOLD = 5  # suspicions that are printed
 
 
@@ -53,8 +55,6 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> dict[str, Any]:
     """Explains, prints and writes."""
-    from uniair.data.links.loader import batch_of
-
     model = uniair.load(options.model)
     links, buildings = _links(Path(options.folder), options.area)
     own = links.one_radio()
@@ -73,21 +73,20 @@ def run(options: Any) -> dict[str, Any]:
     print(*(f"seen by {radio}", *found["remarks"]), sep="\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RadioWarning)  # it is among the remarks
-        batch = batch_of(links.select(np.array(chosen)), radio)
-        found["links"] = _explained(model, batch, chosen, links, buildings, out)
+        found["links"] = _explained(model, links, chosen, radio, buildings, out)
         if options.audit:
-            found["audit"] = _audited(model, links, radio, out)
+            found["audit"] = _audited(model, links, radio, buildings, out)
     if out is not None:
         write_text(out / "explanations.json", json.dumps(found, indent=1) + "\n")
         print(f"{out / 'explanations.json'} written, and pictures beside it")
     return found
 
 
-def _links(folder: Path, number: int) -> tuple[Links, Area | None]:
-    """The links of one area, and its buildings where they are known.
+def _links(folder: Path, number: int) -> tuple[Links, Area]:
+    """The links of one area, and its buildings: those of a site, or what hangs together on the map.
 
     Raises:
-        InputError: no links there, or no such area.
+        InputError: no links there, no such area, or one without a map.
     """
     buildings = None
     if (folder / "site.json").exists():
@@ -101,52 +100,60 @@ def _links(folder: Path, number: int) -> tuple[Links, Area | None]:
     if not 0 <= number < len(store):
         raise InputError(f"--area {number}: {folder} has areas 0 to {len(store) - 1}")
     links = store[number]
-    return links, None if buildings is None or links.bearing.any() else buildings
+    if not links.mapped.all():
+        raise InputError(f"--area {number}: has no map, so that no wall explains anything; give links with buildings")
+    if buildings is None:
+        from uniair.explanation.map_buildings import map_buildings
+
+        buildings = map_buildings(heights(torch.from_numpy(links.maps))[0].numpy(), float(links.sizes[0]))
+    return links, buildings
+
+
+def _places(links: Links) -> Environment:
+    """Where links are, in the frame of their map."""
+    return Environment(
+        map=links.maps, bs=links.bs, ue=links.ue, size=links.sizes[links.area], area=links.area.astype(np.int64),
+        carrier=np.array([one.carrier for one in links.radios], dtype=np.float32)[links.area], bearing=links.bearing,
+    )  # fmt: skip
 
 
 def _explained(
-    model: UniversalModel, batch: Batch, numbers: list[int], links: Links, buildings: Area | None, out: Path | None
+    model: UniversalModel, links: Links, numbers: list[int], radio: Radio, buildings: Area, out: Path | None
 ) -> list[dict[str, Any]]:
     from uniair.explanation.explain import explain
     from uniair.explanation.picture import draw_explanation
 
-    env = batch.environment
+    some = links.select(np.array(numbers))
+    csi = some.paths.csi(radio, bearing=some.bearing)
     told = []
-    for i, (number, why) in enumerate(
-        zip(numbers, explain(model, batch.csi, env.without("los"), batch.radio, buildings), strict=True)
-    ):
-        print(f"link {number}: LOS {100 * (why.los or 0):.0f} % (traced: {'LOS' if links.los[number] else 'NLOS'}); "
+    for i, why in enumerate(explain(model, csi, _places(some), radio, buildings, TAKEN_OFF)):
+        number, los = numbers[i], bool(some.los[i])
+        print(f"link {number}: LOS {100 * (why.los or 0):.0f} % (traced: {'LOS' if los else 'NLOS'}); "
               f"the map explains {100 * why.share:.0f} % of the power. {why}")  # fmt: skip
-        told.append({"link": number, "traced_los": bool(links.los[number])} | why.to_json())
-        if out is not None and env.map is not None and env.bs is not None:
-            drawing = draw_explanation(why, env.map[int(env.area[i])].numpy(), float(env.size[i]), env.bs[i].numpy())
+        told.append({"link": number, "traced_los": los} | why.to_json())
+        if out is not None:
+            drawing = draw_explanation(why, some.maps[0], float(some.sizes[0]), some.bs[i], float(some.bearing[i]))
             _save(drawing, out / f"link-{number}.png")
     return told
 
 
-def _audited(model: UniversalModel, links: Links, radio: Radio, out: Path | None) -> dict[str, Any]:
-    from uniair.data.links.loader import batch_of
+def _audited(model: UniversalModel, links: Links, radio: Radio, buildings: Area, out: Path | None) -> dict[str, Any]:
     from uniair.explanation.audit import audit
-    from uniair.explanation.map_buildings import map_buildings
     from uniair.explanation.picture import draw_audit
 
-    batch = batch_of(links, radio)
-    env = batch.environment
-    if env.map is None:
-        raise InputError("--audit: these links have no map; there is nothing to contradict")
-    size, heights = float(env.size[0]), env.map[0].numpy()
-    found = audit(model, batch.csi, env.without("los"), radio, map_buildings(heights, size), progress=True)
+    csi = links.paths.csi(radio, bearing=links.bearing)
+    found = audit(model, csi, _places(links), radio, buildings, progress=True)
     print(f"{found.channels:,} channels; the map explains {100 * found.explained:.0f} % of their power")
     if not found.suspicions:
         print("nothing on the map is contradicted")
     for number, one in enumerate(found.suspicions[:TOLD], 1):
         print(f"{number}. {one}")
     if out is not None:
-        _save(draw_audit(found, heights, size, np.unique(env.bs.numpy(), axis=0)), out / "audit.png")
+        _save(draw_audit(found, links.maps[0], float(links.sizes[0]), np.unique(links.bs, axis=0)), out / "audit.png")
     return {
         "channels": found.channels, "explained_share": round(found.explained, 4),
         "suspicions": [
-            {"change": one.change, "building": one.building, "place_m": [round(v, 1) for v in one.place],
+            {"change": one.change, "building": one.building, "place_m": [round(float(v), 1) for v in one.place],
              "nats": round(one.nats, 2), "channels": one.channels}
             for one in found.suspicions
         ],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from uniair.area.area import Area
-from uniair.environment import Environment
+from uniair.environment import Environment, heights
 from uniair.errors import InputError
 from uniair.explanation.channel_paths import ChannelPath, Resolution, channel_paths
 from uniair.explanation.explain import match
 from uniair.explanation.map_buildings import map_buildings
-from uniair.explanation.place_paths import PlacePath, place_paths
+from uniair.explanation.place_paths import PlacePath, place_paths, turned_back
 from uniair.models.ray_launching import candidates
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
@@ -119,7 +119,7 @@ def audit(
 
     Args:
         csi: complex [N, ports, subcarriers].
-        env: N hypotheses on one map, with positions; arrays along +x.
+        env: N hypotheses on one map, with positions; `los` is ignored.
         radio: that measured them; None: the weights' own.
         buildings: of the map, m; None: what hangs together on it.
         progress: show how far it is.
@@ -129,37 +129,55 @@ def audit(
     """
     radio = model.own_or(radio)
     checked = model.check_csi(csi, radio)
-    place = env.seen_by(radio).tensors()
-    if place.map is None or place.bs is None or place.ue is None:
+    place = env.seen_by(radio)
+    place.tensors()  # what is wrong in it is said before the channels are read
+    if env.map is None or env.bs is None or env.ue is None:
         raise InputError("audit: map, bs and ue have to be known; what is not known can't be contradicted")
-    if len(place.map) > 1:
-        raise InputError(f"audit: {len(place.map)} maps; give the channels of one map, whose arrays look one way")
+    if len(env.map) > 1:
+        raise InputError(f"audit: {len(env.map)} maps; give the channels of one map")
+    if not len(checked) == len(env) > 0:
+        raise InputError(f"audit: {len(checked)} CSI and {len(env)} hypotheses; give as many of both, at least one")
+    size = float(np.asarray(env.size)[0])
     if buildings is None:
-        buildings = map_buildings(place.map[0].numpy(), float(place.size[0]))
-    if not len(checked):
-        raise InputError("audit: no channels; give those of a site")
+        buildings = map_buildings(heights(torch.as_tensor(np.asarray(env.map)))[0].numpy(), size)
     seen = read(channel_paths(model, checked, radio, progress), place, radio, buildings)
-    return judge(seen, place, buildings)
+    return judge(seen, np.asarray(env.bs, dtype=np.float64), np.asarray(env.ue, dtype=np.float64), size, buildings)
 
 
-def read(paths: Sequence[list[ChannelPath]], place: Environment, radio: Radio, buildings: Area) -> list[Seen]:
+def read(paths: Sequence[list[ChannelPath]], env: Environment, radio: Radio, buildings: Area) -> list[Seen]:
     """What each channel shows in its place.
 
     Args:
         paths: of N channels.
-        place: checked tensors of N hypotheses.
+        env: N hypotheses on one map.
+        buildings: of the map, in its frame.
     """
+    bearing = np.zeros(len(env)) if env.bearing is None else np.asarray(env.bearing)
+    names = ("bs", "ue", "size", "carrier", "bearing", "downtilt", "first_path")
+    out: dict[int, Seen] = {}
+    for angle in np.unique(bearing):
+        index = np.flatnonzero(bearing == angle)
+        picked = {name: v[index] for name in names if (v := getattr(env, name)) is not None}
+        mine = Environment(map=env.map, area=np.zeros(len(index), dtype=np.int64), **picked)
+        out |= dict(zip(index.tolist(), _read([paths[i] for i in index.tolist()], mine, radio, buildings), strict=True))
+    return [out[i] for i in range(len(env))]
+
+
+def _read(paths: Sequence[list[ChannelPath]], env: Environment, radio: Radio, buildings: Area) -> list[Seen]:
+    """As `read`, of arrays that all lie one way."""
+    place = env.tensors()
     assert place.map is not None
     found = candidates(place, torch.ones(len(place), dtype=torch.bool), solid=True)
     pixel = float(place.size[0]) / place.map.shape[-1]
-    every = place_paths(found, place, buildings)
+    every = place_paths(found, place, buildings, env)
     owner, of = found.owner.numpy(), found.of.numpy()
     order = np.argsort(owner, kind="stable")
     begin = np.searchsorted(owner[order], np.arange(found.distinct + 1))
     out = []
     for i, seen in enumerate(paths):
         mine = [every[j] for j in order[begin[of[i]] : begin[of[i] + 1]]]
-        out.append(_seen(seen, mine, place.select(torch.tensor([i])), radio, pixel))
+        one = _seen(seen, mine, place.select(torch.tensor([i])), radio, pixel)
+        out.append(replace(one, bends=turned_back(torch.from_numpy(one.bends), place, env)))
     return out
 
 
@@ -219,15 +237,15 @@ def bends(
     return np.array(out).reshape(-1, 2)
 
 
-def judge(seen: Sequence[Seen], place: Environment, buildings: Area) -> Audit:
+def judge(
+    seen: Sequence[Seen], bs: NDArray[np.float64], ue: NDArray[np.float64], size: float, buildings: Area
+) -> Audit:
     """Suspicions from what N channels show.
 
     Args:
-        place: checked tensors of N hypotheses.
+        bs, ue: [N, 3] m.
+        size: side of the map, m.
     """
-    assert place.bs is not None
-    assert place.ue is not None
-    bs, ue, size = place.bs.double().numpy(), place.ue.double().numpy(), float(place.size[0])
     on_line = np.array([one.line for one in seen])
     crossed, over = _crossings(bs, ue, buildings)  # [N, B]: stands in the line; lies below it
     blockers = crossed.sum(1)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import shapely
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -69,6 +70,8 @@ class Explanation:
         together: of leaving all of them out. What single ones take away does not add up to it: where two say the same,
             neither is missed.
         missing: numbers of candidates that should be seen and are not.
+        buildings: number and effect of each that was taken off the map, what changes the place most first; its effect
+            is that of all that EPNN sees of it, not of its candidates alone.
         los: probability of LOS; None of a place without anything known.
         user: x, y, m; None: unknown.
         remarks: what to know about it, a line each.
@@ -79,6 +82,7 @@ class Explanation:
     effects: tuple[Effect, ...]
     together: Effect | None
     missing: tuple[int, ...]
+    buildings: tuple[tuple[int, Effect], ...]
     los: float | None
     user: Point | None
     remarks: tuple[str, ...]
@@ -105,6 +109,13 @@ class Explanation:
             assert self.user is not None
             path = self.candidates[number]
             said.append(f"{path.words(self.user)}, {path.length:.1f} m, should be seen and is not")
+        if self.buildings:
+            number, effect = self.buildings[0]
+            less = "less" if effect.place > 0 else "more"
+            said.append(
+                f"without building {number} the place would be {abs(effect.place):.1f} nats {less} likely, and the "
+                f"log-odds of LOS {-effect.los:+.1f} nats"
+            )
         text = "; ".join(said) or "no path stands out of the noise"
         return f"{text[0].upper()}{text[1:]}."
 
@@ -121,14 +132,17 @@ class Explanation:
                 asdict(path) | {"effect": asdict(effect)}
                 for path, effect in zip(self.candidates, self.effects, strict=True)
             ],
-            "missing": list(self.missing), "remarks": list(self.remarks),
+            "missing": list(self.missing),
+            "buildings": [{"building": number} | asdict(effect) for number, effect in self.buildings],
+            "remarks": list(self.remarks),
             "together": None if self.together is None else asdict(self.together),
         }  # fmt: skip
 
 
 def explain(
-    model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None, buildings: Area | None = None
-) -> list[Explanation]:
+    model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None, buildings: Area | None = None,
+    taken_off: int = 0,
+) -> list[Explanation]:  # fmt: skip
     """Why each channel fits its place.
 
     Args:
@@ -136,6 +150,8 @@ def explain(
         env: N hypotheses; their `los` is ignored.
         radio: that measured them; None: the weights' own.
         buildings: of the one map that all share, so that walls get numbers; None: they are told by their place.
+        taken_off: how many buildings, at most, are taken off the map one by one to see what each is worth; each needs
+            its rays launched anew.
 
     Raises:
         InputError: as many CSI as hypotheses are wanted; see `UniversalModel.encode_channel`, `Environment.tensors`.
@@ -145,7 +161,7 @@ def explain(
     if len(env) != len(checked):
         raise InputError(f"{len(checked)} CSI and {len(env)} hypotheses; give one hypothesis for each CSI")
     own = torch.as_tensor(csi if isinstance(csi, Tensor) else np.asarray(csi)).to(torch.complex128)
-    return [_one(model, own[i], alone(env, i), radio, buildings) for i in range(len(checked))]
+    return [_one(model, own[i], alone(env, i), radio, buildings, taken_off) for i in range(len(checked))]
 
 
 def alone(env: Environment, i: int) -> Environment:
@@ -159,7 +175,9 @@ def alone(env: Environment, i: int) -> Environment:
     return Environment(map=maps, **picked)
 
 
-def _one(model: UniversalModel, csi: Tensor, env: Environment, radio: Radio, buildings: Area | None) -> Explanation:
+def _one(
+    model: UniversalModel, csi: Tensor, env: Environment, radio: Radio, buildings: Area | None, taken_off: int
+) -> Explanation:
     place = env.seen_by(radio)
     peak = csi.abs().max()
     (parts,) = channel_paths(model, (csi / peak).to(torch.complex64)[None], radio)
@@ -172,13 +190,17 @@ def _one(model: UniversalModel, csi: Tensor, env: Environment, radio: Radio, bui
     los = float(torch.sigmoid(whole[1] - whole[0]))
     if _unknown(env) or model.epnn.paths is None:
         explained = tuple(Explained(path, None, effect) for path, effect in zip(parts, taken, strict=True))
-        return Explanation(explained, (), (), None, (), los, user, tuple(remarks))
+        return Explanation(explained, (), (), None, (), (), los, user, tuple(remarks))
     known, effects, together = _candidates(model, csi, place, env, radio, buildings)
     by, missed = match(parts, known, radio, float(np.asarray(env.size)[0]) / env.map.shape[-1])
+    explained = tuple(Explained(path, number, effect) for path, number, effect in zip(parts, by, taken, strict=True))
+    walls: list[tuple[int, Effect]] = []
+    if buildings is not None and taken_off:
+        numbers = _concerned(explained, known, env, buildings)[:taken_off]
+        walls = without_buildings(model, csi, place, radio, buildings, numbers)
     return Explanation(
-        tuple(Explained(path, number, effect) for path, number, effect in zip(parts, by, taken, strict=True)),
-        tuple(known), tuple(effects), together, tuple(missed), los, user, tuple(remarks),
-    )  # fmt: skip
+        explained, tuple(known), tuple(effects), together, tuple(missed), tuple(walls), los, user, tuple(remarks)
+    )
 
 
 def _unknown(env: Environment) -> list[str]:
@@ -224,6 +246,43 @@ def _candidates(
     odds = (seen[0] / model.temperature).view(2, n).mT
     effects = [_effect(odds[0], one) for one in odds[2:]]
     return place_paths(found, checked, buildings, env), effects, _effect(odds[0], odds[1])
+
+
+def _concerned(
+    explained: Sequence[Explained], known: Sequence[PlacePath], env: Environment, buildings: Area
+) -> list[int]:
+    """Buildings that may matter: what stands in the straight line, then the walls of what is seen, then of the rest."""
+    line = shapely.LineString([np.asarray(env.bs)[0, :2], np.asarray(env.ue)[0, :2]])
+    order = [int(i) for i in shapely.STRtree(buildings.footprints).query(line, predicate="intersects")]
+    for one in explained:
+        order += [] if one.by is None else known[one.by].buildings
+    for path in sorted(known, key=lambda path: path.loss):
+        order += path.buildings
+    return list(dict.fromkeys(order))
+
+
+def without_buildings(
+    model: UniversalModel, csi: Tensor, place: Environment, radio: Radio, buildings: Area, numbers: Sequence[int]
+) -> list[tuple[int, Effect]]:
+    """What each building is worth to a channel: all that EPNN sees of it is taken off the map."""
+    if not numbers:
+        return []
+    heights = np.asarray(place.map[0])
+    centres = (np.arange(len(heights)) + 0.5) * (float(np.asarray(place.size)[0]) / len(heights))
+    x, y = np.meshgrid(centres, centres)
+    maps = np.stack([heights] * (1 + len(numbers)))
+    for one, number in zip(maps[1:], numbers, strict=True):
+        one[shapely.contains_xy(buildings.footprints[number], x, y)] = 0
+    k = len(maps)
+    names = ("bs", "ue", "size", "carrier", "bearing", "downtilt", "first_path")
+    held = {name: np.asarray(v).repeat(k, axis=0) for name in names if (v := getattr(place, name)) is not None}
+    channels = zero_shot.Channels(model, csi[None], radio)
+    odds = torch.stack([
+        channels.with_each(Environment(map=maps, area=np.arange(k), los=np.full(k, value), **held))[0]
+        for value in (0.0, 1.0)
+    ], 1) / model.temperature  # fmt: skip
+    found = [(number, _effect(odds[0], one)) for number, one in zip(numbers, odds[1:], strict=True)]
+    return sorted(found, key=lambda one: -abs(one[1].place))
 
 
 class Tolerance(NamedTuple):
