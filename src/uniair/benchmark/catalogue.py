@@ -65,6 +65,7 @@ FIGURES = {
     "explain": Entry(
         "Whether explanations are true: named walls, and what deleting them does", "explanations:EXPLANATIONS"
     ),
+    "audit": Entry("Which building of a map is wrong, by what channels show", "map_audit:MAP_AUDIT"),
     "robustness": Entry(
         "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
         "robustness:ROBUSTNESS",

@@ -247,7 +247,7 @@ def judge(
         size: side of the map, m.
     """
     on_line = np.array([one.line for one in seen])
-    crossed, over = _crossings(bs, ue, buildings)  # [N, B]: stands in the line; lies below it
+    crossed, over = crossings(bs, ue, buildings)  # [N, B]: stands in the line; lies below it
     blockers = crossed.sum(1)
     suspicions = []
     alone = crossed & (blockers == 1)[:, None]
@@ -272,7 +272,7 @@ def judge(
     return Audit(tuple(suspicions), nats, float(np.mean([one.explained for one in seen])), len(seen))
 
 
-def _crossings(
+def crossings(
     bs: NDArray[np.float64], ue: NDArray[np.float64], buildings: Area
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which buildings stand in each straight line, and which it passes over: bool [N, B] both."""
