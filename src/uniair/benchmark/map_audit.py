@@ -174,7 +174,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
             cells.append("" if one is None else f"{100 * one['first']:.0f} / {100 * one['third']:.0f} ({one['cases']})")
         table.append([about, *cells])
     false = [f"{rows['none'][n]['suspicions']:.2f}" if n in rows["none"] else "" for n in counts]
-    heading = f"Named first / among the first three, % (cases), by channels of one station; "
+    heading = "Named first / among the first three, % (cases), by channels of one station; "
     heading += f"{result['areas']} areas"
     return [(heading, Table(["the map has", *counts], [*table, ["suspicions of a map that is right", *false]]))]
 
