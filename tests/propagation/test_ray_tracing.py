@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import shapely
 from numpy.typing import NDArray
+from shapely import affinity
 from shapely.geometry import LineString, Polygon, box
 
 from tests.tracer import needs_tracer
@@ -277,6 +278,11 @@ def test_every_edge_is_tried_for_every_user() -> None:
     assert 10 * np.log10(paths.power() / rays.power()) == pytest.approx(0, abs=0.2)
     none = trace(block, mast, users, replace(config, every_edge=True, diffraction=False))
     assert not none.counts.any()
+    # rays find nothing but what all edges find
+    alone = trace(block, mast, users[4:5], replace(config, every_edge=True, samples=100_000))
+    assert alone.delay == pytest.approx(columns(paths, 4)["delay"], abs=1e-12)
+    low = np.array([[118.0, 20.0, 1.5]])  # in sight of no edge that would bend anything to the other end
+    assert not trace(block, low, np.array([[118.0, 270.0, 1.5]]), replace(config, every_edge=True)).counts.any()
 
 
 @needs_tracer
@@ -292,6 +298,20 @@ def test_edges_within_a_plane_or_a_corner_bend_nothing() -> None:
     level = ~upright & (edges.start[:, 2] > 19)
     assert level.sum() == 6
     assert np.abs(edges.normals[:, upright, 2]).max() < 1e-5
+
+
+@needs_tracer
+def test_rounding_makes_no_edge_of_a_plane() -> None:
+    """Turned boxes have eight edges each, four upright and four of the roof, and no diagonal of a wall is one."""
+    rng = np.random.default_rng(0)
+    plans = [affinity.rotate(box(40 * i, 40 * j, 40 * i + w, 40 * j + d), turn)
+             for i in range(5) for j in range(10) for w, d, turn in [rng.uniform((5, 5, 0), (25, 25, 90))]]  # fmt: skip
+    scene = ray_tracing.build_scene(area_of(*plans), RayTracing())
+    from uniair.propagation.shared_chains import _edges
+
+    edges = _edges(scene.mi_scene)
+    assert len(edges.start) == 8 * len(plans)
+    assert np.abs((edges.normals[0] * edges.normals[1]).sum(1)).max() < 1e-4  # each at a right angle
 
 
 @needs_tracer

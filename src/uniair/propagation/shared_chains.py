@@ -22,7 +22,7 @@ from sionna.rt.path_solvers.sb_deterministic import SBDeterministicCandidateGene
 from sionna.rt.utils.wedges import WedgeGeometry, wedge_geometry
 
 NORMAL_STEP, OFFSET_STEP = 5e-3, 0.05  # planes and edges closer than this (unit vector, m) are one
-FLAT = 0.99  # cosine between the faces of an edge that bends nothing
+FLAT = 0.99  # cosine between the faces of an edge that bends nothing, of either sign
 
 
 class SharedChains(SBDeterministicCandidateGenerator):
@@ -165,9 +165,12 @@ def _edges(mi_scene: Any) -> Edges:
     wedge = wedge_geometry(meshes, mi.UInt(first), mi.UInt(local))
     other = np.array(wedge.primn)
     normals = np.stack([np.array(wedge.n0).T, np.array(wedge.nn).T])
-    # each edge once, and none within a plane; of closed bodies the engine's normals point outwards where it is convex
+    # each edge once, and none within a plane; of closed bodies the engine's normals point outwards where it is convex.
+    # Of two faces in one plane rounding may turn its normals back to back: then a ray has no side to pass on, it comes
+    # out as NaN, and nothing is in its way
     outward = np.array(meshes.face_normal(mi.UInt(first))).T
-    kept = (other > first) & ((normals[0] * normals[1]).sum(1) < FLAT) & ((outward * normals[0]).sum(1) > 0)
+    bent = np.abs((normals[0] * normals[1]).sum(1)) < FLAT
+    kept = (other > first) & bent & ((outward * normals[0]).sum(1) > 0)
     index = mi.UInt(np.flatnonzero(kept).astype(np.uint32))
     wedge = dr.gather(WedgeGeometry, wedge, index)
     return Edges(
@@ -223,6 +226,9 @@ def _joined(
     more._shapes, more._primitives = first(shape, INVALID_SHAPE), first(np.array(wedge.prim0), INVALID_PRIMITIVE)
     more._probs = mi.TensorXf(np.ones((count, depth), dtype=np.float32))
     more._diffracting_wedges = wedge
+    more._paths_counter = mi.UInt(count)
+    if not found.buffer_size:
+        return more if count else found
     out = PathsBuffer(found.buffer_size + count, found.max_depth, True)
     for name in ("valid", "src_indices", "tgt_indices", *(f"k_{e}_{axis}" for e in ("tx", "rx") for axis in "xyz")):
         setattr(out, f"_{name}", dr.concat([getattr(found, f"_{name}"), getattr(more, f"_{name}")]))
