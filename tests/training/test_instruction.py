@@ -86,7 +86,7 @@ def test_it_learns_every_task(tmp_path: Path) -> None:
     assert after["precoding"]["sgcs"] > before["precoding"]["sgcs"] + 0.2
     assert after["path_loss"]["rmse_db"] < before["path_loss"]["rmse_db"]
     assert after["beam"]["power_share"] > before["beam"]["power_share"] + 0.1
-    assert after["los"]["accuracy"] > after["los"]["majority"]
+    assert after["los"]["accuracy"] >= max(after["los"]["majority"], before["los"]["accuracy"] + 0.1)
 
 
 def test_a_killed_run_ends_at_the_same_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
@@ -45,6 +46,12 @@ class Backbone:
     def width(self) -> int:
         """Size of a token's embedding."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def beginning(self) -> int:
+        """The token that a sequence begins with; that it ends with, where a tokenizer knows no other."""
+        token = self.tokenizer.bos_token_id
+        return int(self.tokenizer.eos_token_id if token is None else token)
 
     def tokens(self, text: str) -> list[int]:
         """Vocabulary indices of a text, without a start or end token."""
@@ -140,6 +147,23 @@ def converted(gguf: Path) -> Path:
     except OSError:  # another process was quicker
         shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def first_blocks(decoder: Any, count: int) -> Any:
+    """A decoder that ends after `count` of its blocks, all weights shared with it."""
+    name = _blocks_name(decoder)
+    first = copy.copy(decoder)
+    first._modules = {**decoder._modules, name: getattr(decoder, name)[:count]}
+    return first
+
+
+def blocks_of(decoder: Any) -> Any:
+    """The blocks of a decoder, in order."""
+    return getattr(decoder, _blocks_name(decoder))
+
+
+def _blocks_name(decoder: Any) -> str:
+    return next(name for name in ("layers", "h") if hasattr(decoder, name))
 
 
 def require(package: str) -> None:

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from uniair.errors import InputError
-from uniair.models.backbone import DEFAULT, DTYPES, Backbone, require
+from uniair.models.backbone import DEFAULT, DTYPES, Backbone, blocks_of, first_blocks, require
 from uniair.models.head import Head
 
 ORDERS = ("instruction_first", "radio_first")
 SAME = "user information"  # the one instruction of the ablation SP
-FUSED = ("c_attn",)  # GPT-2 projects query, key and value by one matrix
-PROJECTIONS = ("q_proj", "k_proj")
+# LoRA's places: the paper's, and all; GPT-2 projects query, key and value by one matrix
+PAPER_PROJECTIONS = ("q_proj", "k_proj")
+PROJECTIONS = (*PAPER_PROJECTIONS, "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FUSED = {"q_proj": "c_attn", "k_proj": "c_attn", "v_proj": "c_attn", "o_proj": "c_proj", "up_proj": "c_fc"}
+START = ("bos", "mean", "heads")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,13 @@ class Design:
         backbone: see `load_backbone`; `none` joins the adapters to the heads without a language model (WM).
         prefix: learnable tokens before the keywords; 0: keywords alone (FP).
         same_prompt: one instruction for all tasks (SP).
-        rank: of LoRA on the query and key projections, one LoRA per modality; 0: no LoRA (WL).
+        rank: of LoRA, one per modality; 0: no LoRA (WL).
+        projections: that LoRA is put on; the paper's are `PAPER_PROJECTIONS`.
+        blocks: of the backbone that are run, from the first on; 0: all. A radio vector is lost in depth: after 4 blocks
+            of 30 it is still there.
+        start: what keeps the radio token from being taken for an attention sink, whose content the backbone erases:
+            `bos`, a token at the beginning that is meant for it; `mean`, adapters and prefixes that begin at the mean
+            of the vocabulary, as words do; `heads`, whose inputs are standardised by the first features.
         order: `instruction_first` computes the keys and values of an instruction once for any number of samples, and
             the backbone then reads one token per sample; `radio_first` reads all tokens of each.
         whole: train the backbone itself, without LoRA.
@@ -56,6 +65,9 @@ class Design:
     prefix: int = 3
     same_prompt: bool = False
     rank: int = 8
+    projections: tuple[str, ...] = PROJECTIONS
+    blocks: int = 4
+    start: tuple[str, ...] = START
     order: str = "instruction_first"
     whole: bool = False
     dtype: str = "float32"
@@ -67,8 +79,11 @@ class Design:
             raise InputError(f"order {self.order!r}: choose {' or '.join(ORDERS)}")
         if self.dtype not in DTYPES:
             raise InputError(f"dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
-        if self.prefix < 0 or self.rank < 0:
-            raise InputError(f"prefix {self.prefix}, rank {self.rank}: give 0 or more")
+        if self.prefix < 0 or self.rank < 0 or self.blocks < 0:
+            raise InputError(f"prefix {self.prefix}, rank {self.rank}, blocks {self.blocks}: give 0 or more")
+        for name, given, choices in (("projections", self.projections, PROJECTIONS), ("start", self.start, START)):
+            if unknown := set(given) - set(choices):
+                raise InputError(f"{name} {unknown.pop()!r}: choose of {', '.join(choices)}")
 
 
 class InstructModel(nn.Module):
@@ -100,17 +115,27 @@ class InstructModel(nn.Module):
         """Puts LoRAs into the backbone, and makes prefixes of the size of its token embeddings."""
         decoder = backbone.model.base_model
         table = decoder.get_input_embeddings().weight
-        spread = 0.02 if table.is_meta else float(table.float().std())
+        middle, spread = torch.zeros(backbone.width), 0.02
+        if not table.is_meta:
+            words = table.float()
+            if "mean" in self.design.start:
+                middle = words.mean(0).cpu()
+            spread = float((words - middle.to(words.device)).std())
         for modality in modalities:
             adapter: Any = self.adapter(modality)
             # the radio token starts as long as a word's
             nn.init.normal_(adapter.layers[0].weight, std=spread * adapter.widths[0] ** -0.5)
-            nn.init.zeros_(adapter.layers[0].bias)
+            with torch.no_grad():
+                adapter.layers[0].bias.copy_(middle)
         self.words = {name: backbone.tokens(self._keywords(name)) for name in self._prompt_names()}
+        self.beginning = [backbone.beginning] if "bos" in self.design.start else []
         if self.design.prefix:
             for name in self._prompt_names():
-                self.prefixes[name] = nn.Parameter(spread * torch.randn(self.design.prefix, backbone.width))
-        self.llm = decoder
+                drawn = spread * torch.randn(self.design.prefix, backbone.width)
+                self.prefixes[name] = nn.Parameter(middle + drawn)
+        if self.design.blocks:
+            decoder = first_blocks(decoder, self.design.blocks)
+        self.llm, self.depth = decoder, len(blocks_of(decoder))
         self.modality = modalities[0]
         if self.design.whole:
             self.llm.requires_grad_(True)
@@ -119,13 +144,14 @@ class InstructModel(nn.Module):
             from peft import LoraConfig, get_peft_model
 
             names = {name.rsplit(".", 1)[-1] for name, _ in decoder.named_modules()}
-            targets = [name for name in (*PROJECTIONS, *FUSED) if name in names]
+            fused = "c_attn" in names
+            wanted = [FUSED.get(name, "") if fused else name for name in self.design.projections]
+            targets = [name for name in dict.fromkeys(wanted) if name in names]
             if not targets:
-                raise InputError(f"backbone {backbone.name}: no {', '.join(PROJECTIONS + FUSED)} to put LoRA on")
+                raise InputError(f"backbone {backbone.name}: no {', '.join(self.design.projections)} to put LoRA on")
             config = LoraConfig(
-                r=self.design.rank, lora_alpha=2 * self.design.rank, target_modules=targets,
-                fan_in_fan_out=targets[0] in FUSED,
-            )  # fmt: skip
+                r=self.design.rank, lora_alpha=2 * self.design.rank, target_modules=targets, fan_in_fan_out=fused
+            )
             with warnings.catch_warnings():
                 # peft asks transformers by a name that it has replaced
                 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -178,19 +204,24 @@ class InstructModel(nn.Module):
         token = token[:, None].to(self.llm.dtype)
         if self.design.order == "radio_first":
             prompt = self._prompt(name).expand(len(z), -1, -1)
-            hidden = self.llm(inputs_embeds=torch.cat([token, prompt], dim=1)).last_hidden_state
+            first = len(self.beginning)
+            hidden = self.llm(
+                inputs_embeds=torch.cat([prompt[:, :first], token, prompt[:, first:]], dim=1)
+            ).last_hidden_state
         else:
             hidden = self.llm(inputs_embeds=token, past_key_values=self._cache(name, len(z))).last_hidden_state
         last: Tensor = hidden[:, -1].float()
         return last
 
     def _prompt(self, name: str) -> Tensor:
-        """Prefix and keywords: [1, tokens, width]."""
+        """Beginning, prefix and keywords: [1, tokens, width]."""
         embeddings = self.llm.get_input_embeddings()
-        words = embeddings(torch.tensor([self.words[name]], device=embeddings.weight.device))
-        if not self.design.prefix:
-            return words
-        return torch.cat([self.prefixes[name][None].to(words.dtype), words], dim=1)
+        known: Tensor = embeddings(
+            torch.tensor([[*self.beginning, *self.words[name]]], device=embeddings.weight.device)
+        )
+        first, words = known[:, : len(self.beginning)], known[:, len(self.beginning) :]
+        prefix = [self.prefixes[name][None].to(words.dtype)] if self.design.prefix else []
+        return torch.cat([first, *prefix, words], dim=1)
 
     def _cache(self, name: str, count: int) -> Any:
         """Keys and values of an instruction for `count` samples; in eval mode computed once for all."""
@@ -199,7 +230,7 @@ class InstructModel(nn.Module):
         seen = self._prompts.get(name)
         if seen is None:
             made = self.llm(inputs_embeds=self._prompt(name), use_cache=True).past_key_values
-            seen = [(layer.keys, layer.values) for layer in made.layers]
+            seen = [(layer.keys, layer.values) for layer in made.layers[: self.depth]]
             if not self.training and not torch.is_grad_enabled():
                 self._prompts[name] = seen
         return DynamicCache([(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in seen])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from uniair.errors import InputError
 from uniair.files import atomic_path
-from uniair.models.backbone import Backbone
+from uniair.models.backbone import Backbone, blocks_of, first_blocks
 
 FORMAT = "uniair-router/2"
 PACKAGED = Path(__file__).parents[1] / "weights" / "instruct" / "router.safetensors"
@@ -210,13 +209,10 @@ class _Features:
 
 
 def _first_blocks(decoder: Any) -> tuple[Any, list[Any]]:
-    """The decoder up to the last of DEPTHS, with all weights shared, and the blocks whose output is read."""
-    name = next(name for name in ("layers", "h") if hasattr(decoder, name))
-    blocks = getattr(decoder, name)
+    """The decoder up to the last of DEPTHS, and the blocks whose output is read."""
+    blocks = blocks_of(decoder)
     depths = sorted({max(1, round(share * len(blocks))) for share in DEPTHS})
-    first = copy.copy(decoder)
-    first._modules = {**decoder._modules, name: blocks[: depths[-1]]}
-    return first, [blocks[depth - 1] for depth in depths]
+    return first_blocks(decoder, depths[-1]), [blocks[depth - 1] for depth in depths]
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from torch import Tensor
 from uniair.models.instruct import InstructModel
 from uniair.tasks.registry import TASKS
 
+FIRST = 512  # samples whose features the heads' inputs are standardised by
+
 
 def loss(model: InstructModel, task: str, z: Tensor, truth: Tensor) -> Tensor:
     """A task's loss, in units of its targets' variance where it is a regression: scalar."""
@@ -17,8 +19,11 @@ def loss(model: InstructModel, task: str, z: Tensor, truth: Tensor) -> Tensor:
     return out / model.head(task).unit.square().mean() if TASKS[task].regression else out
 
 
+@torch.no_grad()
 def standardise(model: InstructModel, embeddings: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
-    """Sets the fixed scalings of adapters and of regressions' heads from training data.
+    """Sets the fixed scalings of adapters and heads from training data.
+
+    Adapters' come first: where the design says so, heads are set from what the untrained model makes of them.
 
     Args:
         embeddings: modality → [N, E].
@@ -27,8 +32,11 @@ def standardise(model: InstructModel, embeddings: Mapping[str, Tensor], targets:
     for modality, z in embeddings.items():
         model.adapter(modality).standardise(z)
     for task, truth in targets.items():
+        head = model.head(task)
+        if "heads" in model.design.start:
+            z = embeddings[model.instructions[task].modality][:FIRST].to(head.shift.device)
+            head.standardise(torch.cat([model.feature(task, part) for part in torch.split(z, 64)]))
         if TASKS[task].regression:
-            head = model.head(task)
             head.offset.copy_(truth.mean(0))
             head.unit.copy_(truth.std(0, correction=0).clamp_min(1e-6))
 

@@ -19,7 +19,7 @@ from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.backbone import load_backbone
-from uniair.models.instruct import Design, InstructModel
+from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
 from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
 from uniair.tasks import instruct_loss
@@ -30,7 +30,9 @@ from uniair.training.distributed import ALONE, World
 from uniair.training.heads import Adaptation, divide, embed
 from uniair.training.loop import Optimisation, run
 
-FORMAT = "uniair-instruct/1"
+FORMAT = "uniair-instruct/2"
+# what models of the first format were made with
+FIRST_FORMAT = {"projections": PAPER_PROJECTIONS, "blocks": 0, "start": ()}
 PACKAGED = Path(__file__).parents[1] / "weights" / "instruct"
 SAMPLE = PACKAGED / "sample"  # links of the packaged model's area that it did not learn from
 ROUTER = "router.safetensors"
@@ -47,7 +49,7 @@ class InstructTraining:
         optimisation: its `steps` are the fewest that are made, however few links there are.
     """
 
-    epochs: int = 10
+    epochs: int = 24
     batch: int = 128
     optimisation: Optimisation = Optimisation(
         steps=1, schedule="whole_cosine", learning_rate=2e-3, matrix_rate=0.0, warmup=0.05, adamw="heads",
@@ -229,9 +231,12 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
         raise InputError(f"{folder / CONFIG}: no such file; give a folder that uniair instruct train wrote")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if config["format"] != FORMAT:
+        if config["format"] == "uniair-instruct/1":
+            config["design"] |= FIRST_FORMAT
+        elif config["format"] != FORMAT:
             raise InputError(f"{folder / CONFIG}: of format {config['format']!r}, this version reads {FORMAT!r}")
-        design = Design(**config["design"])
+        given: dict[str, Any] = config["design"]
+        design = Design(**given | {name: tuple(given[name]) for name in ("projections", "start")})
         tasks = {task: INSTRUCTIONS[task] for task in config["tasks"]}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / CONFIG}: not an instruct model's config ({error!r})") from error
