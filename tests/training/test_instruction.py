@@ -142,13 +142,16 @@ def test_every_ablation_runs_and_goes_on(
     stored(tmp_path / "dense")
     budget = benchmark.Budget(1, 40, InstructTraining(epochs=1, batch=16))
     monkeypatch.setitem(benchmark.BUDGETS, "quick", budget)
+    monkeypatch.setattr(benchmark, "RATES", (1e-3, 4e-3))
     setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=2)
     result = perform("instruct", benchmark.INSTRUCT, setup, backbone="tiny")
     assert set(result["rows"]) == set(benchmark.METHODS)
     tuned = {name: row["tuned"]["channel"] for name, row in result["rows"].items()}
     assert tuned["FP"] < tuned["AI²MMUM"] < tuned["TE/TC"]
     assert tuned["WM"] < tuned["WL"] < tuned["AI²MMUM"]
-    assert tuned["RL"] == tuned["RF"] == tuned["AI²MMUM"]
+    assert tuned["RL"] == tuned["SL"] == tuned["RF"] == tuned["AI²MMUM"]
+    assert tuned["NB"] < tuned["AI²MMUM"]
+    assert {row["cost"]["channel"]["rate"] for row in result["rows"].values()} <= set(benchmark.RATES)
     for row in result["rows"].values():
         assert {task for area in row["areas"].values() for task in area} == set(TASKS)
         assert row["cost"]["channel"]["latency_ms"] > 0

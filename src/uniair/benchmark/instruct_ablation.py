@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.environment import Batch
 from uniair.evaluation.tables import Table, plus_minus, spread
-from uniair.models.instruct import Design, InstructModel
+from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
+from uniair.tasks import instruct_loss
 from uniair.tasks.registry import INSTRUCTIONS, TASKS
-from uniair.training.heads import Adaptation
-from uniair.training.instruction import InstructTraining, Questions, build, calibrate, measure, questions, train
+from uniair.training.heads import Adaptation, HeadTraining, fit
+from uniair.training.instruction import (
+    InstructTraining,
+    Questions,
+    build,
+    calibrate,
+    measure,
+    questions,
+    train,
+    watched_loss,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,11 +43,13 @@ class Method:
 
     Attributes:
         towers: train the towers from scratch along with the rest.
+        heads: light heads on the frozen embeddings instead, one a task.
     """
 
     what: str
     design: Mapping[str, Any] = field(default_factory=dict)
     towers: bool = False
+    heads: bool = False
 
 
 METHODS = {
@@ -45,10 +59,16 @@ METHODS = {
     "TE/TC": Method("towers trained from scratch", towers=True),
     "WL": Method("without LoRA", {"rank": 0}),
     "RL": Method("random language model", {"backbone": "random:"}),
+    "SL": Method("language model with its weights shuffled", {"backbone": "shuffled:"}),
     "WM": Method("without language model", {"backbone": "none"}),
-    "ST": Method("small transformer, trained whole", {"backbone": "transformer", "whole": True}),
+    "ST": Method("small transformer, trained whole", {"backbone": "transformer", "whole": True, "blocks": 0}),
+    "LH": Method("light heads on the embeddings, one a task", heads=True),
     "RF": Method("radio token before the instruction", {"order": "radio_first"}),
-}
+    "AB": Method("all blocks", {"blocks": 0}),
+    "NB": Method("all blocks, no beginning, no mean, heads as they are, LoRA on query and key",
+                 {"blocks": 0, "start": (), "projections": PAPER_PROJECTIONS}),
+}  # fmt: skip
+RATES = (1e-3, 2e-3, 4e-3)  # of which each method takes its best on links that it does not learn from
 MODALITIES = ("channel", "environment")
 
 
@@ -67,20 +87,23 @@ class Budget:
     training: InstructTraining
 
 
-BUDGETS = {
-    "quick": Budget(1, 600, InstructTraining(epochs=12, batch=32)),
-    "full": Budget(2, None, InstructTraining()),
-}
+FEW = InstructTraining(epochs=24, batch=32)  # where labels are few
+BUDGETS = {"quick": Budget(1, 600, FEW), "full": Budget(2, None, InstructTraining(epochs=10))}
 
 
-def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32") -> dict[str, Any]:
-    """Every method in every area, `setup.seeds` times.
+def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32", labels: int = 0) -> dict[str, Any]:
+    """Every method in every area, `setup.seeds` times, each with its own best learning rate.
+
+    The rate is the one of `RATES` with the least loss, at the first seed, on the tenth of the labels that calibrates.
 
     Args:
         backbone: language model, name or folder.
         dtype: of its weights, float32 or bfloat16.
+        labels: links of an area to learn from; 0: as the budget has it.
     """
     budget = BUDGETS[setup.budget]
+    if labels:
+        budget = replace(budget, labels=labels, training=FEW)
     store = setup.store("dense").first(budget.areas + 1)
     places = [("channel", store, number) for number in range(budget.areas)]
     places.append(("environment", store, budget.areas))
@@ -88,16 +111,21 @@ def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32")
         places.append(("channel", setup.store("deepmimo"), 0))
     setup.note(
         data=store.manifest["recipe"], deepmimo="deepmimo" in setup.folders, labels=budget.labels,
-        training=asdict(budget.training), backbone=backbone, dtype=dtype,
+        training=asdict(budget.training), backbone=backbone, dtype=dtype, rates=RATES,
     )  # fmt: skip
     rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {name: {} for name in METHODS}
     jobs = [(name, *place, seed) for seed in range(setup.seeds) for place in places for name in METHODS]
     for name, modality, data, number, seed in track(jobs, "run"):
-        area = data.areas[number]
-        design = designed(METHODS[name], backbone, dtype)
-        unit = partial(_one, setup, METHODS[name], design, modality, data, number, budget, seed)
-        found = setup.once(f"{name.replace('/', '')}-{modality}-{area}-{seed}", unit)
-        rows[name].setdefault(f"{modality}: {area}", {}).setdefault("runs", []).append(found)
+        method, area = METHODS[name], data.areas[number]
+        unit = partial(_one, setup, method, designed(method, backbone, dtype), modality, data, number, budget)
+        key = f"{name.replace('/', '')}-{modality}-{area}"
+        tried = {
+            rate: setup.once(f"{key}-0-{rate:g}", partial(unit, 0, rate))
+            for rate in RATES[: len(RATES) if not method.heads else 1]
+        }
+        best = min(tried, key=lambda rate: tried[rate]["watched"])
+        found = setup.once(f"{key}-{seed}-{best:g}", partial(unit, seed, best))
+        rows[name].setdefault(f"{modality}: {area}", {}).setdefault("runs", []).append(found | {"rate": best})
     return {
         "areas": [f"{modality}: {data.areas[number]}" for modality, data, number in places],
         "labels": budget.labels, "epochs": budget.training.epochs, "backbone": backbone, "dtype": dtype,
@@ -106,19 +134,14 @@ def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32")
 
 
 def _one(
-    setup: Setup,
-    method: Method,
-    design: Mapping[str, Any],
-    modality: str,
-    data: Any,
-    number: int,
-    budget: Budget,
-    seed: int,
-) -> dict[str, Any]:
+    setup: Setup, method: Method, design: Mapping[str, Any], modality: str, data: Any, number: int, budget: Budget,
+    seed: int, rate: float,
+) -> dict[str, Any]:  # fmt: skip
     """Trains and measures one method on one area."""
     links, area = data[number], data.areas[number]
-    wanted = Adaptation(labels=budget.labels, seed=seed)
-    dataset = questions(setup.model, area, links, (modality,), wanted)
+    dataset = questions(setup.model, area, links, (modality,), Adaptation(labels=budget.labels, seed=seed))
+    if method.heads:
+        return _light_heads(dataset, modality, seed)
     model = untrained(design, setup.model.preset.embedding, modality, seed)
     tower = None
     if method.towers:
@@ -127,15 +150,37 @@ def _one(
             tower = UniversalModel(setup.model.preset)
     folder = setup.out / "training" / f"{method.what}-{modality}-{area}-{seed}".replace("/", "-").replace(" ", "-")
     began = time.perf_counter()
-    plan = replace(budget.training.optimisation, seed=seed)
+    plan = replace(budget.training.optimisation, seed=seed, learning_rate=rate)
     train(model, dataset, replace(budget.training, optimisation=plan), folder, tower)
     took = time.perf_counter() - began
+    watched = watched_loss(model, dataset, tower)
     figures = measure(model, dataset, calibrate(model, dataset, tower), tower)
     shutil.rmtree(folder)
     tuned = model.parameter_counts()["total"]
     if tower is not None:
         tuned += sum(p.numel() for p in _tower_parameters(tower, modality))
-    return {"figures": figures, "tuned": tuned, "seconds": took} | cost(model, dataset, modality)
+    return {"figures": figures, "tuned": tuned, "seconds": took, "watched": watched} | cost(
+        lambda z: model(dataset.tasks(modality)[0], z), parameters_run(model), dataset.embeddings[modality]
+    )
+
+
+def _light_heads(dataset: Questions, modality: str, seed: int) -> dict[str, Any]:
+    """What a head a task gives that learns from the same labels (paper 1, III-B-2)."""
+    z, figures, heads = dataset.embeddings[modality], {}, {}
+    held = Batch(dataset.batch.csi[dataset.test], dataset.batch.environment.select(dataset.test), dataset.batch.radio)
+    began = time.perf_counter()
+    for name in dataset.tasks(modality):
+        task, truth = TASKS[name].on(dataset.batch.radio), dataset.targets[name]
+        heads[name] = fit(task, z[dataset.learn], truth[dataset.learn], HeadTraining(seed=seed))
+        out = heads[name](z[dataset.test]).detach()
+        if truth.ndim == 1:
+            out = out / instruct_loss.temperature(heads[name](z[dataset.watch]).detach(), truth[dataset.watch])
+        figures[name] = task.measure(out, held)
+    first = next(iter(heads.values()))
+    tuned = sum(head.parameter_count() for head in heads.values())
+    return {"figures": figures, "tuned": tuned, "seconds": time.perf_counter() - began, "watched": 0.0} | cost(
+        first, first.parameter_count(), z
+    )
 
 
 def designed(method: Method, backbone: str, dtype: str) -> dict[str, Any]:
@@ -144,7 +189,7 @@ def designed(method: Method, backbone: str, dtype: str) -> dict[str, Any]:
         "backbone": backbone,
         "dtype": "float32" if "whole" in method.design else dtype,  # small updates vanish in less
     } | dict(method.design)
-    if design["backbone"] == "random:":
+    if str(design["backbone"]).endswith(":"):
         design["backbone"] += backbone
     return design
 
@@ -160,26 +205,27 @@ def _tower_parameters(tower: UniversalModel, modality: str) -> list[torch.nn.Par
     return [p for part in parts for p in part.parameters()]
 
 
-def cost(model: InstructModel, dataset: Questions, modality: str) -> dict[str, float]:
+def parameters_run(model: InstructModel) -> int:
+    """Parameters that an answer runs through; a table of words is looked up."""
+    embeddings = 0 if model.llm is None else model.llm.get_input_embeddings().weight.numel()
+    return sum(p.numel() for p in model.parameters()) - embeddings
+
+
+def cost(answer: Callable[[Tensor], Tensor], parameters: int, embeddings: Tensor) -> dict[str, float]:
     """What an answer costs from an embedding on: parameters that it runs through, ms alone, answers/s of 256."""
-    task, z = dataset.tasks(modality)[0], dataset.embeddings[modality]
 
     @torch.no_grad()
     def seconds(count: int, repeats: int) -> float:
-        some = z[torch.arange(count) % len(z)]
-        model(task, some)
+        some = embeddings[torch.arange(count) % len(embeddings)]
+        answer(some)
         took = []
         for _ in range(repeats):
             began = time.perf_counter()
-            model(task, some)
+            answer(some)
             took.append(time.perf_counter() - began)
         return float(np.median(took))
 
-    embeddings = 0 if model.llm is None else model.llm.get_input_embeddings().weight.numel()
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()) - embeddings,
-        "latency_ms": 1e3 * seconds(1, 20), "answers_per_s": 256 / seconds(256, 3),
-    }  # fmt: skip
+    return {"parameters": parameters, "latency_ms": 1e3 * seconds(1, 20), "answers_per_s": 256 / seconds(256, 3)}
 
 
 def _sum_up(what: str, areas: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
@@ -194,7 +240,7 @@ def _sum_up(what: str, areas: dict[str, dict[str, list[dict[str, Any]]]]) -> dic
         out["tuned"][modality] = runs[0]["tuned"]
         out["cost"][modality] = {
             key: float(np.median([run[key] for run in runs]))
-            for key in ("parameters", "latency_ms", "answers_per_s", "seconds")
+            for key in ("parameters", "latency_ms", "answers_per_s", "seconds", "rate")
         }
     return out
 
@@ -223,8 +269,9 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
             lines.append([
                 f"{name}, {modality}", f"{row['tuned'][modality]:,}", f"{one['parameters']:,.0f}",
                 f"{one['latency_ms']:.1f} ms", f"{one['answers_per_s']:,.0f}", f"{one['seconds']:,.0f} s",
+                f"{one['rate']:g}",
             ])  # fmt: skip
-    head = ["", "tuned", "run through", "one answer", "answers/s of 256", "training"]
+    head = ["", "tuned", "run through", "one answer", "answers/s of 256", "training", "rate"]
     out.append(("What each costs, from the tower's embedding on", Table(head, lines)))
     return out
 

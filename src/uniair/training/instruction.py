@@ -182,6 +182,17 @@ def calibrate(model: InstructModel, asked: Questions, tower: UniversalModel | No
 
 
 @torch.no_grad()
+def watched_loss(model: InstructModel, asked: Questions, tower: UniversalModel | None = None) -> float:
+    """The loss, of all tasks together, on `asked.watch`: what choices are made by."""
+    device = next(model.parameters()).device
+    total = 0.0
+    for task, truth in asked.targets.items():
+        z = _embedded(tower, asked, task, asked.watch).to(device)
+        total += float(instruct_loss.loss(model, task, z, truth[asked.watch].to(device)))
+    return total
+
+
+@torch.no_grad()
 def measure(
     model: InstructModel, asked: Questions, temperatures: Mapping[str, float], tower: UniversalModel | None = None
 ) -> dict[str, dict[str, float]]:
