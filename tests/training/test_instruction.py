@@ -143,7 +143,7 @@ def test_every_ablation_runs_and_goes_on(
     budget = benchmark.Budget(1, 40, InstructTraining(epochs=1, batch=16))
     monkeypatch.setitem(benchmark.BUDGETS, "quick", budget)
     monkeypatch.setattr(benchmark, "RATES", (1e-3, 4e-3))
-    setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=2)
+    setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=1)
     result = perform("instruct", benchmark.INSTRUCT, setup, backbone="tiny")
     assert set(result["rows"]) == set(benchmark.METHODS)
     tuned = {name: row["tuned"]["channel"] for name, row in result["rows"].items()}
