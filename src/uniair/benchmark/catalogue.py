@@ -66,6 +66,7 @@ FIGURES = {
         "Whether explanations are true: named walls, and what deleting them does", "explanations:EXPLANATIONS"
     ),
     "audit": Entry("Which building of a map is wrong, by what channels show", "map_audit:MAP_AUDIT"),
+    "doubt": Entry("Whether answers know when they are wrong, and sets hold what they promise", "doubts:DOUBTS"),
     "robustness": Entry(
         "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
         "robustness:ROBUSTNESS",
