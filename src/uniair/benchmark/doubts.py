@@ -175,9 +175,12 @@ def _measured(parts: Sequence[Part], doubts: dict[str, Doubt], promises: dict[st
         curve = np.cumsum(right) / np.arange(1, len(right) + 1)
         steps = np.linspace(0, len(right) - 1, 21).round().astype(int)
         out["doubt"][name] = {
-            "answers": len(right), "auroc": float(roc_auc_score(wrong.numpy(), stated)) if wrong.any() else None, "right": float(right.mean()),
-            "right_of_the_rest": float(right[:kept].mean()), "curve": curve[steps].tolist(),
-        }  # fmt: skip
+            "answers": len(right),
+            "auroc": float(roc_auc_score(wrong.numpy(), stated)) if wrong.any() else None,
+            "right": float(right.mean()),
+            "right_of_the_rest": float(right[:kept].mean()),
+            "curve": curve[steps].tolist(),
+        }
     for name, promise in promises.items():
         made = [one for *_, one in parts if name in one]
         if made:
