@@ -62,7 +62,7 @@ def goes_on(name: str, benchmark: Benchmark, setup: Setup) -> dict[str, object]:
 def test_explanations_are_measured(
     model: UniversalModel, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explanations, "LINKS", 4)
+    monkeypatch.setattr(explanations, "LINKS", 2)
     found = goes_on(
         "explain", explanations.EXPLANATIONS, Setup(model, tmp_path / "explain", {"links": folder}, seeds=1)
     )
