@@ -32,15 +32,15 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
         shards.write_shard(tmp_path / name / "links-00000.safetensors", links)
         shards.write_manifest(tmp_path / name, {}, "")
     folders = {name: tmp_path / name for name in ("links", "train")}
-    return Setup(uniair.build("tiny"), tmp_path / "bench/feedback", folders, seeds=2)
+    return Setup(uniair.build("tiny"), tmp_path / "bench/feedback", folders, seeds=1)
 
 
 def test_every_method_has_its_bits_and_a_stopped_run_goes_on(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     result = perform("feedback", FEEDBACK, setup)
     assert set(result["rows"]) == {"line", "panel"}
     line, panel = result["rows"]["line"], result["rows"]["panel"]
-    assert len(line) == 1 + 8 + 2 + 4
-    assert len(panel) == 1 + 6 + 2 + 4  # 7 and 8 are for 32 ports
+    assert len(line) == 1 + 8 + 2 + 4 * 3
+    assert len(panel) == 1 + 6 + 2 + 4 * 3  # 7 and 8 are for 32 ports
     assert line["Type I"]["bits"] == 7
     assert line["searched, 48"]["bits"] == 48
     assert line["eType II, 5"]["sgcs"]["mean"] > line["eType II, 1"]["sgcs"]["mean"] > 0.5

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from uniair.benchmark.matching import some_areas
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
+from uniair.environment import Batch
 from uniair.evaluation.enhanced_type_ii_codebook import COMBINATIONS, enhanced_type_ii
 from uniair.evaluation.port_panel import panel_of, subband_directions
 from uniair.evaluation.tables import Table, plus_minus, spread
@@ -27,6 +28,7 @@ from uniair.progress import track
 from uniair.radio import OFDM, UPA, Radio
 from uniair.tasks.bit_code import BitCode, decoder_sensitivity, learn, search_bits
 from uniair.tasks.path_code import PathCode
+from uniair.tasks.side_information import InformedDecoder, learn_beside
 from uniair.training.checkpoint import digest
 from uniair.training.pretraining import check_split
 
@@ -36,11 +38,14 @@ if TYPE_CHECKING:
 SUBBANDS = 13
 LENGTHS = (24, 48, 64, 96, 128, 192, 256, 384, 512)
 STEPS = {"embedding": 0, "searched": 30}
+# what the base station knows of the place, by what it does not
+KNOWN = {"map": ("los", "ue"), "map and position": ("los",)}
 RADIOS = {
     "paper 1's radio": Radio(clock="first_path"),
     "32 ports, 8 × 2 × 2": Radio(UPA(2, 8, polarisation="slanted"), OFDM(52, 360e3), clock="first_path"),
     "panel of 8 × 8": Radio(UPA(8, 8), clock="first_path"),
 }
+BESIDE = ("", *(f" + {known}" for known in KNOWN))
 PER_AREA = 64  # most links of a training area that codes are learned from
 SLOPES = 512  # channels that the decoder's sensitivity is measured on
 Sums = dict[str, list[float]]
@@ -102,19 +107,32 @@ def _mean(values: list[list[list[float]]]) -> dict[str, Any]:
     return {"bits": float(by_seed[:, 0].mean()), "sgcs": spread([by_seed[:, 1].tolist()])}
 
 
-def channels(train: Store, radio: Radio, seed: int) -> Iterator[Tensor]:
-    """CSI of training areas as the radio measures it, area after area, in an order that is drawn."""
+def batches(train: Store, radio: Radio, seed: int) -> Iterator[Batch]:
+    """Links of training areas as the radio measures them, area after area, in an order that is drawn."""
     rng = np.random.default_rng(seed)
     for number in rng.permutation(len(train)).tolist():
         area = train[number]
-        yield batch_of(area.select(rng.permutation(len(area))[:PER_AREA]), radio).csi
+        yield batch_of(area.select(rng.permutation(len(area))[:PER_AREA]), radio)
 
 
-def learned(model: UniversalModel, train: Store, radio: Radio, count: int, seed: int) -> BitCode:
-    """A code for a radio from about so many channels of training places."""
-    areas = islice(channels(train, radio, seed), -(-count // PER_AREA))
-    z = torch.cat([model.encode_channel(csi, radio).cpu() for csi in areas])
-    return learn(z, digest(model), decoder_sensitivity(model, z[:SLOPES], radio, seed=seed))
+class Learned(NamedTuple):
+    """A code for a radio, and its decoders beside what is known of a place."""
+
+    code: BitCode
+    beside: Mapping[str, InformedDecoder]
+
+
+def learned(model: UniversalModel, train: Store, radio: Radio, count: int, seed: int) -> Learned:
+    """From about so many channels of training places."""
+    codes: list[Tensor] = []
+    places: dict[str, list[Tensor]] = {name: [] for name in KNOWN}
+    for batch in islice(batches(train, radio, seed), -(-count // PER_AREA)):
+        codes.append(model.encode_channel(batch.csi, radio).cpu())
+        for name, unknown in KNOWN.items():
+            places[name].append(model.encode_environment(batch.environment.without(*unknown)).cpu())
+    z = torch.cat(codes)
+    code = learn(z, digest(model), decoder_sensitivity(model, z[:SLOPES], radio, seed=seed))
+    return Learned(code, {name: learn_beside(code, z, torch.cat(of), LENGTHS) for name, of in places.items()})
 
 
 def _alike(precoders: Tensor, target: Tensor) -> float:
@@ -150,14 +168,21 @@ def _paths(model: UniversalModel, links: Links, radio: Radio) -> Sums:
 
 def _ours(model: UniversalModel, links: Links, radio: Radio, code: Any, seed: int) -> Sums:
     """The same of the model's codes, from the embedding as it is and with search."""
-    csi = batch_of(links, radio).csi
-    target, out = subband_directions(csi, radio, SUBBANDS), {}
+    batch = batch_of(links, radio)
+    csi, target, out = batch.csi, subband_directions(batch.csi, radio, SUBBANDS), {}
+    places = {name: model.encode_environment(batch.environment.without(*unknown)) for name, unknown in KNOWN.items()}
+    own = code(seed)
+
+    def restored(z: Tensor, length: int) -> list[float]:
+        written = subband_directions(model.reconstruct_channel(z, radio), radio, SUBBANDS)
+        return [float(len(csi)), float(len(csi) * length), _alike(written, target)]
+
     for name, steps in STEPS.items():
         for length in LENGTHS:
-            sent = search_bits(model, csi, code(seed), length, steps, radio)
-            restored = model.reconstruct_channel(code(seed).decode(sent), radio)
-            alike = _alike(subband_directions(restored, radio, SUBBANDS), target)
-            out[f"{name}, {length}"] = [float(len(csi)), float(len(csi) * length), alike]
+            sent = search_bits(model, csi, own.code, length, steps, radio)
+            out[f"{name}, {length}"] = restored(own.code.decode(sent), length)
+            for known, place in places.items():
+                out[f"{name} + {known}, {length}"] = restored(own.beside[known].decode(sent, place), length)
     return out
 
 
@@ -178,7 +203,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     """SGCS against bits, a panel a radio."""
     every = figure.subplots(1, len(result["rows"]), sharey=True)
     for axes, (name, rows) in zip(np.atleast_1d(every), result["rows"].items(), strict=True):
-        for method in ("Type I", "eType II", "paths", *STEPS):
+        for method in ("Type I", "eType II", "paths", *(f"{name}{known}" for name in STEPS for known in BESIDE)):
             some = [row for key, row in rows.items() if key.split(",")[0] == method]
             points = sorted((row["bits"], row["sgcs"]["mean"]) for row in some)
             axes.plot(*zip(*points, strict=True), marker="o", label=method)
