@@ -28,6 +28,10 @@ def test_a_pole_among_walls_is_what_the_packaged_weights_know() -> None:
     assert remarks(TOWN, [("bs0", (35.0, 20.0, 10.0))], "small") == ()
 
 
+def test_a_model_whose_name_no_folder_can_have_knows_what_paper_1_had() -> None:
+    assert learned("é" * 400) == PAPER_1
+
+
 def test_masts_roofs_and_users_upstairs_are_extrapolated() -> None:
     mast, roof = remarks(TOWN, [("bs0", MAST), ("bs1", ROOF)], "small")
     assert mast.startswith(

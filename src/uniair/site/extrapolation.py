@@ -24,8 +24,8 @@ MOST_BELOW = 0.5  # share of the roofs that a station in the street may look ove
 def learned(model: str) -> Learned:
     """By what a packaged model or checkpoint folder says of itself; without that, what paper 1's campaign has."""
     packaged = Path(uniair.__file__).parent / "weights" / model
-    config = (packaged if packaged.is_dir() else Path(model)) / "config.json"
     try:
+        config = (packaged if packaged.is_dir() else Path(model)) / "config.json"
         return Learned.from_json(json.loads(config.read_text(encoding="utf-8"))["learned"], str(config))
     except (OSError, ValueError, LookupError, TypeError, InputError):  # of the first version, or no folder
         return PAPER_1
