@@ -525,14 +525,13 @@ def without_carrier(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("layout", [make.make_v3, make.make_v4])
-def test_a_missing_carrier_is_asked_for_and_counted(tmp_path: Path, layout: Callable[[Path], Path]) -> None:
+def test_a_missing_carrier_is_guessed_said_and_counted(tmp_path: Path, layout: Callable[[Path], Path]) -> None:
     folder, report = without_carrier(layout(tmp_path)), ImportReport()
     for said in (None, {"clock": "first_path"}):
-        with pytest.raises(
-            InputError, match=r"params\.(mat|json): names no carrier; add it: --radio '{\"carrier\""
-        ) as error:
-            read(folder, radio=said)
-        assert "\n" not in str(error.value)
+        assert read(folder, report, radio=said).one_radio().carrier == 28e9
+    guessed = "scenarios that name no carrier, taken for paper 1's 28 GHz: say it by --radio"
+    assert report.examples[guessed] == [folder.name]
+    assert report.left_out[guessed] == 2
     assert read(folder, report, radio={"carrier": 2.6e9}).one_radio() == Radio(carrier=2.6e9)
     assert report.examples["scenarios that name no carrier, taken from --radio"] == [folder.name]
 

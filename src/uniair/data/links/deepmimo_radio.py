@@ -39,17 +39,20 @@ def radio_of(path: Path, report: ImportReport, said: Mapping[str, Any] | None) -
         said: entries of a radio from the user.
 
     Raises:
-        InputError: no carrier, one that can't be, or the user says another.
+        InputError: no parameters and so no carrier, one that can't be, or the user says another.
         Exception: what the parsers of MAT-files and JSON, and NumPy, throw at other content.
     """
     settings, name = _settings(path), path.parent.name
     carrier = _carrier(path, settings)
     if carrier is None:
-        if said is None or "carrier" not in said:
-            what = "names no carrier" if path.exists() else "is missing, and the carrier with it"
-            raise InputError(f"{path}: {what}; add it: --radio '{{\"carrier\": 28e9}}', for instance")
-        report.leave("scenarios that name no carrier, taken from --radio", name)
-        carrier = Radio.from_json(said, "--radio").carrier
+        given = said is not None and "carrier" in said
+        if not given and not path.exists():
+            raise InputError(
+                f"{path}: is missing, and the carrier with it; add it: --radio '{{\"carrier\": 28e9}}', for instance"
+            )
+        carrier = Radio.from_json(said if given else {}, "--radio").carrier
+        taken = "taken from --radio" if given else f"taken for paper 1's {carrier / 1e9:g} GHz: say it by --radio"
+        report.leave(f"scenarios that name no carrier, {taken}", name)
     array = _saved_array(name, report, settings) or _traced_array(name, report, settings, carrier)
     own = Radio(array or Radio().array, _grid(settings) or Radio().grid, carrier)
     return overridden(own, said, f"{path.parent}: the scenario")
