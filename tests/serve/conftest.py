@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +19,9 @@ class ByHeart:
 
     def route(self, instruction: str) -> Route:
         return Route(QUESTIONS.get(instruction), {})
+
+    def limits(self, instruction: str, words: Sequence[tuple[int, int]]) -> list[float]:
+        return [1.0] * len(words)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,9 @@ class ByHeart:
 
     def route(self, instruction: str) -> Route:
         return Route(NAME if "delay" in instruction else None, {})
+
+    def limits(self, instruction: str, words: Sequence[tuple[int, int]]) -> list[float]:
+        return [1.0] * len(words)
 
 
 def test_adapt_trains_saves_and_measures_it(

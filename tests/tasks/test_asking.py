@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,9 @@ class ByHeart:
 
     def route(self, instruction: str) -> Route:
         return Route(QUESTIONS.get(instruction), {})
+
+    def limits(self, instruction: str, words: Sequence[tuple[int, int]]) -> list[float]:
+        return [1.0] * len(words)
 
 
 class LinearModel:

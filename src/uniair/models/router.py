@@ -1,9 +1,10 @@
-"""Recognises the task of an instruction: a linear classifier on the backbone's own hidden states (paper 2, III-D)."""
+"""Recognises the task of an instruction, and words that limit it, by the backbone's own hidden states (paper 2, III-D)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ from uniair.errors import InputError
 from uniair.files import atomic_path
 from uniair.models.backbone import Backbone, blocks_of, first_blocks
 
-FORMAT = "uniair-router/2"
+FORMAT = "uniair-router/3"
 PACKAGED = Path(__file__).parents[1] / "weights" / "instruct" / "router.safetensors"
 OUT_OF_SCOPE = "out_of_scope"
 LONGEST = 512  # tokens of an instruction
@@ -30,12 +31,15 @@ LONGEST = 512  # tokens of an instruction
 DEPTHS = (0.13, 0.27, 0.4)
 THRESHOLD = 0.4  # least probability of a task
 REGULARISATION = 0.01  # inverse strength C of the classifier's L2 penalty
+WORDS = 1e-3  # the same, of the classifier of words
+LEAST = 4  # letters of a word that it learns from
 # the first token of a decoder's input collects attention and looks alike in all texts, so it is none of the user's
 OPENING = "Instruction:"
 PROBE = "Where is this user, and is the direct path blocked?"
 DRIFT = 0.1  # relative change of the probe's features that rounding to bfloat16 does not reach
 
 Phrases = Mapping[str, Mapping[str, Sequence[str]]]
+Clauses = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,23 @@ class Route:
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """A multinomial logistic regression over tasks and `out_of_scope`.
+    """A multinomial logistic regression over tasks and `out_of_scope`, and one over words.
 
     Attributes:
         backbone: whose hidden states are read; LoRA layers in it are switched off meanwhile.
         labels: L of them, in the order of the rows below.
         weight: float32 [L, features].
         bias: float32 [L].
+        word_weight: float32 [states], of a word that limits what is asked; half as many as features.
+        word_bias: float32 [1].
     """
 
     backbone: Backbone
     labels: tuple[str, ...]
     weight: Tensor
     bias: Tensor
+    word_weight: Tensor
+    word_bias: Tensor
 
     def route(self, instruction: str) -> Route:
         """The task of one instruction in free English.
@@ -80,6 +88,18 @@ class Router:
         logits = self._features.of(instructions) @ self.weight.T + self.bias
         return [self._decide(row) for row in logits.double().softmax(1).tolist()]
 
+    def limits(self, instruction: str, words: Sequence[tuple[int, int]]) -> list[float]:
+        """The probability of each of some words that it limits what is asked, as a condition or another place does.
+
+        Args:
+            words: where each starts and ends in the instruction.
+
+        Raises:
+            InputError: see `route`.
+        """
+        states = self._features.of_words([instruction], [words])
+        return (states @ self.word_weight + self.word_bias).double().sigmoid().tolist()
+
     def _decide(self, row: list[float]) -> Route:
         probabilities = dict(zip(self.labels, row, strict=True))
         best = max(self.labels, key=probabilities.__getitem__)
@@ -91,7 +111,8 @@ class Router:
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file of some hundred kB, which `load_router` takes with the same backbone alone."""
-        tensors = {"weight": self.weight.contiguous(), "bias": self.bias, "probe": self._features.of([PROBE])[0]}
+        tensors = {"weight": self.weight.contiguous(), "bias": self.bias, "word_weight": self.word_weight,
+                   "word_bias": self.word_bias, "probe": self._features.of([PROBE])[0]}  # fmt: skip
         header = {"format": FORMAT, "backbone": self.backbone.name, "labels": self.labels}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={"uniair": json.dumps(header)})
@@ -106,12 +127,14 @@ def load_router(backbone: Backbone, path: Path = PACKAGED) -> Router:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["uniair"])
-            weight, bias, probe = (file.get_tensor(name) for name in ("weight", "bias", "probe"))
-        router = Router(backbone, tuple(header["labels"]), weight, bias)
+            names = ("weight", "bias", "word_weight", "word_bias", "probe")
+            weight, bias, word_weight, word_bias, probe = (file.get_tensor(name) for name in names)
+        router = Router(backbone, tuple(header["labels"]), weight, bias, word_weight, word_bias)
         known, fitted_on = header["format"] == FORMAT, str(header["backbone"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: missing or not a router of uniair ({error}); make it with fit_router") from error
-    if not known or weight.shape != (len(router.labels), len(probe)) or bias.shape != weight.shape[:1]:
+    sizes = (len(router.labels), len(probe)), weight.shape[:1], (len(probe) // 2,), (1,)
+    if not known or (weight.shape, bias.shape, word_weight.shape, word_bias.shape) != sizes:
         raise InputError(f"{path}: a router of another version; make it again with fit_router")
     found = router._features.of([PROBE])[0]
     # the same name may stand for other weights, and other names for the same, so what the backbone does decides
@@ -120,12 +143,13 @@ def load_router(backbone: Backbone, path: Path = PACKAGED) -> Router:
     return router
 
 
-def fit_router(backbone: Backbone, phrases: Phrases | None = None) -> Router:
-    """Fits a router; on the packaged phrases in about half a minute.
+def fit_router(backbone: Backbone, phrases: Phrases | None = None, clauses: Clauses | None = None) -> Router:
+    """Fits a router; on the packaged phrases in some two minutes.
 
     Args:
         backbone: any.
         phrases: label → style → instructions, with `out_of_scope` among the labels; the packaged ones where None.
+        clauses: `restricting` and `harmless` → what may stand beside an instruction; the packaged ones where None.
 
     Raises:
         InputError: no out-of-scope phrases, or none of anything else.
@@ -144,10 +168,44 @@ def fit_router(backbone: Backbone, phrases: Phrases | None = None) -> Router:
     if len(weight) == 1:  # of two classes, scikit-learn gives the second one's logit
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     weight = weight / spread
+    asked = [text for text, label in labelled if label != OUT_OF_SCOPE]
+    word_weight, word_bias = _fit_words(backbone, asked, packaged_clauses() if clauses is None else clauses)
     return Router(
         backbone, tuple(str(label) for label in model.classes_),
-        torch.from_numpy(weight).float(), torch.from_numpy(bias - weight @ mean).float(),
+        torch.from_numpy(weight).float(), torch.from_numpy(bias - weight @ mean).float(), word_weight, word_bias,
     )  # fmt: skip
+
+
+def _fit_words(backbone: Backbone, instructions: Sequence[str], clauses: Clauses) -> tuple[Tensor, Tensor]:
+    """Weight and bias of what tells a word that limits an instruction from one that does not."""
+    from sklearn.linear_model import LogisticRegression
+
+    examples = [(text, "") for text in instructions[:: max(1, len(instructions) // 600)]]
+    for number, clause in enumerate((*clauses["restricting"], *clauses["harmless"])):
+        text = _beside(instructions[(7 * number) % len(instructions)], clause, number)
+        examples.append((text, clause if number < len(clauses["restricting"]) else ""))
+    examples += [(text, phrase) for text, phrase in clauses["examples"]]
+    spans, labels = [], []
+    for text, phrase in examples:
+        start = text.lower().index(phrase.lower()) if phrase else len(text)
+        found = [match.span() for match in re.finditer(rf"[^\W\d_]{{{LEAST},}}", text)]
+        spans.append(found)
+        labels += [start <= first < start + len(phrase) for first, _ in found]
+    states = _Features(backbone).of_words([text for text, _ in examples], spans).double().numpy()
+    mean, spread = states.mean(0), states.std(0) + 1e-6
+    model = LogisticRegression(C=WORDS, max_iter=2000).fit((states - mean) / spread, labels)
+    weight = model.coef_[0] / spread
+    return torch.from_numpy(weight).float(), torch.from_numpy(model.intercept_ - weight @ mean).float()
+
+
+def _beside(instruction: str, clause: str, number: int) -> str:
+    """An instruction with a clause before or after it, as a sentence of its own where it is one."""
+    if clause[0].isupper() and clause.endswith((".", "?")):
+        return f"{clause} {instruction}" if number % 3 else f"{instruction} {clause}"
+    if number % 4 == 0:
+        return f"{clause}, {instruction}"
+    bare = instruction.rstrip("?.!")
+    return f"{bare} {clause}" if number % 4 < 3 else f"{bare}, {clause}{instruction[len(bare) :]}"
 
 
 def packaged_phrases(split: str) -> Phrases:
@@ -155,6 +213,13 @@ def packaged_phrases(split: str) -> Phrases:
     text = resources.files("uniair").joinpath("instructions", f"{split}.json").read_text(encoding="utf-8")
     phrases: Phrases = json.loads(text)
     return phrases
+
+
+def packaged_clauses() -> Clauses:
+    """What may stand beside an instruction: `restricting` clauses, which nothing here can honour, and `harmless` ones."""
+    text = resources.files("uniair").joinpath("instructions", "clauses.json").read_text(encoding="utf-8")
+    clauses: Clauses = json.loads(text)
+    return clauses
 
 
 class _Features:
@@ -165,18 +230,40 @@ class _Features:
         self.opening = backbone.tokens(OPENING)
         self.decoder, self.read = _first_blocks(backbone.model.base_model)
 
-    @torch.no_grad()
     def of(self, instructions: Sequence[str]) -> Tensor:
         """float32 [N, features]."""
+        return torch.stack(
+            self._each(
+                instructions,
+                lambda hidden, _: torch.cat([hidden.mean(0), hidden.amax(0)]),
+            )
+        )
+
+    def of_words(self, instructions: Sequence[str], words: Sequence[Sequence[tuple[int, int]]]) -> Tensor:
+        """States at the last token of each word, float32 [words, states].
+
+        Args:
+            words: of each instruction, where they start and end.
+        """
+
+        def states(hidden: Tensor, i: int) -> Tensor:
+            ends = [len(self.backbone.tokens(" " + instructions[i][:end].lower())) - 1 for _, end in words[i]]
+            return hidden[[min(end, len(hidden) - 1) for end in ends]]
+
+        return torch.cat(self._each(instructions, states))
+
+    @torch.no_grad()
+    def _each(self, instructions: Sequence[str], read: Callable[[Tensor, int], Tensor]) -> list[Tensor]:
+        """What is read of each instruction's hidden states [tokens, states]; given their number too."""
         rows = [self._tokens(instruction) for instruction in instructions]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         out: list[Tensor] = [torch.empty(0)] * len(rows)
         with _without_lora(self.decoder):
             for start in range(0, len(order), 32):
                 part = order[start : start + 32]
-                for i, features in zip(part, self._pooled([rows[i] for i in part]), strict=True):
-                    out[i] = features
-        return torch.stack(out)
+                for i, hidden in zip(part, self._hidden([rows[i] for i in part]), strict=True):
+                    out[i] = read(hidden[: len(rows[i])], i).cpu()
+        return out
 
     def _tokens(self, instruction: str) -> list[int]:
         if not isinstance(instruction, str) or not instruction.strip():
@@ -186,7 +273,8 @@ class _Features:
             raise InputError(f"instruction: {len(tokens)} tokens; ask in {LONGEST} or fewer")
         return tokens
 
-    def _pooled(self, rows: list[list[int]]) -> Tensor:
+    def _hidden(self, rows: list[list[int]]) -> Tensor:
+        """[N, tokens, states], with what follows a shorter row's end."""
         start, width = len(self.opening), max(map(len, rows))
         tokens = torch.tensor([self.opening + row + [0] * (width - len(row)) for row in rows])
         mask = torch.tensor([[1] * (start + len(row)) + [0] * (width - len(row)) for row in rows])
@@ -202,10 +290,7 @@ class _Features:
         finally:
             for hook in hooks:
                 hook.remove()
-        hidden = torch.cat(states, dim=-1)[:, start:].float()
-        weight = mask[:, start:, None]
-        mean = (hidden * weight).sum(1) / weight.sum(1)
-        return torch.cat([mean, hidden.masked_fill(weight == 0, -torch.inf).amax(1)], dim=-1).cpu()
+        return torch.cat(states, dim=-1)[:, start:].float()
 
 
 def _first_blocks(decoder: Any) -> tuple[Any, list[Any]]:

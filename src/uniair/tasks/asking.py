@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.models.router import Phrases, Router, packaged_phrases
+from uniair.models.router import Phrases, packaged_phrases
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
-from uniair.tasks.answers import Answer, Declined
+from uniair.tasks.answers import Answer, Answers, Declined, Order, Question, Subject
 from uniair.tasks.registry import INSTRUCTIONS, TASKS
-from uniair.tasks.task import Task
+from uniair.tasks.scene import Given, NoLinkError, Outputs, Rows, Scene
+from uniair.tasks.task import NEEDS, Task, listed
+from uniair.tasks.words.reader import Routes, Understood, understand
+from uniair.tasks.words.requests import Request, named
 
 _MATRIX = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
 _POSITION = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
@@ -46,26 +48,56 @@ INPUTS: dict[str, dict[str, Any]] = {
     "ue": {"description": "The user's x (east), y (north), z in m from the south-west corner.", **_POSITION},
     "size": {"description": "Side of the square area in m.", "type": "number", "exclusiveMinimum": 0},
 }
+# what an instruction may name besides
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "user": {"description": "Number of a user that the host holds, in the place of its channel or position.",
+             "type": "integer", "minimum": 0},
+    "station": {"description": "Name or number of a base station or sector that the host holds; the one in front if absent.",
+                "type": ["string", "integer"]},
+    "carrier": {"description": "What is asked about, Hz; declined where the radio has another.", "type": "number",
+                "exclusiveMinimum": 0},
+    "candidates": {"description": "How many of the likeliest to name.", "type": "integer", "minimum": 1},
+}  # fmt: skip
 
 
-def tools() -> list[dict[str, Any]]:
-    """The tasks as JSON schemas of tools, in the function-calling form that LLM agents take."""
+def tools(scene: Scene | None = None) -> list[dict[str, Any]]:
+    """The tasks as JSON schemas of tools, in the function-calling form that LLM agents take.
+
+    Args:
+        scene: the users and stations that a call may name; None: the host has not said them.
+    """
+    named = ARGUMENTS if scene is None else _in_scene(ARGUMENTS, scene)
     return [
         {
             "type": "function",
             "function": {
                 "name": task.tool,
-                "description": f"Tells {task.tells}, from {_listed(task.needs)}.",
+                "description": f"Tells {task.tells}, from {task.needed}, or for a user that the host holds.",
                 "parameters": {
                     "type": "object",
-                    "properties": {key: INPUTS[key] for key in task.needs},
-                    "required": list(task.needs),
+                    "properties": {key: named[key] for key in _arguments(task)} | {key: INPUTS[key] for key in task.needs},
+                    "anyOf": [{"required": ["user"]}, {"required": list(task.needs)},
+                              *([{"required": ["ue"]}] if task.read == "environment" else [])],
                     "additionalProperties": False,
                 },
             },
         }
         for task in _chosen(INSTRUCTIONS)
-    ]
+    ]  # fmt: skip
+
+
+def _arguments(task: Task) -> tuple[str, ...]:
+    """What a task's tool takes beside its inputs."""
+    return ("user", "station", "carrier", *(("candidates",) if task.candidates else ()))
+
+
+def _in_scene(arguments: Mapping[str, dict[str, Any]], scene: Scene) -> dict[str, dict[str, Any]]:
+    """The arguments with what the scene holds."""
+    found = dict(arguments)
+    found["user"] = found["user"] | {"maximum": max(0, scene.users - 1)}
+    if scene.stations:
+        found["station"] = {"description": found["station"]["description"], "enum": list(scene.stations)}
+    return found
 
 
 def phrases(tasks: Iterable[str]) -> Phrases:
@@ -87,11 +119,12 @@ class Assistant:
     Args:
         model: task, embeddings [N, E] → outputs [N, …] of a head; in eval mode.
         towers: make the embeddings.
-        router: recognises the task.
+        router: recognises tasks, and words that limit what is asked.
         temperatures: classification → what its logits are divided by to be calibrated.
         held: CSI and maps that tool calls may give by name.
         tasks: that the model answers; all that are registered where None.
         radio: that the model's labels came from; None: the towers' own.
+        scene: users and stations that instructions and tool calls may name; None: the links that come with each.
 
     Raises:
         InputError: no temperature above 0 for a classification task.
@@ -99,47 +132,53 @@ class Assistant:
 
     def __init__(
         self,
-        model: Callable[[str, Tensor], Tensor],
+        model: Outputs,
         towers: UniversalModel,
-        router: Router,
+        router: Routes,
         temperatures: Mapping[str, float],
         held: Mapping[str, Any] | None = None,
         tasks: Iterable[str] | None = None,
         radio: Radio | None = None,
+        scene: Scene | None = None,
     ) -> None:
         radio = towers.radio if radio is None else radio
         self.tasks = [task.on(radio) for task in _chosen(TASKS if tasks is None else tasks)]
         for task in self.tasks:
             if task.form == "classes" and not temperatures.get(task.name, 0) > 0:
                 raise InputError(f"temperatures: {task.name} has none above 0; calibrate it on held-out links")
-        self.model, self.towers, self.router, self.radio = model, towers, router, radio
+        self.model, self.towers, self.router, self.radio, self.scene = model, towers, router, radio, scene
         self.temperatures, self.held = dict(temperatures), dict(held or {})
 
     def ask(
         self, instruction: str, csi: Any = None, environment: Environment | None = None, radio: Radio | None = None
-    ) -> Answer | Declined:
-        """Answers one instruction in free English for N links.
+    ) -> Answer | Answers | Declined | Question:
+        """Answers one instruction in free English, for the users that it names or for N links that are given.
 
         Args:
-            instruction: such as "Where is this user?".
-            csi: complex [N, ports, subcarriers], or that of one link; tasks that read the channel need it.
+            instruction: such as "Where is this user?", or "Top 3 beams of bs1 for users 4 and 5".
+            csi: complex [N, ports, subcarriers], or that of one link; tasks that read the channel need it. Where there
+                is no scene, users are its rows, numbered from 0.
             environment: map, BS and UE positions and size; tasks that read it need all four. `los` is not used.
             radio: that measured the CSI; None: the one of the model's labels.
+
+        Returns:
+            An answer of one task and station; several, of a chain, stations or a comparison; why there is none; or
+            what has to be said more clearly.
 
         Raises:
             InputError: an empty instruction or one of more than 512 tokens; inputs that the towers refuse; what stands
                 for an array's ports asked of another array's CSI.
         """
-        name = self.router.route(instruction).task
-        task = next((task for task in self.tasks if task.name == name), None)
-        if task is None:
-            can = "; ".join(f"{task.tells} (from {_listed(task.needs)})" for task in self.tasks)
-            return Declined("out_of_scope", f"I can't answer that. What I can tell is: {can}.")
-        given = {f.name: getattr(environment, f.name) for f in fields(Environment)} if environment is not None else {}
-        return self._answer(task, {**given, "csi": csi}, radio)
+        given = Given(csi, environment, radio)
+        scene = Rows.of(given, self.radio) if self.scene is None else self.scene
+        said = understand(instruction, scene, self.tasks, self.router)
+        if not isinstance(said, Understood):
+            return said
+        found = [self._fulfil(request, scene, given) for request in said.requests]
+        return _together(found, said.requests, {task.name: task for task in self.tasks})
 
     def call(self, name: str, arguments: str | Mapping[str, Any]) -> str:
-        """Answers an agent's tool call in JSON: `answers`, or `declined`, or the `error` that the agent should mend.
+        """Answers an agent's tool call in JSON: `answers`, `declined`, a `question` back, or the `error` to mend.
 
         Args:
             name: of one of `tools()`.
@@ -149,37 +188,86 @@ class Assistant:
             known = {task.tool: task for task in self.tasks}
             if name not in known:
                 raise InputError(f"no tool {name!r}; call one of {', '.join(known)}")
-            return json.dumps(self._answer(known[name], self._inputs(known[name], arguments)).to_json())
+            return json.dumps(self._call(known[name], arguments).to_json())
         except InputError as error:
             return json.dumps({"error": str(error)})
 
+    def _call(self, task: Task, arguments: str | Mapping[str, Any]) -> Answer | Answers | Declined | Question:
+        parsed = self._parsed(task, arguments)
+        given = {name: self._input(name, value) for name, value in parsed.items() if name in INPUTS}
+        scene = Scene(radio=self.radio) if self.scene is None else self.scene
+        request = named(task, {name: value for name, value in parsed.items() if name in ARGUMENTS}, scene)
+        if not isinstance(request, Request):
+            return request
+        if request.users and given:
+            raise InputError(f"user and {', '.join(given)}: the host knows the user's; give one of them")
+        if set(given) == {"ue"} and "ue" in task.needs and self.scene is not None:
+            request = replace(request, positions=tuple(map(tuple, given.pop("ue").tolist())))
+        environment = Environment(**{name: value for name, value in given.items() if name != "csi"})
+        found = self._fulfil(request, scene, Given(given.get("csi"), environment if len(given) else None))
+        return _together([found], [request], {task.name: task})
+
+    def _fulfil(self, request: Request, scene: Scene, front: Given) -> list[Answer] | Declined:
+        """A request's answers, one a station."""
+        task = next(task for task in self.tasks if task.name == request.task)
+        found = []
+        for station in request.stations or (scene.here[0],):
+            try:
+                given = self._given(request, scene, station, front)
+                answer = self._answer(task, given, scene, station)
+            except NoLinkError as error:
+                return Declined("missing_input", str(error), task.name, task.needs)
+            if isinstance(answer, Declined):
+                return answer
+            if request.candidates is not None:
+                answer = answer.likeliest(request.candidates)
+            found.append(replace(answer, subjects=_subjects(request, scene, station, len(answer.records()))))
+        return found
+
+    @staticmethod
+    def _given(request: Request, scene: Scene, station: int, front: Given) -> Given:
+        if request.users:
+            return scene.links(station, request.users)
+        if request.positions:
+            return scene.place(station, np.array(request.positions))
+        own = front.csi is not None or front.environment is not None
+        return front if own and station == scene.here[0] else scene.front(station)
+
     @torch.no_grad()
-    def _answer(self, task: Task, given: Mapping[str, Any], radio: Radio | None = None) -> Answer | Declined:
-        missing = tuple(name for name in task.needs if given.get(name) is None)
-        if missing:
-            message = f"To tell {task.tells}, I need {_listed(task.needs)}; not given: {_listed(missing)}."
+    def _answer(self, task: Task, given: Given, scene: Scene, station: int) -> Answer | Declined:
+        place, csi = given.environment, given.csi
+        known = {f.name: getattr(place, f.name) for f in fields(Environment)} if place is not None else {}
+        known["csi"] = csi
+        readable = scene.reads(station, task)
+        whole = [inputs for inputs in readable if all(known.get(name) is not None for name in NEEDS[inputs])]
+        if not whole:
+            missing = tuple(name for name in NEEDS[readable[0]] if known.get(name) is None)
+            message = f"To tell {task.tells}, I need {listed(NEEDS[readable[0]])}; not given: {listed(missing)}."
             return Declined("missing_input", message, task.name, missing)
-        if task.read == "channel":
-            csi = given["csi"]
-            radio = self.radio if radio is None else radio
+        if whole[0] == "channel":
+            radio = self.radio if given.radio is None else given.radio
             task.remarks(self.radio, radio, "this CSI")
             z = self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi, radio)
         else:
-            place = Environment(**{name: given[name] for name in task.needs}, area=given.get("area"))
-            z = self.towers.encode_environment(place.seen_by(self.radio))
-        return task.answer(self.model(task.name, z).float().cpu() / self.temperatures.get(task.name, 1.0))
+            told = Environment(**{name: known[name] for name in task.needs}, area=known.get("area"))
+            z = self.towers.encode_environment(told.seen_by(self.radio))
+        model = scene.outputs(station, whole[0]) or self.model
+        return scene.in_place(
+            task.answer(model(task.name, z).float().cpu() / self.temperatures.get(task.name, 1.0)), station
+        )
 
-    def _inputs(self, task: Task, arguments: str | Mapping[str, Any]) -> dict[str, Any]:
-        """A tool call's arguments as arrays of one link, or of as many as the host holds under a name."""
+    def _parsed(self, task: Task, arguments: str | Mapping[str, Any]) -> dict[str, Any]:
+        """A tool call's arguments that are given."""
         try:
             parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
         except ValueError as error:
             raise InputError(f"arguments: not JSON ({error})") from error
         if not isinstance(parsed, Mapping):
             raise InputError(f"arguments: {type(parsed).__name__}; give an object")
-        if unknown := sorted(set(parsed) - set(task.needs)):
-            raise InputError(f"arguments: no {', '.join(unknown)} in this tool; it takes {', '.join(task.needs)}")
-        return {name: self._input(name, value) for name, value in parsed.items() if value is not None}
+        takes = (*_arguments(task), *task.needs)
+        if unknown := sorted(set(parsed) - set(takes)):
+            raise InputError(f"arguments: no {', '.join(unknown)} in this tool; it takes {', '.join(takes)}")
+        return {name: value for name, value in parsed.items() if value is not None}
 
     def _input(self, name: str, value: Any) -> Any:
         if isinstance(value, str):
@@ -198,13 +286,45 @@ class Assistant:
             raise InputError(f"{name}: not of the form that the tool's schema asks for ({error})") from error
 
 
-def _listed(inputs: tuple[str, ...]) -> str:
-    words = {
-        "csi": "the channel (csi)",
-        "map": "the map",
-        "bs": "the base station's position (bs)",
-        "ue": "the user's position (ue)",
-        "size": "the area's side (size)",
-    }
-    *first, last = (words[name] for name in inputs)
-    return f"{', '.join(first)} and {last}" if first else last
+def _subjects(request: Request, scene: Scene, station: int, count: int) -> tuple[Subject, ...]:
+    """Whom N answers are about, where anyone was named."""
+    if not (request.users or request.stations or request.positions):
+        return ()
+    name = scene.stations[station] if request.stations or len(scene.stations) > 1 else None
+    if request.positions:
+        return tuple(Subject(None, name, position) for position in request.positions)
+    users = request.users or ((scene.here[1],) if count == 1 else (None,) * count)
+    return tuple(Subject(user, name) for user in users)
+
+
+def _together(
+    found: Sequence[list[Answer] | Declined], requests: Sequence[Request], tasks: Mapping[str, Task]
+) -> Answer | Answers | Declined:
+    """The answers to all requests, and the order of what they compare; the first that is declined declines all."""
+    parts: list[Answer] = []
+    for answers in found:
+        if isinstance(answers, Declined):
+            return answers
+        parts += answers
+    compared = [
+        order
+        for request, answers in zip(requests, found, strict=True)
+        if request.compare is not None and isinstance(answers, list)
+        for order in _orders(answers, request.compare, tasks[request.task])
+    ]
+    if len(parts) == 1 and not compared:
+        return parts[0]
+    several = dict.fromkeys(tasks[part.task].note for part in parts) if len({part.task for part in parts}) > 1 else {}
+    return Answers(tuple(parts), tuple(compared), tuple(note for note in several if note))
+
+
+def _orders(answers: Sequence[Answer], compare: str, task: Task) -> list[Order]:
+    """What is compared, best first: stations for each user, or users for each station."""
+    assert task.better is not None
+    scores = torch.stack([task.better(answer).double() for answer in answers])  # [stations, users]
+    stations = [answer.subjects[0].station or "" for answer in answers]
+    users = [str(replace(subject, station=None)) for subject in answers[0].subjects]
+    if compare == "users":
+        scores, stations, users = scores.T, users, stations
+    order = scores.argsort(dim=0, descending=True, stable=True)
+    return [Order(who, tuple(stations[i] for i in order[:, place].tolist())) for place, who in enumerate(users)]

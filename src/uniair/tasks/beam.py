@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -28,6 +28,7 @@ class Beam(Answer):
             to: beam b of half a wavelength's spacing to the direction cosine 2b/beams (mod 2) along the array.
         bearing: azimuth of the array, rad; None: unknown.
         array: whose beams they are; None: a ULA of half a wavelength's spacing.
+        named: how many of the likeliest beams are named.
     """
 
     task = "beam"
@@ -38,6 +39,7 @@ class Beam(Answer):
     probabilities: Tensor
     bearing: float | None = None
     array: Antennas | None = None
+    named: int = 1
 
     @property
     def index(self) -> Tensor:
@@ -58,8 +60,18 @@ class Beam(Answer):
             {"beam": i, "direction_cosine": c, "probability": p[i], "probabilities": p}
             | ({} if self.array is None or isinstance(self.array, ULA) else {"direction_cosine_up": up})
             | self._azimuths(c, up)
+            | ({"candidates": self._candidates(p)} if self.named > 1 else {})
             for i, (c, up), p in rows
         ]
+
+    def _candidates(self, probabilities: list[float]) -> list[dict[str, Any]]:
+        """The likeliest beams, with their probabilities."""
+        order = sorted(range(len(probabilities)), key=lambda i: -probabilities[i])
+        return [{"beam": i, "probability": probabilities[i]} for i in order[: self.named]]
+
+    def likeliest(self, count: int) -> Beam:
+        """The `count` likeliest are named."""
+        return replace(self, named=count)
 
     def _cosines(self) -> Tensor:
         """Of the likeliest beam along the array and upwards: float64 [N, 2]."""
@@ -74,16 +86,21 @@ class Beam(Answer):
         return {"azimuths_rad": [self.bearing + turn, self.bearing - turn]}
 
     def sentences(self) -> list[str]:
-        """The likeliest beam, its direction and its probability."""
+        """The likeliest beam, its direction and its probability, and those that come next where they are asked for."""
         return [
             f"Beam {r['beam']} of {self.probabilities.shape[1]}, towards direction cosine {r['direction_cosine']:.2f} "
-            f"along the array (probability {r['probability']:.0%})."
+            f"along the array (probability {r['probability']:.0%})." + _then(r.get("candidates", ())[1:])
             for r in self.records()
         ]
 
     def in_site(self, back: ToSite, bearing: float) -> Beam:
         """With directions on the ground."""
         return replace(self, bearing=bearing)
+
+
+def _then(others: Sequence[Mapping[str, Any]]) -> str:
+    named = ", ".join(f"{other['beam']} ({other['probability']:.0%})" for other in others)
+    return f" Then {named}." if named else ""
 
 
 def beam_gains(batch: Batch) -> Tensor:
@@ -155,5 +172,6 @@ BEAM = Task(
     unit="beam",
     colours="hsv",  # the last beam points beside the first
     otherwise="Elsewhere, sweep.",
+    candidates=True,
     of_array=of_array,
 )

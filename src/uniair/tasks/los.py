@@ -92,4 +92,5 @@ LOS = Task(
     label=Label("los", "1 or 0", 2, write),
     known_from=("los",),
     unit="P(LOS)",
+    better=lambda answer: answer.probability,
 )

@@ -72,4 +72,6 @@ PATH_LOSS = Task(
     known_from=("path_loss_db",),
     unit="dB",
     colours="viridis_r",
+    note="The path loss is the mean over the antennas, before any beam's gain.",
+    better=lambda answer: -answer.db,
 )

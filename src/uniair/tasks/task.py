@@ -19,6 +19,10 @@ from uniair.tasks.answers import Answer
 # any common phase, real parts before imaginary ones
 Form = Literal["place", "classes", "values", "vector"]
 NEEDS = {"channel": ("csi",), "environment": ("map", "bs", "ue", "size")}  # what one gives, to be embedded
+_SAID = {
+    "csi": "the channel (csi)", "map": "the map", "bs": "the base station's position (bs)",
+    "ue": "the user's position (ue)", "size": "the area's side (size)",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,9 @@ class Task:
         unit: of a picture's colours.
         colours: matplotlib's name for them.
         otherwise: what to do where its answer is not to be trusted, as a sentence.
+        candidates: several of the likeliest may be asked for (`Answer.likeliest`).
+        better: by what answers are compared, [N], more being better; None: they can't be.
+        note: what its answer leaves out, said beside another task's.
         of_array: where outputs stand for the ports of an array: what of all this another array changes, by name. None:
             the task is the same on every radio.
     """
@@ -134,6 +141,9 @@ class Task:
     unit: str = ""
     colours: str = "viridis"
     otherwise: str = ""
+    candidates: bool = False
+    better: Callable[[Any], Tensor] | None = None
+    note: str = ""
     of_array: Callable[[Antennas], Mapping[str, Any]] | None = None
 
     def on(self, radio: Radio) -> Task:
@@ -183,6 +193,11 @@ class Task:
         return NEEDS[self.read]
 
     @property
+    def needed(self) -> str:
+        """The same for people."""
+        return listed(self.needs)
+
+    @property
     def instruction(self) -> Instruction:
         """How AI²MMUM is asked for it."""
         return Instruction(self.read, self.keywords, self.outputs)
@@ -191,3 +206,9 @@ class Task:
     def compared(self) -> Metric:
         """The metric of the headline."""
         return next(metric for metric in self.metrics if metric.key == self.headline)
+
+
+def listed(inputs: tuple[str, ...]) -> str:
+    """Inputs for people."""
+    *first, last = (_SAID[name] for name in inputs)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,1 @@
+"""Instructions in plain English: tokens, words, and the arguments that they name."""
