@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,24 @@ def test_a_doubtful_task_is_none(backbone: Backbone, odds: float, task: str | No
     assert route.probabilities["beam"] == pytest.approx(odds, abs=1e-6)
 
 
+def test_words_that_limit_are_told_from_others(router: Router) -> None:
+    clauses = {"restricting": ["in the rain", "at night"], "harmless": ["please"], "examples": [["which beam", ""]]}
+    learned = fit_router(router.backbone, PHRASES, clauses)
+    texts = ["where is the user in the rain", "which beam at night"]
+    likely = [learned.limits(text, [(text.rindex(" ") + 1, len(text))])[0] for text in texts]
+    other = [learned.limits(text, [(0, 5)])[0] for text in texts]
+    assert min(likely) > max(other)
+
+
+def test_a_router_without_words_takes_each_for_a_limit(router: Router, tmp_path: Path) -> None:
+    bare = replace(router, words=None)
+    bare.save(tmp_path / "router.safetensors")
+    again = load_router(router.backbone, tmp_path / "router.safetensors")
+    assert again.words is None
+    assert again.limits("where is the user", [(0, 5), (6, 8)]) == [1.0, 1.0]
+    assert again.route("locate the user").task == router.route("locate the user").task
+
+
 def test_probabilities_sum_to_one_and_name_out_of_scope(router: Router) -> None:
     probabilities = router.route("select a beam").probabilities
     assert set(probabilities) == set(PHRASES)
@@ -82,6 +101,7 @@ def test_saved_and_loaded_it_decides_the_same(backbone: Backbone, router: Router
     router.save(tmp_path / "router.safetensors")
     assert (tmp_path / "router.safetensors").stat().st_size < 50_000
     again = load_router(backbone, tmp_path / "router.safetensors")
+    assert again.limits("locate the user", [(11, 15)]) == router.limits("locate the user", [(11, 15)])
     expected = router.route("locate the user").probabilities
     assert again.route("locate the user").probabilities == pytest.approx(expected, abs=1e-5)
 

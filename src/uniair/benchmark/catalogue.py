@@ -88,6 +88,10 @@ SPEED = {
     "training": Entry("Pretraining, samples per second and share of the matrix rate", "speed.training_speed:run"),
     "loading": Entry("How a million links open and are read, and how long training waits", "speed.loading:run"),
     "questions": Entry("AI²MMUM, answers and training questions per second", "speed.questions:run"),
+    "instructions": Entry(
+        "AI²MMUM, instructions understood: the task and every argument, what is declined or asked back",
+        "instructions:run",
+    ),
     "tracing": Entry("Links per second, and what is lost against 50 times the rays", "speed.tracing:run"),
     "maps": Entry("Links of planned sectors beside radio maps of the same cells", "speed.map_agreement:run"),
     "edge": Entry("Accuracy and speed of the models in torch, ONNX and int8", "speed.edge_cost:run"),

@@ -1,32 +1,41 @@
 """Ask about a link in plain English; the language model itself recognises which of its tasks is meant.
 
+An instruction may name users and base stations of the area by number, a position in metres, the carrier, how many
+beams are wanted; compare stations or users; ask for several things at once. What it names and can't be honoured is
+declined by name, what is open is asked back. Where it names no user, --link is meant.
+
 Some tasks are answered from the channel, others from map and positions. Without --links it answers about links of the
 packaged model's own area, which it did not learn from; --tools prints what an LLM agent may call, as JSON schemas.
 
 Example:
   uniair instruct ask "Where is this user?" --link 3
-  uniair instruct ask "Which beam should I use?" --run runs/instruct --links runs/dense --link 17
+  uniair instruct ask "Top 3 beams for user 17, and what loss do they leave?" --run runs/instruct --links runs/dense
   uniair instruct ask "Is there line of sight?" --csi measured.npy
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentParser
+from numpy.typing import NDArray
 
 import uniair
 from uniair.data.csi_files import read_csi
+from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
-from uniair.environment import Batch
+from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
-from uniair.tasks.answers import Answer
+from uniair.tasks.answers import Answer, Answers
 from uniair.tasks.asking import tools
 from uniair.tasks.registry import TASKS
+from uniair.tasks.scene import Given, NoLinkError, Scene
 from uniair.training.instruction import SAMPLE
 
 
@@ -38,31 +47,93 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--backbone", type=str | None, default=None, help="where its language model lies here")
     parser.add_argument("--links", type=str | None, default=None, help="links folder; the packaged links if not given")
     parser.add_argument("--area", type=int, default=0, help="number of the area in it")
-    parser.add_argument("--link", type=int, default=0, help="number of the link in the area")
+    parser.add_argument(
+        "--link", type=int, default=0, help="number of the link in the area that is meant if none is named"
+    )
     parser.add_argument("--csi", type=str | None, default=None, help="complex [32, 64] in .npy, .mat or .h5")
     parser.add_argument("--tools", action="store_true", help="print the JSON schemas of the tasks and leave")
 
 
 def run(options: Any) -> dict[str, Any]:
     """Answers and, where links are known, prints the truth beside it."""
-    if options.tools:
+    if options.tools and options.links is None:
         print(json.dumps(tools(), indent=1))
         return {"tools": tools()}
-    if options.instruction is None:
+    if options.instruction is None and not options.tools:
         raise InputError('ask something, such as: uniair instruct ask "Where is this user?"')
-    if options.csi is not None:
-        given, truth = {"csi": one_channel(Path(options.csi))}, None
-    else:
-        truth = one_link(Store(SAMPLE if options.links is None else options.links), options.area, options.link)
-        given = {"csi": truth.csi, "environment": truth.environment}
-    answer = uniair.load_instruct(options.run, options.model, options.backbone).ask(options.instruction, **given)
+    area = None
+    if options.csi is None:
+        area = area_of(Store(SAMPLE if options.links is None else options.links), options.area, options.link)
+    if options.tools:
+        print(json.dumps(tools(area), indent=1))
+        return {"tools": tools(area)}
+    assistant = uniair.load_instruct(options.run, options.model, options.backbone)
+    assistant.scene = area
+    given = {} if options.csi is None else {"csi": one_channel(Path(options.csi))}
+    answer = assistant.ask(options.instruction, **given)
     print(answer)
     found = answer.to_json()
-    if truth is not None and isinstance(answer, Answer):
-        task = TASKS[answer.task]
-        found["truth"] = task.words(task.target(truth)[0])
-        print(f"(simulated truth: {found['truth']})")
+    if area is not None and isinstance(answer, Answer | Answers):
+        found["truth"] = [line for part in getattr(answer, "parts", [answer]) for line in area.truth(part)]
+        for line in found["truth"]:
+            print(f"(simulated truth: {line})")
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class AskedLinks(Scene):
+    """An area's links as what instructions are about.
+
+    Attributes:
+        known: of the area; a station is where links start, a user where they end, both in the order of the links.
+        rows: int64 [stations, users] number of the link between them; −1: none.
+    """
+
+    known: Links | None = None
+    rows: NDArray[np.int64] | None = None
+
+    def links(self, station: int, users: Sequence[int]) -> Given:
+        """Users' links to a station."""
+        batch = batch_of(self._links(station, users))
+        return Given(batch.csi, batch.environment, batch.radio)
+
+    def place(self, station: int, positions: NDArray[np.float64]) -> Given:
+        """Users elsewhere in the area."""
+        assert self.rows is not None
+        number = int(self.rows[station][self.rows[station] >= 0][0])
+        seen = self._links(station, [int(np.flatnonzero(self.rows[station] == number)[0])])
+        if seen.bearing.any():
+            raise NoLinkError("the array is turned, and positions in its own frame can't be told; name a user")
+        place = batch_of(seen).environment
+        n = len(positions)
+        alike = {name: getattr(place, name) for name in PER_HYPOTHESIS if name not in ("ue", "los")}
+        told = {name: value.expand(n, *value.shape[1:]) for name, value in alike.items() if value is not None}
+        return Given(environment=Environment(map=place.map, ue=positions.astype(np.float32), **told))
+
+    def truth(self, answer: Answer) -> list[str]:
+        """What was simulated, a line a link; of positions nothing is known."""
+        station = 0
+        lines = []
+        task = TASKS[answer.task]
+        for subject in answer.subjects or (None,):
+            if subject is not None and subject.position is not None:
+                continue
+            user = self.here[1] if subject is None or subject.user is None else subject.user
+            station = (
+                self.here[0] if subject is None or subject.station is None else self.stations.index(subject.station)
+            )
+            batch = batch_of(self._links(station, [user or 0]))
+            lines.append(f"{'' if subject is None else f'{subject}: '}{task.words(task.target(batch)[0])}")
+        return lines
+
+    def _links(self, station: int, users: Sequence[int]) -> Links:
+        assert self.known is not None
+        assert self.rows is not None
+        rows = self.rows[station, list(users)]
+        if (rows < 0).any():
+            missing = users[int(np.flatnonzero(rows < 0)[0])]
+            raise NoLinkError(f"there is no link between {self.stations[station]} and user {missing}")
+        return self.known.select(rows)
 
 
 def one_channel(path: Path) -> Any:
@@ -79,8 +150,8 @@ def one_channel(path: Path) -> Any:
     return csi
 
 
-def one_link(store: Store, area: int, link: int) -> Batch:
-    """One link of an area as a batch.
+def area_of(store: Store, area: int, link: int) -> AskedLinks:
+    """An area as it is asked about, with one of its links in front.
 
     Raises:
         InputError: no such area or link.
@@ -90,4 +161,16 @@ def one_link(store: Store, area: int, link: int) -> Batch:
     links = store[area]
     if not 0 <= link < len(links):
         raise InputError(f"--link {link}: {store.areas[area]} has links 0 to {len(links) - 1}")
-    return batch_of(links.select(np.array([link])))
+    station, user = _in_order(links.bs), _in_order(links.ue)
+    rows = np.full((station.max() + 1, user.max() + 1), -1, dtype=np.int64)
+    rows[station[::-1], user[::-1]] = np.arange(len(links))[::-1]  # the first of several
+    names = tuple(f"bs{number}" for number in range(len(rows)))
+    size = float(links.sizes[links.area[link]])
+    here = (int(station[link]), int(user[link]))
+    return AskedLinks(names, rows.shape[1], links.one_radio(), size, here, links, rows)
+
+
+def _in_order(places: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Numbers of equal rows, in the order in which they first come: [N]."""
+    _, first, inverse = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse.reshape(-1)]

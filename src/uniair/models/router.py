@@ -1,4 +1,4 @@
-"""Recognises the task of an instruction, and words that limit it, by the backbone's own hidden states (paper 2, III-D)."""
+"""The task of an instruction, and words that limit it, by the backbone's own hidden states (paper 2, III-D)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from uniair.errors import InputError
 from uniair.files import atomic_path
 from uniair.models.backbone import Backbone, blocks_of, first_blocks
 
-FORMAT = "uniair-router/3"
+FORMAT, WITHOUT_WORDS = "uniair-router/3", "uniair-router/2"  # the latter is read too
 PACKAGED = Path(__file__).parents[1] / "weights" / "instruct" / "router.safetensors"
 OUT_OF_SCOPE = "out_of_scope"
 LONGEST = 512  # tokens of an instruction
@@ -39,7 +39,7 @@ PROBE = "Where is this user, and is the direct path blocked?"
 DRIFT = 0.1  # relative change of the probe's features that rounding to bfloat16 does not reach
 
 Phrases = Mapping[str, Mapping[str, Sequence[str]]]
-Clauses = Mapping[str, Sequence[str]]
+Clauses = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,15 @@ class Router:
         labels: L of them, in the order of the rows below.
         weight: float32 [L, features].
         bias: float32 [L].
-        word_weight: float32 [states], of a word that limits what is asked; half as many as features.
-        word_bias: float32 [1].
+        words: weight, float32 [states], half as many as features, and bias, float32 [1], of a word that limits what is
+            asked; None: any word may.
     """
 
     backbone: Backbone
     labels: tuple[str, ...]
     weight: Tensor
     bias: Tensor
-    word_weight: Tensor
-    word_bias: Tensor
+    words: tuple[Tensor, Tensor] | None = None
 
     def route(self, instruction: str) -> Route:
         """The task of one instruction in free English.
@@ -97,8 +96,10 @@ class Router:
         Raises:
             InputError: see `route`.
         """
-        states = self._features.of_words([instruction], [words])
-        return (states @ self.word_weight + self.word_bias).double().sigmoid().tolist()
+        if self.words is None:
+            return [1.0] * len(words)
+        weight, bias = self.words
+        return (self._features.of_words([instruction], [words]) @ weight + bias).double().sigmoid().tolist()
 
     def _decide(self, row: list[float]) -> Route:
         probabilities = dict(zip(self.labels, row, strict=True))
@@ -111,9 +112,14 @@ class Router:
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file of some hundred kB, which `load_router` takes with the same backbone alone."""
-        tensors = {"weight": self.weight.contiguous(), "bias": self.bias, "word_weight": self.word_weight,
-                   "word_bias": self.word_bias, "probe": self._features.of([PROBE])[0]}  # fmt: skip
-        header = {"format": FORMAT, "backbone": self.backbone.name, "labels": self.labels}
+        tensors = {"weight": self.weight.contiguous(), "bias": self.bias, "probe": self._features.of([PROBE])[0]}
+        if self.words is not None:
+            tensors |= dict(zip(("word_weight", "word_bias"), self.words, strict=True))
+        header = {
+            "format": WITHOUT_WORDS if self.words is None else FORMAT,
+            "backbone": self.backbone.name,
+            "labels": self.labels,
+        }
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={"uniair": json.dumps(header)})
 
@@ -127,14 +133,16 @@ def load_router(backbone: Backbone, path: Path = PACKAGED) -> Router:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["uniair"])
-            names = ("weight", "bias", "word_weight", "word_bias", "probe")
-            weight, bias, word_weight, word_bias, probe = (file.get_tensor(name) for name in names)
-        router = Router(backbone, tuple(header["labels"]), weight, bias, word_weight, word_bias)
-        known, fitted_on = header["format"] == FORMAT, str(header["backbone"])
+            weight, bias, probe = (file.get_tensor(name) for name in ("weight", "bias", "probe"))
+            words = None
+            if header["format"] != WITHOUT_WORDS:
+                words = file.get_tensor("word_weight"), file.get_tensor("word_bias")
+        router = Router(backbone, tuple(header["labels"]), weight, bias, words)
+        known, fitted_on = header["format"] in (FORMAT, WITHOUT_WORDS), str(header["backbone"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: missing or not a router of uniair ({error}); make it with fit_router") from error
-    sizes = (len(router.labels), len(probe)), weight.shape[:1], (len(probe) // 2,), (1,)
-    if not known or (weight.shape, bias.shape, word_weight.shape, word_bias.shape) != sizes:
+    sizes = [(len(router.labels), len(probe)), weight.shape[:1], (len(probe) // 2,), (1,)]
+    if not known or any(part.shape != size for part, size in zip((weight, bias, *(words or ())), sizes, strict=False)):
         raise InputError(f"{path}: a router of another version; make it again with fit_router")
     found = router._features.of([PROBE])[0]
     # the same name may stand for other weights, and other names for the same, so what the backbone does decides
@@ -149,7 +157,8 @@ def fit_router(backbone: Backbone, phrases: Phrases | None = None, clauses: Clau
     Args:
         backbone: any.
         phrases: label → style → instructions, with `out_of_scope` among the labels; the packaged ones where None.
-        clauses: `restricting` and `harmless` → what may stand beside an instruction; the packaged ones where None.
+        clauses: `restricting` and `harmless` → what may stand beside an instruction, and `examples`, instructions with
+            the phrase that limits each, or none; the packaged ones where None.
 
     Raises:
         InputError: no out-of-scope phrases, or none of anything else.
@@ -169,10 +178,10 @@ def fit_router(backbone: Backbone, phrases: Phrases | None = None, clauses: Clau
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     weight = weight / spread
     asked = [text for text, label in labelled if label != OUT_OF_SCOPE]
-    word_weight, word_bias = _fit_words(backbone, asked, packaged_clauses() if clauses is None else clauses)
+    words = _fit_words(backbone, asked, packaged_clauses() if clauses is None else clauses)
     return Router(
         backbone, tuple(str(label) for label in model.classes_),
-        torch.from_numpy(weight).float(), torch.from_numpy(bias - weight @ mean).float(), word_weight, word_bias,
+        torch.from_numpy(weight).float(), torch.from_numpy(bias - weight @ mean).float(), words,
     )  # fmt: skip
 
 
@@ -216,7 +225,7 @@ def packaged_phrases(split: str) -> Phrases:
 
 
 def packaged_clauses() -> Clauses:
-    """What may stand beside an instruction: `restricting` clauses, which nothing here can honour, and `harmless` ones."""
+    """What words are learned from: `restricting` and `harmless` clauses, and `examples` with what limits them."""
     text = resources.files("uniair").joinpath("instructions", "clauses.json").read_text(encoding="utf-8")
     clauses: Clauses = json.loads(text)
     return clauses

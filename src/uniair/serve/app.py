@@ -22,9 +22,10 @@ from uniair.serve.batching import BusyError
 from uniair.serve.bodies import first_line, reply
 from uniair.serve.limits import Guard, Limits
 from uniair.serve.openapi import ABOUT, WRONG, describe, parameters, questions, request_body
-from uniair.serve.predictor import NotHereError, Predictor
+from uniair.serve.predictor import Predictor
 from uniair.serve.schema import Station
 from uniair.serve.service import Lanes, Service
+from uniair.serve.site_links import NotHereError
 from uniair.serve.telemetry import Metrics
 
 PAGE = Path(__file__).parent / "page"

@@ -184,7 +184,10 @@ class Client:
         ue: ArrayLike | None = None,
         radio: Radio | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Asks in plain English: `text`, and `answers`, or `declined` with what is `missing`."""
+        """Asks in plain English: `text` and `answers`, or `declined`, `missing` and `refused`, or a `question`.
+
+        The question may name users and stations of the site; `station` and `link` are meant where it names none.
+        """
         return self._post("/ask", instruction=instruction, csi=csi, station=station, link=link, ue=ue, radio=radio)
 
     def forecast(self, session: str, **step: Any) -> dict[str, NDArray[Any]]:

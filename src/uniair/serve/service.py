@@ -22,15 +22,15 @@ from uniair.serve import schema
 from uniair.serve.batching import Batcher, BusyError, each
 from uniair.serve.bodies import M, read, reply
 from uniair.serve.limits import Limits
-from uniair.serve.predictor import NotHereError, Predictor, Received
+from uniair.serve.predictor import Predictor, Received
 from uniair.serve.radio_limits import WORK, work
 from uniair.serve.sessions import Sessions
+from uniair.serve.site_links import NotHereError
 from uniair.serve.telemetry import Metrics
 from uniair.serve.views import Hypotheses
 from uniair.site.frame import View
 from uniair.tasks import zero_shot
-from uniair.tasks.answers import Declined
-from uniair.tasks.registry import TASKS
+from uniair.tasks.answers import Answers, Declined, Question
 from uniair.tasks.task import Task
 
 SEARCHED = 2048  # channels of a request whose clock is searched for, times lengths that are tried
@@ -141,22 +141,37 @@ class Service:
         return reply(request, answer | self._about(asked.radio), "log10")
 
     async def ask(self, request: Request) -> Response:
-        """A question in plain English; the site's heads answer, and what they can't is declined."""
+        """A question in plain English: the site's heads answer; what they can't is declined, or asked back."""
         fields, csi = await self._read(request, schema.Ask)
         asked = self._received(fields, csi)
         ue = self._positions(fields)
-        said = await self.lanes.slow(partial(self.predictor.ask, fields.instruction, fields.number, asked, ue))
+        own = fields.ue is None and csi is None  # the site's own link, which other stations may know too
+        brought = (None, None) if own else (asked, ue)
+        scene = self.predictor.asked(fields.number, fields.link, *brought)
+        said = await self.lanes.slow(
+            partial(self.predictor.ask, fields.instruction, fields.number, scene=scene)
+        )  # fmt: skip
         radio = self.predictor.site.radio if asked is None else asked.radio
         if isinstance(said, Declined):
-            return reply(request, {"declined": said.reason, "text": said.message, "task": said.task,
-                                   "missing": list(said.missing)} | self._about(radio))  # fmt: skip
-        inputs = TASKS[said.task].read
-        if inputs == "environment":  # which no CSI is read for
+            why = {"missing": list(said.missing), "refused": list(said.refused)}
+            return reply(request, {"declined": said.reason, "text": said.message, "task": said.task} | why
+                         | self._about(radio))  # fmt: skip
+        if isinstance(said, Question):
+            return reply(request, {"question": said.about, "text": said.message, "choices": list(said.choices)}
+                         | self._about(radio))  # fmt: skip
+        heads = list(dict.fromkeys(scene.used))
+        if all(inputs == "environment" for _, _, inputs in heads):  # which no CSI is read for
             radio = self.predictor.site.radio
-        about = self._about(
-            radio, fields.number, (said.task, inputs), self.predictor.said_of(ue) if inputs == "environment" else ()
-        )
-        return reply(request, {"task": said.task, "text": str(said), "answers": said.records()} | about)
+        remarks = [remark for station, *head in heads for remark in self._remarks(radio, station, tuple(head))]
+        remarks += [remark for places in scene.places for remark in self.predictor.said_of(places)]
+        answers = said.entries()
+        more = {"orders": said.to_json()["orders"], "notes": list(said.notes)} if isinstance(said, Answers) else {}
+        return reply(request, {"task": said.to_json()["task"], "text": str(said), "answers": answers} | more
+                     | {"radio": str(radio), "remarks": list(dict.fromkeys(remarks))})  # fmt: skip
+
+    def _remarks(self, radio: Radio, station: int, head: tuple[str, str]) -> list[str]:
+        own = self.predictor.site.radio
+        return self.predictor.remarks(own if head[1] == "environment" else radio, station, head)
 
     async def forecast(self, request: Request) -> Response:
         """The next beams of a vehicle after one more step; a session ends after ten idle minutes."""

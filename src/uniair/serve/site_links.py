@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
+from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.radio import SPEED_OF_LIGHT
 from uniair.site.site import Site
@@ -20,6 +21,10 @@ from uniair.tasks.registry import TASKS
 from uniair.training.heads import Adaptation, divide
 
 DARK = -80.0  # dB below the peak, where the picture of a CSI ends
+
+
+class NotHereError(InputError):
+    """The site has no such station, link or head."""
 
 
 @dataclass(frozen=True)

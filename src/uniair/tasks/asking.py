@@ -52,7 +52,7 @@ INPUTS: dict[str, dict[str, Any]] = {
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "user": {"description": "Number of a user that the host holds, in the place of its channel or position.",
              "type": "integer", "minimum": 0},
-    "station": {"description": "Name or number of a base station or sector that the host holds; the one in front if absent.",
+    "station": {"description": "Name or number of a base station or sector of the host; the one in front if absent.",
                 "type": ["string", "integer"]},
     "carrier": {"description": "What is asked about, Hz; declined where the radio has another.", "type": "number",
                 "exclusiveMinimum": 0},
@@ -66,7 +66,7 @@ def tools(scene: Scene | None = None) -> list[dict[str, Any]]:
     Args:
         scene: the users and stations that a call may name; None: the host has not said them.
     """
-    named = ARGUMENTS if scene is None else _in_scene(ARGUMENTS, scene)
+    known = INPUTS | (ARGUMENTS if scene is None else _in_scene(ARGUMENTS, scene))
     return [
         {
             "type": "function",
@@ -75,7 +75,7 @@ def tools(scene: Scene | None = None) -> list[dict[str, Any]]:
                 "description": f"Tells {task.tells}, from {task.needed}, or for a user that the host holds.",
                 "parameters": {
                     "type": "object",
-                    "properties": {key: named[key] for key in _arguments(task)} | {key: INPUTS[key] for key in task.needs},
+                    "properties": {key: known[key] for key in (*_arguments(task), *task.needs)},
                     "anyOf": [{"required": ["user"]}, {"required": list(task.needs)},
                               *([{"required": ["ue"]}] if task.read == "environment" else [])],
                     "additionalProperties": False,

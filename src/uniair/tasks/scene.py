@@ -1,4 +1,4 @@
-"""What can be asked about: the users and stations that there are, what is known of the links between them, the radio."""
+"""What can be asked about: the users and stations that there are, what is known of their links, and the radio."""
 
 from __future__ import annotations
 
@@ -96,18 +96,21 @@ class Scene:
     @property
     def said_users(self) -> str:
         """The users."""
-        return "no users that have numbers" if not self.users else f"users 0 to {self.users - 1}"
+        one = "one user, 0" if self.users == 1 else "no users that have numbers"
+        return f"users 0 to {self.users - 1}" if self.users > 1 else one
 
     @property
     def said_stations(self) -> str:
         """The stations."""
-        return ", ".join(self.stations) or "no stations that have names"
+        names = ", ".join(self.stations)
+        several = "stations" if len(self.stations) > 1 else "one station,"
+        return f"{several} {names}" if names else "no stations that have names"
 
     def user(self, number: float) -> int | str:
         """The user of a number; else what to say."""
         if number == round(number) and 0 <= number < self.users:
             return round(number)
-        return f"user {number:g}: there are {self.said_users}; which one?"
+        return f"user {number:g}: here are {self.said_users}; which one?"
 
     def station(self, number: float) -> int | str:
         """The station of a number, from 0; else what to say, also where names end in numbers that say otherwise."""
@@ -116,7 +119,7 @@ class Scene:
         there = number == round(number) and 0 <= number < len(self.stations)
         if there and (len(counted) < len(ends) or number not in counted or counted[round(number)] == number):
             return round(number)
-        return f"station {number:g}: there are {self.said_stations}; which one?"
+        return f"station {number:g}: here {'is' if len(self.stations) == 1 else 'are'} {self.said_stations}; which one?"
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +161,10 @@ class Rows(Scene):
         if known is None or known.map is None or known.bs is None or known.size is None:
             return super().place(station, positions)
         n, first = len(positions), 0 if known.area is None else int(known.area[0])
+        bs, size = np.tile(np.asarray(known.bs)[:1], (n, 1)), np.tile(np.asarray(known.size)[:1], n)
         moved = Environment(
-            map=known.map[first : first + 1], bs=np.tile(np.asarray(known.bs)[:1], (n, 1)), ue=positions.astype(np.float32),
-            size=np.tile(np.asarray(known.size)[:1], n), area=np.zeros(n, dtype=np.int64),
+            map=known.map[first : first + 1], bs=bs, ue=positions.astype(np.float32), size=size,
+            area=np.zeros(n, dtype=np.int64),
         )  # fmt: skip
         told = {name: value[:1].repeat(n) for name in ("carrier", "bearing", "downtilt", "first_path")
                 if (value := getattr(known, name)) is not None}  # fmt: skip

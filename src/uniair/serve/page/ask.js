@@ -1,4 +1,4 @@
-// The ask box: English in, one answer or one declined line out.
+// The ask box: English in; an answer, a declined line or a question back out.
 
 import { post } from "./api.js";
 import { element } from "./layers.js";
@@ -51,14 +51,12 @@ export function allowAsking(assistant, tasks) {
   document.querySelector("#reply").replaceChildren(...(assistant ? [] : [why]));
 }
 
-function shown(instruction, link, { declined, text }) {
-  const question = element("p", "hint", `${instruction} (user ${link})`);
-  const answer = element("p", declined ? "declined" : "answer", text);
-  if (declined) {
-    const why = declined === "missing_input" ? "Something is missing" : "Declined";
-    answer.prepend(element("strong", "", `${why}. `));
-  }
-  return [question, answer];
+function shown(instruction, link, { declined, question, text }) {
+  const asked = element("p", "hint", `${instruction} (user ${link})`);
+  const answer = element("p", declined ? "declined" : question ? "question" : "answer", text);
+  const why = question ? "Asked back" : declined === "missing_input" ? "Something is missing" : "Declined";
+  if (declined || question) answer.prepend(element("strong", "", `${why}. `));
+  return [asked, answer];
 }
 
 /** An earlier answer is not about the user that was chosen since: it says so by its question, and fades. */

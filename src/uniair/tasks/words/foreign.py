@@ -22,15 +22,19 @@ _SAYING = {
 }
 # words of grammar that are none in the other languages, nor abbreviations of the field (los, es, en …)
 _WORDS = {
-    "German": "der das den dem des ein eine einen einem einer und oder ist sind nicht wo wie wer warum welche welcher welches welchem welchen was "
-    "für von vom zu zum zur mit auf aus bei nach über unter im am ich mir mich du wir uns er sie es diese dieser dieses diesen dass "
-    "gib nenne bitte kann soll sollen wird steht liegt hat haben viel hoch stark beste bester besten",
-    "French": "le la les du un une et ou est sont pas où quel quelle quels quelles qui que quoi pour avec dans sur vers par ce cet cette "
-    "ces il elle on nous vous je tu donne donnez doit doivent faut entre depuis meilleur meilleure combien comment aux",
-    "Spanish": "el la las lo del un una unos está están dónde cuál cuáles qué quién cómo cuánto cuánta cuántos para con por sobre hacia "
-    "desde entre este esta ese esa dame debe deben hay tiene mejor mejores hola gracias cuéntame dime de donde cual que",
-    "English": "the a an is are were be of to in on at for from by with and or what which where who how does do did can could would "
-    "should will this that these it its i me my we you your give tell show please has have there between than if when not no",
+    "German": "der das den dem des ein eine einen einem einer und oder ist sind nicht wo wie wer warum welche "
+    "welcher welches welchem welchen was für von vom zu zum zur mit auf aus bei nach über unter im am ich "
+    "mir mich du wir uns er sie es diese dieser dieses diesen dass gib nenne bitte kann soll sollen wird "
+    "steht liegt hat haben viel hoch stark beste bester besten",
+    "French": "le la les du un une et ou est sont pas où quel quelle quels quelles qui que quoi pour avec dans sur "
+    "vers par ce cet cette ces il elle on nous vous je tu donne donnez doit doivent faut entre depuis "
+    "meilleur meilleure combien comment aux",
+    "Spanish": "el la las lo del un una unos está están dónde cuál cuáles qué quién cómo cuánto cuánta cuántos para "
+    "con por sobre hacia desde entre este esta ese esa dame debe deben hay tiene mejor mejores hola "
+    "gracias cuéntame dime de donde cual que",
+    "English": "the a an is are were be of to in on at for from by with and or what which where who how does do did "
+    "can could would should will this that these it its i me my we you your give tell show please has "
+    "have there between than if when not no",
 }  # fmt: skip
 _GRAMMAR = {language: frozenset(words.split()) for language, words in _WORDS.items()}
 _LETTERS = {"German": "äöüß", "French": "àâçèéêëîïôùûœ", "Spanish": "ñ¿¡áéíóú"}

@@ -11,14 +11,16 @@ from uniair.tasks.words.lexicon import longest
 from uniair.tasks.words.marked import OTHER, Marked
 from uniair.tasks.words.quantities import EXAMPLE
 
-# `Router.limits` below which a word that is not known is passed over; conditions stand after prepositions, beside a user
-# or station, and beside the words that name a task. Chosen on instructions/arguments-dev.json
+# `Router.limits` below which a word that is not known is passed over: anywhere, after a preposition or beside a user or
+# station, where conditions stand, and beside words that name a task
 HARMLESS, HARMLESS_THERE, HARMLESS_BESIDE = 0.15, 0.08, 0.05
 _WHOLE = ("hypothesis", "exception")  # conditions that take the rest of their clause with them
 _AFTER = ("under", "after", "before", "during", "through", "over", "within")  # prepositions beside the grammar's own
 _VERBS = ("is", "are", "was", "be", "it", "and")
-_IN = {name: tasks for names, tasks in (("db decibel decibels", {"path_loss"}), ("m metre metres meter meters", {"position"}),
-                                        ("percent percentage", {"los", "beam"})) for name in names.split()}  # fmt: skip
+# units of answers → the tasks that answer in them
+_IN = {"db": ("path_loss",), "decibel": ("path_loss",), "decibels": ("path_loss",), "percent": ("los", "beam"),
+       "m": ("position",), "metre": ("position",), "metres": ("position",), "meter": ("position",),
+       "meters": ("position",)}  # fmt: skip
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Account:
     # the rules: where what starts at a token ends, dealt with; 0 where they do not apply
 
     def _purpose(self, at: int) -> int:
-        """ "my rain study": what the answer is for."""
+        """What the answer is for: "my rain study"."""
         after = self.marked.tokens[at + 1].text if at + 1 < self.end else ""
         whole = self._longest(self.marked.words.conditions, at) > 1
         return 0 if whole or after not in self.marked.words.purposes else at + 2
@@ -87,7 +89,13 @@ class Account:
         first = token.ordinal and (at == 0 or texts[at - 1] in (",", ".", "and", ";") or texts[at] in ("first", "1st"))
         purpose = bool(set(texts[max(0, at - 2) : at]) & self.marked.words.purposes)
         counted = purpose and (texts[at - 1] == "#" or texts[at - 1] in self.marked.words.purposes)  # ticket #4
-        if (token.as_word and token.value == 1) or first or counted or self._is("forms", at + 1):
+        if (
+            (token.as_word and token.value == 1)
+            or first
+            or counted
+            or self._is("forms", at + 1)
+            or self._is("forms", at + 2)
+        ):
             return at + 1
         said = repr(self.marked.said(at, at + 1))
         if token.unit == "m":
@@ -101,14 +109,14 @@ class Account:
         return at + 1
 
     def _unit(self, at: int) -> int:
-        """ "in feet": another unit than the answer's."""
+        """Another unit than the answer's: "in feet"."""
         tasks = _IN.get(self.marked.tokens[at].text)
         if tasks is None or at == self.start or self.marked.tokens[at - 1].text != "in" or not self.tasks:
             return 0
-        return 0 if tasks & set(self.tasks) else self._refuse(at, at + 1, "answers have units of their own")
+        return 0 if set(tasks) & set(self.tasks) else self._refuse(at, at + 1, "answers have units of their own")
 
     def _landmark(self, at: int) -> int:
-        """ "the user at the corner": one that is told by where it stands."""
+        """One that is told by where it stands: "the user at the corner"."""
         marked = self.marked
         if marked.tags[at] not in "US":
             return 0
@@ -121,7 +129,7 @@ class Account:
         return self._which(at, stop + 1, "user" if marked.tags[at] == "U" else "station")
 
     def _change(self, at: int) -> int:
-        """ "a new antenna": a part of the radio or the place that is meant to be another one."""
+        """A part of the radio or the place that is meant to be another one: "a new antenna"."""
         if not self._is("changes", at):
             return 0
         for stop in range(at + 1, min(at + 4, self.end)):
@@ -135,11 +143,12 @@ class Account:
         said = self.marked.tokens[at].text
         if said not in ("neighbour", "neighbours"):
             return 0
-        self.marked.doubt(at, "station", f"{said!r}: which of {self.scene.said_stations}?", self.scene.stations)
+        known = self.scene.said_stations
+        self.marked.doubt(at, "station", f"{said!r}: which one? I know {known}", self.scene.stations)
         return at + 1
 
     def _conjunct(self, at: int) -> int:
-        """ "beam and power": something that is asked for beside a task and is none."""
+        """Something that is asked for beside a task and is none: "beam and power"."""
         marked = self.marked
         if marked.tokens[at].text not in marked.words.radio or marked.is_cue(at):
             return 0
@@ -167,8 +176,10 @@ class Account:
         if _shape(marked.tokens[at].text) in shapes:
             return self._which(at, at + 1, "station")
         before, after = at - 1, at + 1
-        while before > self.start and not marked.roles[before] and (
-            marked.tags[before] in "pd" or self._is("placing", before)
+        while (
+            before > self.start
+            and not marked.roles[before]
+            and (marked.tags[before] in "pd" or self._is("placing", before))
         ):
             before -= 1
         for place in (before, after):
@@ -194,9 +205,9 @@ class Account:
 
     def _which(self, start: int, stop: int, noun: str) -> int:
         choices = self.scene.stations if noun == "station" else ()
-        there = self.scene.said_stations if noun == "station" else self.scene.said_users
+        known = self.scene.said_stations if noun == "station" else self.scene.said_users
         said = repr(self.marked.said(start, stop))
-        self.marked.doubt(start, noun, f"{said}: which {noun} is that? There are {there}", choices)
+        self.marked.doubt(start, noun, f"{said}: which {noun} is that? I know {known}", choices)
         self.marked.take(start, stop, noun)
         return stop
 

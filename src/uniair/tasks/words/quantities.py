@@ -1,4 +1,4 @@
-"""Positions, the carrier, the array, how many candidates: what an instruction says in numbers with a unit or a count."""
+"""Positions, carriers, arrays, how many candidates: what an instruction says in numbers with a unit or a count."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ _COUNTS = (
     "(?<![UKS#])[N1][BC]+",  # 4 beams
     "C(?:pd?)?[N1][BC]*",  # shortlist of 3
     "Om?t[BC1]+",  # second best beam
+    "ON(?=[),.]|$)",  # the first five
 )
 _ENOUGH = (["will", "do"], ["would", "do"], ["are", "enough"], ["is", "enough"], ["of", "them"])
 
@@ -151,7 +152,8 @@ def candidates(marked: Marked, scene: Scene) -> list[Count]:
 
 
 def _count(marked: Marked, match: re.Match[str], most: int) -> Count:
-    number = next(t.value for t in marked.tokens[match.start() : match.end()] if t.value is not None)
+    values = [token.value for token in marked.tokens[match.start() : match.end()] if token.value is not None]
+    number = max(values)  # not the 1 of "the first five", or of "the second best one"
     if number != round(number) or not 1 <= number <= most:
         said = f"{marked.said(*match.span())!r}: how many? There are {most} beams; ask for 1 to {most}"
         marked.doubt(match.start(), "candidates", said)
@@ -173,7 +175,8 @@ def ports(marked: Marked, scene: Scene) -> None:
     for match in marked.find("pd?(?P<size>N) ?[BC]|1pd?(?P<more>N) ?[BC]|(?P<book>N)B(?= )"):
         name = next(name for name in ("size", "more", "book") if match[name] is not None)
         first, after = marked.tokens[match.start()].text, marked.texts[match.end() : match.end() + 1]
-        if after not in (["codebook"], ["grid"]) if name == "book" else first not in ("of", "among", "out", "from", "one"):
+        named = after in (["codebook"], ["grid"])
+        if not (named if name == "book" else first == "one" or first in marked.words.sets["among"]):
             continue
         at = match.start(name)
         same = marked.tokens[at].value == array.ports
@@ -188,4 +191,5 @@ def _own(marked: Marked, start: int, end: int, same: bool, why: str) -> None:
 
 
 def _hertz(value: float) -> str:
-    return f"{value / 1e9:g} GHz" if value >= 1e9 else f"{value / 1e6:g} MHz" if value >= 1e6 else f"{value / 1e3:g} kHz"
+    scale, unit = next(pair for pair in ((1e9, "GHz"), (1e6, "MHz"), (1e3, "kHz"), (0.0, "Hz")) if value >= pair[0])
+    return f"{value / (scale or 1.0):g} {unit}"

@@ -21,8 +21,9 @@ from uniair.tasks.words.tokens import plain, tokens
 
 SERVICE = "path_loss"  # the task by which stations are compared where none is named: the least loss serves best
 SURE = 0.6  # least probability of a task that no word of the clause names
-# least probability of a task that words of the clause name, where the router takes it for none of the tasks, or for another
+# the same of one that words of the clause name, where the router takes it for none of the tasks, or for another
 NAMED, NAMED_AMONG = 0.1, 0.02
+_DANGLING = ("at", "on", "the", "a", "with", "@")
 _SAID = {"user": "the user", "station": "the base station", "position": "this position"}  # to the router
 
 
@@ -94,7 +95,9 @@ class _Reading:
             for cue in clause.cues:
                 if task not in (None, cue.task) and not self._goes_with(cue, clause, task):
                     self.marked.refuse(cue.start, cue.end, "that is another task")
-        requests = [self.arguments.of(self._region(clause, asking), self.tasks[task]) for clause, task in known.items()]
+        requests = [
+            self.arguments.of(self._region(clause, [*known]), self.tasks[task]) for clause, task in known.items()
+        ]
         if self.marked.refusals:
             return self._refused(requests[0].task)
         if self.marked.doubts:
@@ -135,8 +138,9 @@ class _Reading:
                 beams = "B" in marked.tags[at : at + 5]
                 if role in _SAID or role == "candidates" or beams:
                     out.append(_SAID.get(role, "best beam" if beams else "best"))
-                while role in ("carrier", "radio") and not beams and out and out[-1] in ("at", "on", "the", "a", "with", "@"):
-                    out.pop()
+                elif role in ("carrier", "radio"):
+                    while out and out[-1] in _DANGLING:
+                        out.pop()
             before = role
         text = " ".join(out)
         for mark in ",.?!;:":
@@ -145,7 +149,7 @@ class _Reading:
         return text.strip(" ,:") + (end if end in (".", "?", "!") else "") or marked.text
 
     def _tells(self, clause: Clause, asking: Sequence[Clause]) -> bool:
-        """Whether a clause is a sentence that only leads to what is asked, as "The sweep takes long." """
+        """Whether a clause is a sentence that only leads to what is asked, as "the sweep takes long" does."""
         end = self.marked.tokens[clause.end].text if clause.end < len(self.marked.tokens) else ""
         return end == "." and clause != asking[-1]
 
@@ -156,11 +160,11 @@ class _Reading:
             return True
         return {cue.task, task} == {"beam", "precoding"} or self.marked.has("superlatives", start, cue.start)
 
-    def _region(self, clause: Clause, asking: Sequence[Clause]) -> Clause:
-        """A clause and what stands between it and the next that asks for something."""
-        place = asking.index(clause)
+    def _region(self, clause: Clause, known: Sequence[Clause]) -> Clause:
+        """A clause and what stands between it and the next whose task is known; the first has what is before it too."""
+        place = known.index(clause)
         start = 0 if place == 0 else clause.start
-        end = asking[place + 1].start if place + 1 < len(asking) else len(self.marked.tags)
+        end = known[place + 1].start if place + 1 < len(known) else len(self.marked.tags)
         return Clause(start, end, clause.cues)
 
     # what can't be honoured
@@ -194,8 +198,9 @@ class _Reading:
     def _refused(self, task: str | None) -> Declined:
         """Declines by the phrases that can't be honoured."""
         scene = self.scene
-        message = (f"I can't take into account: {_each(self._refusals)}. I answer about the place and the radio as they are: "
-                   f"{scene.said_stations}; {scene.said_users}; {scene.radio}.")  # fmt: skip
+        there = f"{scene.said_stations}; {scene.said_users}; {scene.radio}"
+        message = (f"I can't take into account: {_each(self._refusals)}. "
+                   f"I answer about the place and the radio as they are: {there}.")  # fmt: skip
         return Declined("not_honoured", message, task, refused=tuple(refusal.phrase for refusal in self._refusals))
 
     @property

@@ -57,7 +57,7 @@ def users(marked: Marked, scene: Scene) -> list[Mention]:
         marked.take(*match.span(), "user")
     for match in marked.find("(?:d?o|e)d?U|U[xyz](?![:NM])"):
         said = marked.said(*match.span())
-        marked.doubt(match.start(), "user", f"{said!r}: which one? There are {scene.said_users}")
+        marked.doubt(match.start(), "user", f"{said!r}: which one? I know {scene.said_users}")
         found.append(_taken(marked, match, "user"))
     return sorted(found, key=lambda mention: mention.start)
 
@@ -75,7 +75,7 @@ def stations(marked: Marked, scene: Scene) -> list[Mention]:
         if " " in match[0] and marked.tokens[match.end() - 2].text not in _SERVING:
             continue
         if len(every) < 2:
-            said = f"there is one station, {scene.said_stations}, and none to choose"
+            said = f"{marked.said(*match.span())!r}: there are no several to choose from; I know {scene.said_stations}"
             marked.doubt(match.start(), "station", said)
         marked.take(*match.span(), "station")
         found.append(Mention(*match.span(), tuple(every), asked=True, best="t" in match[0]))
@@ -98,9 +98,8 @@ def _taken(marked: Marked, match: re.Match[str], kind: str, numbers: range | lis
 
 def _which(marked: Marked, match: re.Match[str], scene: Scene) -> None:
     """Asks back which station is meant."""
-    one = len(scene.stations) == 1
-    there = f"there is one station, {scene.said_stations}" if one else f"which of {scene.said_stations}?"
-    marked.doubt(match.start(), "station", f"{marked.said(*match.span())!r}: {there}", scene.stations)
+    said = f"{marked.said(*match.span())!r}: which one? I know {scene.said_stations}"
+    marked.doubt(match.start(), "station", said, scene.stations)
 
 
 def _counted(marked: Marked, pattern: str, kind: str, resolve: Callable[[float], int | str]) -> list[Mention]:

@@ -184,7 +184,9 @@ def named(task: Task, arguments: Mapping[str, Any], scene: Scene) -> Request | D
             continue
         if value in scene.stations:
             value = scene.stations.index(value)
-        number = resolve(value) if isinstance(value, int) else f"station {value!r}: there are {scene.said_stations}"
+        number = (
+            resolve(value) if isinstance(value, int) else f"station {value!r}: which one? I know {scene.said_stations}"
+        )
         if isinstance(number, str):
             return Question(name, number, scene.stations if name == "station" else ())
         found[name] = (number,)

@@ -15,7 +15,8 @@ UNITS: dict[str, tuple[float, str]] = {
     for names, scale, what in (
         ("m metre metres meter meters", 1.0, "m"), ("ft feet foot", 0.3048, "m"),
         ("km kilometre kilometres kilometer kilometers", 1e3, "m"), ("cm centimetre centimetres", 1e-2, "m"),
-        ("hz hertz", 1.0, "Hz"), ("khz kilohertz", 1e3, "Hz"), ("mhz megahertz", 1e6, "Hz"), ("ghz gigahertz", 1e9, "Hz"),
+        ("hz hertz", 1.0, "Hz"), ("khz kilohertz", 1e3, "Hz"), ("mhz megahertz", 1e6, "Hz"),
+        ("ghz gigahertz", 1e9, "Hz"),
         ("° deg degree degrees", 1.0, "°"), ("rad radian radians", 57.29577951308232, "°"),
         ("s sec secs seconds", 1.0, "s"), ("ms msec milliseconds", 1e-3, "s"), ("ns nanoseconds", 1e-9, "s"),
         ("min mins minute minutes", 60.0, "s"), ("h hr hrs hour hours am pm", 3600.0, "s"), ("day days", 86400.0, "s"),
