@@ -47,7 +47,7 @@ def clauses(marked: Marked) -> list[Clause]:
 
 
 def _cues(marked: Marked, start: int, end: int) -> list[Cue]:
-    free = ("", "candidates")  # "top 3 beams" asks for beams
+    free = ("", "candidates", "radio", "refused")  # "top 3 beams" and "which of 32 beams" ask for beams
     pairs = zip(marked.tokens[:end], marked.roles, strict=False)
     texts = [token.text if role in free else "" for token, role in pairs]
     found = []

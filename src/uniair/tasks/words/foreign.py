@@ -55,7 +55,7 @@ def language(text: str, names: Collection[str] = ()) -> str | None:
     text = unicodedata.normalize("NFKC", text).lower()
     words = re.findall(r"[^\W\d_]+", text)
     english = sum(word in _GRAMMAR["English"] for word in words)
-    scripts = [unicodedata.name(letter, "").split()[0] for letter in text if letter.isalpha()]
+    scripts = [unicodedata.name(letter, "NONE").split()[0] for letter in text if letter.isalpha()]
     strange = [script for script in scripts if script not in ("LATIN", "GREEK", "MICRO", "FEMININE", "MASCULINE")]
     if len(strange) > 1 and not english:
         return "Chinese" if set(strange) == {"CJK"} else ""

@@ -98,6 +98,7 @@ class _Reading:
         requests = [
             self.arguments.of(self._region(clause, [*known]), self.tasks[task]) for clause, task in known.items()
         ]
+        self.arguments.check_all_are_used(requests)
         if self.marked.refusals:
             return self._refused(requests[0].task)
         if self.marked.doubts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from uniair.tasks.scene import Scene
@@ -67,7 +67,7 @@ def stations(marked: Marked, scene: Scene) -> list[Mention]:
     every = range(len(scene.stations))
     one, named = f"{_STATION}(?:p?[#:]+)*d?{_NUMBER}", f"(?:{_STATION}(?:p?[#:]+)*)?T"
     several = f"(?:{one}|{named})(?:{_JOINED}p?d?(?:{one}|{named}|{_NUMBER}{_NO_COUNT}))*"
-    found = _counted(marked, several, "station", scene.station)
+    found = _counted(marked, several, "station", scene.station, scene.stations)
     found += _in_order(marked, _STATION, "station", len(every))
     for match in marked.find(f"a(?:pd|d)?N?{_STATION}"):
         found.append(_all(marked, match, "station", len(every)))
@@ -102,7 +102,9 @@ def _which(marked: Marked, match: re.Match[str], scene: Scene) -> None:
     marked.doubt(match.start(), "station", said, scene.stations)
 
 
-def _counted(marked: Marked, pattern: str, kind: str, resolve: Callable[[float], int | str]) -> list[Mention]:
+def _counted(
+    marked: Marked, pattern: str, kind: str, resolve: Callable[[float], int | str], choices: Sequence[str] = ()
+) -> list[Mention]:
     """Lists of numbers and names."""
     found = []
     for match in marked.find(pattern):
@@ -120,7 +122,7 @@ def _counted(marked: Marked, pattern: str, kind: str, resolve: Callable[[float],
                 if noun != before and noun.endswith(">") and front in ("from", "between"):
                     marked.refuse(*match.span(), ONE_WAY, take=False)
                 if isinstance(number, str):
-                    marked.doubt(at, kind, number)
+                    marked.doubt(at, kind, number, choices)
                     continue
                 if numbers and before[-1] in "->" and number > numbers[-1]:
                     numbers.extend(range(numbers[-1] + 1, number))

@@ -77,6 +77,20 @@ class Arguments:
             self._compare(region, task, {"stations": (stations, stations_apart), "users": (users, users_apart)}),
         )  # fmt: skip
 
+    def check_all_are_used(self, requests: Sequence[Request]) -> None:
+        """Doubts what was named and is in none of the requests."""
+        for kind, mentions in (("users", self.users), ("stations", self.stations)):
+            used = {number for request in requests for number in getattr(request, kind)}
+            for mention in mentions:
+                if not mention.asked and not used.issuperset(mention.numbers):
+                    said = self.marked.said(mention.start, mention.end)
+                    self.marked.doubt(mention.start, kind[:-1], f"{said!r}: what about it?")
+        places = {position for request in requests for position in request.positions}
+        for place in self.places:
+            if place.xyz is not None and place.xyz not in places:
+                said = self.marked.said(place.start, place.end)
+                self.marked.doubt(place.start, "position", f"{said!r}: what about it?")
+
     def ask_which_serves(self, clause: Clause) -> bool:
         """Whether a clause asks which of several stations serves better, without saying by what."""
         sets, mentions = self.marked.words.sets, within(self.stations, clause)

@@ -239,13 +239,11 @@ def _with_units(parts: list[Token]) -> list[Token]:
     while at < len(parts):
         token, used = parts[at], 1
         if token.value is not None and not token.ordinal and not token.unit:
-            three = "".join(part.text for part in parts[at + 1 : at + 4])
-            one = parts[at + 1].text if at + 1 < len(parts) else ""
-            unit, used = (three, 4) if three in ("km/h", "m/s") else (one, 2) if one in UNITS else ("", 1)
-            if unit:
-                scale, what = UNITS[unit]
-                end = parts[at + used - 1].end
-                token = replace(token, text=f"{token.text} {unit}", end=end, value=token.value * scale, unit=what)
+            after = parts[at + 1] if at + 1 < len(parts) else token
+            if after.text in UNITS:
+                scale, what = UNITS[after.text]
+                said = f"{token.text} {after.text}"
+                token, used = replace(token, text=said, end=after.end, value=token.value * scale, unit=what), 2
         out.append(token)
         at += used
     return out
