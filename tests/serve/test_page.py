@@ -297,6 +297,15 @@ def test_the_ask_box_answers_and_declines(visit: Visit) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("#reply .declined")
     assert page.locator("#reply .declined").inner_text().startswith("Declined. I can't answer that.")
+    page.fill("#instruction", "Which beam should serve user 999?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#reply .question")
+    assert page.locator("#reply .question").inner_text().startswith("Asked back. user 999:")
+    page.fill("#instruction", "Is user 5 better served by bs0 or bs1?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#reply .answer:has-text('best first')")
+    said = visit.post("ask", instruction="Is user 5 better served by bs0 or bs1?", station=0, link=visit.chosen[1])
+    assert visit.texts("#reply .answer") == [said["text"]]
     assert page.locator("#reply").get_attribute("role") == "status"
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,15 @@ from uniair.errors import InputError
 from uniair.models.router import Route
 from uniair.models.universal import UniversalModel
 from uniair.radio import ULA, Radio
-from uniair.tasks.answers import Declined
-from uniair.tasks.asking import INPUTS, Assistant, tools
+from uniair.tasks.answers import Answers, Declined, Question
+from uniair.tasks.asking import ARGUMENTS, INPUTS, Assistant, tools
 from uniair.tasks.beam import Beam
 from uniair.tasks.los import LineOfSight
 from uniair.tasks.path_loss import PathLoss
 from uniair.tasks.position import Position
 from uniair.tasks.precoding import Precoder
 from uniair.tasks.registry import TASKS
+from uniair.tasks.scene import Given, NoLinkError, Scene
 
 TEMPERATURES = {"los": 2.0, "beam": 0.5}
 QUESTIONS = {"where?": "position", "los?": "los", "weights?": "precoding", "beam?": "beam", "loss?": "path_loss"}
@@ -37,6 +38,40 @@ class ByHeart:
 
     def limits(self, instruction: str, words: Sequence[tuple[int, int]]) -> list[float]:
         return [1.0] * len(words)
+
+
+class ByWords(ByHeart):
+    """Stands in for the router: an instruction's own words decide."""
+
+    def route(self, instruction: str) -> Route:
+        return Route(None, dict.fromkeys(TASKS, 0.2))
+
+
+TWO_STATIONS = Scene(("bs0", "bs1"), 3, size=100.0, here=(0, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Held(Scene):
+    """Links that a host holds: all of them to two stations, but for user 2's to the second one."""
+
+    csi: Any = None  # [stations, users, ports, subcarriers]
+    environment: Environment | None = None
+
+    def links(self, station: int, users: Sequence[int]) -> Given:
+        if station == 1 and 2 in users:
+            raise NoLinkError("there is no link between bs1 and user 2")
+        known = self.environment
+        assert known is not None
+        index = list(users)
+        n = len(index)
+        place = Environment(known.map, np.tile(known.bs[station], (n, 1)), known.ue[index], size=known.size[:n])
+        return Given(self.csi[station][index], place)
+
+    def place(self, station: int, positions: Any) -> Given:
+        known, n = self.environment, len(positions)
+        assert known is not None
+        ue = positions.astype(np.float32)
+        return Given(environment=Environment(known.map, np.tile(known.bs[station], (n, 1)), ue, size=known.size[:n]))
 
 
 class LinearModel:
@@ -211,21 +246,32 @@ def test_every_task_is_a_tool_of_the_function_calling_form() -> None:
         assert set(schema["function"]) == {"name", "description", "parameters"}
         parameters = schema["function"]["parameters"]
         assert parameters["type"] == "object"
-        assert parameters["required"] == list(parameters["properties"])
-        assert set(parameters["properties"]) <= set(INPUTS)
+        assert {"user", "station", "carrier"} <= set(parameters["properties"]) <= {*INPUTS, *ARGUMENTS}
         assert parameters["additionalProperties"] is False
+    chosen = {schema["function"]["name"] for schema in schemas
+              if "candidates" in schema["function"]["parameters"]["properties"]}  # fmt: skip
+    assert chosen == {"select_beam"}
     assert json.loads(json.dumps(schemas)) == schemas
 
 
 def test_the_schemas_are_valid_and_take_what_the_tools_take(csi: Tensor, place: Environment) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    for schema in tools():
+    for schema in [*tools(), *tools(TWO_STATIONS)]:
         parameters = schema["function"]["parameters"]
         jsonschema.Draft202012Validator.check_schema(parameters)
         arguments = as_json(csi[0]) if "csi" in parameters["properties"] else single(place)
         jsonschema.validate(arguments, parameters)
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({}, parameters)
+        jsonschema.validate({"user": 1, "station": "bs1", "carrier": 28e9}, parameters)
+        for wrong in ({}, {"station": "bs1"}, {"user": -1}, {"user": 1, "speed": 3}):
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(wrong, parameters)
+
+
+def test_the_tools_of_a_scene_say_what_it_holds() -> None:
+    for schema in tools(TWO_STATIONS):
+        properties = schema["function"]["parameters"]["properties"]
+        assert properties["station"]["enum"] == ["bs0", "bs1"]
+        assert properties["user"]["maximum"] == 2
 
 
 def test_an_agent_gets_the_answers_that_people_get(assistant: Assistant, csi: Tensor, place: Environment) -> None:
@@ -276,3 +322,154 @@ def test_a_tool_call_without_an_input_is_declined(assistant: Assistant, place: E
 )
 def test_an_agents_mistakes_come_back_as_json(assistant: Assistant, name: str, arguments: str, says: str) -> None:
     assert says in json.loads(assistant.call(name, arguments))["error"]
+
+
+# users and stations that are named
+
+
+@pytest.fixture
+def host(model: LinearModel, towers: UniversalModel, place: Environment) -> Assistant:
+    """Knows two stations and three users."""
+    csi = torch.randn(2, 3, 32, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
+    scene = Held(("bs0", "bs1"), 3, Radio(), 100.0, (0, 1), csi, place)
+    return Assistant(model, towers, ByWords(), TEMPERATURES, scene=scene)  # type: ignore[arg-type]
+
+
+def test_words_choose_users_stations_and_candidates(host: Assistant) -> None:
+    scene = host.scene
+    assert isinstance(scene, Held)
+    front, named = host.ask("Where is this user?"), host.ask("Where is user 2?")
+    assert isinstance(front, Position)
+    assert isinstance(named, Position)
+    torch.testing.assert_close(named.xy, host.model("position", host.towers.encode_channel(scene.csi[0, 2:])))
+    torch.testing.assert_close(front.xy, host.model("position", host.towers.encode_channel(scene.csi[0, 1:2])))
+    assert front.subjects == ()
+    assert str(named).startswith("User 2, bs0: The user is ")
+    beam = host.ask("Top 3 beams of bs1 for users 0 and 1")
+    assert isinstance(beam, Beam)
+    both = scene.links(1, [0, 1]).environment
+    assert both is not None
+    z = host.towers.encode_environment(both.seen_by(Radio()))
+    torch.testing.assert_close(beam.probabilities, (host.model("beam", z) / 0.5).softmax(1))
+    for entry, row in zip(beam.to_json()["answers"], beam.probabilities, strict=True):
+        assert [c["beam"] for c in entry["candidates"]] == row.topk(3).indices.tolist()
+        assert (entry["station"], entry["candidates"][0]["beam"]) == ("bs1", entry["beam"])
+    assert str(beam).count("Then ") == 2
+
+
+def test_a_position_is_asked_about_on_the_hosts_map(host: Assistant) -> None:
+    scene = host.scene
+    assert isinstance(scene, Held)
+    loss = host.ask("path loss from bs1 at x = 20 m, y = 70 m")
+    assert isinstance(loss, PathLoss)
+    there = scene.place(1, np.array([[20.0, 70.0, 1.5]])).environment
+    assert there is not None
+    expected = host.model("path_loss", host.towers.encode_environment(there.seen_by(Radio())))
+    torch.testing.assert_close(loss.db, expected[:, 0])
+    assert loss.to_json()["answers"][0]["ue"] == [20.0, 70.0, 1.5]
+    position = host.ask("Where is the user at (20 m, 70 m)?")
+    assert isinstance(position, Declined)
+    assert position.missing == ("csi",)
+
+
+def test_comparisons_are_ordered_by_the_answers(host: Assistant) -> None:
+    said = host.ask("Is user 1 better served by bs0 or bs1?")
+    assert isinstance(said, Answers)
+    first, second = said.parts
+    assert isinstance(first, PathLoss)
+    assert isinstance(second, PathLoss)
+    better = ("bs0", "bs1") if first.db[0] <= second.db[0] else ("bs1", "bs0")
+    [order] = said.to_json()["orders"]
+    assert order == {"among": "user 1", "best_first": better}
+    assert str(said).endswith(f"For user 1, best first: {', '.join(better)}.")
+    users = host.ask("Which of users 0, 1 and 2 is most likely in line of sight?")
+    assert isinstance(users, Answers)
+    [sight] = users.parts
+    assert isinstance(sight, LineOfSight)
+    [order] = users.to_json()["orders"]
+    assert order["best_first"] == tuple(f"user {i}" for i in sight.probability.argsort(descending=True).tolist())
+
+
+def test_a_chain_answers_each_and_says_what_one_leaves_out(host: Assistant) -> None:
+    said = host.ask("Which beam for user 2, and what loss does it leave?")
+    assert isinstance(said, Answers)
+    assert said.to_json()["tasks"] == ["beam", "path_loss"]
+    assert [entry["task"] for entry in said.entries()] == ["beam", "path_loss"]
+    assert {entry["user"] for entry in said.entries()} == {2}
+    assert "before any beam's gain" in str(said)
+    for part, text in zip(said.parts, ("beam of user 2", "path loss of user 2"), strict=True):
+        assert part.to_json() == host.ask(text).to_json()
+
+
+def test_what_is_not_known_of_a_link_is_said(host: Assistant, model: LinearModel) -> None:
+    for text in ("path loss from bs1 to user 2", "Does bs0 or bs1 see user 2?"):
+        said = host.ask(text)
+        assert isinstance(said, Declined)
+        assert said.reason == "missing_input"
+        assert "no link between bs1 and user 2" in said.message
+    model.asked = 0
+    for text, kind in (("Where is user 9?", Question), ("Where is user 1 at night?", Declined)):
+        assert isinstance(host.ask(text), kind)
+    assert model.asked == 0
+
+
+def test_without_a_scene_users_are_the_rows_that_are_given(
+    model: LinearModel, towers: UniversalModel, csi: Tensor, place: Environment
+) -> None:
+    rows = Assistant(model, towers, ByWords(), TEMPERATURES)  # type: ignore[arg-type]
+    every, one = rows.ask("Where are all users?", csi=csi), rows.ask("Where is user 2?", csi=csi)
+    assert isinstance(every, Position)
+    assert isinstance(one, Position)
+    torch.testing.assert_close(one.xy, every.xy[2:])
+    loss, whole = rows.ask("path loss of user 1", environment=place), rows.ask("path loss", environment=place)
+    assert isinstance(loss, PathLoss)
+    assert isinstance(whole, PathLoss)
+    torch.testing.assert_close(loss.db, whole.db[1:2])
+    moved = rows.ask("path loss at (12 m, 34 m)", environment=place)
+    assert isinstance(moved, PathLoss)
+    there = replace(place, bs=place.bs[:1], ue=np.array([[12, 34, 1.5]], np.float32), size=place.size[:1])
+    same = rows.ask("path loss", environment=there)
+    assert isinstance(same, PathLoss)
+    torch.testing.assert_close(moved.db, same.db)
+    for text in ("Where is user 3?", "Where is user 1, from bs0?"):
+        assert isinstance(rows.ask(text, csi=csi), Question)
+    assert isinstance(rows.ask("path loss at (12 m, 34 m)", csi=csi), Declined)
+
+
+def test_an_agent_calls_three_tools_in_a_row(host: Assistant) -> None:
+    """As an LLM would: it reads the schemas, asks about a user it found out about, and mends what it is asked back."""
+    schemas = {schema["function"]["name"]: schema["function"]["parameters"] for schema in tools(host.scene)}
+    stations = schemas["identify_los"]["properties"]["station"]["enum"]
+    seen = {
+        station: json.loads(host.call("identify_los", {"user": 1, "station": station}))["answers"][0]
+        for station in stations
+    }
+    best = max(stations, key=lambda station: seen[station]["probability_of_los"])
+    asked_back = json.loads(host.call("select_beam", json.dumps({"user": 7, "station": best})))
+    assert asked_back["question"] == "user"
+    beam = json.loads(host.call("select_beam", json.dumps({"user": 1, "station": best, "candidates": 2})))["answers"][0]
+    loss = json.loads(host.call("predict_path_loss", {"user": 1, "station": best, "carrier": 28e9}))["answers"][0]
+    said = host.ask(f"Top 2 beams of {best} for user 1, and the path loss")
+    assert isinstance(said, Answers)
+    for mine, theirs in zip((beam, loss), said.entries(), strict=True):
+        for key, value in mine.items():
+            assert theirs[key] == value, key
+    refused = json.loads(host.call("predict_path_loss", {"user": 1, "carrier": 3.5e9}))
+    assert (refused["declined"], refused["refused"]) == ("not_honoured", ["carrier 3.5 GHz"])
+
+
+def test_a_tool_call_may_name_a_place_of_the_hosts(host: Assistant, place: Environment) -> None:
+    by_call = json.loads(host.call("predict_path_loss", {"ue": [20.0, 70.0, 1.5], "station": 1}))
+    said = host.ask("path loss from bs1 at x = 20 m, y = 70 m")
+    assert by_call["answers"][0]["path_loss_db"] == said.to_json()["answers"][0]["path_loss_db"]
+    for arguments, says in (
+        ({"user": 1, "ue": [20.0, 70.0, 1.5]}, "give one of them"),
+        ({"user": "1"}, "not of the form"),
+        ({"user": 1, "candidates": 2}, "no candidates in this tool"),
+    ):
+        assert says in json.loads(host.call("predict_path_loss", arguments))["error"]
+    for name in ("estimate_position", "predict_path_loss"):
+        assert "question" in json.loads(host.call(name, {"station": "bs9"}))
+    bare = Assistant(host.model, host.towers, ByWords(), TEMPERATURES)  # type: ignore[arg-type]
+    assert json.loads(bare.call("estimate_position", {"user": 0}))["question"] == "user"
+    assert json.loads(host.call("estimate_position", {}))["answers"]  # the user in front

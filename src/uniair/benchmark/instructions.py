@@ -62,13 +62,17 @@ def routed(router: Router, name: str) -> dict[str, Any]:
     return _counted(right) | {OUT_OF_SCOPE: _counted(outside)}
 
 
-def with_arguments(router: Routes, name: str) -> dict[str, Any]:
-    """How many of a packaged set of instructions with arguments are understood as they are meant."""
+def with_arguments(router: Routes, name: str, every: int = 1) -> dict[str, Any]:
+    """How many of a packaged set of instructions with arguments are understood as they are meant.
+
+    Args:
+        every: one of so many is read.
+    """
     document = packaged(f"arguments-{name}")
     scenes = {key: scene_of(entries) for key, entries in document["scenes"].items()}
     right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
     failures, answered = [], 0
-    for entry in document["instructions"]:
+    for entry in document["instructions"][::every]:
         said = understand(entry["text"], scenes[entry["scene"]], list(TASKS.values()), router)
         kind = next(kind for kind in KINDS if kind in entry)
         right[kind].append(as_meant(entry, said))

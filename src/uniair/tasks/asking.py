@@ -249,7 +249,7 @@ class Assistant:
             task.remarks(self.radio, radio, "this CSI")
             z = self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi, radio)
         else:
-            told = Environment(**{name: known[name] for name in task.needs}, area=known.get("area"))
+            told = Environment(**{name: known[name] for name in NEEDS["environment"]}, area=known.get("area"))
             z = self.towers.encode_environment(told.seen_by(self.radio))
         model = scene.outputs(station, whole[0]) or self.model
         return scene.in_place(

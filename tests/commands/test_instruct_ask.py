@@ -1,0 +1,144 @@
+"""`uniair instruct ask` on an area of several stations, without a language model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import geometric_links
+
+import uniair
+from uniair.commands import instruct_ask
+from uniair.commands.instruct_ask import AskedLinks, area_of
+from uniair.data.links import shards
+from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store
+from uniair.errors import InputError
+from uniair.models.router import Route
+from uniair.tasks.answers import Answers, Declined
+from uniair.tasks.asking import Assistant
+from uniair.tasks.path_loss import PATH_LOSS, PathLoss
+from uniair.tasks.registry import TASKS
+from uniair.tasks.scene import NoLinkError
+
+
+class ByWords:
+    """Stands in for the router: an instruction's own words decide."""
+
+    def route(self, instruction: str) -> Route:
+        return Route(None, dict.fromkeys(TASKS, 0.2))
+
+    def limits(self, instruction: str, words: Sequence[tuple[int, int]]) -> list[float]:
+        return [1.0] * len(words)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two stations that both have links to the first six users; the first has six more."""
+    first = geometric_links(seed=5, areas=1, per_area=12)
+    bs = np.repeat(first.bs[:1], 12, axis=0)
+    one = replace(first, bs=bs)
+    other = replace(first, bs=np.repeat(first.bs[-1:], 12, axis=0)).select(np.arange(6)[::-1])
+    links = type(one).concatenate([one, other]).merged()
+    path = tmp_path_factory.mktemp("asked") / "links"
+    shards.write_shard(path / "links-00000.safetensors", links)
+    shards.write_manifest(path, {"made": "by a test"}, "a test")
+    return path
+
+
+@pytest.fixture(scope="module")
+def area(folder: Path) -> AskedLinks:
+    return area_of(Store(folder), 0, 3)
+
+
+@pytest.fixture
+def assistant(area: AskedLinks) -> Assistant:
+    torch.manual_seed(0)
+    towers = uniair.build("tiny")
+    weight = {name: torch.randn(towers.preset.embedding, task.widths[-1]) for name, task in TASKS.items()}
+    temperatures = {"los": 1.0, "beam": 1.0}
+    return Assistant(lambda task, z: z @ weight[task], towers, ByWords(), temperatures, scene=area)
+
+
+def test_stations_and_users_are_numbered_as_they_come(area: AskedLinks) -> None:
+    assert (area.stations, area.users, area.here) == (("bs0", "bs1"), 12, (0, 3))
+    assert area.rows is not None
+    assert area.rows[0].tolist() == list(range(12))
+    assert area.rows[1].tolist() == [17, 16, 15, 14, 13, 12] + [-1] * 6
+    known = area.known
+    assert known is not None
+    given = area.links(1, [4, 0])
+    batch = batch_of(known.select(np.array([13, 17])))
+    torch.testing.assert_close(given.csi, batch.csi)
+    with pytest.raises(NoLinkError, match="no link between bs1 and user 7"):
+        area.links(1, [7])
+
+
+def test_links_and_places_are_asked_about(assistant: Assistant, area: AskedLinks) -> None:
+    said = assistant.ask("Is user 4 better served by bs0 or bs1?")
+    assert isinstance(said, Answers)
+    assert len(said.parts) == 2
+    whole = area.links(0, [4]).environment
+    assert whole is not None
+    named = assistant.ask("path loss of user 4 from bs0")
+    x, y, z = whole.ue[0].tolist()
+    there = assistant.ask(f"path loss from bs0 at ({x} m, {y} m), {z} m above ground")
+    assert isinstance(named, PathLoss)
+    assert isinstance(there, PathLoss)
+    torch.testing.assert_close(there.db, named.db)
+    missing = assistant.ask("beam of bs1 for user 9")
+    assert isinstance(missing, Declined)
+    assert "no link between bs1 and user 9" in missing.message
+
+
+def test_the_truth_is_of_those_that_were_named(
+    folder: Path, assistant: Assistant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assistant.scene = None
+    monkeypatch.setattr(uniair, "load_instruct", lambda *_: assistant, raising=False)
+    options: dict[str, Any] = {
+        "run": "",
+        "model": "",
+        "backbone": None,
+        "area": 0,
+        "link": 3,
+        "csi": None,
+        "tools": False,
+    }
+    asked = SimpleNamespace(links=str(folder), instruction="Path loss of users 4 and 5 from bs1", **options)
+    found = instruct_ask.run(asked)
+    printed = capsys.readouterr().out
+    links = Store(folder)[0]
+    truth = PATH_LOSS.target(batch_of(links.select(np.array([13, 12]))))
+    lines = [f"user {user}, bs1: {PATH_LOSS.words(value)}" for user, value in zip((4, 5), truth, strict=True)]
+    assert found["truth"] == lines
+    assert all(f"(simulated truth: {line})" in printed for line in lines)
+    front = instruct_ask.run(SimpleNamespace(links=str(folder), instruction="Path loss?", **options))
+    assert front["truth"] == [PATH_LOSS.words(PATH_LOSS.target(batch_of(links.select(np.array([3]))))[0])]
+    place = instruct_ask.run(SimpleNamespace(links=str(folder), instruction="Path loss at (50 m, 60 m)", **options))
+    assert place["truth"] == []
+    declined = instruct_ask.run(SimpleNamespace(links=str(folder), instruction="Path loss at night", **options))
+    assert declined["refused"] == ("at night",)
+    assert "truth" not in declined
+
+
+def test_tools_are_those_of_the_area(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"links": str(folder), "area": 0, "link": 0, "csi": None, "tools": True, "instruction": None}
+    instruct_ask.run(SimpleNamespace(**options))
+    for tool in json.loads(capsys.readouterr().out):
+        properties = tool["function"]["parameters"]["properties"]
+        assert properties["station"]["enum"] == ["bs0", "bs1"]
+        assert properties["user"]["maximum"] == 11
+
+
+def test_an_area_or_link_that_is_not_there_is_refused(folder: Path) -> None:
+    for numbers, says in (((1, 0), "--area 1"), ((0, 18), "links 0 to 17")):
+        with pytest.raises(InputError, match=says):
+            area_of(Store(folder), *numbers)
