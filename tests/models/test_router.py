@@ -9,7 +9,7 @@ import torch
 
 from uniair.errors import InputError
 from uniair.models.backbone import WHEEL, Backbone, load_backbone
-from uniair.models.router import OUT_OF_SCOPE, THRESHOLD, Router, fit_router, load_router, packaged_phrases
+from uniair.models.router import OUT_OF_SCOPE, THRESHOLD, Clauses, Router, fit_router, load_router, packaged_phrases
 from uniair.tasks.registry import TASKS
 
 PHRASES = {
@@ -52,7 +52,11 @@ def test_a_doubtful_task_is_none(backbone: Backbone, odds: float, task: str | No
 
 
 def test_words_that_limit_are_told_from_others(router: Router) -> None:
-    clauses = {"restricting": ["in the rain", "at night"], "harmless": ["please"], "examples": [["which beam", ""]]}
+    clauses: Clauses = {
+        "restricting": ["in the rain", "at night"],
+        "harmless": ["please"],
+        "examples": [["which beam", ""]],
+    }
     learned = fit_router(router.backbone, PHRASES, clauses)
     texts = ["where is the user in the rain", "which beam at night"]
     likely = [learned.limits(text, [(text.rindex(" ") + 1, len(text))])[0] for text in texts]

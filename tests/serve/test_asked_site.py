@@ -93,6 +93,9 @@ def test_what_a_request_brings_along_is_the_station_in_fronts(predictor: Predict
     other = predictor.ask("Where is the user, seen from bs0?", 1, asked)
     assert isinstance(other, Declined)
     assert "received by bs1" in other.message
+    two = predictor.ask("Where is user 3?", 1, asked)
+    assert isinstance(two, Question)
+    assert two.about == "user"
     beams = predictor.ask("Which beam do both stations use?", 1, None, ue)
     assert isinstance(beams, Answers)
     assert [part.subjects[0].station for part in beams.parts] == ["bs0", "bs1"]

@@ -268,7 +268,7 @@ def test_agents_and_the_assistant_know_it(task: Task) -> None:
     towers = uniair.build("tiny")
     csi = torch.randn(2, 32, 64, dtype=torch.complex64)
     ones = Assistant(lambda name, z: torch.ones(len(z), TASKS[name].outputs), towers, ByHeart(), {}, {"mine": csi},
-                     tasks=[NAME])  # type: ignore[arg-type]  # fmt: skip
+                     tasks=[NAME])  # fmt: skip
     said = json.loads(ones.call(task.tool, {"csi": "mine"}))
     assert said == {"task": NAME, "answers": [{"delay_spread_ns": 1.0}] * 2}
     assert str(ones.ask("how long is the delay?", csi=csi[0])) == "The echoes are spread over 1 ns."

@@ -102,7 +102,7 @@ def model(towers: UniversalModel) -> LinearModel:
 
 @pytest.fixture
 def assistant(model: LinearModel, towers: UniversalModel) -> Assistant:
-    return Assistant(model, towers, ByHeart(), TEMPERATURES)  # type: ignore[arg-type]
+    return Assistant(model, towers, ByHeart(), TEMPERATURES)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_inputs_that_the_towers_refuse_are_refused(assistant: Assistant, csi: Te
 
 def test_uncalibrated_classification_is_refused(model: LinearModel, towers: UniversalModel) -> None:
     with pytest.raises(InputError, match="beam has none above 0"):
-        Assistant(model, towers, ByHeart(), {"los": 1.0})  # type: ignore[arg-type]
+        Assistant(model, towers, ByHeart(), {"los": 1.0})
 
 
 def test_every_task_is_a_tool_of_the_function_calling_form() -> None:
@@ -292,7 +292,7 @@ def test_an_agent_may_name_what_the_host_holds(
     model: LinearModel, towers: UniversalModel, csi: Tensor, place: Environment
 ) -> None:
     held = {"ue-1": csi[1], "all": csi, "town": place.map[0]}
-    assistant = Assistant(model, towers, ByHeart(), TEMPERATURES, held)  # type: ignore[arg-type]
+    assistant = Assistant(model, towers, ByHeart(), TEMPERATURES, held)
     one, every = (json.loads(assistant.call("estimate_position", {"csi": name})) for name in ("ue-1", "all"))
     assert len(every["answers"]) == 3
     assert one["answers"][0] == pytest.approx(every["answers"][1], abs=1e-4)
@@ -332,7 +332,7 @@ def host(model: LinearModel, towers: UniversalModel, place: Environment) -> Assi
     """Knows two stations and three users."""
     csi = torch.randn(2, 3, 32, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
     scene = Held(("bs0", "bs1"), 3, Radio(), 100.0, (0, 1), csi, place)
-    return Assistant(model, towers, ByWords(), TEMPERATURES, scene=scene)  # type: ignore[arg-type]
+    return Assistant(model, towers, ByWords(), TEMPERATURES, scene=scene)
 
 
 def test_words_choose_users_stations_and_candidates(host: Assistant) -> None:
@@ -416,7 +416,7 @@ def test_what_is_not_known_of_a_link_is_said(host: Assistant, model: LinearModel
 def test_without_a_scene_users_are_the_rows_that_are_given(
     model: LinearModel, towers: UniversalModel, csi: Tensor, place: Environment
 ) -> None:
-    rows = Assistant(model, towers, ByWords(), TEMPERATURES)  # type: ignore[arg-type]
+    rows = Assistant(model, towers, ByWords(), TEMPERATURES)
     every, one = rows.ask("Where are all users?", csi=csi), rows.ask("Where is user 2?", csi=csi)
     assert isinstance(every, Position)
     assert isinstance(one, Position)
@@ -470,6 +470,6 @@ def test_a_tool_call_may_name_a_place_of_the_hosts(host: Assistant, place: Envir
         assert says in json.loads(host.call("predict_path_loss", arguments))["error"]
     for name in ("estimate_position", "predict_path_loss"):
         assert "question" in json.loads(host.call(name, {"station": "bs9"}))
-    bare = Assistant(host.model, host.towers, ByWords(), TEMPERATURES)  # type: ignore[arg-type]
+    bare = Assistant(host.model, host.towers, ByWords(), TEMPERATURES)
     assert json.loads(bare.call("estimate_position", {"user": 0}))["question"] == "user"
     assert json.loads(host.call("estimate_position", {}))["answers"]  # the user in front

@@ -460,9 +460,10 @@ def test_a_tool_call_is_checked_as_words_are() -> None:
     refused = named(beam, {"carrier": 3.5e9}, TOWN)
     assert isinstance(refused, Declined)
     assert refused.refused == ("carrier 3.5 GHz",)
-    for wrong in ({"user": "3"}, {"candidates": 1.5}, {"carrier": True}, {"station": [1]}):
+    odd: list[dict[str, Any]] = [{"user": "3"}, {"candidates": 1.5}, {"carrier": True}, {"station": [1]}]
+    for arguments in odd:
         with pytest.raises(InputError, match="not of the form"):
-            named(beam, wrong, TOWN)
+            named(beam, arguments, TOWN)
 
 
 def test_candidates_are_of_the_radios_beams() -> None:

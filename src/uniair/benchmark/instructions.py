@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from uniair.models.backbone import load_backbone
-from uniair.models.router import OUT_OF_SCOPE, PACKAGED, Router, load_router, packaged_phrases
+from uniair.models.router import OUT_OF_SCOPE, PACKAGED, Route, Router, load_router, packaged_phrases
 from uniair.radio import Radio
 from uniair.tasks.answers import Declined, Question
 from uniair.tasks.registry import TASKS
@@ -21,6 +22,25 @@ from uniair.tasks.words.requests import Request
 
 SETS = ("dev", "test")  # of instructions with arguments: the former was decided on, the latter used once
 KINDS = {"requests": "to be answered", "declined": "not to be honoured", "question": "to be asked back"}
+# what is done with words that are not known
+WORDS = {
+    "weighed": "words that are not known weighed by the language model",
+    "refused": "words that are not known all refused",
+    "passed": "words that are not known all passed over",
+}
+
+
+class _Reader:
+    """A router that does with words that are not known what is said."""
+
+    def __init__(self, route: Callable[[str], Route], weigh: Callable[..., list[float]], words: str) -> None:
+        self.route, self.weigh, self.words = route, weigh, words
+
+    def limits(self, instruction: str, words: Sequence[tuple[int, int]]) -> list[float]:
+        """The language model's weights, or all alike."""
+        if self.words == "weighed":
+            return self.weigh(instruction, words)
+        return [1.0 if self.words == "refused" else 0.0] * len(words)
 
 
 def run(backbone: str = "smollm2-135m", router: str = "") -> dict[str, Any]:
@@ -34,12 +54,20 @@ def run(backbone: str = "smollm2-135m", router: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {"tasks": {name: routed(reads, name) for name in SETS}}
     for name, counts in found["tasks"].items():
         print(f"task alone, {name} set: {_share(counts)} right; out of scope {_share(counts[OUT_OF_SCOPE])}")
-    found["arguments"] = {name: with_arguments(reads, name) for name in SETS}
+    route = cache(reads.route)
+    every = {words: _Reader(route, reads.limits, words) for words in WORDS}
+    found["arguments"] = {name: with_arguments(every["weighed"], name) for name in SETS}
+    found["words"] = {
+        name: {words: with_arguments(reader, name) for words, reader in every.items() if words != "weighed"}
+        for name in SETS
+    }
     for name, counts in found["arguments"].items():
         print(f"task and every argument, {name} set: {_share(counts)} right")
         for kind, about in KINDS.items():
             print(f"  {about:20} {_share(counts[kind])}")
         print(f"  answered though not to be honoured, or to be asked back: {counts['answered']}")
+        for words, others in found["words"][name].items():
+            print(f"  {WORDS[words]}: {_share(others)} right, {others['answered']} answered")
         for failure in counts["failures"]:
             print(f"  - {failure['text']}\n      {failure['said']}")
     found["languages"] = languages(reads)
@@ -79,9 +107,9 @@ def with_arguments(router: Routes, name: str, every: int = 1) -> dict[str, Any]:
         answered += kind != "requests" and isinstance(said, Understood)
         if not right[kind][-1]:
             failures.append({"text": entry["text"], "scene": entry["scene"], "said": str(said)})
-    every = [good for goods in right.values() for good in goods]
+    all_of_them = [good for goods in right.values() for good in goods]
     parts = {kind: _counted(goods) for kind, goods in right.items()}
-    return _counted(every) | parts | {"answered": answered, "failures": failures}
+    return _counted(all_of_them) | parts | {"answered": answered, "failures": failures}
 
 
 def as_meant(entry: Mapping[str, Any], said: Understood | Declined | Question) -> bool:

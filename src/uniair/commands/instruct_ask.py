@@ -56,9 +56,6 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> dict[str, Any]:
     """Answers and, where links are known, prints the truth beside it."""
-    if options.tools and options.links is None:
-        print(json.dumps(tools(), indent=1))
-        return {"tools": tools()}
     if options.instruction is None and not options.tools:
         raise InputError('ask something, such as: uniair instruct ask "Where is this user?"')
     area = None

@@ -42,6 +42,11 @@ class AskedSite(Scene):
     used: list[tuple[int, str, str]] = field(default_factory=list)
     places: list[NDArray[np.floating]] = field(default_factory=list)
 
+    @property
+    def brings(self) -> bool:
+        """Whether the request has CSI or a place of its own."""
+        return self.brought is not None
+
     def front(self, station: int) -> Given:
         """What the request brings along, or the link in front, as a station sees it."""
         if self.brought is None:

@@ -148,9 +148,7 @@ class Service:
         own = fields.ue is None and csi is None  # the site's own link, which other stations may know too
         brought = (None, None) if own else (asked, ue)
         scene = self.predictor.asked(fields.number, fields.link, *brought)
-        said = await self.lanes.slow(
-            partial(self.predictor.ask, fields.instruction, fields.number, scene=scene)
-        )  # fmt: skip
+        said = await self.lanes.slow(partial(self.predictor.ask, fields.instruction, fields.number, scene=scene))
         radio = self.predictor.site.radio if asked is None else asked.radio
         if isinstance(said, Declined):
             why = {"missing": list(said.missing), "refused": list(said.refused)}
@@ -162,7 +160,9 @@ class Service:
         heads = list(dict.fromkeys(scene.used))
         if all(inputs == "environment" for _, _, inputs in heads):  # which no CSI is read for
             radio = self.predictor.site.radio
-        remarks = [remark for station, *head in heads for remark in self._remarks(radio, station, tuple(head))]
+        remarks = [
+            remark for station, task, inputs in heads for remark in self._remarks(radio, station, (task, inputs))
+        ]
         remarks += [remark for places in scene.places for remark in self.predictor.said_of(places)]
         answers = said.entries()
         more = {"orders": said.to_json()["orders"], "notes": list(said.notes)} if isinstance(said, Answers) else {}

@@ -174,6 +174,9 @@ class Assistant:
         said = understand(instruction, scene, self.tasks, self.router)
         if not isinstance(said, Understood):
             return said
+        brings = scene.brings or (self.scene is not None and (csi is not None or environment is not None))
+        if brings and any(request.users or request.positions for request in said.requests):
+            return Question("user", "a channel or place came along, and another is named: which of them is meant?")
         found = [self._fulfil(request, scene, given) for request in said.requests]
         return _together(found, said.requests, {task.name: task for task in self.tasks})
 

@@ -57,6 +57,11 @@ class Scene:
     size: float | None = None
     here: tuple[int, int | None] = (0, None)
 
+    @property
+    def brings(self) -> bool:
+        """Whether what is in front came along with the question, and is no user that has a number."""
+        return False
+
     # what is known
 
     def front(self, station: int) -> Given:
