@@ -18,8 +18,13 @@ from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.propagation.paths import LOS, REFLECTION, Paths
+from uniair.propagation.sector import Sector
 from uniair.radio import SPEED_OF_LIGHT, Radio
+from uniair.site import site_coverage
+from uniair.site.covered import Covered
 from uniair.site.site import Site, Station
+from uniair.site.site_coverage import Planning
+from uniair.site.survey import Ground, Source
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure, save_head
@@ -103,6 +108,26 @@ def make_site(folder: Path, stations: int = 2, seed: int = 0, radio: Radio = Rad
     shards.write_manifest(folder / "links", {"made": "tests/site/make.py"}, area.attribution)
     site.write()
     return site
+
+
+def cover(site: Site, power: float = 30.0) -> Covered:
+    """Writes the coverage of a made site's base stations into its folder."""
+    radio, links = site.radio, dict(zip((s.name for s in site.stations), site.links, strict=True))
+    grid = radio.grid
+    sectors = tuple(
+        Sector(s.name, s.name, s.bearing, 0.0, 0.0, power, radio.carrier, grid.bandwidth,
+               grid.bandwidth / grid.subcarriers, radio.array)
+        for s in site.stations
+    )  # fmt: skip
+    sources = tuple(Source(s.name, s.position, s.bearing, radio) for s in site.stations)
+    ground = Ground(site.area, site.stations, (0.0, 0.0), None, sources, sectors)
+    ue = np.concatenate([links[site.stations[0].name].ue, [[3.0, 3.0, 1.5]]]).astype(np.float64)  # the last one unheard
+    users = site_coverage.of_users(ground, ue, links, Planning())
+    covered = Covered.of(ground, users, None, Planning())
+    covered.write(site.folder)
+    site.about["coverage"] = site_coverage.summary(ground, users, None, Planning())
+    site.write()
+    return covered
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from uniair.errors import InputError
 from uniair.propagation.radio_map import Cells, SectorMap
 from uniair.site import gis, site_coverage, survey
 from uniair.site.calibration import BETWEEN, LEARNED, TESTED, DriveTest, Walls
+from uniair.site.covered import Covered
 from uniair.site.drive_log import DriveLog
-from uniair.site.site_coverage import MapCoverage, Planning, UserCoverage
+from uniair.site.site_coverage import Planning
 from uniair.site.survey import Ground, Survey
 
 rasterio = pytest.importorskip("rasterio")
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul")  # rasterio's o
 HEADER = "site,latitude,longitude,height_m,azimuth_deg,power_dbm,carrier_mhz,bandwidth_mhz,spacing_khz,rows,columns,pci"
 
 
-def covered(tmp_path: Path, metres: bool = False) -> tuple[Ground, UserCoverage, MapCoverage]:
+def made(tmp_path: Path, metres: bool = False) -> tuple[Ground, Covered]:
     """Two sectors in a small town; a map that says how far east and north a cell lies."""
     lon, lat = towns.degrees((20.0, 20.0))
     if metres:
@@ -54,7 +55,8 @@ def covered(tmp_path: Path, metres: bool = False) -> tuple[Ground, UserCoverage,
     cells = Cells.over(ground.area, 8.0)
     east, north = cells.centres[..., 0], cells.centres[..., 1]
     maps = [SectorMap(-50 - east, -60 - east), SectorMap(-50 - north, -60 - north)]
-    return ground, users, site_coverage.of_maps(ground.area, ground.sectors, cells, maps, Planning())
+    mapped = site_coverage.of_maps(ground.area, ground.sectors, cells, maps, Planning())
+    return ground, Covered.of(ground, users, mapped, Planning())
 
 
 def read(path: Path, layer: str | None = None) -> tuple[Any, Any, dict[str, Any]]:
@@ -66,12 +68,15 @@ def read(path: Path, layer: str | None = None) -> tuple[Any, Any, dict[str, Any]
 def test_the_raster_lies_where_its_cells_were_computed(tmp_path: Path) -> None:
     from pyproj import Transformer
 
-    ground, users, maps = covered(tmp_path)
-    files = gis.export(tmp_path / "gis", ground, users, maps)
+    ground, covered = made(tmp_path)
+    maps = covered.maps
+    assert maps is not None
+    files = gis.export(tmp_path / "gis", ground.area, covered)
     assert {file.name for file in files} == {
         "coverage.tif", "site.gpkg", "users.geojson", "sectors.geojson", "buildings.geojson", "users.kml",
         "sectors.kml", "users.csv", "links.csv",
     }  # fmt: skip
+    assert [file.name for file in files] == gis.names(ground.area, covered)
     with rasterio.open(tmp_path / "gis/coverage.tif") as file:
         assert file.descriptions == ("rsrp", "sinr", "throughput", "best_server", "rsrp_Köln-1", "rsrp_Köln-2")
         assert file.units[:3] == ("dBm", "dB", "Mbit/s")
@@ -94,8 +99,9 @@ def test_the_raster_lies_where_its_cells_were_computed(tmp_path: Path) -> None:
 
 
 def test_vectors_lie_on_earth(tmp_path: Path) -> None:
-    ground, users, maps = covered(tmp_path)
-    gis.export(tmp_path / "gis", ground, users, maps)
+    ground, covered = made(tmp_path)
+    users = covered.users
+    gis.export(tmp_path / "gis", ground.area, covered)
     mast = towns.degrees((20.0, 20.0))
     for path, layer in ((tmp_path / "gis/site.gpkg", "sectors"), (tmp_path / "gis/sectors.geojson", None)):
         crs, points, columns = read(path, layer)
@@ -124,8 +130,9 @@ def test_vectors_lie_on_earth(tmp_path: Path) -> None:
 
 
 def test_tables_have_a_row_for_everybody(tmp_path: Path) -> None:
-    ground, users, maps = covered(tmp_path)
-    gis.export(tmp_path / "gis", ground, users, maps)
+    ground, covered = made(tmp_path)
+    users = covered.users
+    gis.export(tmp_path / "gis", ground.area, covered)
     with (tmp_path / "gis/users.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 30
@@ -144,9 +151,11 @@ def test_tables_have_a_row_for_everybody(tmp_path: Path) -> None:
 
 
 def test_a_place_in_metres_of_its_own(tmp_path: Path) -> None:
-    ground, users, maps = covered(tmp_path, metres=True)
-    files = gis.export(tmp_path / "gis", ground, users, maps)
+    ground, covered = made(tmp_path, metres=True)
+    users = covered.users
+    files = gis.export(tmp_path / "gis", ground.area, covered)
     assert not [file for file in files if file.suffix == ".kml"]
+    assert [file.name for file in files] == gis.names(ground.area, covered)
     crs, points, _ = read(tmp_path / "gis/site.gpkg", "users")
     assert not crs or "EPSG:4326" not in crs
     assert np.allclose(shapely.get_coordinates(points), users.points[:, :2], atol=1e-6)
@@ -155,26 +164,36 @@ def test_a_place_in_metres_of_its_own(tmp_path: Path) -> None:
         assert file.bounds.left == 0
 
 
-def test_a_drive_test_has_a_layer_and_what_it_calibrates_a_folder(tmp_path: Path) -> None:
-    ground, users, maps = covered(tmp_path)
+def driven(ground: Ground, planned: Covered) -> Covered:
+    """Measured in four spots: 2 dB more of the first sector."""
     spots = ground.users(4, 1)
     rsrp = np.array([[-80.0, -90.0, np.nan, -70.0], [np.nan, -95.0, np.nan, np.nan]])
     log = DriveLog("log.csv", spots, rsrp, (~np.isnan(rsrp)).astype(np.int64) * 3, 12, {})
-    planned = np.array([[-82.0, -90.0, -70.0, np.nan], [-60.0, -99.0, -60.0, np.nan]])
+    predicted = np.array([[-82.0, -90.0, -70.0, np.nan], [-60.0, -99.0, -60.0, np.nan]])
     half = np.array([LEARNED, TESTED, LEARNED, BETWEEN], dtype=np.int8)
     walls, offsets = Walls("concrete", "wood", "wood", 0.01, (), 3, 3), np.array([2.0, np.nan])
-    test = DriveTest(log, ("Köln-1", "Köln-2"), half, walls, offsets, (0.5, None), planned, planned + 2)
-    stronger = replace(users, points=users.points, served=replace(users.served, rsrp=users.served.rsrp + 2))
-    files = gis.export(tmp_path / "gis", ground, users, maps, test, (stronger, maps))
-    names = {str(file.relative_to(tmp_path / "gis")) for file in files}
-    assert {"drive_test.csv", "drive_test.geojson", "drive_test.kml", "calibrated/coverage.tif"} < names
-    assert not {name for name in names if name.startswith("calibrated/drive")}
-    assert all(file.is_file() for file in files)
-    crs, points, columns = read(tmp_path / "gis/site.gpkg", "drive_test")
+    test = DriveTest(log, ("Köln-1", "Köln-2"), half, walls, offsets, (0.5, None), predicted, predicted + 2)
+    users = replace(planned.users, served=replace(planned.users.served, rsrp=planned.users.served.rsrp + 2))
+    again = Covered.of(ground, users, planned.maps, planned.planning, offsets)
+    return replace(planned, drive_test=test, calibrated=again)
+
+
+def test_a_drive_test_has_a_layer_and_what_it_calibrates_a_folder(tmp_path: Path) -> None:
+    ground, planned = made(tmp_path)
+    covered, gis_folder = driven(ground, planned), tmp_path / "gis"
+    files = gis.export(gis_folder, ground.area, covered)
+    names = [file.relative_to(gis_folder).as_posix() for file in files]
+    assert names == gis.names(ground.area, covered)
+    assert sorted(names) == sorted(
+        file.relative_to(gis_folder).as_posix() for file in gis_folder.rglob("*") if file.is_file()
+    )
+    assert {"drive_test.csv", "drive_test.geojson", "drive_test.kml", "calibrated/coverage.tif"} < set(names)
+    assert not [name for name in names if name.startswith("calibrated/drive")]
+    crs, points, columns = read(gis_folder / "site.gpkg", "drive_test")
     assert crs == "EPSG:4326"
     assert ground.area.georeference is not None
     back = ground.area.georeference.to_metres(shapely.get_coordinates(points))
-    assert np.allclose(back, spots[[0, 1, 3, 1], :2], atol=1e-3)
+    assert np.allclose(back, ground.users(4, 1)[[0, 1, 3, 1], :2], atol=1e-3)
     assert columns["sector"].tolist() == ["Köln-1"] * 3 + ["Köln-2"]
     assert columns["half"].tolist() == ["learned", "tested", "between", "tested"]
     assert columns["measured_dbm"].tolist() == [-80, -90, -70, -95]
@@ -182,14 +201,32 @@ def test_a_drive_test_has_a_layer_and_what_it_calibrates_a_folder(tmp_path: Path
     assert columns["calibrated_residual_db"].tolist() == pytest.approx([0, -2, np.nan, 2], nan_ok=True)
     for folder, prediction in (("gis", "as planned"), ("gis/calibrated", "calibrated")):
         _, _, columns = read(tmp_path / folder / "site.gpkg", "sectors")
-        assert columns["offset_db"].tolist() == pytest.approx([2, np.nan], nan_ok=True)
+        if prediction == "calibrated":
+            assert columns["offset_db"].tolist() == pytest.approx([2, np.nan], nan_ok=True)
+        else:
+            assert "offset_db" not in columns  # what was planned has none
         with rasterio.open(tmp_path / folder / "coverage.tif") as file:
             assert file.tags()["prediction"] == prediction
 
 
+def test_what_an_earlier_export_left_goes(tmp_path: Path) -> None:
+    ground, planned = made(tmp_path)
+    gis.export(tmp_path / "gis", ground.area, driven(ground, planned))
+    (tmp_path / "gis/calibrated/mine.txt").write_text("not theirs")
+    files = gis.export(tmp_path / "gis", ground.area, replace(planned, maps=None))
+    left = {file for file in (tmp_path / "gis").rglob("*") if file.is_file()}
+    assert left == {*files, tmp_path / "gis/calibrated/mine.txt"}
+    with pytest.raises(pytest.importorskip("pyogrio.errors").DataLayerError, match="drive_test"):
+        read(tmp_path / "gis/site.gpkg", "drive_test")
+    (tmp_path / "gis/calibrated/mine.txt").unlink()
+    gis.export(tmp_path / "gis", ground.area, planned)
+    assert not (tmp_path / "gis/calibrated").exists()
+
+
 def test_nothing_is_left_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ground, users, maps = covered(tmp_path)
-    gis.export(tmp_path / "gis", ground, users, None)
+    ground, covered = made(tmp_path)
+    users = covered.users
+    gis.export(tmp_path / "gis", ground.area, replace(covered, maps=None))
     assert not (tmp_path / "gis/coverage.tif").exists()
     before = (tmp_path / "gis/users.csv").read_text()
 
@@ -197,11 +234,11 @@ def test_nothing_is_left_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(gis, "_raster", full)
-    changed = replace(users, points=users.points + 1)
+    changed = replace(covered.users, points=users.points + 1)
     with pytest.raises(InputError, match="No space left"):
-        gis.export(tmp_path / "gis", ground, changed, maps)
+        gis.export(tmp_path / "gis", ground.area, replace(covered, users=changed))
     assert (tmp_path / "gis/users.csv").read_text() == before
     assert not list((tmp_path / "gis").glob(".export-*"))
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"--export .*file: can't be written to"):
-        gis.export(tmp_path / "file", ground, users, maps)
+        gis.export(tmp_path / "file", ground.area, covered)

@@ -155,6 +155,7 @@ def _say_plan(site: Site, request: Request) -> dict[str, Any]:
     """Prints the coverage of a file of sites."""
     from uniair.site.drive_summary import table
     from uniair.site.planning import drive_lines, remarks
+    from uniair.site.site import REPORT
 
     coverage, drive = site.about["coverage"], site.about.get("drive_test")
     print("\n".join([*remarks(site), *lines(coverage, request.planning)]))
@@ -164,9 +165,10 @@ def _say_plan(site: Site, request: Request) -> dict[str, Any]:
     if drive is not None:
         print("\n".join(f"drive test: {line}" for line in drive_lines(drive, request.planning)))
         print(table(drive).text())
-    print(f"{site.folder / 'card.md'} written; {site.about['seconds']:.0f} s in all{_exported(request)}")
+    print(f"{site.folder / REPORT} written; {site.about['seconds']:.0f} s in all{_exported(request)}")
     reading = site.area.reading
-    return {"out": str(site.folder), "seconds": site.about["seconds"], "remarks": remarks(site),
+    return {"out": str(site.folder), "report": str(site.folder / REPORT), "seconds": site.about["seconds"],
+            "remarks": remarks(site),
             "stations": [station.name for station in site.stations], "links": site.about["links"],
             "users": site.about["users"], "coverage": coverage, "drive_test": drive,
             "export": None if request.export is None else str(request.export),

@@ -7,7 +7,7 @@ import html
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ h1{{margin-bottom:0}}h2{{margin:2.5rem 0 .2rem}}p{{margin:.2rem 0 .8rem;color:#5
 table{{border-collapse:collapse}}
 td,th{{padding:.25rem .9rem .25rem 0;text-align:right;font-variant-numeric:tabular-nums}}
 td:first-child,th:first-child{{text-align:left}}tr{{border-bottom:1px solid #ddd}}th{{color:#555;font-weight:500}}
+.wide{{overflow-x:auto}}.wide td,.wide th{{font-size:.85rem;white-space:nowrap}}
 table.text td{{text-align:left;vertical-align:top;overflow-wrap:anywhere}}
 pre{{background:#f4f4f4;padding:.6rem .8rem;white-space:pre-wrap;overflow-wrap:anywhere}}
 footer{{margin-top:3rem;color:#777;font-size:.85rem}}
@@ -56,11 +57,26 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], style: str = "") -
     return f'<table class="{style}">' + line(head, "th") + "".join(line(row, "td") for row in rows) + "</table>"
 
 
-def png(drawing: Figure) -> str:
-    """A drawing as an image that is part of the page."""
+def bullets(lines: Iterable[str]) -> str:
+    """A list as HTML; the lines are plain text."""
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def plain(value: Any) -> str:
+    """A setting as people write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {plain(one)}" for key, one in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(plain, value))
+    return "none" if value is None else str(value)
+
+
+def png(drawing: Figure, about: str = "") -> str:
+    """A drawing as an image that is part of the page; `about` is for those who can't see it."""
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{html.escape(about)}" src="data:image/png;base64,{data}">'
 
 
 def draw_map(axes: Axes, occupancy: NDArray[np.uint8], size: float) -> None:

@@ -1,17 +1,36 @@
-"""The picture of a drive test: measured beside predicted, as planned and calibrated, and how far they are apart."""
+"""A drive test in a plan's report: measured beside predicted, as planned and calibrated, and how far they are apart."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from uniair.evaluation import html
 from uniair.evaluation.html import CHANNEL, GROUND, UE
+from uniair.site import drive_summary
 from uniair.site.calibration import LEARNED, TESTED, DriveTest
 
 MARGIN = 3.0  # dB about the points
 PLANNED, CALIBRATED = ("as planned", CHANNEL), ("calibrated", UE)
+
+
+def section(test: DriveTest, found: Mapping[str, Any], lines: Sequence[str]) -> tuple[str, str, str]:
+    """A section as `plan_report.write` takes it.
+
+    Args:
+        found: `drive_summary.summary`'s figures, as a table.
+        lines: what is said of them.
+    """
+    residuals = drive_summary.table(found)
+    about = f"{test.log.name} over the plan. All other sections are as planned."
+    content = html.png(draw(test), "Measured beside predicted RSRP, and how far they are apart") + html.bullets(lines)
+    wide = f'<div class="wide">{html.table(residuals.head, residuals.rows)}</div>'
+    return "Drive test", about, content + wide
 
 
 def draw(test: DriveTest) -> Figure:

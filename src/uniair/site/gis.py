@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from uniair.area.area import Area
 from uniair.area.georeference import Georeference
 from uniair.errors import InputError
-from uniair.site.calibration import HALVES, DriveTest, rounded
+from uniair.site.calibration import HALVES, DriveTest
+from uniair.site.covered import Covered
 from uniair.site.site_coverage import OUTDOORS, MapCoverage, UserCoverage
-from uniair.site.survey import Ground
 
-RASTER, PACKAGE = "coverage.tif", "site.gpkg"
-CALIBRATED = "calibrated"
+RASTER, PACKAGE, DRIVE_TEST = "coverage.tif", "site.gpkg", "drive_test"
+CALIBRATED = "calibrated"  # folder of the same files
 DEGREES = "EPSG:4326"
 # a layer of `Received` to its name in a file, the factor of its unit there, and digits
 LAYERS = {
@@ -33,14 +35,7 @@ LAYERS = {
 Fields = Mapping[str, NDArray[Any]]
 
 
-def export(
-    folder: Path,
-    ground: Ground,
-    users: UserCoverage,
-    maps: MapCoverage | None,
-    test: DriveTest | None = None,
-    calibrated: tuple[UserCoverage, MapCoverage | None] | None = None,
-) -> list[Path]:
+def export(folder: Path, area: Area, covered: Covered) -> list[Path]:
     """Writes everything, or nothing where something fails.
 
     Vectors are in degrees (EPSG:4326), the raster in the place's own projection, a transverse Mercator about its
@@ -48,10 +43,11 @@ def export(
     metres without a CRS, and there is no KML.
 
     Args:
-        folder: made where it is missing; files of the same names are replaced.
-        maps: None: no raster.
-        test: of a drive test, whose measurements become files of their own.
-        calibrated: coverage as calibrated on it, in a folder `CALIBRATED` with the same files.
+        folder: made where it is missing; files of the same names are replaced, and what else an earlier export left
+            there, of a drive test or of maps that this one is without, is removed: it would contradict this one.
+        area: the site's square, with its place on Earth.
+        covered: without maps there is no raster; a drive test has files of its own, and what it calibrates a folder
+            `CALIBRATED` of the same files.
 
     Returns:
         The files.
@@ -62,14 +58,19 @@ def export(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as name:
-            _write(Path(name), ground, users, maps, test)
-            if calibrated is not None:
+            _write(Path(name), area, covered, "as planned")
+            if covered.calibrated is not None:
                 (Path(name) / CALIBRATED).mkdir()
-                _write(Path(name) / CALIBRATED, ground, *calibrated, test, CALIBRATED)
-            files = sorted(file.relative_to(name) for file in Path(name).rglob("*") if file.is_file())
+                _write(Path(name) / CALIBRATED, area, covered.calibrated, CALIBRATED)
+            files = names(area, covered)
             for file in files:
                 (folder / file).parent.mkdir(exist_ok=True)
                 os.replace(Path(name) / file, folder / file)
+        for file in EVERY:
+            if file not in files:
+                (folder / file).unlink(missing_ok=True)
+        with suppress(OSError):  # what else is in it is not ours
+            (folder / CALIBRATED).rmdir()
     except ImportError as error:
         raise InputError(f"--export needs pyogrio and rasterio ({error}): pip install 'uniair[rt]'") from error
     except OSError as error:
@@ -77,25 +78,38 @@ def export(
     return [folder / file for file in files]
 
 
-def _write(
-    folder: Path,
-    ground: Ground,
-    users: UserCoverage,
-    maps: MapCoverage | None,
-    test: DriveTest | None,
-    prediction: str = "as planned",
-) -> None:
-    place, names = ground.area.georeference, [sector.name for sector in ground.sectors]
-    people = _users(users, names)
+def names(area: Area, covered: Covered) -> list[str]:
+    """The files that `export` writes, as paths within its folder, in alphabetical order."""
+    on_earth, again = area.georeference is not None, covered.calibrated
+    files = _names(on_earth, covered.maps is not None, covered.drive_test is not None)
+    if again is not None:
+        files += [f"{CALIBRATED}/{name}" for name in _names(on_earth, again.maps is not None, False)]
+    return sorted(files)
+
+
+def _names(on_earth: bool, mapped: bool, driven: bool) -> list[str]:
+    points = ["users", "sectors", *([DRIVE_TEST] if driven else [])]
+    files = [PACKAGE, "links.csv", "users.csv", *(f"{name}.geojson" for name in ("buildings", *points))]
+    files += [f"{DRIVE_TEST}.csv"] if driven else []
+    files += [f"{name}.kml" for name in points] if on_earth else []
+    return [*files, RASTER] if mapped else files
+
+
+EVERY = (*_names(True, True, True), *(f"{CALIBRATED}/{name}" for name in _names(True, True, False)))
+
+
+def _write(folder: Path, area: Area, covered: Covered, prediction: str) -> None:
+    place, names, users, maps = area.georeference, covered.names, covered.users, covered.maps
+    people, masts = _users(users, names), _sectors(covered)
     layers: dict[str, tuple[NDArray[Any], Fields]] = {
         "users": (shapely.points(users.points[:, :2]), people),
-        "sectors": (shapely.points([station.position[:2] for station in ground.stations]), _sectors(ground, test)),
-        "buildings": (np.asarray(ground.area.footprints, dtype=object), _buildings(ground)),
+        "sectors": (shapely.points(np.column_stack([masts["x_m"], masts["y_m"]])), masts),
+        "buildings": (np.asarray(area.footprints, dtype=object), _buildings(area)),
     }
-    if test is not None and prediction != CALIBRATED:  # once is enough: it holds both predictions
-        positions, measured = _drive_test(test)
-        layers["drive_test"] = (shapely.points(positions[:, :2]), measured)
-        _table(folder / "drive_test.csv", {"spot": measured["spot"], **_where(positions, place), **measured})
+    if covered.drive_test is not None:
+        spots, measured = _measured(covered.drive_test)
+        layers[DRIVE_TEST] = (shapely.points(spots[:, :2]), measured)
+        _table(folder / f"{DRIVE_TEST}.csv", {"spot": measured["spot"], **_where(spots, place), **measured})
     for number, (name, (geometry, fields)) in enumerate(layers.items()):
         shapes = geometry if place is None else shapely.transform(geometry, place.to_degrees)
         crs = None if place is None else DEGREES
@@ -108,7 +122,7 @@ def _write(
     _table(folder / "users.csv", {"user": people["user"], **where, **people})
     _table(folder / "links.csv", _links(users, names))
     if maps is not None:
-        _raster(folder / RASTER, maps, names, place, {"attribution": ground.area.attribution, "prediction": prediction})
+        _raster(folder / RASTER, maps, names, place, {"attribution": area.attribution, "prediction": prediction})
 
 
 def _where(points: NDArray[np.float64], place: Georeference | None) -> dict[str, NDArray[Any]]:
@@ -156,7 +170,7 @@ def _links(users: UserCoverage, names: Sequence[str]) -> dict[str, NDArray[Any]]
     return out | {name: values.ravel() for name, values in _converted(users).values()}
 
 
-def _drive_test(test: DriveTest) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+def _measured(test: DriveTest) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
     """Positions [M, 3] m and columns of all measurements, one row a spot and sector."""
     log = test.log
     sector, spot = np.nonzero(log.measured)
@@ -172,12 +186,8 @@ def _drive_test(test: DriveTest) -> tuple[NDArray[np.float64], dict[str, NDArray
     }  # fmt: skip
 
 
-def _sectors(ground: Ground, test: DriveTest | None) -> dict[str, NDArray[Any]]:
-    rows = [
-        {**sector.described(), "number": i, "height_m": round(station.position[2], 3),
-         "offset_db": None if test is None or np.isnan(test.offsets[i]) else rounded(test.offsets[i])}
-        for i, (sector, station) in enumerate(zip(ground.sectors, ground.stations, strict=True))
-    ]  # fmt: skip
+def _sectors(covered: Covered) -> dict[str, NDArray[Any]]:
+    rows = covered.sectors
     out: dict[str, NDArray[Any]] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
@@ -190,8 +200,7 @@ def _sectors(ground: Ground, test: DriveTest | None) -> dict[str, NDArray[Any]]:
     return out
 
 
-def _buildings(ground: Ground) -> dict[str, NDArray[Any]]:
-    area = ground.area
+def _buildings(area: Area) -> dict[str, NDArray[Any]]:
     return {
         "building": np.arange(len(area.footprints)), "height_m": area.heights.round(2), "base_m": area.bases.round(2),
         "height_drawn": area.drawn.astype(np.int32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 import uniair
 from uniair import metrics
+from uniair.area.streets import read_streets
 from uniair.data.csi_files import SUFFIXES
 from uniair.data.links.links import Links
 from uniair.environment import UE_HEIGHT
@@ -22,11 +23,12 @@ from uniair.files import sha256
 from uniair.models.universal import RadioWarning
 from uniair.propagation.ray_tracing import check_materials
 from uniair.site import confidence, draws, gis, learning, planning, site_coverage, survey, traced_links
+from uniair.site.covered import Covered
 from uniair.site.drive_tracing import Measurements
 from uniair.site.learning import Samples
 from uniair.site.measured import Terms, read_measured
 from uniair.site.report import write_card, write_report
-from uniair.site.site import NOTE, Site
+from uniair.site.site import NOTE, REPORT, Site
 from uniair.site.site_coverage import Planning
 from uniair.site.steps import Steps, begin
 from uniair.site.survey import Survey
@@ -35,7 +37,6 @@ from uniair.tasks.registry import pairs
 from uniair.training.checkpoint import digest
 from uniair.training.heads import HeadTraining
 
-REPORT = "report.html"
 POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
 STEP = 4.0  # m; of these maps
 # rough seconds on two cores: what the progress bar makes its time left of
@@ -133,14 +134,15 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
     )  # fmt: skip
     survey.note_recipe(out, made)
     if (out / NOTE).exists() and (out / REPORT).exists():
-        kept = Site.read(out)
+        kept = replace(Site.read(out), streets=read_streets(request.survey.place, ground.area))
         if request.trace:
-            kept.about["coverage"] = _coverage(ground, _traced(kept, ground, request, steps), request)
+            kept.about["coverage"] = _coverage(ground, _traced(kept, ground, request, steps), request, out)
+            kept.write()
         steps.finish()
         return kept
     site = Site(
         out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference,
-        radio=request.survey.radio,
+        radio=request.survey.radio, streets=read_streets(request.survey.place, ground.area),
     )  # fmt: skip
     site.about["users"] = _users(ground, request)
     remarks = [*model.remarks(site.radio), *site.remarks(), *(() if labels is None else labels.remarks)]
@@ -162,7 +164,7 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
         if name in traced and site.area.drawn.any():
             again = partial(draws.compare, model, ground, ground.stations[number], traced[name], request.survey)
             found["draws"][name] = steps.once(f"{name}-draws", f"{name}: other heights", 5.0, again)
-    coverage = _coverage(ground, traced, request) if traced else None
+    coverage = _coverage(ground, traced, request, out) if traced else None
     steps.bar.set_description("report")
     site.figures.update(_figures(found["rows"], request.survey.seed))
     site.about.update(
@@ -177,12 +179,14 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
     return site
 
 
-def _coverage(ground: survey.Ground, traced: dict[str, Links], request: Request) -> dict[str, Any]:
-    """Figures of what the stations give their users; exported where that is wanted."""
+def _coverage(ground: survey.Ground, traced: dict[str, Links], request: Request, out: Path) -> dict[str, Any]:
+    """Figures of what the stations give their users, which the folder keeps; exported where that is wanted."""
     outdoors = ground.users(request.survey.ue, request.survey.seed)
     users = site_coverage.of_users(ground, outdoors, traced, request.planning)
+    covered = Covered.of(ground, users, None, request.planning)
+    covered.write(out)
     if request.export is not None:
-        gis.export(request.export, ground, users, None)
+        gis.export(request.export, ground.area, covered)
     return site_coverage.summary(ground, users, None, request.planning)
 
 

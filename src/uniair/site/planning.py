@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 import uniair
+from uniair.area.streets import read_streets
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.propagation.radio_map import Cells, SectorMap, sector_map
 from uniair.propagation.ray_tracing import check_materials
 from uniair.radio import Radio
-from uniair.site import drive_summary, drive_tracing, gis, site_coverage, survey
+from uniair.site import drive_figure, drive_summary, drive_tracing, gis, plan_report, site_coverage, survey
 from uniair.site.calibration import DriveTest
+from uniair.site.covered import Covered
 from uniair.site.drive_tracing import Measurements
 from uniair.site.measured import Terms
-from uniair.site.site import Site
+from uniair.site.site import REPORT, Site
 from uniair.site.site_coverage import MapCoverage, Numbers, Planning, UserCoverage
 from uniair.site.steps import Steps
 from uniair.site.survey import Ground, Survey
@@ -40,7 +42,7 @@ def make(
     export: Path | None = None,
     measurements: Measurements | None = None,
 ) -> Site:
-    """Traces the masts, maps the sectors, lays the log of a drive test over them, and writes figures and card.
+    """Traces the masts, maps the sectors, lays the log of a drive test over them, and writes figures, report and card.
 
     The same folder goes on with other tilts, powers, panels, patterns, logs and ways to count: its paths serve them
     all. What was calibrated on a log stands beside what was planned, and never in its place.
@@ -58,53 +60,55 @@ def make(
     for carrier in dict.fromkeys(sector.carrier for sector in ground.sectors):
         check_materials(replace(wanted.ray_tracing, frequency=carrier))
     cells = Cells.over(ground.area, planning.cell) if planning.cell else None
-    made = survey.recipe(
-        wanted, tracer=f"sionna-rt {version('sionna-rt')}", maps={"cell": planning.cell, "rays": planning.rays}
-    )  # fmt: skip
+    maps = {"cell": planning.cell, "rays": planning.rays}
+    made = survey.recipe(wanted, tracer=f"sionna-rt {version('sionna-rt')}", maps=maps)
     survey.note_recipe(out, made)
-    users = OVER_ROOFS * len(ground.traced(wanted.ue, wanted.seed)) * len(ground.sources)
-    once = users + (0 if cells is None else MAPPED * planning.rays * len(ground.sectors))
+    once = OVER_ROOFS * len(ground.traced(wanted.ue, wanted.seed)) * len(ground.sources)
+    once += 0 if cells is None else MAPPED * planning.rays * len(ground.sectors)
     again = once if drive is not None and len(drive.materials) > 1 else 0.0
     steps.expect(once + again + (0 if drive is None else OVER_ROOFS * drive.links(ground)) + 2)
     radio = Radio(carrier=ground.sectors[0].carrier)
-    site = Site(out, ground.area, ground.stations, "", "", ground.area.georeference, radio=radio)
-    found, links = _coverage(out, ground, wanted, cells, planning, steps)
-    own = ground.own
+    streets = read_streets(wanted.place, ground.area)
+    site = Site(out, ground.area, ground.stations, "", "", ground.area.georeference, radio=radio, streets=streets)
+    covered, links = _covered(out, ground, wanted, cells, planning, steps)
+    own, users = ground.own, covered.users
     site.about.update(
         recipe=made, remarks=list(ground.remarks), corner=list(ground.corner), links=links, measured={},
         uniair=uniair.__version__, planning=asdict(planning),
-        coverage=site_coverage.summary(ground, *found, planning),
-        users={"count": len(found[0].points), "file": None if own is None else Path(str(wanted.users)).name,
-               "left_out": {} if own is None else dict(own.left_out), "highest": _highest(found[0])},
+        coverage=site_coverage.summary(ground, users, covered.maps, planning),
+        users={"count": len(users.points), "file": None if own is None else Path(str(wanted.users)).name,
+               "left_out": {} if own is None else dict(own.left_out), "highest": _highest(users)},
     )  # fmt: skip
-    test, calibrated = None, None
+    more: list[plan_report.Section] = []
     if drive is not None:
         test = drive_tracing.run(out, ground, wanted, drive, steps)
-        site.about["drive_test"] = drive_summary.summary(test)
-        if test.changed:
-            calibrated = _calibrated(out, ground, wanted, cells, planning, test, steps)
-            site.about["drive_test"]["coverage"] = site_coverage.summary(ground, *calibrated, planning)
+        calibrated = _calibrated(out, ground, wanted, cells, planning, test, steps) if test.changed else None
+        covered = replace(covered, drive_test=test, calibrated=calibrated)
+        said = site.about["drive_test"] = drive_summary.summary(test)
+        if calibrated is not None:
+            said["coverage"] = site_coverage.summary(ground, calibrated.users, calibrated.maps, planning)
+        more.append(drive_figure.section(test, said, drive_lines(said, planning)))
     site.about["seconds"] = round(steps.seconds(), 1)
-    site.write()
+    steps.bar.set_description("report")
     write_text(out / CARD, "\n".join(_card(site, planning)) + "\n")
+    plan_report.write(out / REPORT, site, covered, remarks(site), LIMITS, more)
+    covered.write(out)
+    site.write()
     if export is not None:
         steps.bar.set_description("export")
-        gis.export(export, ground, *found, test, calibrated)
+        gis.export(export, ground.area, covered)
     steps.finish()
     return site
 
 
-Coverage = tuple[UserCoverage, MapCoverage | None]
-
-
-def _coverage(
+def _covered(
     out: Path, ground: Ground, wanted: Survey, cells: Cells | None, planning: Planning, steps: Steps
-) -> tuple[Coverage, dict[str, int]]:
+) -> tuple[Covered, dict[str, int]]:
     """Coverage as planned, and how many users each source reaches."""
     links = traced(out / "links", "trace", "tracing", ground, wanted, steps, OVER_ROOFS)
     users = site_coverage.of_users(ground, ground.users(wanted.ue, wanted.seed), links, planning)
     maps = None if cells is None else _maps(out, ground, wanted, cells, planning, steps)
-    return (users, maps), {name: len(of) for name, of in links.items()}
+    return Covered.of(ground, users, maps, planning), {name: len(of) for name, of in links.items()}
 
 
 def _calibrated(
@@ -115,7 +119,7 @@ def _calibrated(
     planning: Planning,
     test: DriveTest,
     steps: Steps,
-) -> Coverage:
+) -> Covered:
     """Coverage with the walls and offsets that a drive test asks for; sectors without an offset stay as planned."""
     offsets = np.nan_to_num(test.offsets)
     material = test.walls.chosen
@@ -127,7 +131,7 @@ def _calibrated(
     links = traced(folder, key, f"tracing, walls of {material}", ground, again, steps, OVER_ROOFS)
     users = site_coverage.of_users(ground, ground.users(wanted.ue, wanted.seed), links, planning, offsets)
     maps = None if cells is None else _maps(out, ground, again, cells, planning, steps, label, offsets)
-    return users, maps
+    return Covered.of(ground, users, maps, planning, test.offsets)
 
 
 def _maps(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,15 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair import metrics
-from uniair.area.raster import occupancy
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, draw_map, png, table, write_page
+from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, bullets, plain, png, table, write_page
 from uniair.evaluation.tables import Table
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
 from uniair.site import confidence, draws
 from uniair.site.learning import Samples
+from uniair.site.map_drawing import LAYERS, SiteMap
+from uniair.site.map_layers import QUALITATIVE
 from uniair.site.site import Site
 from uniair.site.site_tables import curves, task_table, zero_shot_table
 from uniair.tasks.precoding import as_vector
@@ -83,9 +83,8 @@ class Station:
 
     def axes(self, axes: Axes, title: str) -> None:
         """A map with the base station on it."""
-        draw_map(axes, occupancy(self.site.area), self.site.area.size)
-        axes.plot(*self.site.stations[self.number].position[:2], "^", color=BS, markersize=9, zorder=5)
-        axes.set_title(title, fontsize=10)
+        SiteMap(axes, self.site, title)
+        axes.plot(*self.site.stations[self.number].position[:2], "^", color=BS, markersize=9, zorder=LAYERS["stations"])
 
 
 def write_report(
@@ -107,7 +106,7 @@ def write_report(
     """
     sections = [("The site", f"{_about(site)} {radio_text(site)}", png(_overview(site)))]
     if lines := map_lines(site, found):
-        sections.append(("The map", "What its file gives, and what was left out or guessed.", _list(lines)))
+        sections.append(("The map", "What its file gives, and what was left out or guessed.", bullets(lines)))
     for number, named in enumerate(site.stations):
         one = Station(
             model, site, number, labelled[named.name], links.get(named.name), found["rows"][named.name],
@@ -153,10 +152,6 @@ def map_lines(site: Site, found: dict[str, Any]) -> list[str]:
             *site.area.reading.lines()[1:], here, *others]  # fmt: skip
 
 
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
-
-
 def _users(site: Site) -> str:
     """Who was traced, and who is not among the links."""
     users = site.about.get("users")
@@ -196,19 +191,10 @@ def _about(site: Site) -> str:
 
 def _made(site: Site) -> str:
     recipe = site.about["recipe"]
-    rows = [(key, _plain(value)) for key, value in (recipe["survey"] | recipe).items() if key != "survey"]
+    rows = [(key, plain(value)) for key, value in (recipe["survey"] | recipe).items() if key != "survey"]
     rows += [("model", f"{site.model}, weights {site.weights}"), ("uniair", site.about["uniair"])]
     limits = "".join(f"<p>{text}</p>" for text in LIMITS)
     return limits + table(("setting", "value"), rows, "text")
-
-
-def _plain(value: Any) -> str:
-    """A setting as people write it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_plain(one)}" for key, one in value.items())
-    if isinstance(value, list):
-        return "; ".join(map(_plain, value))
-    return "none" if value is None else str(value)
 
 
 def _tasks(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -217,16 +203,19 @@ def _tasks(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _overview(site: Site) -> Drawing:
-    drawing = Drawing(figsize=(6, 5.5), layout="constrained")
-    axes = drawing.subplots()
-    draw_map(axes, occupancy(site.area), site.area.size)
+    drawing = Drawing(figsize=(7.2, 7.2))
+    axes = drawing.add_axes((0.07, 0.06, 0.88, 0.88))
+    shown = SiteMap(axes, site, "Base stations and the lines of their arrays")
     for station in site.stations:
-        x, y, height = station.position
-        axes.plot(x, y, "^", color=BS, markersize=11)
-        axes.annotate(f"{station.name}, {height:g} m", (x, y), xytext=(8, 6), textcoords="offset points")
+        x, y, _ = station.position
+        axes.plot(x, y, "^", color=BS, markersize=11, zorder=LAYERS["stations"])
+        shown.keep_clear(x, y)
         reach = site.area.size / 12 * np.array([np.cos(station.bearing), np.sin(station.bearing)])
-        axes.plot([x - reach[0], x + reach[0]], [y - reach[1], y + reach[1]], color=BS, linewidth=2)
-    axes.set_title("Base stations and the lines of their arrays")
+        axes.plot([x - reach[0], x + reach[0]], [y - reach[1], y + reach[1]], color=BS, linewidth=2,
+                  zorder=LAYERS["sectors"])  # fmt: skip
+    for station in site.stations:
+        shown.label(f"{station.name}, {station.position[2]:.3g} m", *station.position[:2], weight="bold")
+    shown.name_streets()
     return drawing
 
 
@@ -274,15 +263,18 @@ def _panels(drawing: Drawing, count: int) -> list[Axes]:
 
 
 def _scatter(drawing: Drawing, axes: Axes, xy: NDArray[Any], values: Any, label: str, **style: Any) -> None:
-    points = axes.scatter(xy[:, 0], xy[:, 1], c=values, **{"s": 7, "linewidths": 0, **style})
+    # with a rim, since the middle of a cyclic scale is as light as the ground
+    look = {"s": 9, "linewidths": 0.3, "edgecolors": "#22252e", "zorder": LAYERS["users"], **style}
+    points = axes.scatter(xy[:, 0], xy[:, 1], c=values, **look)
     drawing.colorbar(points, ax=axes, label=label, shrink=0.85)
 
 
 def _two(axes: Axes, xy: NDArray[Any], yes: NDArray[np.bool_], looks: dict[str, str], size: float) -> None:
     """Where it is so and where it is not: name → colour of both, for the legend."""
-    for mask, (name, colour) in zip((yes, ~yes), looks.items(), strict=True):
-        axes.scatter(xy[mask, 0], xy[mask, 1], s=size, color=colour, linewidths=0, label=name)
-    axes.legend(loc="upper right", fontsize=8)
+    for mask, (name, colour), marker in zip((yes, ~yes), looks.items(), "ox", strict=True):
+        width: dict[str, Any] = {"linewidths": 0 if marker == "o" else 0.9, "marker": marker}
+        axes.scatter(xy[mask, 0], xy[mask, 1], s=size, color=colour, label=name, zorder=LAYERS["users"], **width)
+    axes.legend(loc="lower right", fontsize=8, markerscale=2).set_zorder(LAYERS["labels"] + 1)
 
 
 def _known(one: Station) -> list[Task]:
@@ -327,7 +319,7 @@ def _predicted(one: Station) -> Drawing:
             shown = outputs.softmax(1)[:, 1] if task.outputs == 2 else outputs.argmax(1)
         else:
             shown = outputs[:, 0]
-        _scatter(drawing, axes, one.cells, shown, task.unit, **_colours(task))
+        _scatter(drawing, axes, one.cells, shown, task.unit, linewidths=0, **_colours(task))
     return drawing
 
 
@@ -372,6 +364,7 @@ def _few_shot(one: Station) -> Drawing:
         found = curves(one.rows, task)
         shown = {key for cells in found.values() for figures in cells.values() for key in figures}
         metric = next(metric for metric in TASKS[task].metrics if metric.key in shown)
+        axes.set_prop_cycle(color=QUALITATIVE)
         for method, cells in found.items():
             mean = [metric.scale * float(np.mean(cells[count][metric.key])) for count in cells]
             style = "-o" if method.startswith("head ") else ":" if method == "always the same" else "--."
@@ -437,16 +430,18 @@ def _confidence(one: Station) -> Drawing:
     for axes, task in zip(panels, certain, strict=True):
         one.axes(axes, f"certainty of {task.title}, head on map and position")
         probability = one.everywhere[task.name].softmax(1).amax(1)
-        _scatter(drawing, axes, one.cells, probability, "stated probability", cmap="RdYlGn", vmin=0, vmax=1)
+        _scatter(drawing, axes, one.cells, probability, "stated probability", linewidths=0, cmap="viridis",
+                 vmin=0, vmax=1)  # fmt: skip
     one.axes(los, "certainty of LOS, zero-shot")
     channels = one.labelled.get(("position", "channel"))
     if channels and one.zero_shot and "los" in one.zero_shot:
         p = np.array(one.zero_shot["probability_of_los"])
-        _scatter(drawing, los, channels.links.ue, np.maximum(p, 1 - p), "probability", cmap="RdYlGn", vmin=0.5, vmax=1)
+        _scatter(drawing, los, channels.links.ue, np.maximum(p, 1 - p), "probability", cmap="viridis", vmin=0.5, vmax=1)
     one.axes(spread, "spread of the position's likelihood, zero-shot")
     if channels and one.position:
         ue = channels.links.ue[one.position["links"]]
-        _scatter(drawing, spread, ue, one.position["spread_m"], "m", cmap="RdYlGn_r", s=30)
+        _scatter(drawing, spread, ue, one.position["spread_m"], "m", cmap="viridis_r", s=30)
+    diagonal.set_prop_cycle(color=QUALITATIVE)
     diagonal.plot([0, 1], [0, 1], color=GROUND, linewidth=0.8)
     for name, (stated, right) in _judged(one).items():
         found = confidence.reliability(stated, right)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from uniair.area.coordinates import LARGEST
 from uniair.area.georeference import Georeference
 from uniair.area.raster import occupancy
 from uniair.area.reading import Reading
+from uniair.area.streets import Street
 from uniair.data.links.store import Store
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
@@ -28,7 +29,7 @@ from uniair.site.extrapolation import remarks
 from uniair.tasks.registry import TASKS
 
 FORMAT = "uniair-site/1"
-NOTE = "site.json"
+NOTE, REPORT = "site.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Site:
         figures: station → task → inputs → figures of the head on streets that it did not learn from.
         about: how it was made, for people and for resuming; `coverage` is `site_coverage.summary`.
         radio: of all its base stations.
+        streets: of the extract, for maps; none where its file holds none.
     """
 
     folder: Path
@@ -71,6 +73,7 @@ class Site:
     figures: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     radio: Radio = Radio()
+    streets: tuple[Street, ...] = ()
 
     @cached_property
     def links(self) -> Store:
@@ -127,6 +130,7 @@ class Site:
             "stations": [asdict(station) for station in self.stations],
             "radio": self.radio.to_json(), "model": self.model, "weights": self.weights, "figures": self.figures,
             "about": self.about, "reading": None if reading is None else reading.as_dict(), "buildings": buildings,
+            "streets": [{"name": s.name, "kind": s.kind, "line": s.line.round(2).tolist()} for s in self.streets],
         }  # fmt: skip
         write_text(self.folder / NOTE, json.dumps(document, indent=1) + "\n")
 
@@ -181,6 +185,7 @@ def _of_document(path: Path, document: dict[str, Any]) -> Site:
     if place is not None:
         longitude, latitude, x, y = map(_number, (place["longitude"], place["latitude"], *place["corner"]))
         place = Georeference(longitude, latitude, (x, y))
+        area = replace(area, georeference=place)
     stations = tuple(_station(entry, size) for entry in document["stations"])
     if not stations or len({station.name for station in stations}) < len(stations):
         raise InputError(f"{path}: no base stations, or two of one name; run uniair site again")
@@ -191,7 +196,7 @@ def _of_document(path: Path, document: dict[str, Any]) -> Site:
     _number((about.get("users") or {}).get("highest", UE_HEIGHT))
     return Site(
         path.parent, area, stations, _word(document["model"]), _word(document["weights"]), place, figures, about,
-        Radio.from_json(document.get("radio", {}), str(path)),
+        Radio.from_json(document.get("radio", {}), str(path)), tuple(map(_street, document.get("streets", ()))),
     )  # fmt: skip
 
 
@@ -200,6 +205,11 @@ def _station(entry: dict[str, Any], size: float) -> Station:
     if not (0 <= x <= size and 0 <= y <= size and z > 0):
         raise ValueError(f"a base station at ({x:g}, {y:g}, {z:g}) m, off the site")
     return Station(_word(entry["name"]), (x, y, z), _number(entry["bearing"]))
+
+
+def _street(entry: dict[str, Any]) -> Street:
+    line = np.array([[_number(x), _number(y)] for x, y in entry["line"]], dtype=np.float64).reshape(-1, 2)
+    return Street(_word(entry["name"]), _word(entry["kind"]), line)
 
 
 def _number(value: Any) -> float:

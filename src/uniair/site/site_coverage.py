@@ -82,12 +82,14 @@ class UserCoverage:
         floor: [U] from 0; −1 outdoors.
         layers: name of a field of `Received` to its values [S, U].
         served: by their best sectors.
+        spots: [U, 3] m where the radio was traced to: the points, but before the wall for users inside buildings.
     """
 
     points: Numbers
     floor: NDArray[np.int64]
     layers: Mapping[str, NDArray[Any]]
     served: Served
+    spots: Numbers
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ def of_users(
     layers = {field.name: np.stack([getattr(one, field.name) for one in found]) for field in fields(Received)}
     if offsets is not None:
         layers |= {name: layers[name] + offsets[:, None] for name in ("rsrp", "mean_rsrp")}
-    return UserCoverage(points, floor, layers, serve(ground.sectors, layers["rsrp"], layers["mean_rsrp"], planning))
+    served = serve(ground.sectors, layers["rsrp"], layers["mean_rsrp"], planning)
+    return UserCoverage(points, floor, layers, served, spots)
 
 
 def everyone(links: Links | None, spots: Numbers) -> Paths:

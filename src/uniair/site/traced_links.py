@@ -43,8 +43,17 @@ def traced(
     steps.once(key, about, 0.0, trace)
     count = len(ground.traced(wanted.ue, wanted.seed)) if spots is None else len(spots)
     steps.bar.update(weight * (count * len(ground.sources) - done))
+    return links_of(folder, ground.area.name)
+
+
+def links_of(folder: Path, area: str) -> dict[str, Links]:
+    """The links of each source of an area that a folder keeps, by its name; a source that reaches nobody is missing.
+
+    Raises:
+        InputError: there are none, or they are broken.
+    """
     if not shards.read_manifest(folder)["links"]:
         return {}
     store = Store(folder)
-    start = len(ground.area.name) + 1
+    start = len(area) + 1
     return {name[start:]: links for name, links in zip(store.areas, store, strict=True) if len(links)}

@@ -140,6 +140,7 @@ def of_array(array: Antennas) -> dict[str, Any]:
         "widths": (128, 64, array.ports),
         "label": Label("beam", f"best of the array's {array.ports} beams, from 0", array.ports, write),
         "answer": lambda logits: Beam(logits.softmax(1), array=array),
+        "colours": BEAM.colours if isinstance(array, ULA) and array.codebook is None else "viridis",
     }
 
 
@@ -170,7 +171,7 @@ BEAM = Task(
     label=Label("beam", f"best of the array's DFT beams, from 0 ({BEAMS} of paper 1's radio)", BEAMS, write),
     known_from=("beam", "csi"),
     unit="beam",
-    colours="hsv",  # the last beam points beside the first
+    colours="twilight_shifted",  # the last beam of a line points beside the first
     otherwise="Elsewhere, sweep.",
     candidates=True,
     of_array=of_array,
