@@ -1,4 +1,4 @@
-"""A small site with two stations, the second one's array at 30°, and what answers about it."""
+"""A small site with two stations, the second one's array at 30°, what answers about it, a plan, and a browser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from tests.serve.browsing import chromium
 from tests.site.make import make_site
+from tests.site.make_plan import make_plan
 
 from uniair.models.router import Route
 from uniair.site.site import Site
@@ -53,3 +55,19 @@ def http(predictor: Any) -> Iterator[Any]:
 
     with TestClient(create_app(predictor, Limits(body=2_000_000, samples=100), warm=False)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return make_plan(tmp_path_factory.mktemp("planned") / "plan")
+
+
+@pytest.fixture(scope="session")
+def driven(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return make_plan(tmp_path_factory.mktemp("driven") / "plan", drive=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from uniair.serve import schema
+from uniair.serve.naming import NotHereError
 from uniair.serve.predictor import Predictor, Received
-from uniair.serve.site_links import NotHereError, StationLinks
+from uniair.serve.site_links import StationLinks
 from uniair.tasks.answers import Answers, Declined, Question
 from uniair.tasks.beam import Beam
 from uniair.tasks.los import LineOfSight

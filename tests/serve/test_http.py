@@ -165,6 +165,7 @@ def test_a_link_stands_for_its_csi_and_its_position(http: Any, predictor: Predic
         ("/encode", b'{"csi": {"real": [[1], [1, 2]], "imag": [[1]]}}', JSON, 400, "differ in length"),
         ("/encode", b'{"csi": {"real": [[1]]}}', JSON, 422, "csi.imag: Field required"),
         ("/encode", b'{"csj": 1}', JSON, 422, "csj: Extra inputs"),
+        ("/encode", b'{"cs\\n\\u0006j": 1}', JSON, 422, "cs j: Extra inputs"),
         ("/los", b'{"link": 1, "station": 2}', JSON, 404, "station 2: the site has 0 to 1"),
         ("/los", b'{"link": 80}', JSON, 404, "link 80: station 0 has 0 to 79"),
         ("/los", b'{"link": 1, "ue": [1, 2]}', JSON, 422, "ue"),

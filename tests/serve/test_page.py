@@ -6,154 +6,28 @@ another site, as FOLDER or FOLDER#station=0&link=12: the picture in the README i
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx2 as httpx
 import pytest
-from tests.site.make import make_site
+from tests.serve.browsing import LOOKS, Visit, fits, serving, visiting
+from tests.site.make import cover, make_site
 
 from uniair.radio import UPA, Radio
 from uniair.serve.predictor import Predictor
 from uniair.site.site import Site
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'uniair[dev]'")
 pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'uniair[serve]'")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: apt-get install chromium")
 
 TOKEN = "a-token-of-this-test"
-IDLE = "main[aria-busy=false]"
-
-
-@contextmanager
-def serving(predictor: Any, token: str | None = None) -> Iterator[str]:
-    """The address of a server, in a thread."""
-    import uvicorn
-
-    from uniair.serve.app import create_app
-
-    app = create_app(predictor, token=token, warm=False)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @pytest.fixture(scope="module")
 def address(predictor: Any) -> Iterator[str]:
     with serving(predictor) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        # no sandbox: containers and root have none to give
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
-
-
-@dataclass
-class Visit:
-    """A page with what went wrong on it, what it asked, and where its server is."""
-
-    page: Any
-    address: str
-    wrong: list[str] = field(default_factory=list)
-    asked: list[tuple[str, Any]] = field(default_factory=list)
-
-    def note(self) -> None:
-        """Until every answer is there and drawn."""
-        self.page.wait_for_timeout(30)
-        self.page.wait_for_selector(IDLE)
-
-    def drawn(self) -> None:
-        """Until what changed at once is drawn."""
-        self.page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
-
-    def open(self, place: str = "") -> None:
-        self.page.goto(self.address + place)
-        self.note()
-
-    @property
-    def chosen(self) -> tuple[int, int]:
-        """Station and link."""
-        station, link = re.findall(r"\d+", self.page.url.split("#")[1])
-        return int(station), int(link)
-
-    def texts(self, selector: str) -> list[str]:
-        """What is read there; numbers are tied to their units by spaces that do not break."""
-        return [text.replace("\xa0", " ") for text in self.page.locator(selector).all_inner_texts()]
-
-    def row(self, question: str) -> list[str]:
-        return self.texts(f"#answers tbody tr:has(th:has-text('{question}')) > *")
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where on the screen metres of the site are."""
-        box = self.page.locator("#map").bounding_box()
-        size = self.get("site")["size"]
-        return box["x"] + x / size * box["width"], box["y"] + (1 - y / size) * box["height"]
-
-    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        self.page.mouse.move(*self.at(*start))
-        self.page.mouse.down()
-        self.page.mouse.move(*self.at(*end), steps=6)
-        self.page.mouse.up()
-        self.note()
-
-    def told(self, *keys: str) -> list[dict[str, Any]]:
-        """The buildings that the model is told of once these keys are pressed."""
-
-        def believed(request: Any) -> bool:
-            return bool(request.url == self.address + "los" and "buildings" in request.post_data_json)
-
-        with self.page.expect_request(believed) as request:
-            for key in keys:
-                self.page.keyboard.press(key)
-        buildings: list[dict[str, Any]] = request.value.post_data_json["buildings"]
-        return buildings
-
-    def get(self, path: str) -> Any:
-        return httpx.get(self.address + path).raise_for_status().json()
-
-    def post(self, path: str, **body: Any) -> Any:
-        return httpx.post(self.address + path, json=body, timeout=30).raise_for_status().json()
-
-
-@contextmanager
-def visiting(browser: Any, address: str, **options: Any) -> Iterator[Visit]:
-    context = browser.new_context(**{"viewport": {"width": 1360, "height": 900}, **options})
-    context.set_default_timeout(15_000)
-    visit = Visit(context.new_page(), address)
-    visit.page.on("console", lambda message: visit.wrong.append(message.text))
-    visit.page.on("pageerror", lambda error: visit.wrong.append(str(error)))
-
-    def note(request: Any) -> None:
-        if not request.url.startswith((address, "data:")):
-            visit.wrong.append(f"a request left the origin: {request.url}")
-        if request.method == "POST":
-            visit.asked.append((request.url.removeprefix(address), json.loads(request.post_data)))
-
-    visit.page.on("request", note)
-    yield visit
-    context.close()
 
 
 @pytest.fixture
@@ -172,11 +46,24 @@ def percent(p: float) -> str:
 def test_the_radio_and_what_differs_are_shown(visit: Visit, browser: Any, tmp_path: Path) -> None:
     assert visit.texts("#radio") == [f"Radio: {Radio()}"]
     assert not visit.page.locator("#remarks").is_visible()
-    predictor = Predictor(make_site(tmp_path / "site", stations=1, radio=Radio(UPA(4, 8), clock="first_path")))
+    assert not visit.page.locator("#figures").is_visible()  # the folder keeps no coverage
+    site = make_site(tmp_path / "site", stations=1, radio=Radio(UPA(4, 8), clock="first_path"))
+    covered = cover(site)
+    predictor = Predictor(site)
     with serving(predictor) as url, visiting(browser, url) as other:
         other.open()
         assert other.texts("#radio") == [f"Radio: {predictor.site.radio}"]
         assert other.texts("#remarks li") == predictor.remarks(predictor.site.radio)
+        assert not other.get("site")["beams"]["cyclic"]  # of a plane; those of a line are
+        assert visit.get("site")["beams"]["cyclic"]
+        pictures = []
+        for layer in ("beam", "server", "rsrp", "sinr"):
+            other.page.check(f"input[value={layer}]")
+            other.drawn()
+            pictures.append(other.page.evaluate("document.querySelector('#map').toDataURL()"))
+        assert len(set(pictures)) == 4
+        assert "hole: no path" in other.page.locator("#legend").inner_text()
+        assert f"{len(covered.users.points)} users outdoors" in other.page.locator("#figures").inner_text()
         assert other.wrong == []
 
 
@@ -203,6 +90,11 @@ def test_a_click_shows_what_the_api_says(visit: Visit) -> None:
     off = ((place["x_m"] - ue[0][0]) ** 2 + (place["y_m"] - ue[0][1]) ** 2) ** 0.5
     assert visit.row("Position")[2] == f"{off:.1f} m off"
     assert f"User {wanted}:" in visit.page.locator("#spoken").inner_text()
+    detail = visit.get(f"site/links/0/{wanted}")
+    assert [row.split("\t")[2] for row in visit.texts("#rays-list tbody tr")] == [
+        f"{ray['delay_ns']:.0f}" for ray in detail["rays"]
+    ]
+    assert "3 traced paths of that range, × what the model read" in visit.page.locator("#channel-about").inner_text()
 
 
 def test_a_drag_snaps_to_links_and_asks_once_it_rests(visit: Visit) -> None:
@@ -264,7 +156,7 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
         found = page.evaluate("document.activeElement.id || document.activeElement.name")
         assert len(focused) < 8, focused
         focused.append(found)
-    assert focused == ["station", "layer", "overlay", "map"]
+    assert focused == ["station", "layer", "overlay", "rays", "opacity", "map"]
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     ue = visit.get("site/links?station=0")["ue"]
     start = visit.chosen[1]
@@ -367,13 +259,6 @@ def test_a_finger_taps_to_choose(browser: Any, address: str) -> None:
         assert visit.wrong == []
 
 
-LOOKS: dict[str, dict[str, Any]] = {
-    "wide": {"device_scale_factor": 2},
-    "dark": {"color_scheme": "dark"},
-    "narrow": {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2},
-}
-
-
 @pytest.fixture(scope="module")
 def shown(address: str, predictor: Any) -> Iterator[tuple[str, str]]:
     """Server and place of the pictures."""
@@ -396,9 +281,5 @@ def test_pictures_are_sharp_and_fit_the_window(browser: Any, shown: tuple[str, s
         path = Path(os.environ.get("UNIAIR_SCREENSHOTS", tmp_path)) / f"{look}.png"
         page.screenshot(path=path, full_page=look == "narrow")
         assert path.stat().st_size > 20_000
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        wide = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
-        assert page.evaluate(f"{wide}.map(e => e.outerHTML.slice(0, 80))") == []
-        map_ = "document.querySelector('#map')"
-        assert page.evaluate(f"{map_}.width / {map_}.clientWidth / devicePixelRatio") == pytest.approx(1, abs=0.01)
+        fits(page)
         assert visit.wrong == []

@@ -15,9 +15,9 @@ from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.radio import Radio
+from uniair.serve.naming import NotHereError
 from uniair.serve.predictor import Predictor, Received
 from uniair.serve.sessions import BusyError, Sessions
-from uniair.serve.site_links import NotHereError
 from uniair.serve.views import Hypotheses
 from uniair.site.frame import log_likelihood, view
 from uniair.site.site import Site

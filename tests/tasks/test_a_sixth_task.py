@@ -222,26 +222,21 @@ def test_the_service_answers_it_and_describes_it(task: Task, site: Site, predict
 
 
 def test_the_page_shows_it(task: Task, predictor: Any) -> None:
-    from tests.serve import test_page
+    from tests.serve.browsing import chromium, serving, visiting
 
-    if test_page.CHROMIUM is None:
-        pytest.skip("chromium is missing: apt-get install chromium")
-    with test_page.sync_api.sync_playwright() as playwright, test_page.serving(predictor) as address:
-        browser = playwright.chromium.launch(executable_path=test_page.CHROMIUM, args=["--no-sandbox"])
-        with test_page.visiting(browser, address) as visit:
-            visit.open()
-            said = visit.post(NAME, station=0, ue=[visit.get("site/links")["ue"][visit.chosen[1]]])
-            known = visit.get("site/links")["delay_spread_ns"][visit.chosen[1]]
-            question, answer, truth = visit.row(task.title)
-            assert "head, from its place; RMSE" in question
-            assert answer == said["text"]
-            assert truth == f"{known:.1f} ns"
-            assert visit.page.get_by_role("button", name=task.phrases[0]).count() == 1
-            visit.page.check(f"input[value={NAME}]")
-            visit.drawn()
-            assert "ns" in visit.page.locator("#legend").inner_text()
-            assert visit.wrong == []
-        browser.close()
+    with chromium() as browser, serving(predictor) as address, visiting(browser, address) as visit:
+        visit.open()
+        said = visit.post(NAME, station=0, ue=[visit.get("site/links")["ue"][visit.chosen[1]]])
+        known = visit.get("site/links")["delay_spread_ns"][visit.chosen[1]]
+        question, answer, truth = visit.row(task.title)
+        assert "head, from its place; RMSE" in question
+        assert answer == said["text"]
+        assert truth == f"{known:.1f} ns"
+        assert visit.page.get_by_role("button", name=task.phrases[0]).count() == 1
+        visit.page.check(f"input[value={NAME}]")
+        visit.drawn()
+        assert "ns" in visit.page.locator("#legend").inner_text()
+        assert visit.wrong == []
 
 
 def test_an_edge_package_runs_it(task: Task, site: Site, tmp_path: Path) -> None:

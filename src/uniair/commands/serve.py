@@ -1,8 +1,8 @@
 """Serve a site: an HTTP API with JSON, .npy and msgpack, and a page to explore it, on this machine alone by default.
 
-SITE is a folder that `uniair site` made. The page is at the address that is printed, the API's description at
-/openapi.json, metrics at /metrics; the log, one JSON line per request without its payload, goes to standard error.
-Ctrl-C (or SIGTERM) ends it once it has answered what it took.
+SITE is a folder that `uniair site` made; of one that --sites made, coverage is shown, and no model answers. The page is
+at the address that is printed, the API at /docs and /openapi.json, metrics at /metrics; the log, one JSON line per
+request without its payload, goes to standard error. Ctrl-C (or SIGTERM) ends it once it has answered what it took.
 
 To be reached from other machines it needs --host and a token: the first line of --token_file, or the variable
 UNIAIR_TOKEN. Clients then send Authorization: Bearer TOKEN. It speaks no TLS: put a proxy that does in front.
@@ -88,21 +88,22 @@ def run(options: Any) -> dict[str, Any]:
 
     warnings.simplefilter("ignore", RadioWarning)  # answers carry it as remarks
     site = Site.read(options.site)
-    site.require_model()  # before language models are loaded
+    if not site.weights and options.forecaster is not None:
+        raise InputError("--forecaster: no model was asked about this plan, and none answers; leave it out")
     with listen(options.host, options.port) as listener:
-        forecaster = None
-        if options.forecaster is not None or PACKAGED.is_dir():
-            forecaster = load_forecaster(Path(options.forecaster or PACKAGED))
-        predictor = Predictor(site, _router() if options.assistant else None, forecaster)
+        served: Predictor | Site = site
+        if site.weights:
+            forecaster = None
+            if options.forecaster is not None or PACKAGED.is_dir():
+                forecaster = load_forecaster(Path(options.forecaster or PACKAGED))
+            served = Predictor(site, _router() if options.assistant else None, forecaster)
         hosts = frozenset({"localhost", "127.0.0.1", "[::1]", options.host}) if local and token is None else None
         limits = Limits(**{name: options[name] for name, *_ in LIMITS})
-        app = create_app(predictor, limits, token, hosts, options.threads)
+        app = create_app(served, limits, token, hosts, options.threads)
         log_to(sys.stderr)
         name = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{name}:{listener.getsockname()[1]}/"
-        tasks = ", ".join(predictor.tasks()) or "nothing"
-        print(f"{site.area.name}: {len(site.stations)} base stations; heads for {tasks}")
-        print("\n".join([f"radio: {site.radio}", *predictor.remarks(site.radio)]))
+        print("\n".join(_lines(served)))
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         gc.collect()
         gc.freeze()  # what is loaded stays: a full collection that went through it would stop the server for a while
@@ -115,6 +116,17 @@ def run(options: Any) -> dict[str, Any]:
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
     return {"address": address, "requests": server.server_state.total_requests}
+
+
+def _lines(served: Any) -> list[str]:
+    """What is served: by a predictor, or a site whose coverage is shown alone."""
+    from uniair.serve.predictor import Predictor
+
+    if not isinstance(served, Predictor):
+        return [f"{served.area.name}: coverage of {len(served.stations)} sectors; no model was asked about it"]
+    site, tasks = served.site, ", ".join(served.tasks()) or "nothing"
+    about = f"{site.area.name}: {len(site.stations)} base stations; heads for {tasks}"
+    return [about, f"radio: {site.radio}", *served.remarks(site.radio)]
 
 
 def require_serve() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from uniair.serve.site_links import NotHereError, StationLinks
+from uniair.serve.naming import NotHereError
+from uniair.serve.site_links import StationLinks
 from uniair.serve.views import Hypotheses
 from uniair.site.frame import View
 from uniair.tasks.answers import Answer

@@ -68,7 +68,8 @@ def first_line(errors: Any) -> str:
     """The first of pydantic's findings in one line."""
     found = errors[0]
     where = ".".join(str(part) for part in found["loc"])
-    return f"{where or 'body'}: {' '.join(str(found['msg']).split())}"[:300]
+    line = f"{where or 'body'}: {found['msg']}"  # names may be the client's, and hold anything
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in line).split())[:300]
 
 
 def read_npy(body: bytes) -> NDArray[Any]:

@@ -90,6 +90,42 @@ class Client:
         """Outlines, holes and heights."""
         return list(self._get("/site/buildings")["buildings"])
 
+    def coverage(self) -> dict[str, Any]:
+        """Sectors, layers of the map with their colours, figures, a drive test's too, and names of the files."""
+        return self._get("/coverage")
+
+    def coverage_users(self, sector: int | str | None = None) -> dict[str, NDArray[Any]]:
+        """`ue` [U, 3], `floor` (−1 outdoors), `best` (−1 nobody), `rsrp` dBm, `sinr` dB, `throughput` Mbit/s [U].
+
+        RSRP is that of one sector where it is given, of the best server else.
+        """
+        return self._get("/coverage/users", sector=sector)
+
+    def coverage_user(self, user: int) -> dict[str, Any]:
+        """One user, with what each of the `sectors` gives them."""
+        return self._get(f"/coverage/users/{user}")
+
+    def coverage_map(self, layer: str = "rsrp", sector: int | str | None = None) -> NDArray[np.float64]:
+        """Cells of `best`, `rsrp`, `sinr` or `throughput` [rows, columns], row 0 in the south; NaN inside buildings."""
+        values: NDArray[np.float64] = self._get("/coverage/map", layer=layer, sector=sector)["values"]
+        return values
+
+    def drive_test(self, sector: int | str | None = None) -> dict[str, Any]:
+        """Measurements: `place` [M, 3], `sector`, `half`, `measured`, `planned` and `calibrated` [M] dBm."""
+        return self._get("/coverage/drive_test", sector=sector)
+
+    def rays(self, user: int, sector: int | str | None = None) -> dict[str, Any]:
+        """The traced paths to a user: `rays`, each with `points`, `gain_db`, `delay_ns` and `events`; `not_drawn`."""
+        return self._get("/coverage/rays", user=user, sector=sector)
+
+    def export(self, name: str | None = None) -> bytes:
+        """One of the files that `coverage` names, or all of them in a zip."""
+        answer = self._http.get(
+            "/coverage/export" if name is None else f"/coverage/export/{name}", headers=self._headers
+        )
+        self._check(answer)
+        return answer.content
+
     def links(self, station: int | str = 0) -> dict[str, NDArray[Any]]:
         """`ue` [N, 3], `tested` and the tasks' labels [N] (`los`, `path_loss_db`, `beam`, …) of a station's links."""
         return self._get("/site/links", station=station)
@@ -195,7 +231,8 @@ class Client:
         return self._post("/forecast", session=session, **step)
 
     def _get(self, path: str, **query: Any) -> dict[str, Any]:
-        return self._document(self._http.get(path, params=query, headers=self._headers))
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._document(self._http.get(path, params=given, headers=self._headers))
 
     def _post(self, path: str, **fields: Any) -> dict[str, Any]:
         if fields.get("csi") is not None and path != "/forecast" and fields.get("radio") is None:
@@ -212,7 +249,7 @@ class Client:
         array: NDArray[np.float32] = self._post(path, **fields)[name]
         return array
 
-    def _document(self, answer: httpx.Response) -> dict[str, Any]:
+    def _check(self, answer: httpx.Response) -> None:
         if answer.is_error:
             try:
                 detail = str(answer.json()["detail"])
@@ -220,6 +257,9 @@ class Client:
                 detail = answer.reason_phrase
             wait = answer.headers.get("retry-after")
             raise ServiceError(answer.status_code, detail, None if wait is None else float(wait))
+
+    def _document(self, answer: httpx.Response) -> dict[str, Any]:
+        self._check(answer)
         document: dict[str, Any] = (
             msgpack.unpackb(answer.content, object_hook=_arrays)
             if answer.headers.get("content-type") == MSGPACK

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uniair.serve.telemetry import LOGGER, Metrics
 
-OPEN = ("/health", "/ready", "/")  # without a token, as is everything under /page/
+OPEN = ("/health", "/ready", "/", "/docs")  # without a token, as is everything under /page/
 METHODS = ("GET", "HEAD", "POST")
 HUNG_UP = 499  # in logs and metrics: the client did not wait for the answer
 LOG = logging.getLogger(LOGGER)

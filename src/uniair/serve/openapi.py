@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from uniair.serve import schema
+from uniair.serve import examples, schema
 from uniair.serve.bodies import JSON, MSGPACK, NPY
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
@@ -36,26 +36,30 @@ class Question:
     Attributes:
         body, answer: their models.
         example: of a body.
+        answered: what an answer looks like.
         task: whose light head answers; None: nothing is tuned for it.
     """
 
     body: type[schema.Body]
     answer: type[BaseModel]
     example: dict[str, Any]
+    answered: dict[str, Any]
     task: Task | None = None
 
 
 def questions() -> dict[str, Question]:
     """The requests with a body, by their path: a task's own, where no zero-shot question has that name."""
-    found = {path: Question(*parts) for path, parts in ZERO_SHOT.items()}
+    found = {path: Question(*parts, examples.POST[path]) for path, parts in ZERO_SHOT.items()}
     for name, task in TASKS.items():
         place = "environment" in task.inputs
         body, example = (schema.Place, AT) if place else (schema.Channel, ONE)
-        found.setdefault(f"/{name}", Question(body, schema.answers_of(task), example, task))
+        if f"/{name}" not in found:
+            found[f"/{name}"] = Question(body, schema.answers_of(task), example, examples.of_task(task), task)
     return found
 
 
-ABOUT = """Answers of one site's model and heads. Metres from the site's south-west corner, x east, y north.
+ABOUT = """Answers about one site: its coverage, and those of its model and heads, where a model was asked about it.
+Metres from the site's south-west corner, x east, y north.
 
 CSI is complex [N, antennas, subcarriers] of the site's radio, which /site has, or of the one that `radio` beside it
 names, as uniair.Radio.to_json gives it:
@@ -66,7 +70,8 @@ array, gives answers in those forms. Answers say the radio, and remarks on what 
 beams and precoders are of the site's array alone."""
 WRONG = [
     (400, "A value that makes no sense."), (401, "No token, or a wrong one."),
-    (404, "No such station, link or head."), (408, "The body did not come in time."), (413, "Too large."),
+    (404, "No such station, link, head, user or file."), (408, "The body did not come in time."),
+    (409, "No model was asked about this site."), (413, "Too large."),
     (415, "Another content type."), (422, "The body does not fit the schema, or the CSI its radio."),
     (503, "Busy: come back after Retry-After seconds."), (504, "It took too long."),
 ]  # fmt: skip
@@ -102,5 +107,16 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for model in {question.body for question in questions().values()}:
             found = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= found.pop("$defs", {}) | {model.__name__: found}
+        _add_examples(document["paths"])
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _add_examples(paths: dict[str, Any]) -> None:
+    """What each path answers; the framework would leave out what is null in it."""
+    shown = [("get", path, example) for path, example in examples.GET.items()]
+    shown += [("post", path, question.answered) for path, question in questions().items()]
+    for method, path, example in shown:
+        if path in paths:
+            content = paths[path][method]["responses"]["200"].setdefault("content", {})
+            content.setdefault(JSON, {})["example"] = example

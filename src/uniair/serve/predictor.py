@@ -22,10 +22,12 @@ from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM
 from uniair.models.router import Router
+from uniair.propagation.ray_geometry import Surfaces
 from uniair.radio import Radio
 from uniair.serve.asked_site import AskedSite
+from uniair.serve.naming import NotHereError, number_of
 from uniair.serve.radio_limits import Room
-from uniair.serve.site_links import NotHereError, StationLinks, details, read_links
+from uniair.serve.site_links import StationLinks, details, read_links
 from uniair.serve.views import Hypotheses, embed
 from uniair.site.frame import View, view
 from uniair.site.site import Site, obstacles
@@ -108,6 +110,7 @@ class Predictor:
         ]
         self._room = Room(self.model.preset.beams)
         self.links = [read_links(site, station) for station in stations]
+        self._surfaces = Surfaces.of(site.area)
         self.step = max(STEP, site.area.size / MOST_CELLS**0.5)
         self._grids: OrderedDict[tuple[Any, ...], Grid] = OrderedDict()
 
@@ -115,13 +118,7 @@ class Predictor:
 
     def station(self, station: int | str) -> int:
         """The number of a station, from that or its name, where the site has it."""
-        names = [one.name for one in self.site.stations]
-        number = names.index(station) if station in names else station
-        if isinstance(number, str):
-            number = int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else -1
-        if not 0 <= number < len(self.views):
-            raise NotHereError(f"station {station}: the site has 0 to {len(self.views) - 1}, {', '.join(names)[:200]}")
-        return number
+        return number_of(station, [one.name for one in self.site.stations], "station")
 
     def ground(self, ue: NDArray[np.float64], degrees: bool) -> NDArray[np.float64]:
         """Positions [N, 3] in the site's metres.
@@ -206,7 +203,7 @@ class Predictor:
     def link_details(self, station: int, link: int) -> dict[str, Any]:
         """One link for people; see `links.details`."""
         self.link(station, link)
-        return details(self.station_links(station), link, self.model)
+        return details(self.station_links(station), link, self.model, self._surfaces)
 
     def searched(self, asked: Received) -> bool:
         """Whether each hypothesis is compared with channels of its own."""

@@ -22,10 +22,10 @@ from uniair.serve import schema
 from uniair.serve.batching import Batcher, BusyError, each
 from uniair.serve.bodies import M, read, reply
 from uniair.serve.limits import Limits
+from uniair.serve.naming import NotHereError
 from uniair.serve.predictor import Predictor, Received
 from uniair.serve.radio_limits import WORK, work
 from uniair.serve.sessions import Sessions
-from uniair.serve.site_links import NotHereError
 from uniair.serve.telemetry import Metrics
 from uniair.serve.views import Hypotheses
 from uniair.site.frame import View

@@ -1,5 +1,6 @@
 // The table of what the model says of the chosen user, beside what was traced or measured, and how far to trust it.
 
+import { degrees } from "./hover.js";
 import { element } from "./layers.js";
 import { edited, reads, state, station, user } from "./state.js";
 
@@ -22,7 +23,7 @@ export function showAnswers() {
   document.querySelector("#user-title").textContent = `User ${link}`;
   const far = Math.hypot(x - station().x, y - station().y);
   document.querySelector("#user-about").textContent =
-    `${place([x, y])} of the corner, ${far.toFixed(0)} m from ${station().name}`;
+    [degrees([x, y]), `${place([x, y])} of the corner, ${far.toFixed(0)} m from ${station().name}`].filter(Boolean).join("; ");
   document.querySelector("#answers tbody").replaceChildren(...rows().map(tableRow));
   document.querySelector("#trust").textContent = links.tested[link]
     ? "The heads were tested on this street: they never saw its labels."

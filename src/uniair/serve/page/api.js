@@ -19,13 +19,17 @@ export const post = (path, body, signal) =>
     signal,
   });
 
-async function request(path, options, retries = RETRIES) {
+/** A file's bytes. */
+export const download = (path) => request(path, { headers: { Accept: "*/*" } }, RETRIES, true);
+
+async function request(path, options, retries = RETRIES, file = false) {
   const token = sessionStorage.getItem(KEY);
   const headers = { Accept: "application/json", ...options.headers };
   if (token) headers.Authorization = `Bearer ${token}`;
   let response, body;
   try {
     response = await fetch(path, { ...options, headers });
+    if (file && response.ok) return await response.blob();
     body = await response.json().catch((error) => {
       if (error instanceof SyntaxError) return {};
       throw error;
@@ -37,7 +41,7 @@ async function request(path, options, retries = RETRIES) {
   if (response.ok) return body;
   if ([429, 503].includes(response.status) && retries) {
     await pause(1000 * (Number(response.headers.get("Retry-After")) || 1), options.signal);
-    return request(path, options, retries - 1);
+    return request(path, options, retries - 1, file);
   }
   const line = typeof body.detail === "string" ? body.detail : `The server answered ${response.status} to ${path}.`;
   if (response.status === 401) throw new TokenNeeded(token ? line : "This server asks for a token.");

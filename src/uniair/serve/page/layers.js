@@ -1,11 +1,13 @@
 // How users are coloured, and the legend that says so.
 
-const VIRIDIS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
-export const BEAMS = 32;
-export const DEEPEST = -3; // log10 of the likelihood relative to the best cell below which nothing is drawn
+import { coverageLayers, marks } from "./coverage.js";
+import { driveLayers } from "./drive.js";
+import { planned, state } from "./state.js";
 
-/** Direction cosine of a beam of the DFT codebook along the array, from −1 to 1. */
-export const cosine = (beam) => (((2 * beam) / BEAMS + 1) % 2) - 1;
+const VIRIDIS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
+// cyclic: both ends are one colour, and any eye tells the way round by brightness and hue
+const CYCLE = ["#301437", "#5e45a6", "#7ca2c2", "#e2d9e2", "#c6896c", "#8e2c50", "#2f1436"];
+export const DEEPEST = -3; // log10 of the likelihood relative to the best cell below which nothing is drawn
 
 /** A colour of the page's style sheet, which knows light from dark. */
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -23,13 +25,9 @@ export const layers = {
   path_loss: { label: "Path loss", ...ramped("path_loss_db", "dB", true) },
   beam: {
     label: "Best beam",
-    // beams −1 and 1 are one and the same at half a wavelength: a circle of hues
-    colours: ({ beam }) => beam.map((one) => hue(cosine(one))),
-    legend: () => ({
-      ramp: Array.from({ length: 13 }, (_, i) => hue(i / 6 - 1)),
-      low: "cos −1",
-      high: "1 along the array",
-    }),
+    // of a line of antennas the beams along −1 and 1 are neighbours, of a plane or a codebook they are the farthest
+    colours: ({ beam }) => beam.map((one) => blend(cyclic() ? CYCLE : VIRIDIS, (state.site.beams.cosines[one] + 1) / 2)),
+    legend: () => ({ ramp: cyclic() ? CYCLE : VIRIDIS, low: "cos −1", high: "1 along the array" }),
   },
   tested: {
     label: "Tested streets",
@@ -57,19 +55,26 @@ function ramped(column, unit, less = false) {
   };
 }
 
-/** Layers of tasks that are not drawn in a way of their own, before those that are about no task. */
+/** Layers of coverage, and of tasks that are not drawn in a way of their own, before those that are about no task. */
 export function addLayers(tasks) {
-  const { tested, none, ...drawn } = layers;
+  const { tested, none, ...known } = layers;
+  const covered = state.coverage ? { ...coverageLayers(), ...driveLayers() } : {};
+  const drawn = planned() ? covered : { ...known, ...covered };
   for (const [name, { title, column, unit }] of Object.entries(tasks)) {
     if (column && !drawn[name]) drawn[name] = { label: title, ...ramped(column, unit) };
   }
   for (const name of Object.keys(layers)) delete layers[name];
-  Object.assign(layers, drawn, { tested, none });
+  Object.assign(layers, drawn, planned() ? {} : { tested, none });
 }
 
 /** The legend of a layer and of the map's marks, as HTML elements. */
 export function legend(layer, links, overlay) {
   const about = layers[layer].legend(links);
+  if (layers[layer].colour) {
+    const user = mark("●", planned() ? "chosen user" : "user", "user");
+    const people = layers[layer].prediction ? [] : marks();
+    return [...about, ...people, user, ...(state.rays ? [mark("—", "traced rays", "ray")] : [])];
+  }
   const parts = Array.isArray(about) ? about.map(([colour, text]) => swatch(colour, text)) : [bar(about)];
   if (overlay) {
     const stops = [css("likely-none"), css("likely-low"), css("likely-high")];
@@ -77,10 +82,11 @@ export function legend(layer, links, overlay) {
   }
   parts.push(mark("●", "user", "user"), mark("×", "position head", "user"));
   if (overlay) parts.push(mark("◇", "likeliest cell", "likely-high"));
+  if (state.rays) parts.push(mark("—", "traced rays", "ray"), mark("┄", "directions that the model read", "read"));
   return parts;
 }
 
-function swatch(colour, text) {
+export function swatch(colour, text) {
   const item = element("span", "swatch", text);
   const dot = element("i");
   dot.style.background = colour;
@@ -88,7 +94,7 @@ function swatch(colour, text) {
   return item;
 }
 
-function mark(sign, text, colour) {
+export function mark(sign, text, colour) {
   const item = element("span", "swatch", text);
   const shown = element("b", "", sign);
   shown.style.color = css(colour);
@@ -113,10 +119,13 @@ export function element(tag, style = "", text = "") {
 }
 
 /** Viridis at t from 0 to 1. */
-export function ramp(t) {
-  const place = Math.min(Math.max(t, 0), 1) * (VIRIDIS.length - 1);
-  const i = Math.min(Math.floor(place), VIRIDIS.length - 2);
-  return mix(VIRIDIS[i], VIRIDIS[i + 1], place - i);
+export const ramp = (t) => blend(VIRIDIS, t);
+
+/** Along a list of colours, t from 0 to 1. */
+function blend(colours, t) {
+  const place = Math.min(Math.max(t, 0), 1) * (colours.length - 1);
+  const i = Math.min(Math.floor(place), colours.length - 2);
+  return mix(colours[i], colours[i + 1], place - i);
 }
 
 /** Between two colours of the form #rrggbb, as rgb(). */
@@ -127,7 +136,7 @@ export function mix(from, to, t) {
 
 export const channels = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
 
-const hue = (c) => `hsl(${Math.round(180 * (c + 1) + 200) % 360} 62% 48%)`;
+const cyclic = () => state.site.beams.cyclic;
 
 /** 2nd and 98th percentile: one deep shadow must not use up the colours. */
 function range(values) {

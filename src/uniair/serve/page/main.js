@@ -5,11 +5,17 @@ import { showAnswers, spoken } from "./answers.js";
 import { allowAsking, fadeReply, listenToAsk } from "./ask.js";
 import * as buildings from "./buildings.js";
 import { showChannel } from "./channel.js";
+import { readCells } from "./coverage.js";
+import { readDrive } from "./drive.js";
+import { offerFiles } from "./files.js";
+import { showPlace } from "./hover.js";
 import { addLayers, element, layers, legend } from "./layers.js";
 import { draw } from "./map.js";
+import { lookUp, showSectors, showUser, spokenUser } from "./plan.js";
 import { listenTo } from "./pointing.js";
 import { inquire } from "./questions.js";
-import { edited, listen, state, update } from "./state.js";
+import { showRays } from "./rays.js";
+import { edited, listen, planned, state, update } from "./state.js";
 
 const AGAIN = 3000; // ms between looks for a server that is gone
 
@@ -18,24 +24,48 @@ const map = $("#map");
 
 async function start() {
   const [site, found] = await Promise.all([get("site"), get("site/buildings")]);
+  const coverage = site.coverage ? await get("coverage") : null;
   const original = found.buildings.map((one) => ({ ...one, holes: one.holes ?? [] }));
-  update({ site, original, buildings: original, history: [] });
+  update({ site, coverage, streets: found.streets, original, buildings: original, history: [] });
+  const parts = { model: !planned(), plan: planned(), coverage: coverage !== null };
+  for (const part of document.querySelectorAll("[data-of]")) part.hidden = !parts[part.dataset.of];
   $("#name").textContent = site.name;
-  $("#about").textContent = `${site.size.toFixed(0)} m wide, ${original.length} buildings, answered by ${site.model}`;
-  $("#radio").textContent = `Radio: ${site.radio_text}`;
+  const by = planned() ? `coverage of ${coverage.sectors.length} sectors` : `answered by ${site.model}`;
+  $("#about").textContent = `${site.size.toFixed(0)} m wide, ${original.length} buildings, ${by}`;
+  $("#radio").textContent = site.radio_text && `Radio: ${site.radio_text}`;
   $("#remarks").replaceChildren(...site.remarks.map((remark) => element("li", "", remark)));
-  $("#remarks").hidden = !site.remarks.length;
+  $("#remarks").hidden = planned() || !site.remarks.length; // of a plan they stand with its limits
   $("#source").textContent = site.attribution.replace("(c)", "©");
   document.title = `${site.name}: UniAir site`;
-  allowAsking(site.assistant, site.tasks);
+  if (!planned()) allowAsking(site.assistant, site.tasks);
+  if (coverage) {
+    showSectors();
+    offerFiles($("#export"), coverage.files, attempt);
+  }
+  update({ driven: await readDrive() });
   addLayers(site.tasks);
-  choices($("#layers"), "layer", Object.entries(layers).map(([name, { label }]) => [name, label]), (layer) =>
-    update({ layer }),
-  );
-  choices($("#stations"), "station", site.stations.map(({ name }, i) => [i, name]), switchStation);
+  const layer = planned() ? Object.keys(layers)[0] : "los";
+  update({ layer });
+  choices($("#layers"), "layer", Object.entries(layers).map(([name, { label }]) => [name, label]), switchLayer);
   const asked = new URLSearchParams(location.hash.slice(1));
-  const station = Number(asked.get("station"));
-  await switchStation(site.stations[station] ? station : 0, Number(asked.get("link") ?? NaN));
+  if (planned()) {
+    const sector = asked.has("sector") ? Number(asked.get("sector")) : null;
+    offerSectors(coverage.sectors);
+    await switchSector(coverage.sectors[sector] ? sector : null, Number(asked.get("user") ?? 0));
+  } else {
+    if (coverage) update({ people: await get("coverage/users") });
+    choices($("#stations"), "station", site.stations.map(({ name }, i) => [i, name]), switchStation);
+    const station = Number(asked.get("station"));
+    await switchStation(site.stations[station] ? station : 0, Number(asked.get("link") ?? NaN));
+  }
+}
+
+let turn = 0; // of layers and sectors: of several that are chosen quickly, the last one stands
+
+async function switchLayer(layer) {
+  const mine = ++turn;
+  const cells = await readCells(layers[layer], state.sector);
+  if (mine === turn) update({ layer, cells });
 }
 
 /** Loads a station's links; the chosen user is the given link, or else the one nearest to the user before. */
@@ -46,6 +76,23 @@ async function switchStation(station, link = NaN) {
   if (!links.ue[link]) link = before ? closest(links, before) : Math.max(links.tested.indexOf(true), 0);
   $(`#stations input[value="${station}"]`).checked = true;
   update({ station, links, link, answers: {} });
+}
+
+/** Shows what one sector of a plan gives, or the best server of each place where it is null. */
+async function switchSector(sector, link = state.link) {
+  const mine = ++turn;
+  if (state.links) update({ busy: true });
+  const [people, cells] = await Promise.all([
+    get(`coverage/users${sector === null ? "" : `?sector=${sector}`}`), readCells(layers[state.layer], sector),
+  ]);
+  if (mine !== turn) return;
+  $("#sector").value = sector ?? "";
+  update({ sector, cells, people, links: people, link: people.ue[link] ? link : 0, answers: {} });
+}
+
+function offerSectors(sectors) {
+  const option = (value, text) => Object.assign(element("option", "", text), { value });
+  $("#sector").replaceChildren(option("", "all"), ...sectors.map(({ sector }, i) => option(i, sector)));
 }
 
 function closest({ ue }, [x, y]) {
@@ -72,21 +119,30 @@ function choices(fieldset, name, options, choose) {
 
 listen((changed) => {
   if (!state.links) return;
+  if (changed.has("hover") && changed.size === 1) {
+    showPlace($("#hover"));
+    return;
+  }
   if (["station", "links", "link"].some((key) => changed.has(key))) {
-    history.replaceState(null, "", `#station=${state.station}&link=${state.link}`);
-    fadeReply(state.link);
-    attempt(() => inquire());
+    history.replaceState(null, "", address());
+    if (!planned()) fadeReply(state.link);
+    attempt(() => (planned() ? lookUp() : inquire()));
   } else if (changed.has("buildings")) {
     attempt(() => inquire(true));
   }
   if (changed.has("busy")) {
-    $("#busy").hidden = !state.busy;
+    $("#busy").hidden = !state.busy || planned();
     if (state.busy) $("main").ariaBusy = true; // and no longer once the answers are drawn
-    if (!state.busy) $("#spoken").textContent = spoken();
+    if (!state.busy) $("#spoken").textContent = planned() ? spokenUser() : spoken();
   }
   if (changed.has("buildings") || changed.has("building")) showEdits();
   redraw();
 });
+
+function address() {
+  if (!planned()) return `#station=${state.station}&link=${state.link}`;
+  return `#user=${state.link}${state.sector === null ? "" : `&sector=${state.sector}`}`;
+}
 
 function showEdits() {
   const chosen = state.building === null ? null : buildings.find(state.building);
@@ -110,9 +166,15 @@ function redraw() {
     waiting = false;
     if (!state.links) return;
     draw(map);
+    showPlace($("#hover"));
     $("#legend").replaceChildren(...legend(state.layer, state.links, state.overlay));
-    showAnswers();
-    showChannel($("#channel"), $("#channel-about"));
+    showRays($("#rays-about"), $("#rays-list tbody"));
+    if (planned()) {
+      showUser();
+    } else {
+      showAnswers();
+      showChannel($("#channel"), $("#channel-about"));
+    }
     $("main").ariaBusy = state.busy;
   });
 }
@@ -152,12 +214,19 @@ async function comeBack() {
     if (await get("health").then(() => true, (error) => !(error instanceof ServerGone))) break;
   }
   looking = false;
-  attempt(() => (state.links ? inquire() : start()));
+  attempt(() => (state.links ? (planned() ? lookUp() : inquire()) : start()));
 }
 
 listenTo(map);
 listenToAsk(fail);
+$("#sector").addEventListener("change", async ({ target }) => {
+  await attempt(() => switchSector(target.value === "" ? null : Number(target.value)));
+  target.value = state.sector ?? "";
+});
 $("#overlay").addEventListener("change", ({ target }) => update({ overlay: target.checked }));
+$("#people").addEventListener("change", ({ target }) => update({ shown: target.checked }));
+$("#rays").addEventListener("change", ({ target }) => update({ rays: target.checked }));
+$("#opacity").addEventListener("input", ({ target }) => update({ opacity: target.value / 100 }));
 $("#previous").addEventListener("click", () => state.links && buildings.selectNext(-1));
 $("#next").addEventListener("click", () => state.links && buildings.selectNext(1));
 $("#delete").addEventListener("click", () => {

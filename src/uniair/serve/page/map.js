@@ -1,10 +1,18 @@
-// Draws the site: ground, beams, buildings, likelihood, users, stations. Metres in, device pixels out.
+// Draws the site: ground, streets, cells, beams, likelihood, buildings, users, rays, stations. Metres in, pixels out.
 
 import { chance } from "./answers.js";
 import { find } from "./buildings.js";
-import { BEAMS, channels, cosine, css, DEEPEST, layers } from "./layers.js";
-import { edited, state, station, user } from "./state.js";
+import { drawCells, drawPeople } from "./coverage.js";
+import { drawSpots } from "./drive.js";
+import { named, placer } from "./labels.js";
+import { channels, css, DEEPEST, layers } from "./layers.js";
+import { cross, disc, label, stroke } from "./pens.js";
+import { drawRays } from "./rays.js";
+import { drawSectors } from "./sectors.js";
+import { edited, planned, state, station, user } from "./state.js";
 
+const WIDTHS = { major: 3.4, minor: 2, foot: 1 }; // px of a street
+const READ = 8; // paths that the model read, whose directions are drawn
 const LEAST = 0.08; // probability below which a beam is not drawn
 const NORTH = -Math.PI / 2;
 
@@ -14,6 +22,7 @@ export function view(canvas) {
   const scale = side / state.site.size;
   return {
     scale,
+    side,
     x: (metres) => metres * scale,
     y: (metres) => side - metres * scale,
     metres: (x, y) => [x / scale, (side - y) / scale],
@@ -29,14 +38,45 @@ export function draw(canvas) {
   pen.setTransform(sharp, 0, 0, sharp, 0, 0);
   pen.fillStyle = css("ground");
   pen.fillRect(0, 0, canvas.clientWidth, canvas.clientWidth);
-  drawBeams(pen, at);
-  if (state.overlay) drawLikelihood(pen, at);
+  const layer = layers[state.layer];
+  const texts = placer(pen, at.side);
+  drawStreets(pen, at, 1);
+  drawCells(pen, at, layer);
+  if (layer.cells) drawStreets(pen, at, 0.35); // what lies on them is what people ask about
+  if (!planned()) drawBeams(pen, at);
+  if (state.overlay && !layer.colour) drawLikelihood(pen, at);
   drawBuildings(pen, at);
-  drawUsers(pen, at);
-  drawStations(pen, at);
-  drawMarks(pen, at);
-  drawBeamLabels(pen, at);
-  drawScale(pen, at, canvas.clientWidth);
+  const scale = bar(at);
+  texts.taken.push(...scale.covers);
+  if (planned()) drawSectors(pen, at, texts);
+  if (!layer.colour) drawUsers(pen, at);
+  else if (layer.prediction) drawSpots(pen, at, layer);
+  else if (state.shown) drawPeople(pen, at, layer);
+  drawRays(pen, at);
+  if (planned()) {
+    disc(pen, at.x(user()[0]), at.y(user()[1]), 7, css("user"), css("ground"));
+  } else {
+    drawRead(pen, at);
+    drawStations(pen, at, texts);
+    drawMarks(pen, at);
+    drawBeamLabels(pen, at);
+  }
+  for (const [name, line] of named(state.streets)) texts.along(name, line.map(([x, y]) => [at.x(x), at.y(y)]));
+  texts.write();
+  drawScale(pen, at, scale);
+}
+
+function drawStreets(pen, at, strength) {
+  pen.globalAlpha = strength;
+  pen.strokeStyle = css("street");
+  pen.lineCap = pen.lineJoin = "round";
+  for (const { kind, line } of state.streets) {
+    pen.lineWidth = WIDTHS[kind] ?? 1.5;
+    pen.beginPath();
+    line.forEach(([x, y], i) => (i ? pen.lineTo(at.x(x), at.y(y)) : pen.moveTo(at.x(x), at.y(y))));
+    pen.stroke();
+  }
+  pen.globalAlpha = 1;
 }
 
 function path(pen, at, { outline, holes }) {
@@ -103,10 +143,12 @@ function drawBeams(pen, at) {
   fade.addColorStop(0, css("beam"));
   fade.addColorStop(1, `${css("beam")}18`);
   pen.fillStyle = fade;
+  const { cosines } = state.site.beams;
+  const half = width(cosines) / 2;
   answer.probabilities.forEach((probability, beam) => {
     if (probability < LEAST) return;
     pen.globalAlpha = 0.06 + 0.75 * probability;
-    for (const [from, to] of sectors(cosine(beam))) {
+    for (const [from, to] of sectors(cosines[beam], half)) {
       pen.beginPath();
       pen.moveTo(at.x(x), at.y(y));
       // canvas angles run clockwise
@@ -131,8 +173,7 @@ function drawBeamLabels(pen, at) {
 }
 
 /** Azimuths from the array's axis, [from, to] rad, that are nearer to a direction cosine than to the next beams'. */
-function sectors(middle) {
-  const half = 1 / BEAMS;
+function sectors(middle, half) {
   const angle = (c) => Math.acos(Math.min(Math.max(c, -1), 1));
   const near = angle(middle + half);
   const far = angle(middle - half);
@@ -140,6 +181,13 @@ function sectors(middle) {
   // the beam along the array looks both ways
   const open = angle(1 - half);
   return [[near, 2 * Math.PI - near], [-open, open]];
+}
+
+/** Between the direction cosines of one beam and the next. */
+function width(cosines) {
+  const sorted = [...new Set(cosines)].sort((a, b) => a - b);
+  const gaps = sorted.slice(1).map((cosine, i) => cosine - sorted[i]).filter((gap) => gap > 1e-3);
+  return gaps.length ? Math.min(...gaps) : 2;
 }
 
 let tile = { of: null, dark: null, canvas: null };
@@ -154,7 +202,9 @@ function drawLikelihood(pen, at) {
   const step = likelihood.x.length > 1 ? likelihood.x[1] - likelihood.x[0] : state.site.size;
   const side = likelihood.x.length * step * at.scale;
   pen.imageSmoothingEnabled = false; // a cell is a cell
+  pen.globalAlpha = state.opacity;
   pen.drawImage(tile.canvas, 0, at.y(likelihood.y.length * step), side, side);
+  pen.globalAlpha = 1;
 }
 
 function paint(log10) {
@@ -177,7 +227,7 @@ function paint(log10) {
   return canvas;
 }
 
-function drawStations(pen, at) {
+function drawStations(pen, at, texts) {
   pen.lineCap = "round";
   state.site.stations.forEach(({ name, x, y, bearing }, i) => {
     const chosen = i === state.station;
@@ -193,9 +243,10 @@ function drawStations(pen, at) {
       pen.stroke();
     }
     disc(pen, px, py, chosen ? 6 : 4.5, css("station"), css("ground"));
-    label(pen, name, px, py - 14, chosen);
+    pen.globalAlpha = 1;
+    texts.keep(px, py, 8);
   });
-  pen.globalAlpha = 1;
+  state.site.stations.forEach(({ name, x, y }, i) => texts.put(name, at.x(x), at.y(y) - 18, i === state.station));
 }
 
 /** The chosen user, where the head says it stands, and the likeliest cell. */
@@ -223,54 +274,44 @@ function drawMarks(pen, at) {
       pen.lineTo(sx, sy);
     });
     pen.setLineDash([]);
-    stroke(pen, css("ground"), css("user"), () => {
-      for (const way of [-1, 1]) {
-        pen.moveTo(sx - 6, sy - 6 * way);
-        pen.lineTo(sx + 6, sy + 6 * way);
-      }
-    });
+    stroke(pen, css("ground"), css("user"), () => cross(pen, sx, sy, 6));
   }
   disc(pen, px, py, 7, css("user"), css("ground"));
 }
 
-/** A line with a rim, to be seen on any ground. */
-function stroke(pen, rim, colour, trace) {
-  for (const [width, style] of [[5, rim], [2.2, colour]]) {
-    pen.lineWidth = width;
-    pen.strokeStyle = style;
-    pen.beginPath();
-    trace();
-    pen.stroke();
+/** The directions that the model read from the channel, on both sides of the array's axis, dashed. */
+function drawRead(pen, at) {
+  const { read } = state.answers.detail ?? {};
+  if (!read || !state.rays) return;
+  const { x, y, bearing } = station();
+  const [px, py, reach] = [at.x(x), at.y(y), at.side / 7];
+  pen.setLineDash([3, 4]);
+  for (const { cosine, gain_db: gain } of read.slice(0, READ)) {
+    const turn = Math.acos(Math.min(Math.max(cosine, -1), 1));
+    pen.globalAlpha = Math.max(1 + gain / 40, 0.15);
+    for (const azimuth of [bearing + turn, bearing - turn]) {
+      stroke(pen, css("ground"), css("read"), () => {
+        pen.moveTo(px, py);
+        pen.lineTo(px + reach * Math.cos(azimuth), py - reach * Math.sin(azimuth));
+      }, 1.8);
+    }
   }
+  pen.setLineDash([]);
+  pen.globalAlpha = 1;
 }
 
-function disc(pen, x, y, radius, colour, rim) {
-  pen.beginPath();
-  pen.arc(x, y, radius, 0, 2 * Math.PI);
-  pen.fillStyle = colour;
-  pen.fill();
-  pen.lineWidth = 2;
-  pen.strokeStyle = rim;
-  pen.stroke();
-}
-
-function label(pen, text, x, y, strong) {
-  pen.font = `${strong ? 600 : 400} 12px system-ui, sans-serif`;
-  pen.textAlign = "center";
-  pen.lineWidth = 3.5;
-  pen.lineJoin = "round";
-  pen.strokeStyle = css("ground");
-  pen.strokeText(text, x, y);
-  pen.fillStyle = css("ink");
-  pen.fillText(text, x, y);
-}
-
-/** A bar of a round number of metres, and north. */
-function drawScale(pen, at, side) {
-  const target = side / 5 / at.scale;
+/** A bar of a round number of metres in the south-west: how long it is, and what it and north cover. */
+function bar({ side, scale }) {
+  const target = side / 5 / scale;
   const power = 10 ** Math.floor(Math.log10(target));
   const metres = power * ([5, 2, 1].find((n) => n * power <= target) ?? 1);
-  const [x, y, width] = [12, side - 14, metres * at.scale];
+  const [width, top] = [metres * scale, side - 40];
+  const covers = [{ x0: 0, y0: top, x1: width + 24, y1: side }, { x0: side - 34, y0: 0, x1: side, y1: 42 }];
+  return { metres, width, covers };
+}
+
+function drawScale(pen, { side }, { metres, width }) {
+  const [x, y] = [12, side - 14];
   stroke(pen, css("ground"), css("ink"), () => {
     pen.moveTo(x, y - 5);
     pen.lineTo(x, y);

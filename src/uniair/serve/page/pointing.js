@@ -2,7 +2,7 @@
 
 import * as buildings from "./buildings.js";
 import { view } from "./map.js";
-import { state, update, user } from "./state.js";
+import { planned, state, update, user } from "./state.js";
 
 const GRIP = 4; // px that a press must move before it drags a building
 const NEAR = 22; // px around the user that count as touching it
@@ -26,7 +26,7 @@ export function listenTo(canvas) {
   const press = (event) => {
     const [x, y] = place(event);
     // the user may stand beside a wall: whoever presses on its mark means it
-    const building = onUser(x, y) ? undefined : buildings.at(x, y);
+    const building = onUser(x, y) ? undefined : movable(x, y);
     if (building) update({ building: building.id });
     else choose(nearest(x, y));
     return { building: building?.id, x, y, from: [event.clientX, event.clientY], moved: false };
@@ -47,8 +47,9 @@ export function listenTo(canvas) {
   canvas.addEventListener("pointermove", (event) => {
     if (!state.links) return;
     const [x, y] = place(event);
+    update({ hover: [x, y] });
     if (!drag) {
-      canvas.classList.toggle("grab", !onUser(x, y) && buildings.at(x, y) !== undefined);
+      canvas.classList.toggle("grab", !onUser(x, y) && movable(x, y) !== undefined);
       return;
     }
     drag.moved ||= Math.hypot(event.clientX - drag.from[0], event.clientY - drag.from[1]) > GRIP;
@@ -60,6 +61,8 @@ export function listenTo(canvas) {
       Object.assign(drag, { x, y });
     }
   });
+
+  canvas.addEventListener("pointerleave", () => update({ hover: null }));
 
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (drag = null));
 
@@ -74,11 +77,11 @@ export function listenTo(canvas) {
   canvas.addEventListener("keydown", (event) => {
     if (!state.links || event.altKey) return;
     if (event.ctrlKey || event.metaKey) {
-      if (event.key.toLowerCase() !== "z") return;
+      if (event.key.toLowerCase() !== "z" || planned()) return;
       buildings.undo();
     } else if (event.key in ARROWS) {
       arrow(...ARROWS[event.key], event.shiftKey);
-    } else if (event.key.toLowerCase() === "b") {
+    } else if (event.key.toLowerCase() === "b" && !planned()) {
       buildings.selectNext(event.shiftKey ? -1 : 1);
     } else if (["Delete", "Backspace"].includes(event.key) && state.building !== null) {
       buildings.remove(state.building);
@@ -100,6 +103,9 @@ function arrow(dx, dy, far) {
     if (next !== undefined) choose(next);
   }
 }
+
+/** The building at a point, where there is a model that believes in it. */
+const movable = (x, y) => (planned() ? undefined : buildings.at(x, y));
 
 function choose(link) {
   if (link !== state.link || state.building !== null) update({ link, building: null });

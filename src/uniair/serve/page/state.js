@@ -2,16 +2,26 @@
 
 export const state = {
   site: null, // GET /site
+  streets: [], // of GET /site/buildings
   original: [], // buildings as the site has them
   buildings: [], // buildings that the zero-shot model is told of
   history: [], // earlier `buildings`, for undo
-  links: null, // GET /site/links of the chosen station
+  coverage: null, // GET /coverage
+  people: null, // GET /coverage/users, by the best server or the chosen sector
+  driven: null, // GET /coverage/drive_test, where a log was laid over the plan
+  cells: {}, // GET /coverage/map: values of the layer that is shown, and `best`
+  links: null, // GET /site/links of the chosen station; of a plan, where no model was asked, its people
   station: 0,
-  link: 0,
+  sector: null, // number of the chosen one; null: the best server of each
+  link: 0, // the chosen user
   building: null, // id of the selected one
   layer: "los",
   overlay: true,
-  answers: {}, // of the chosen link: detail, believed, likelihood, and by the name of each task
+  shown: true, // the users of a plan
+  rays: true,
+  opacity: 0.85,
+  hover: null, // metres east and north under the pointer
+  answers: {}, // of the chosen link: detail, believed, likelihood, by the name of each task; of a plan's: user, rays
   busy: false,
 };
 
@@ -28,6 +38,8 @@ export function update(changes) {
   for (const listener of listeners) listener(changed);
 }
 
+/** Whether no model was asked about the site, so that its coverage alone is shown. */
+export const planned = () => state.site.model === null;
 export const edited = () => state.buildings !== state.original;
 export const station = () => state.site.stations[state.station];
 export const user = () => state.links.ue[state.link];
