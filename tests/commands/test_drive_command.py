@@ -66,7 +66,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(planning, "check_materials", lambda config: None)
     monkeypatch.setattr(drive_tracing, "check_materials", lambda config: None)
     monkeypatch.setattr(drive_tracing, "defined", lambda name, carrier: True)
-    monkeypatch.setattr(planning, "version", lambda name: "stub")
+    monkeypatch.setattr(planning, "tracer", lambda config: "stub")
     return traced
 
 

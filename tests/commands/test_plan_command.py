@@ -145,7 +145,7 @@ def test_a_site_of_base_stations_has_coverage_too(
     monkeypatch.setattr(survey, "build_scene", lambda area, config: area)
     monkeypatch.setattr(survey, "trace_scene", trace)
     monkeypatch.setattr(making, "check_materials", lambda config: None)
-    monkeypatch.setattr(making, "version", lambda name: "stub")
+    monkeypatch.setattr(making, "tracer", lambda config: "stub")
     line = ["site", "example", "--ue", "120", "--side", "120", "--epochs", "0", "--training.steps", "20",
             "--training.epochs", "1", "--out", str(tmp_path / "site"), "--json"]  # fmt: skip
     assert cli.main(line) == 0

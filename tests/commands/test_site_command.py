@@ -36,7 +36,7 @@ def no_tracer(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(survey, "build_scene", lambda area, config: area)
     monkeypatch.setattr(survey, "trace_scene", trace)
     monkeypatch.setattr(making, "check_materials", lambda config: None)
-    monkeypatch.setattr(making, "version", lambda name: "stub")
+    monkeypatch.setattr(making, "tracer", lambda config: "stub")
     return calls
 
 

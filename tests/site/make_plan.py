@@ -126,7 +126,7 @@ def make_plan(folder: Path, hole: float = -90.0, drive: bool = False) -> Site:
         for module, what, stub in (
             (survey, "build_scene", lambda area, config: area), (survey, "trace_scene", trace),
             (planning, "sector_map", sector_map), (planning, "check_materials", lambda config: None),
-            (planning, "version", lambda name: "stub"), (drive_tracing, "check_materials", lambda config: None),
+            (planning, "tracer", lambda config: "stub"), (drive_tracing, "check_materials", lambda config: None),
         ):  # fmt: skip
             stack.enter_context(patch.object(module, what, stub))
         wanted = Survey(str(here / "village.osm"), (), side=SIDE, ue=USERS, sites=str(here / "sites.csv"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from shapely.geometry import box
 
 from tests.area import make
 from tests.site.make import synthetic_paths
+from tests.site.make_plan import sites, village
 from tests.tracer import needs_tracer
 from uniair.area.area import Area
 from uniair.data.links.campaign import load_place
@@ -19,8 +22,10 @@ from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
 from uniair.radio import Radio
-from uniair.site import survey
+from uniair.site import planning, site_recipe, survey
 from uniair.site.site import Station, obstacles
+from uniair.site.site_coverage import Planning
+from uniair.site.steps import begin
 from uniair.site.survey import Survey
 
 TOWN = Survey("procedural:7", ("400,400", "420.5,400,10,90"), side=120.0, ue=120)
@@ -192,14 +197,15 @@ def test_neighbours_are_traced_together() -> None:
 
 
 def test_a_recipe_knows_what_a_folder_is_of(tmp_path: Path) -> None:
-    plain = survey.recipe(replace(TOWN, bs=("400,400",)))["survey"]
+    plain = site_recipe.recipe(replace(TOWN, bs=("400,400",)))["survey"]
     assert not {"sites", "power", "users", "azimuth"} & plain.keys()  # a folder of the first version goes on
-    assert survey.recipe(TOWN)["survey"]["azimuth"] == "compass"  # it does not, where its azimuth meant another thing
+    # it does not, where its azimuth meant another thing
+    assert site_recipe.recipe(TOWN)["survey"]["azimuth"] == "compass"
     wanted = replace(TOWN, bs=(), sites=str(tmp_path / "sites.csv"))
     noted = []
     for row in ("20,0,46,3500,100,30", "20,90,43,3500,20,15", "25,0,46,3500,100,30", "20,0,46,3600,100,30"):
         (tmp_path / "sites.csv").write_text("\n".join([SITES, f"A,400,400,,{row}"]))
-        noted.append(survey.recipe(wanted)["survey"])
+        noted.append(site_recipe.recipe(wanted)["survey"])
     assert noted[0] == noted[1]  # the same paths
     assert noted[2]["sites"] != noted[0]["sites"] != noted[3]["sites"]
 
@@ -233,22 +239,44 @@ def test_links_carry_the_carrier_that_they_were_traced_at(traced: list[int], tmp
 
 
 def test_a_folder_holds_one_site(tmp_path: Path) -> None:
-    made, out = survey.recipe(TOWN, epochs=3), tmp_path / "site"
-    survey.note_recipe(out, made)
+    made, out = site_recipe.recipe(TOWN, epochs=3), tmp_path / "site"
+    site_recipe.note_recipe(out, made)
     (out / ".site.json.host.1.part").write_text("half")
-    survey.note_recipe(out, made)
+    site_recipe.note_recipe(out, made)
     assert not list(out.glob(".*.part"))
-    survey.note_recipe(out, survey.recipe(TOWN, epochs=2))  # nothing was made yet: it gives way
-    survey.note_recipe(out, made)
+    site_recipe.note_recipe(out, site_recipe.recipe(TOWN, epochs=2))  # nothing was made yet: it gives way
+    site_recipe.note_recipe(out, made)
     (out / "links").mkdir()
     (out / "links" / "links-00000.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match=r"holds another site \(other epochs, ue\)"):
-        survey.note_recipe(out, survey.recipe(replace(TOWN, ue=500), epochs=4))
+        site_recipe.note_recipe(out, site_recipe.recipe(replace(TOWN, ue=500), epochs=4))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.doc").write_text("")
     with pytest.raises(InputError, match="holds something else"):
-        survey.note_recipe(tmp_path / "other", made)
+        site_recipe.note_recipe(tmp_path / "other", made)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.doc"]
+
+
+def test_a_plan_over_diagonals_of_walls_is_traced_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: "2.2.0")
+    monkeypatch.setattr(planning, "check_materials", lambda config: None)
+    village(tmp_path / "village.osm")
+    sites(tmp_path / "sites.csv")
+    wanted = Survey(str(tmp_path / "village.osm"), (), side=160.0, ue=30, sites=str(tmp_path / "sites.csv"),
+                    ray_tracing=survey.OVER_ROOFS)  # fmt: skip
+    how, out = Planning(cell=5.0, rays=1), tmp_path / "plan"
+    made = site_recipe.recipe(wanted, tracer="sionna-rt 2.2.0", maps={"cell": 5.0, "rays": 1})
+    site_recipe.note_recipe(out, made)
+    (out / "links").mkdir()
+    (out / "links" / "links-00000.safetensors").write_bytes(b"")
+    for asked, says in (
+        (wanted, r"plan: holds links that an older version traced over diagonals of walls too, .*; trace them again in "
+                 "another --out, or delete this folder$"),
+        (replace(wanted, ue=40), r"holds another site \(other tracer, ue\); give another --out$"),
+    ):  # fmt: skip
+        with begin(out, "plan") as steps, pytest.raises(InputError, match=says):
+            planning.make(asked, how, out, steps)
+    assert json.loads((out / "recipe.json").read_text()) == made
 
 
 @needs_tracer

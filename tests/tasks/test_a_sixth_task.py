@@ -149,7 +149,7 @@ def test_a_site_learns_it_and_reports_it(task: Task, tmp_path: Path, monkeypatch
     monkeypatch.setattr(survey, "build_scene", lambda area, config: area)
     monkeypatch.setattr(survey, "trace_scene", trace)
     monkeypatch.setattr(making, "check_materials", lambda config: None)
-    monkeypatch.setattr(making, "version", lambda name: "stub")
+    monkeypatch.setattr(making, "tracer", lambda config: "stub")
     out = tmp_path / "site"
     ground = survey.crop(survey.Survey("procedural:7", ("400,400",), side=120.0))
     ue = ground.users(80, 0)

@@ -10,6 +10,7 @@ from typing import Any
 
 from uniair.errors import InputError
 from uniair.files import write_text
+from uniair.propagation.ray_tracing import EDGES
 
 RECIPE = "recipe.json"
 
@@ -37,6 +38,18 @@ def note_recipe(folder: Path, made: dict[str, Any], other: Callable[[Any], str])
         if _something_made(folder):
             raise InputError(f"{folder}: holds {other(found)}")
         write_text(noted, json.dumps(made, indent=1) + "\n")
+
+
+def traced_over_diagonals(found: Any, made: dict[str, Any]) -> str:
+    """What to say of a folder whose recipe is `made` but for the edges that its links run over; nothing of others."""
+    if not (isinstance(found, dict) and f"{found.get('tracer')}{EDGES}" == made.get("tracer")):
+        return ""
+    if found | {"tracer": made["tracer"]} != made:
+        return ""
+    return (
+        "links that an older version traced over diagonals of walls too, through whatever stood in the way; trace them "
+        "again in another --out, or delete this folder"
+    )
 
 
 def _something_made(folder: Path) -> bool:

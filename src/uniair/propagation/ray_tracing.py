@@ -6,6 +6,7 @@ import ctypes.util
 import glob
 import os
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ from uniair.radio import Radio
 
 UE_CHUNK = 2_000  # UEs traced at once: what bounds the memory of a dense drop
 MOST_TESTS = 60_000_000  # rays × bounces × UEs that the engine's own search keeps in memory at once
+EDGES = ", edges that bend"  # of `RayTracing.every_edge`, which took diagonals of walls for edges before
 REST, RESTS = 0.1, 0.95  # a body rests on another: gap between them, m, and share of its plan that has one below
 # sionna.rt.Scene; not imported under TYPE_CHECKING, because the command line resolves such imports and would load the
 # tracer before it could say that LLVM is missing
@@ -59,6 +61,11 @@ class RayTracing:
     building_material: str = "concrete"
     ground_material: str = "concrete"
     seed: int = 1
+
+
+def tracer(config: RayTracing) -> str:
+    """What traces, as recipes note it: with another one a folder does not go on, since it may find other paths."""
+    return f"sionna-rt {metadata.version('sionna-rt')}{EDGES if config.every_edge else ''}"
 
 
 def find_llvm() -> str | None:

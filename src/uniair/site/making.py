@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256
 from uniair.models.universal import RadioWarning
-from uniair.propagation.ray_tracing import check_materials
-from uniair.site import confidence, draws, gis, learning, planning, site_coverage, survey, traced_links
+from uniair.propagation.ray_tracing import check_materials, tracer
+from uniair.site import confidence, draws, gis, learning, planning, site_coverage, site_recipe, survey, traced_links
 from uniair.site.covered import Covered
 from uniair.site.drive_tracing import Measurements
 from uniair.site.learning import Samples
@@ -125,14 +124,14 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
         check_materials(request.survey.ray_tracing)
     model = uniair.load(request.model)
     settings = asdict(request)
-    made = survey.recipe(
+    made = site_recipe.recipe(
         request.survey, weights=digest(model), training=settings["training"],
         measured=None if labels is None else _checksum(Path(str(request.measured))),
-        tracer=f"sionna-rt {version('sionna-rt')}" if request.trace else None,
+        tracer=tracer(request.survey.ray_tracing) if request.trace else None,
         **{name: settings[name] for name in ("trace", "epochs", "seeds")},
         **({} if request.terms == Terms() else {"terms": settings["terms"]}),  # sites from before there were any go on
     )  # fmt: skip
-    survey.note_recipe(out, made)
+    site_recipe.note_recipe(out, made)
     if (out / NOTE).exists() and (out / REPORT).exists():
         kept = replace(Site.read(out), streets=read_streets(request.survey.place, ground.area))
         if request.trace:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.propagation.radio_map import Cells, SectorMap, sector_map
-from uniair.propagation.ray_tracing import check_materials
+from uniair.propagation.ray_tracing import check_materials, tracer
 from uniair.radio import Radio
-from uniair.site import drive_figure, drive_summary, drive_tracing, gis, plan_report, site_coverage, survey
+from uniair.site import drive_figure, drive_summary, drive_tracing, gis, plan_report, site_coverage, site_recipe, survey
 from uniair.site.calibration import DriveTest
 from uniair.site.covered import Covered
 from uniair.site.drive_tracing import Measurements
@@ -61,8 +60,8 @@ def make(
         check_materials(replace(wanted.ray_tracing, frequency=carrier))
     cells = Cells.over(ground.area, planning.cell) if planning.cell else None
     maps = {"cell": planning.cell, "rays": planning.rays}
-    made = survey.recipe(wanted, tracer=f"sionna-rt {version('sionna-rt')}", maps=maps)
-    survey.note_recipe(out, made)
+    made = site_recipe.recipe(wanted, tracer=tracer(wanted.ray_tracing), maps=maps)
+    site_recipe.note_recipe(out, made)
     once = OVER_ROOFS * len(ground.traced(wanted.ue, wanted.seed)) * len(ground.sources)
     once += 0 if cells is None else MAPPED * planning.rays * len(ground.sectors)
     again = once if drive is not None and len(drive.materials) > 1 else 0.0

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uniair.area import footprints
 from uniair.area.area import Area
 from uniair.area.positions import Positions, read_positions
 from uniair.data.links import shards
 from uniair.data.links.campaign import load_place
 from uniair.data.links.links import Links
-from uniair.data.recipe import RECIPE
-from uniair.data.recipe import note_recipe as note_folder_recipe
 from uniair.environment import BS_HEIGHT, UE_HEIGHT
 from uniair.errors import InputError
-from uniair.files import sha256
 from uniair.propagation.ray_tracing import RayTracing, Scene, build_scene, trace_scene
 from uniair.propagation.sector import Sector
 from uniair.radio import Radio
 from uniair.site import indoors
 from uniair.site.indoors import Indoors
 from uniair.site.plan import Mast, Plan, bearing, read_plan
-from uniair.site.site import NOTE, Station, obstacles
+from uniair.site.site import Station, obstacles
 
 CHUNK = 250  # UEs traced at once: what a killed run loses at most
 LEAST_LINKS = 100  # of a station; fewer leave nothing to learn from and test on
@@ -334,57 +327,6 @@ def _extent(place: Area) -> str:
         return f"x {x0:.0f} to {x1:.0f} m, y {y0:.0f} to {y1:.0f} m"
     (west, south), (east, north) = place.georeference.to_degrees(corners)
     return f"{west:.4f} to {east:.4f}° east, {south:.4f} to {north:.4f}° north"
-
-
-def recipe(survey: Survey, **settings: Any) -> dict[str, Any]:
-    """The survey as JSON, with its source's checksum: what a site folder is of."""
-    digests = [sha256(file) for file in footprints.files(survey.place)]
-    if len(digests) > 1:
-        digests = [hashlib.sha256(" ".join(digests).encode()).hexdigest()]
-    asked = asdict(survey) | {"place": load_place(survey.place, survey.seed).name if digests else survey.place}
-    asked["radio"] = survey.radio.to_json()
-    if survey.radio == Radio():
-        del asked["radio"]  # paper 1's is what a site of the first version has, whose making goes on
-    for name in ("users", "sites", "power", "indoor"):
-        if asked[name] == getattr(Survey, name, None):
-            del asked[name]  # likewise
-    if any(text.count(",") > 2 for text in survey.bs):
-        asked["azimuth"] = "compass"  # it was the array's line from east
-    if survey.sites is not None:
-        # what is traced: with other tilts, powers or panels the same paths serve
-        asked["sites"] = [
-            [mast.name, *mast.plan, mast.height, mast.above_roof, sorted({sector.carrier for sector in mast.sectors})]
-            for mast in read_plan(survey.sites).masts
-        ]
-    if survey.users is not None:
-        del asked["ue"]  # nothing is drawn
-        asked["users"] = f"sha256:{sha256(Path(survey.users))}"
-    source = f"sha256:{digests[0]}" if digests else survey.place
-    return dict(json.loads(json.dumps({"survey": asked, "source": source} | settings)))
-
-
-def note_recipe(folder: Path, made: dict[str, Any]) -> None:
-    """Notes in a folder what is made there, or finds that the same was begun, and removes what a killed run left.
-
-    Raises:
-        InputError: the folder holds another site, or something else.
-    """
-    begun = (folder / RECIPE).exists()
-    if not begun and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "a site without its recipe" if (folder / NOTE).exists() else "something else"
-        raise InputError(f"{folder}: holds {what}; give a new or empty folder as --out")
-    note_folder_recipe(folder, made, lambda found: f"another site{_difference(found, made)}; give another --out")
-    for unfinished in folder.glob("**/.*.part"):
-        unfinished.unlink(missing_ok=True)
-
-
-def _difference(found: Any, made: dict[str, Any]) -> str:
-    """Which settings differ, for the message."""
-    if not isinstance(found, dict):
-        return ""
-    flat = [{**{k: v for k, v in r.items() if k != "survey"}, **(r.get("survey") or {})} for r in (found, made)]
-    names = [name for name in flat[1] if flat[0].get(name) != flat[1][name]]
-    return f" (other {', '.join(names)})" if names else ""
 
 
 def trace_links(

@@ -24,7 +24,7 @@ from uniair.data.links.campaign import Campaign
 from uniair.data.links.deployment import Deployment
 from uniair.data.recipe import noted
 from uniair.errors import InputError
-from uniair.propagation.ray_tracing import RayTracing
+from uniair.propagation.ray_tracing import EDGES, RayTracing
 from uniair.radio import Radio
 
 REAL_PLACE = Path(__file__).parents[3].parent / "shared" / "data" / "buildings" / "krems"
@@ -190,6 +190,23 @@ def test_another_recipe_in_the_same_folder(reference: Path, tmp_path: Path, chan
     with pytest.raises(InputError, match="holds another campaign"):
         campaign.run(replace(TINY, **change), out, workers=1)
     assert contents(out) == contents(reference)
+
+
+@needs_tracer
+def test_links_over_diagonals_of_walls_are_not_gone_on_with(reference: Path, tmp_path: Path) -> None:
+    masts = replace(TINY, ray_tracing=replace(TINY.ray_tracing, every_edge=True))
+    assert campaign.recipe(masts)["tracer"] == campaign.recipe(TINY)["tracer"] + EDGES
+    out = copied(reference, tmp_path / "older", without="links-00001.safetensors")
+    older = campaign.recipe(masts) | {"tracer": campaign.recipe(TINY)["tracer"]}
+    (out / "recipe.json").write_text(json.dumps(older))
+    before = contents(out)
+    with pytest.raises(InputError, match="older: holds links that an older version traced over diagonals of walls"):
+        campaign.run(masts, out, workers=1)
+    with pytest.raises(InputError, match="holds another campaign"):  # of another seed that is not all
+        campaign.run(replace(masts, seed=9), out, workers=1)
+    assert contents(out) == before
+    (out / "recipe.json").write_text(json.dumps(campaign.recipe(TINY)))  # without every edge they are what they were
+    assert campaign.run(TINY, out, workers=1)["links"] == json.loads((reference / "manifest.json").read_text())["links"]
 
 
 @needs_tracer

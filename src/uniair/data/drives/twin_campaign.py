@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniair.data.drives.twin import Recording, Site, Twin, geodetic, record
-from uniair.data.recipe import noted
+from uniair.data.recipe import noted, traced_over_diagonals
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.progress import bar
-from uniair.propagation.ray_tracing import check_materials
+from uniair.propagation.ray_tracing import check_materials, tracer
 
 QUALITY = 90  # of the JPEGs
 COLUMNS = (  # of scenario 9, and the label file of the blockage scenarios 17 to 22
@@ -45,7 +44,7 @@ def run(twin: Twin, out: Path) -> dict[str, Any]:
         check_materials(replace(twin.ray_tracing, building_material=material))
     made = _recipe(twin)
     other = "another twin (see recipe.json); give another --out, or the same settings"
-    with noted(out, made, lambda _: other, "scenario*/*.csv"):
+    with noted(out, made, lambda found: traced_over_diagonals(found, made) or other, "scenario*/*.csv"):
         rows = _record(twin, out)
     card = _card(twin, out, made, rows)
     write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
@@ -82,7 +81,7 @@ def _recipe(twin: Twin) -> dict[str, Any]:
     del settings["drives"]
     if not twin.csi:  # a twin without CSI is what it was before there was any
         del settings["csi"]
-    return json.loads(json.dumps({"twin": settings, "tracer": f"sionna-rt {version('sionna-rt')}"}))
+    return json.loads(json.dumps({"twin": settings, "tracer": tracer(twin.ray_tracing)}))
 
 
 def _table(out: Path, site: Site) -> Path:

@@ -8,7 +8,6 @@ import os
 import zlib
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,11 +24,18 @@ from uniair.area.raster import building_heights
 from uniair.data.links import engines, shards
 from uniair.data.links.deployment import Deployment
 from uniair.data.links.links import Links
-from uniair.data.recipe import noted
+from uniair.data.recipe import noted, traced_over_diagonals
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.progress import bar
-from uniair.propagation.ray_tracing import RayTracing, check_materials, give_memory_back, require_sionna, trace
+from uniair.propagation.ray_tracing import (
+    RayTracing,
+    check_materials,
+    give_memory_back,
+    require_sionna,
+    trace,
+    tracer,
+)
 from uniair.radio import Radio
 
 
@@ -283,7 +289,7 @@ def recipe(campaign: Campaign) -> dict[str, Any]:
             {
                 "campaign": settings,
                 "sources": sources,
-                "tracer": f"sionna-rt {version('sionna-rt')}",
+                "tracer": tracer(campaign.ray_tracing),
                 "format": shards.FORMAT,  # shards of two formats don't belong together
             }
         )
@@ -326,7 +332,7 @@ def run(
     _check_carriers(campaign)
     made, areas = recipe(campaign), plan(campaign)
     other = "another campaign (see recipe.json); give another --out, or the same settings"
-    with noted(out, made, lambda _: other, "links-*.safetensors"):
+    with noted(out, made, lambda found: traced_over_diagonals(found, made) or other, "links-*.safetensors"):
         _trace(campaign, areas, out, workers, limit, engine, address)
     attribution = "; ".join(sorted({load_place(p, campaign.seed).attribution for p in campaign.sources()}))
     return shards.write_manifest(out, made, attribution)
