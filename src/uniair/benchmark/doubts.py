@@ -118,7 +118,7 @@ def _positions(model: UniversalModel, csi: Tensor, batch: Batch, radio: Radio) -
     size = float(env.size[0])
     area = int(env.area[0])
     _, likelihood = zero_shot.position_likelihood(
-        model, csi, (env.map[area] > 0).numpy(), env.bs[0].numpy(), size, size / GRID, radio=radio
+        model, csi, env.map[area].numpy(), env.bs[0].numpy(), size, size / GRID, radio=radio
     )
     flat = likelihood.flatten(1).cpu()
     column, row = (env.ue[:, :2] / size * GRID).long().clamp(0, GRID - 1).unbind(1)

@@ -30,7 +30,7 @@ from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
 
 Change = Literal["not there", "elsewhere", "higher", "something here"]
-# how often a channel of training places has a path of the straight line where the map leaves it free, and where it does
+# taken, not fitted: how often a channel has a path of the straight line where the map leaves it free, and where it does
 # not; and a path of a single reflection where the map says one, and where it does not
 LINE_FREE, LINE_BLOCKED = 0.98, 0.03
 REFLECTION_SAID, REFLECTION_OTHER = 0.6, 0.2
