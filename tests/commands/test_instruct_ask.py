@@ -124,9 +124,20 @@ def test_the_truth_is_of_those_that_were_named(
     assert front["truth"] == [PATH_LOSS.words(PATH_LOSS.target(batch_of(links.select(np.array([3]))))[0])]
     place = instruct_ask.run(SimpleNamespace(links=str(folder), instruction="Path loss at (50 m, 60 m)", **options))
     assert place["truth"] == []
+    assert "these links are of" in place["extrapolated"]
+    assistant.learned = Store(folder).areas[0]
+    same = instruct_ask.run(SimpleNamespace(links=str(folder), instruction="Path loss?", **options))
+    assert same["learned_from"] == assistant.learned
+    assert "extrapolated" not in same
+    assistant.learned = "elsewhere/00000"
+    capsys.readouterr()
+    other = instruct_ask.run(SimpleNamespace(links=str(folder), instruction="Path loss?", **options))
+    assert other["extrapolated"].startswith("extrapolated: learned on links of elsewhere/00000, these links are of ")
+    assert other["extrapolated"] in capsys.readouterr().out
     declined = instruct_ask.run(SimpleNamespace(links=str(folder), instruction="Path loss at night", **options))
     assert declined["refused"] == ("at night",)
     assert "truth" not in declined
+    assert "extrapolated" not in declined
 
 
 def test_tools_are_those_of_the_area(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ beams are wanted; compare stations or users; ask for several things at once. Wha
 declined by name, what is open is asked back. Where it names no user, --link is meant.
 
 Some tasks are answered from the channel, others from map and positions. Without --links it answers about links of the
-packaged model's own area, which it did not learn from; --tools prints what an LLM agent may call, as JSON schemas.
+packaged model's own area, which it did not learn from; of any other streets its answers are guesses, which is said
+with them. --tools prints what an LLM agent may call, as JSON schemas.
 
 Example:
   uniair instruct ask "Where is this user?" --link 3
@@ -58,9 +59,11 @@ def run(options: Any) -> dict[str, Any]:
     """Answers and, where links are known, prints the truth beside it."""
     if options.instruction is None and not options.tools:
         raise InputError('ask something, such as: uniair instruct ask "Where is this user?"')
-    area = None
+    area, name = None, None
     if options.csi is None:
-        area = area_of(Store(SAMPLE if options.links is None else options.links), options.area, options.link)
+        store = Store(SAMPLE if options.links is None else options.links)
+        area = area_of(store, options.area, options.link)
+        name = store.areas[options.area]
     if options.tools:
         print(json.dumps(tools(area), indent=1))
         return {"tools": tools(area)}
@@ -69,12 +72,23 @@ def run(options: Any) -> dict[str, Any]:
     given = {} if options.csi is None else {"csi": one_channel(Path(options.csi))}
     answer = assistant.ask(options.instruction, **given)
     print(answer)
-    found = answer.to_json()
+    found = answer.to_json() | {"learned_from": assistant.learned}
+    if isinstance(answer, Answer | Answers) and (caveat := elsewhere(assistant.learned, name)):
+        found["extrapolated"] = caveat
+        print(f"({caveat})")
     if area is not None and isinstance(answer, Answer | Answers):
         found["truth"] = [line for part in getattr(answer, "parts", [answer]) for line in area.truth(part)]
         for line in found["truth"]:
             print(f"(simulated truth: {line})")
     return found
+
+
+def elsewhere(learned: str | None, asked: str | None) -> str | None:
+    """What there is to say of answers about other streets than those that were learned; None: they are the same."""
+    if learned is not None and learned == asked:
+        return None
+    here = "a channel of unknown streets" if asked is None else f"these links are of {asked}"
+    return f"extrapolated: learned on links of {learned or 'an area that its folder does not name'}, {here}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,6 +125,7 @@ class Assistant:
         tasks: that the model answers; all that are registered where None.
         radio: that the model's labels came from; None: the towers' own.
         scene: users and stations that instructions and tool calls may name; None: the links that come with each.
+        learned: name of the area whose links the model learned from; None: not known.
 
     Raises:
         InputError: no temperature above 0 for a classification task.
@@ -140,6 +141,7 @@ class Assistant:
         tasks: Iterable[str] | None = None,
         radio: Radio | None = None,
         scene: Scene | None = None,
+        learned: str | None = None,
     ) -> None:
         radio = towers.radio if radio is None else radio
         self.tasks = [task.on(radio) for task in _chosen(TASKS if tasks is None else tasks)]
@@ -147,7 +149,7 @@ class Assistant:
             if task.form == "classes" and not temperatures.get(task.name, 0) > 0:
                 raise InputError(f"temperatures: {task.name} has none above 0; calibrate it on held-out links")
         self.model, self.towers, self.router, self.radio, self.scene = model, towers, router, radio, scene
-        self.temperatures, self.held = dict(temperatures), dict(held or {})
+        self.temperatures, self.held, self.learned = dict(temperatures), dict(held or {}), learned
 
     def ask(
         self, instruction: str, csi: Any = None, environment: Environment | None = None, radio: Radio | None = None

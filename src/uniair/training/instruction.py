@@ -280,4 +280,5 @@ def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = 
     router = load_router(model.backbone, folder / ROUTER)
     if missing := set(router.labels) & set(TASKS) - set(model.instructions):
         raise InputError(f"{folder}: learned nothing about {', '.join(sorted(missing))}; train it on both modalities")
-    return Assistant(model, towers, router, config["temperatures"], tasks=model.instructions)
+    about = config["about"]
+    return Assistant(model, towers, router, config["temperatures"], tasks=model.instructions, learned=about.get("area"))
