@@ -19,6 +19,7 @@ from tests.data.synthetic import assert_same, synthetic_links
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.errors import InputError
+from uniair.propagation.ray_tracing import EDGES
 
 property_test = settings(max_examples=30, deadline=None, derandomize=True)
 ANGLES = ("aod_azimuth", "aod_zenith", "aoa_azimuth", "aoa_zenith")
@@ -238,6 +239,19 @@ def test_a_broken_manifest(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError):
         shards.read(tmp_path)
+
+
+@pytest.mark.parametrize("tracer", ["sionna-rt 2.2.0", f"sionna-rt 2.2.0{EDGES}"])
+@pytest.mark.parametrize("every_edge", [True, False])
+def test_links_over_diagonals_of_walls_are_refused(tmp_path: Path, tracer: str, every_edge: bool) -> None:
+    data_set(tmp_path, 1)
+    campaign = {"ray_tracing": {"every_edge": every_edge}}
+    shards.write_manifest(tmp_path, {"campaign": campaign, "tracer": tracer}, "licence")
+    if every_edge and not tracer.endswith(EDGES):
+        with pytest.raises(InputError, match=r"over diagonals of walls too.* trace them again"):
+            shards.read(tmp_path)
+    else:
+        assert len(shards.read(tmp_path))
 
 
 def test_a_manifest_cannot_point_out_of_its_folder(tmp_path: Path) -> None:

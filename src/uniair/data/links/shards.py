@@ -20,6 +20,7 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.files import atomic_path, sha256, write_text
 from uniair.propagation.paths import Paths
+from uniair.propagation.ray_tracing import EDGES
 from uniair.radio import Radio
 
 FORMAT = "uniair-links/2"
@@ -211,7 +212,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a links folder.
 
     Raises:
-        InputError: missing, not JSON, or of another format.
+        InputError: missing, not JSON, of another format, or traced over diagonals of walls.
     """
     path = folder / "manifest.json"
     if not path.exists():
@@ -233,7 +234,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a links manifest ({type(error).__name__}: {error})") from error
     if not valid:
         raise InputError(f"{path}: format {manifest['format']!r} is not {FORMAT!r}; it was not written by this version")
+    if _over_diagonals(manifest.get("recipe")):
+        raise InputError(
+            f"{path}: an older version traced these links over diagonals of walls too, through whatever stood in the "
+            "way; trace them again"
+        )
     return dict(manifest)
+
+
+def _over_diagonals(recipe: Any) -> bool:
+    """Whether links were traced over every edge before those that do not bend were left out."""
+    match recipe:
+        case {"campaign": {"ray_tracing": {"every_edge": True}}, "tracer": str(tracer)}:
+            return not tracer.endswith(EDGES)
+    return False
 
 
 def manifest_radios(manifest: dict[str, Any]) -> tuple[Radio, ...]:
