@@ -56,6 +56,10 @@ class Design:
         order: `instruction_first` computes the keys and values of an instruction once for any number of samples, and
             the backbone then reads one token per sample; `radio_first` reads all tokens of each.
         whole: train the backbone itself, without LoRA.
+        light: hidden units of a light network a task that reads the embedding itself, and whose answer is added to the
+            backbone's; 0: none.
+        language: the language model that recognises what is asked, where the backbone knows no language; empty: the
+            backbone itself.
         dtype: of the backbone: `float32`, `bfloat16`, or `4bit` where bitsandbytes and a GPU are there.
         embedding: length of the towers' representations.
         seed: of the weights that are trained, and of a random backbone's.
@@ -70,6 +74,8 @@ class Design:
     start: tuple[str, ...] = START
     order: str = "instruction_first"
     whole: bool = False
+    light: int = 0
+    language: str = ""
     dtype: str = "float32"
     embedding: int = 128
     seed: int = 0
@@ -79,8 +85,9 @@ class Design:
             raise InputError(f"order {self.order!r}: choose {' or '.join(ORDERS)}")
         if self.dtype not in DTYPES:
             raise InputError(f"dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
-        if self.prefix < 0 or self.rank < 0 or self.blocks < 0:
-            raise InputError(f"prefix {self.prefix}, rank {self.rank}, blocks {self.blocks}: give 0 or more")
+        counts = {name: getattr(self, name) for name in ("prefix", "rank", "blocks", "light")}
+        if min(counts.values()) < 0:
+            raise InputError(f"{', '.join(f'{name} {count}' for name, count in counts.items())}: give 0 or more")
         for name, given, choices in (("projections", self.projections, PROJECTIONS), ("start", self.start, START)):
             if unknown := set(given) - set(choices):
                 raise InputError(f"{name} {unknown.pop()!r}: choose of {', '.join(choices)}")
@@ -105,6 +112,10 @@ class InstructModel(nn.Module):
             torch.manual_seed(design.seed)
             self.adapters = nn.ModuleDict({modality: Head((design.embedding, width)) for modality in modalities})
             self.heads = nn.ModuleDict({task: Head((width, i.outputs)) for task, i in instructions.items()})
+            light = design.light
+            self.light = nn.ModuleDict(
+                {task: Head((design.embedding, light, i.outputs)) for task, i in instructions.items() if light}
+            )
             self.prefixes = nn.ParameterDict()
             self.llm: Any = None
             if backbone:
@@ -180,7 +191,7 @@ class InstructModel(nn.Module):
     def forward(self, task: str, z: Tensor) -> Tensor:
         """A task's answers for embeddings of its modality: [N, E] → [N, outputs]."""
         out: Tensor = self.head(task)(self.feature(task, z))
-        return out
+        return out + self.beside(task)(z) if self.design.light else out
 
     def adapter(self, modality: str) -> Head:
         """The layer from a modality's embedding to the backbone's width."""
@@ -189,6 +200,10 @@ class InstructModel(nn.Module):
     def head(self, task: str) -> Head:
         """The layer from the backbone's last token to a task's outputs."""
         return cast(Head, self.heads[task])
+
+    def beside(self, task: str) -> Head:
+        """A task's light network, from the embedding to its outputs."""
+        return cast(Head, self.light[task])
 
     def feature(self, task: str, z: Tensor) -> Tensor:
         """The last token of one pass through the backbone: float32 [N, width]."""
@@ -236,12 +251,12 @@ class InstructModel(nn.Module):
         return DynamicCache([(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in seen])
 
     def tuned(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name: adapters, prefixes, LoRAs, heads; the whole backbone where the design says so."""
+        """What is trained, by name: adapters, prefixes, LoRAs, heads, light networks; the backbone where asked."""
         return {name: value for name, value in self.kept().items() if isinstance(value, nn.Parameter)}
 
     def kept(self) -> dict[str, Tensor]:
         """What a checkpoint of this model holds: `tuned` and the fixed scalings of adapters and heads."""
-        own = ("adapters.", "prefixes.", "heads.")
+        own = ("adapters.", "prefixes.", "heads.", "light.")
         return {
             name: value
             for name, value in self.state_dict(keep_vars=True).items()
@@ -250,7 +265,7 @@ class InstructModel(nn.Module):
 
     def parameter_counts(self) -> dict[str, int]:
         """Tuned parameters by part, and of all."""
-        parts = {"adapters": 0, "prefixes": 0, "lora": 0, "backbone": 0, "heads": 0}
+        parts = {"adapters": 0, "prefixes": 0, "lora": 0, "backbone": 0, "heads": 0, "light": 0}
         for name, parameter in self.tuned().items():
             part = name.split(".")[0]
             part = part if part != "llm" else "lora" if ".lora_" in name else "backbone"

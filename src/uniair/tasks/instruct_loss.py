@@ -39,6 +39,9 @@ def standardise(model: InstructModel, embeddings: Mapping[str, Tensor], targets:
         if TASKS[task].regression:
             head.offset.copy_(truth.mean(0))
             head.unit.copy_(truth.std(0, correction=0).clamp_min(1e-6))
+    for task in model.light:
+        model.beside(task).standardise(embeddings[model.instructions[task].modality])
+        model.beside(task).unit.copy_(model.head(task).unit)
 
 
 @torch.no_grad()

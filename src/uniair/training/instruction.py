@@ -18,7 +18,7 @@ from uniair.data.links.loader import batch_of
 from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
-from uniair.models.backbone import load_backbone
+from uniair.models.backbone import Backbone, load_backbone
 from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
 from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
@@ -222,18 +222,25 @@ def save_instruct(folder: Path, model: InstructModel, temperatures: dict[str, fl
     """
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file({name: v.detach().cpu().contiguous() for name, v in model.kept().items()}, temporary)
-    if model.backbone is not None:
-        fit_router(model.backbone, phrases(model.instructions)).save(folder / ROUTER)
+    if language := _language(model):
+        fit_router(language, phrases(model.instructions)).save(folder / ROUTER)
     config = {"format": FORMAT, "design": asdict(model.design), "tasks": list(model.instructions),
               "temperatures": temperatures, "about": about}  # fmt: skip
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+
+
+def _language(model: InstructModel, place: str | None = None) -> Backbone | None:
+    """What reads instructions: the language model that the design names, from another place if given, or the
+    backbone.
+    """
+    return load_backbone(place or model.design.language) if model.design.language else model.backbone
 
 
 def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructModel, dict[str, Any]]:
     """A trained model in eval mode and its `config.json`.
 
     Args:
-        backbone: another name or folder of the same backbone.
+        backbone: another name or folder of the same language model.
 
     Raises:
         InputError: not such a folder, a broken one, or a backbone of another size.
@@ -251,7 +258,7 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
         tasks = {task: INSTRUCTIONS[task] for task in config["tasks"]}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / CONFIG}: not an instruct model's config ({error!r})") from error
-    model = build(design, tasks, backbone)
+    model = build(design, tasks, None if design.language else backbone)
     fill(model.kept(), read_tensors(folder / WEIGHTS), folder / WEIGHTS, f"another backbone than {design.backbone!r}")
     return model.eval(), config
 
@@ -267,7 +274,7 @@ def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = 
 
     Args:
         towers: those that it was trained on.
-        backbone: another name or folder of the same backbone.
+        backbone: another name or folder of the same language model.
 
     Raises:
         InputError: as `load_instruct`, or other towers, or tasks missing.
@@ -275,9 +282,9 @@ def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = 
     model, config = load_instruct(folder, backbone)
     if config["about"]["towers"] != digest(towers):
         raise InputError(f"{folder}: learned on the embeddings of another model; give the towers it was trained with")
-    if model.backbone is None:
+    if not (language := _language(model, backbone)):
         raise InputError(f"{folder}: has no language model that could read an instruction")
-    router = load_router(model.backbone, folder / ROUTER)
+    router = load_router(language, folder / ROUTER)
     if missing := set(router.labels) & set(TASKS) - set(model.instructions):
         raise InputError(f"{folder}: learned nothing about {', '.join(sorted(missing))}; train it on both modalities")
     about = config["about"]
