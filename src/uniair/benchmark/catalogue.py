@@ -46,6 +46,7 @@ FIGURES = {
     "completion": Entry(
         "Channels completed from pilots, some antennas, or the band beside", "completed_channels:COMPLETION"
     ),
+    "nextcsi": Entry("The CSI of a UE that moves, a moment ahead", "next_csi:NEXT_CSI"),
     "fig10": Entry("Positioning from one base station in dense areas", "per_area:FIG10"),
     "fig12": Entry("Positioning from one, two and three BSs in DeepMIMO cities", "multi_bs:FIG12"),
     "table3": Entry(

@@ -82,7 +82,7 @@ def measured_and_noise(csi: Any, radio: Radio, known: Any, snr: Any) -> tuple[Me
         InputError: see `measured_part` and `noise_power`; no SNR.
     """
     measured = measured_part(csi, radio, known)
-    noise = noise_power(measured, snr)
+    noise = noise_power(measured.values, snr)
     if noise is None:
         raise InputError("snr is not given: this method has to know it, in dB")
     return measured, noise

@@ -104,3 +104,32 @@ class ChannelAutoencoder(nn.Module):
     def restore(self, csi: Tensor) -> Tensor:
         """CSI → the normalised CSI after coding and decoding: complex64 [N, antennas, subcarriers], on the CPU."""
         return torch.cat([self(part)["reconstruction"].cpu() for part in torch.split(csi, BATCH)])
+
+
+class TapGRU(nn.Module):
+    """Predicts a tap of a channel in angle and delay from its own past: a recurrent layer, and a linear one.
+
+    A tap is seen relative to its mean power and to the phase of its last value, so what it learns holds for all.
+
+    Args:
+        future: times to come.
+        hidden: units.
+    """
+
+    def __init__(self, future: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.future = future
+        self.recurrent = nn.GRU(3, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 2 * future)
+
+    def forward(self, past: Tensor, noise: Tensor) -> Tensor:
+        """Taps complex64 [S, T] and the power of noise on each [S] → complex64 [S, future]."""
+        power = past.abs().square().mean(1, keepdim=True).clamp_min(1e-20)
+        last = past[:, -1:]
+        turn = torch.where(last.abs() > 0, last / last.abs().clamp_min(1e-20), 1.0)
+        unit = power.sqrt() * turn
+        seen = torch.view_as_real(past / unit)
+        above = (power.mT[0] / noise.clamp_min(1e-20)).clamp(1e-3, 1e6).log10()
+        given = torch.cat([seen, above[:, None, None].expand(-1, past.shape[1], 1)], -1)
+        out = self.head(self.recurrent(given)[0][:, -1]).view(len(past), self.future, 2)
+        return torch.view_as_complex(out) * unit

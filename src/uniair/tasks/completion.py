@@ -67,7 +67,7 @@ def fitted_paths(
     Raises:
         InputError: see `complete`.
     """
-    level = noise_power(measured, snr)
+    level = noise_power(measured.values, snr)
     if not len(measured.values):
         return
     paths, belief = read(model, measured, known)
@@ -174,8 +174,8 @@ def measured_part(csi: Any, radio: Radio, known: Any) -> Measured:
     return Measured(values.to(torch.complex64), port, tone, radio)
 
 
-def noise_power(measured: Measured, snr: Any) -> Tensor | None:
-    """Power of the noise on an entry: float32 [N]; None where it is not known.
+def noise_power(values: Tensor, snr: Any) -> Tensor | None:
+    """Power of the noise on each of measured entries [N, ...]: float32 [N]; None where it is not known.
 
     Raises:
         InputError: SNR that is NaN, or of another shape than one or [N].
@@ -183,9 +183,9 @@ def noise_power(measured: Measured, snr: Any) -> Tensor | None:
     if snr is None:
         return None
     ratio = torch.as_tensor(np.asarray(snr, dtype=np.float64))
-    if ratio.shape not in ((), measured.values.shape[:1]) or torch.isnan(ratio).any():
+    if ratio.shape not in ((), values.shape[:1]) or torch.isnan(ratio).any():
         raise InputError(f"snr has shape {tuple(ratio.shape)} or NaN, expected one number in dB or [N]")
-    power = measured.values.abs().square().mean(1).double()
+    power = values.abs().square().flatten(1).mean(1).double()
     return (power / (1 + 10 ** (ratio / 10))).float()
 
 

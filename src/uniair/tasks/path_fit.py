@@ -143,24 +143,53 @@ def _step(paths: FittedPaths, measured: Measured, noise: Tensor | None, move: bo
     # in double precision: paths closer than the radio tells apart make this nearly singular
     gram = (columns.mH @ columns).to(torch.complex128)
     match = (columns.mH @ y[..., None])[..., 0].to(torch.complex128)
-    power, sigma = paths.power.flatten(1).double(), paths.noise.double()[:, None]
+    sigma, floor = paths.noise.double()[:, None], LEAST * y.abs().square().mean(1, keepdim=True).double()
+    found = weighed(gram, match, paths.power.flatten(1).double(), sigma, floor)
+    rest = y - (columns @ found.mean[..., None].to(y.dtype))[..., 0]
+    left = rest.abs().square().sum(1).double() / (y.shape[1] - 2 * found.told.sum(1)).clamp_min(0.1 * y.shape[1])
+    paths = paths._replace(
+        gain=found.gain.to(torch.complex64).view_as(paths.gain),
+        power=found.power.float().view_as(paths.power),
+        noise=(left if noise is None else noise.double()).clamp_min(floor[:, 0]).float(),
+    )
+    return _moved(paths, measured, columns, rest, found.spread) if move else paths
+
+
+class Weighed(NamedTuple):
+    """What a measurement tells of Gaussian gains.
+
+    Attributes:
+        mean: complex128 [N, C] of each gain, given the power that it was expected to have.
+        gain: the same, 0 where noise explains as well what it does.
+        power: float64 [N, C] that each is expected to have from now on.
+        told: float64 [N, C] how far each is measured, 0 to 1.
+        spread: complex128 [N, C, C] covariance.
+    """
+
+    mean: Tensor
+    gain: Tensor
+    power: Tensor
+    told: Tensor
+    spread: Tensor
+
+
+def weighed(gram: Tensor, match: Tensor, power: Tensor, sigma: Tensor, floor: Tensor) -> Weighed:
+    """Gains by sparse Bayesian learning, one step.
+
+    Args:
+        gram, match: complex128 [N, C, C] and [N, C], products of the columns with one another and with the measurement.
+        power: float64 [N, C] expected of each gain.
+        sigma, floor: float64 [N, 1] noise, and the least power that is told.
+    """
     spread = torch.linalg.inv(gram / sigma[..., None] + torch.diag_embed(1 / power).to(gram.dtype))
-    gain = (spread @ match[..., None])[..., 0] / sigma
-    told = (1 - spread.diagonal(dim1=1, dim2=2).real / power).clamp(1e-6, 1)  # how far each gain is measured
-    floor = LEAST * y.abs().square().mean(1, keepdim=True).double()
-    rest = y - (columns @ gain[..., None].to(y.dtype))[..., 0]
-    left = rest.abs().square().sum(1).double() / (y.shape[1] - 2 * told.sum(1)).clamp_min(0.1 * y.shape[1])
-    certain = gain.abs().square() / (power * (1 - told)).clamp_min(1e-30)
+    mean = (spread @ match[..., None])[..., 0] / sigma
+    told = (1 - spread.diagonal(dim1=1, dim2=2).real / power).clamp(1e-6, 1)
+    certain = mean.abs().square() / (power * (1 - told)).clamp_min(1e-30)
     # one after the other: of two that explain the same, each alone is doubtful
     least = certain.where(power > 1.01 * floor, math.inf).amin(1, keepdim=True)
     sure = (certain > CERTAIN) | (certain > least)
-    gain = gain * sure
-    found = paths._replace(
-        gain=gain.to(torch.complex64).view_as(paths.gain),
-        power=(sure * gain.abs().square() / told).clamp_min(floor).float().view_as(paths.power),
-        noise=(left if noise is None else noise.double()).clamp_min(floor[:, 0]).float(),
-    )
-    return _moved(found, measured, columns, rest, spread) if move else found
+    gain = mean * sure
+    return Weighed(mean, gain, (sure * gain.abs().square() / told).clamp_min(floor), told, spread)
 
 
 def columns_of(paths: FittedPaths, measured: Measured) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uniair import losses
 from uniair.errors import InputError
-from uniair.models.baselines import ChannelAutoencoder, ChannelViT
+from uniair.models.baselines import ChannelAutoencoder, ChannelViT, TapGRU
 from uniair.models.presets import Preset
 from uniair.tasks.alignment import Alignment
 from uniair.tasks.task import Task
@@ -106,3 +106,26 @@ def train_autoencoder(
         return {"total": total}
 
     return run(network, loss, replace(RECIPE, steps=count, seed=seed), about="autoencoder", world=world)
+
+
+def train_tap_gru(
+    draw: Callable[[int], tuple[Tensor, Tensor, Tensor]], future: int, count: int, seed: int, world: World = ALONE
+) -> TapGRU:
+    """A predictor of taps, by the error's power over the channels' own.
+
+    Args:
+        draw: number of a step → past taps complex64 [S, T], the power of noise on each [S], and those to come
+            [S, future], of channels of unit power.
+        future: times to come.
+        count: steps.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = TapGRU(future)
+
+    def loss(number: int) -> dict[str, Tensor]:
+        past, noise, wanted = draw(number)
+        error = (network(past, noise) - wanted).abs().square().sum()
+        return {"total": error / wanted.abs().square().sum()}
+
+    return run(network, loss, replace(RECIPE, steps=count, seed=seed, learning_rate=3e-3), about="taps", world=world)

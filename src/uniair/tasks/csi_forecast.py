@@ -1,0 +1,90 @@
+"""The channel a moment ahead, from snapshots of it: paths that turn by Doppler shifts, begun from what CRNN reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uniair.complex_arrays import complex_tensor
+from uniair.errors import InputError
+from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
+from uniair.tasks.completion import QUIET, measured_part, noise_power, read
+from uniair.tasks.moving_paths import MovingPaths, Snapshots, channel_at, pursued
+
+LEAST_TIMES = 3
+UNEVEN = 1e-3  # of a step
+ENTRIES = 500_000  # entries of snapshots that are fitted together
+
+
+def forecast_csi(
+    model: UniversalModel, csi: Any, radio: Radio | None = None, *, time: Any, ahead: Any, snr: Any = None
+) -> Tensor:
+    """The CSI at times to come: complex64 [N, H, ports, subcarriers].
+
+    Args:
+        csi: complex [N, T, ports, subcarriers], amplitude and phase comparable from snapshot to snapshot.
+        radio: that measured it; None: the weights' own.
+        time: [T] s, rising, in even steps.
+        ahead: [H] s, by the same clock; Doppler shifts of more than half a turn a step are told only where `ahead` is a
+            whole number of steps after the last.
+        snr: dB, one or [N]; None: estimated.
+
+    Raises:
+        InputError: shapes or times that do not fit, NaN, a channel that is all zero.
+    """
+    radio = model.own_or(radio)
+    measured = snapshots(csi, radio, time)
+    to_come = torch.as_tensor(np.asarray(ahead, dtype=np.float64)).reshape(-1)
+    if not torch.isfinite(to_come).all():
+        raise InputError("ahead holds NaN or infinite values; give times in s")
+    if not len(measured.values):
+        return torch.zeros(0, len(to_come), *radio.shape, dtype=torch.complex64)
+    now = measured.time[-1]
+    level = noise_power(measured.values, snr)
+    size = max(ENTRIES // measured.values[0].numel(), 1)
+    found = []
+    for index in torch.split(torch.arange(len(measured.values)), size):
+        part = Snapshots(measured.values[index], measured.time - now, radio)
+        paths = fitted(model, part, None if level is None else level[index])
+        found.append(channel_at(paths, radio, to_come - now))
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def fitted(model: UniversalModel, measured: Snapshots, noise: Tensor | None) -> MovingPaths:
+    """Paths of snapshots, from those that CRNN reads off the last one."""
+    known = torch.ones(measured.radio.shape, dtype=torch.bool)
+    start, _ = read(model, measured_part(measured.values[:, -1], measured.radio, known), known)
+    still = torch.zeros_like(start.along)
+    begun = MovingPaths(start.along, start.up, start.delay, still, still, start.gain, start.power, start.noise)
+    if noise is None:
+        power = measured.values.abs().square().flatten(1).mean(1)
+        noise = torch.maximum(pursued(begun, measured, None).noise, QUIET * power)
+    return pursued(begun, measured, noise)
+
+
+def snapshots(csi: Any, radio: Radio, time: Any) -> Snapshots:
+    """CSI at several times, checked.
+
+    Raises:
+        InputError: see `forecast_csi`.
+    """
+    given, at = complex_tensor(csi, "CSI").to(torch.complex64), torch.from_numpy(np.array(time, dtype=np.float64))
+    if given.ndim != 4 or tuple(given.shape[2:]) != radio.shape:
+        raise InputError(f"CSI has shape {tuple(given.shape)}, expected [N, T, {radio.shape[0]}, {radio.shape[1]}] of "
+                         f"this radio: {radio}")  # fmt: skip
+    if at.shape != given.shape[1:2] or len(at) < LEAST_TIMES or not torch.isfinite(at).all():
+        raise InputError(f"time has shape {tuple(at.shape)} for CSI of {given.shape[1]} times; give one number a "
+                         f"snapshot, s, of at least {LEAST_TIMES}")  # fmt: skip
+    steps = at.diff()
+    if (steps <= 0).any() or float(steps.max() - steps.min()) > UNEVEN * float(steps.mean()):
+        raise InputError("time does not rise in even steps; leave odd snapshots out, or give them in order")
+    if not torch.isfinite(torch.view_as_real(given)).all():
+        raise InputError("CSI holds NaN or infinite values; leave those links out")
+    if (given.abs().amax((1, 2, 3)) == 0).any() or (given[:, -1].abs().amax((1, 2)) == 0).any():
+        raise InputError("a CSI is all zero; leave out links without a channel")
+    return Snapshots(given, at, radio)
