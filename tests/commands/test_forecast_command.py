@@ -10,6 +10,8 @@ from tests.data.drives.moving import drive, drives
 
 from uniair import cli
 from uniair.data.drives.drive import write_drives
+from uniair.data.drives.step_paths import StepPaths
+from uniair.propagation.paths import Paths
 
 SMALL = ["--preset.width", "32", "--preset.context", "5", "--training.batch", "4", "--training.length", "4",
          "--training.optimisation.steps", "4", "--training.optimisation.save_every", "2"]  # fmt: skip
@@ -67,6 +69,34 @@ def test_a_forecaster_may_read_csi_through_the_towers(
     assert "reads CSI through other towers (of another model); give those as --tower" in capsys.readouterr().err
     assert cli.main(["forecast", "train", "--drives", str(folder), "--out", str(out), *wanted]) == 2
     assert "no drive has csi files" in capsys.readouterr().err
+
+
+def test_csi_is_made_from_paths_of_the_carrier_that_was_learned(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for where, carriers in (("with", (28e9,)), ("other", (60e9,)), ("both", (28e9, 60e9))):
+        held = []
+        for number, one in enumerate(drives(5, steps=12, scenario="c")):
+            names = tuple("" if step == 3 else f"paths-{where}/{number}-{step}.safetensors" for step in range(12))
+            for name in filter(None, names):
+                angles = rng.uniform(0.3, 1.2, (4, 2)).astype(np.float32)
+                gain = (rng.standard_normal(2) + 1j * rng.standard_normal(2)).astype(np.complex64)
+                paths = Paths(np.array([0, 2]), gain, np.float32([1e-7, 2e-7]), *angles, np.zeros(2, dtype=np.int32))
+                (tmp_path / f"paths-{where}").mkdir(exist_ok=True)
+                StepPaths(paths, carriers[number % len(carriers)], 0.3, np.zeros(3)).write(tmp_path / name)
+            held.append(replace(one, files={"paths": names}, root=tmp_path))
+        write_drives(tmp_path / where / "drives-c.safetensors", held)
+    wanted = ["--preset.modalities", "[beam,csi]", *SMALL]
+    out = str(tmp_path / "run")
+    assert cli.main(["forecast", "train", "--drives", str(tmp_path / "with"), "--out", out, *wanted]) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["carrier"] == 28e9
+    assert cli.main(["forecast", "evaluate", "--drives", str(tmp_path / "with"), "--model", out]) == 0
+    capsys.readouterr()
+    assert cli.main(["forecast", "evaluate", "--drives", str(tmp_path / "other"), "--model", out]) == 2
+    assert "CSI at 60 GHz for a model of 28 GHz" in capsys.readouterr().err
+    assert cli.main(["forecast", "train", "--drives", str(tmp_path / "both"), "--out", out, *wanted]) == 2
+    assert "drives at 28 and 60 GHz" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -47,18 +47,38 @@ def check_scenarios(folder: Path, drives: Sequence[Drive], scenarios: Sequence[s
         raise InputError(f"{folder}: no {min(odd)}; it has {', '.join({d.scenario: 0 for d in drives})}")
 
 
-def check_codebook(folder: Path, drives: Sequence[Drive], preset: ForecastPreset) -> None:
-    """Raises an `InputError` where the drives' codebook is of another size than the model's."""
+def check_drives(folder: Path, drives: Sequence[Drive], preset: ForecastPreset) -> None:
+    """Raises an `InputError` where the drives' codebook is of another size than the model's, or their CSI of another
+    carrier.
+    """
     if codebook(drives) != preset.beams:
         raise InputError(f"{folder}: {codebook(drives)} beams for a model of {preset.beams}; train one for them")
+    there = carrier(folder, drives, preset.carrier)
+    if "csi" in preset.modalities and there != preset.carrier:
+        raise InputError(f"{folder}: CSI at {there / 1e9:g} GHz for a model of {preset.carrier / 1e9:g} GHz; train one "
+                         "for them")  # fmt: skip
 
 
 def check_sensors(folder: Path, drives: Sequence[Drive], preset: ForecastPreset) -> None:
     """Raises an `InputError` where no drive has a sensor that the model reads."""
     for sensor in sensing(preset).sensors:
         if not any(drive.has(sensor).any() for drive in drives):
-            more = ", or make the drives with uniair twin --csi true" if sensor == "csi" else ""
+            more = ", or make the drives with uniair twin" if sensor == "csi" else ""
             raise InputError(f"{folder}: no drive has {sensor} files; leave it out of --preset.modalities{more}")
+
+
+def carrier(folder: Path, drives: Sequence[Drive], otherwise: float) -> float:
+    """The carrier of the drives' paths, Hz; `otherwise` where they keep none.
+
+    Raises:
+        InputError: drives of several carriers.
+    """
+    kept = [drive for drive in drives if drive.has("paths").any()]
+    found = {drive.paths(int(drive.has("paths").argmax())).carrier for drive in kept}
+    if len(found) > 1:
+        raise InputError(f"{folder}: drives at {' and '.join(f'{one / 1e9:g}' for one in sorted(found))} GHz; import "
+                         "those of one carrier")  # fmt: skip
+    return found.pop() if found else otherwise
 
 
 def forecaster(folder: Path, tower: str) -> WMLM:

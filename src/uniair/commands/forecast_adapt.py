@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_codebook, drives_of, forecaster, sensing
+from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_drives, drives_of, forecaster, sensing
 from uniair.tasks.beam_forecast import figures, forecasts
 from uniair.training.checkpoint import save_model
 from uniair.training.distributed import world
@@ -40,11 +40,11 @@ def run(options: Any) -> dict[str, Any]:
     """Adapts, saves and prints the figures before and after."""
     folder, out, config = Path(options.drives), Path(options.out), options.adaptation
     drives, model = drives_of(folder, options.scenarios), forecaster(Path(options.model or PACKAGED), options.tower)
-    check_codebook(folder, drives, model.preset)
+    check_drives(folder, drives, model.preset)
     old = None
     if options.earlier:
         earlier = drives_of(Path(options.earlier), ())
-        check_codebook(Path(options.earlier), earlier, model.preset)
+        check_drives(Path(options.earlier), earlier, model.preset)
         old = settings(earlier, sensing(model.preset))[0].passages(config.length, config.augmentation)
     site = settings(drives, sensing(model.preset))[0]
     began = time.perf_counter()

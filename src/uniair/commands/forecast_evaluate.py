@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import check_codebook, drives_of, forecaster, packaged_or_given, sensing
+from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given, sensing
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.tasks.beam_forecast import figures, forecasts, los_figures
@@ -33,7 +33,7 @@ def run(options: Any) -> dict[str, Any]:
     folder, saved = Path(options.drives or SAMPLE), Path(options.model or PACKAGED)
     drives, model = drives_of(folder, options.scenarios), forecaster(saved, options.tower)
     past, future = model.preset.past, model.preset.future
-    check_codebook(folder, drives, model.preset)
+    check_drives(folder, drives, model.preset)
     setting, report = settings(drives, sensing(model.preset))[0], ImportReport()
     if not setting.test:
         raise InputError(f"{folder}: none of its drives is held out; those whose number is a multiple of 5 are")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import check_codebook, drives_of, forecaster, packaged_or_given, sensing
+from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given, sensing
 from uniair.data.drives.windows import frames, measured
 from uniair.serve.stream import Stream
 from uniair.training.forecasting import PACKAGED, SAMPLE
@@ -31,7 +31,7 @@ def run(options: Any) -> dict[str, Any]:
     """Streams the drives one after the other and prints a line each."""
     folder = Path(options.drives or SAMPLE)
     drives, model = drives_of(folder, options.scenarios), forecaster(Path(options.model or PACKAGED), options.tower)
-    check_codebook(folder, drives, model.preset)
+    check_drives(folder, drives, model.preset)
     stream, turned, sensed = Stream(model), frames(drives), sensing(model.preset)
     took: list[float] = []
     hits: list[bool] = []

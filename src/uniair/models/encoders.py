@@ -17,6 +17,7 @@ from torch.nn import functional
 from uniair.errors import InputError
 from uniair.models.transformer import ResidualAttentionBlock, initialise, sinusoidal_grid
 from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
 
 
 class Encoder(nn.Module):
@@ -222,10 +223,10 @@ class Radar(Encoder):
 class Channel(Encoder):
     """CSI, complex64 [N, T, antennas, subcarriers], through the frozen CFENN of the universal model."""
 
-    def __init__(self, width: int, tower: UniversalModel) -> None:
+    def __init__(self, width: int, tower: UniversalModel, radio: Radio) -> None:
         super().__init__(width)
         # in a tuple, so that the frozen weights are neither trained nor saved here
-        self._tower = (tower.eval().requires_grad_(False),)
+        self._tower, self.radio = (tower.eval().requires_grad_(False),), radio
         self.out = nn.Linear(tower.preset.embedding, width)
 
     @property
@@ -242,6 +243,6 @@ class Channel(Encoder):
         tower = self.tower.to(values.device)
         # a missing step's zeros have no direction to normalise; its token is replaced
         empty = values.abs().amax((1, 2), keepdim=True) == 0
-        z = tower.encode_channel(torch.where(empty, torch.ones_like(values), values)).clone()
+        z = tower.encode_channel(torch.where(empty, torch.ones_like(values), values), self.radio).clone()
         tokens: Tensor = self.out(math.sqrt(z.shape[1]) * z)
         return tokens

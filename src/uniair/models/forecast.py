@@ -31,6 +31,7 @@ from uniair.models.encoders import (
 )
 from uniair.models.transformer import KeysValues
 from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
 
 MODALITIES = ("power", "beam", "position", "camera", "lidar", "radar", "csi")
 SIZES = {"2m": 224, "20m": 512, "120m": 960, "2.4b": 2560}  # the dial of each size
@@ -52,6 +53,7 @@ class ForecastPreset:
         image: height and width of camera frames, pixels.
         cube: angles, ranges and velocities of the radar.
         vision: a vision model of `transformers` by name; empty: a small one of our own.
+        carrier: of the CSI, Hz; its array and subcarriers are paper 1's.
         dropout: of what each block adds, in training.
     """
 
@@ -66,6 +68,7 @@ class ForecastPreset:
     image: tuple[int, int] = (64, 112)
     cube: tuple[int, int, int] = (16, 64, 32)
     vision: str = ""
+    carrier: float = 28e9
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -324,7 +327,7 @@ def _encoder(name: str, preset: ForecastPreset, tower: UniversalModel | None) ->
         return Radar(width, preset.cube)
     if tower is None:
         raise InputError("csi is read through a frozen CFENN: give the universal model as tower")
-    return Channel(width, tower)
+    return Channel(width, tower, Radio(carrier=preset.carrier))
 
 
 @torch.no_grad()

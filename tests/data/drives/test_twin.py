@@ -22,11 +22,19 @@ from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.propagation.paths import Paths, free_space_gain
 from uniair.propagation.ray_tracing import RayTracing
-from uniair.radio import SPEED_OF_LIGHT, ULA
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, UPA, Radio
 
 TRACING = RayTracing(frequency=60e9, depth=1, diffraction=False, samples=2_000, probe_users=0)
 SMALL = Twin(
-    SITES[:2], drives=2, least_steps=3, most_steps=4, frame=(48, 32), samples=2, gps_lost=0.2, ray_tracing=TRACING
+    SITES[:2],
+    drives=2,
+    least_steps=3,
+    most_steps=4,
+    frame=(48, 32),
+    samples=2,
+    gps_lost=0.2,
+    paths=False,
+    ray_tracing=TRACING,
 )
 
 
@@ -193,10 +201,10 @@ def test_the_reader_of_measured_drives_reads_it(folder: Path) -> None:
 
 
 @needs_tracer
-def test_csi_is_of_the_same_paths_and_changes_nothing_else(folder: Path, tmp_path: Path) -> None:
-    run(replace(SMALL, csi=True), tmp_path / "made")
+def test_paths_give_any_radios_csi_and_change_nothing_else(folder: Path, tmp_path: Path) -> None:
+    run(replace(SMALL, paths=True), tmp_path / "made")
     plain, made = tree(folder), tree(tmp_path / "made")
-    written = {name for name in made if "csi_data" in name}
+    written = {name for name in made if "paths_data" in name}
     changed = {name for name in plain if made[name] != plain[name]}
     assert set(made) - set(plain) == written
     assert changed == {"recipe.json", "card.json", "scenario101/scenario101.csv", "scenario102/scenario102.csv"}
@@ -208,8 +216,26 @@ def test_csi_is_of_the_same_paths_and_changes_nothing_else(folder: Path, tmp_pat
     best = int((np.abs(beams) ** 2).sum(1).argmax())
     sine = -2 * np.where(best > 512, best - 1024, best) / 1024
     assert sine == pytest.approx(SMALL.directions[clear.beam[step]], abs=0.08)
+    kept = clear.paths(step)
+    np.testing.assert_array_equal(kept.csi(), clear.csi(step))
+    panel = Radio(UPA(2, 8), OFDM(16, 1e6), carrier=60e9)
+    assert kept.csi(panel).shape == (16, 16)
+    # a moment later a car's phase has turned by about its Doppler shift
+    first = int(kept.paths.delay.argmin())
+    towards = np.array([np.cos(kept.paths.aoa_azimuth[first]), np.sin(kept.paths.aoa_azimuth[first])])
+    shift = 60e9 / 299_792_458 * kept.velocity[:2] @ towards * np.sin(kept.paths.aoa_zenith[first])
+    alone = replace(kept, paths=kept.paths.strongest(1))
+    turned = np.angle((alone.csi(after=1e-5) / alone.csi()).mean())
+    assert turned == pytest.approx(2 * np.pi * shift * 1e-5, abs=1e-2)
+    with pytest.raises(InputError, match="60 GHz for a radio at 28 GHz"):
+        kept.csi(Radio())
     with pytest.raises(InputError, match="another twin"):
         run(SMALL, tmp_path / "made")
+    file = clear.file("paths", step)
+    for broken, says in ((file.read_bytes()[:-9], "damaged"), (b"", "damaged")):
+        file.write_bytes(broken)
+        with pytest.raises(InputError, match=says):
+            clear.paths(step)
 
 
 @needs_tracer

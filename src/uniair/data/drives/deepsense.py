@@ -36,7 +36,8 @@ COLUMNS = {
     "camera": ("unit1_rgb",),
     "lidar": ("unit1_lidar", "unit1_lidar_scr"),
     "radar": ("unit1_radar",),
-    "csi": ("unit1_csi",),  # of the digital twin; DeepSense has none
+    "csi": ("unit1_csi",),  # of drives of one's own; DeepSense has none
+    "paths": ("unit1_paths",),  # of the digital twin
 }
 CELLS = ("power", "label", "bs", "ue", "blockage", *SENSORS)
 EMPTY = ("", "nan", "none")

@@ -16,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from uniair.data.drives import sensors
+from uniair.data.drives.step_paths import StepPaths
 from uniair.errors import InputError
 from uniair.files import atomic_path
 
 FORMAT = "uniair-drives/2"
-SENSORS = ("camera", "lidar", "radar", "csi")
+SENSORS = ("camera", "lidar", "radar", "csi", "paths")
 TYPES = {"time": "float64", "power": "float64", "beam": "int32", "bs": "float64", "ue": "float64", "los": "int8",
          "steps": "int32"}  # fmt: skip
 SEMI_MAJOR_AXIS, ECCENTRICITY_SQUARED = 6378137.0, 0.00669437999014  # WGS 84, m
@@ -77,7 +78,9 @@ class Drive:
         return np.column_stack([across * np.cos(latitude) * east, across * (1 - ECCENTRICITY_SQUARED) / w * north])
 
     def has(self, sensor: str) -> NDArray[np.bool_]:
-        """[T] the steps with a file of one of `SENSORS`."""
+        """[T] the steps with a file of one of `SENSORS`; with CSI also those whose paths it is made from."""
+        if sensor == "csi" and "csi" not in self.files:
+            return self.has("paths")
         return np.array([bool(name) for name in self.files.get(sensor, ("",) * len(self))], dtype=bool)
 
     def camera(
@@ -99,8 +102,14 @@ class Drive:
         return sensors.radar_cube(self.file("radar", step))
 
     def csi(self, step: int) -> NDArray[np.complex64]:
-        """Channel of a step, complex64 [antennas, subcarriers]; errors as `camera`."""
-        return sensors.channel(self.file("csi", step))
+        """Channel of a step, complex64 [antennas, subcarriers]: its file, or what paper 1's radio makes of its paths;
+        errors as `camera`.
+        """
+        return sensors.channel(self.file("csi", step)) if "csi" in self.files else self.paths(step).csi()
+
+    def paths(self, step: int) -> StepPaths:
+        """Paths of a step, from which any radio's CSI is made; errors as `camera`."""
+        return StepPaths.read(self.file("paths", step))
 
     def file(self, sensor: str, step: int) -> Path:
         """Where a step's file of a sensor lies; errors as `camera`."""

@@ -110,9 +110,8 @@ class Twin:
         eirp: of the UE, dBm; so weak that the best beam stands 5 to 15 dB over the floor, as in the measured drives.
         noise_figure: dB.
         ofdm: subcarriers that the power is summed over.
-        csi: whether the channel is written too, as the array and the subcarriers of paper 1 see the same paths: 32
-            isotropic antennas along the receiver's array, 64 × 720 kHz, without noise. A step without any path has
-            none.
+        paths: whether the paths of each step are kept, with the speed of the UE: CSI of any radio at this carrier is
+            made from them (`StepPaths`). A step without any path has none.
         gps_error: standard deviation along each axis, m; two axes of 1 m are 1.25 m off on average.
         gps_memory: s until the error has forgotten itself.
         gps_lost: share of the steps without a fix, in runs of five on average; written as (0, 0).
@@ -135,7 +134,7 @@ class Twin:
     eirp: float = -7.0
     noise_figure: float = 8.0
     ofdm: OFDM = OFDM(64, 312.5e3)
-    csi: bool = False
+    paths: bool = True
     gps_error: float = 1.0
     gps_memory: float = 20.0
     gps_lost: float = 0.01
@@ -187,7 +186,8 @@ class Recording:
         power: float64 [T, beams] received power, pW.
         los: bool [T] whether the BS sees the antenna.
         pictures: uint8 [T, height, width, 3].
-        csi: complex64 [T, 32, 64], see `Twin.csi`; 0 at steps without a path, None where it is not wanted.
+        paths: of each step, a link a step.
+        velocity: float64 [T, 3] of the UE, m/s.
     """
 
     traffic: Traffic
@@ -196,7 +196,8 @@ class Recording:
     power: NDArray[np.float64]
     los: NDArray[np.bool_]
     pictures: NDArray[np.uint8]
-    csi: NDArray[np.complex64] | None = None
+    paths: Paths
+    velocity: NDArray[np.float64]
 
 
 def record(twin: Twin, site: Site, number: int) -> Recording:
@@ -233,9 +234,8 @@ def record(twin: Twin, site: Site, number: int) -> Recording:
         pictures.append(street.picture(twin.samples, int(grain[step])))
     paths = Paths.concatenate(found)
     power = received_power(twin, paths, site.boresight, rng)
-    radio = Radio(carrier=twin.ray_tracing.frequency)
-    csi = paths.csi(radio, site.boresight - np.pi / 2).numpy() if twin.csi else None
-    return Recording(traffic, ue, gps, power, paths.los(), np.stack(pictures), csi)
+    velocity = np.gradient(ue, 1 / twin.rate, axis=0)
+    return Recording(traffic, ue, gps, power, paths.los(), np.stack(pictures), paths, velocity)
 
 
 @lru_cache(maxsize=32)

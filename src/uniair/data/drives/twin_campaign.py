@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uniair.data.drives.step_paths import StepPaths
 from uniair.data.drives.twin import Recording, Site, Twin, geodetic, record
 from uniair.data.recipe import noted, traced_over_diagonals
 from uniair.errors import InputError
@@ -25,7 +26,7 @@ COLUMNS = (  # of scenario 9, and the label file of the blockage scenarios 17 to
     "index", "unit1_rgb", "unit1_pwr_60ghz", "unit1_loc", "unit1_blockage", "unit2_loc", "unit1_beam_index",
     "seq_index", "time_stamp[UTC]",
 )  # fmt: skip
-CSI_COLUMN = "unit1_csi"
+PATHS_COLUMN = "unit1_paths"
 FOLDERS = ("unit1/camera_data", "unit1/mmWave_data", "unit1/GPS_data", "unit1/label_data", "unit2/GPS_data")
 ATTRIBUTION = {"munich": "Munich: map data © OpenStreetMap contributors, ODbL 1.0, as it comes with sionna-rt"}
 
@@ -64,7 +65,7 @@ def _record(twin: Twin, out: Path) -> dict[int, list[dict[str, str]]]:
                 if there[site.scenario] > number:
                     continue
                 held = rows[site.scenario]
-                held += _write(out, site, record(twin, site, number), number, len(held), twin.rate)
+                held += _write(out, twin, site, record(twin, site, number), number, len(held))
                 write_text(_table(out, site), _as_csv(held, columns(twin)))
                 shown.update()
     return rows
@@ -72,15 +73,15 @@ def _record(twin: Twin, out: Path) -> dict[int, list[dict[str, str]]]:
 
 def columns(twin: Twin) -> tuple[str, ...]:
     """Of a scenario's CSV."""
-    return (*COLUMNS, CSI_COLUMN) if twin.csi else COLUMNS
+    return (*COLUMNS, PATHS_COLUMN) if twin.paths else COLUMNS
 
 
 def _recipe(twin: Twin) -> dict[str, Any]:
     """What makes the bytes, as JSON: all settings but the number of drives, and the version of the tracer."""
     settings = asdict(twin)
     del settings["drives"]
-    if not twin.csi:  # a twin without CSI is what it was before there was any
-        del settings["csi"]
+    if not twin.paths:  # a twin without paths is what it was before they were kept
+        del settings["paths"]
     return json.loads(json.dumps({"twin": settings, "tracer": tracer(twin.ray_tracing)}))
 
 
@@ -101,7 +102,7 @@ def _rows(out: Path, site: Site, expected: tuple[str, ...]) -> list[dict[str, st
     return rows
 
 
-def _write(out: Path, site: Site, recording: Recording, number: int, before: int, rate: float) -> list[dict[str, str]]:
+def _write(out: Path, twin: Twin, site: Site, recording: Recording, number: int, before: int) -> list[dict[str, str]]:
     """Writes the files of a drive and returns its rows; `before` steps precede it in the scenario."""
     from PIL import Image
 
@@ -123,21 +124,23 @@ def _write(out: Path, site: Site, recording: Recording, number: int, before: int
         beam = int(np.argmax([float(f"{value:.6e}") for value in recording.power[step]]))  # as a reader will see it
         cells = (
             index, f"./{picture}", f"./{power}", f"./{bs}", f"./{label}", f"./{gps}", beam + 1, number + 1,
-            _clock(start + step / rate),
+            _clock(start + step / twin.rate),
         )  # fmt: skip
         rows.append(dict(zip(COLUMNS, map(str, cells), strict=True)))
-        if recording.csi is not None:
-            rows[-1][CSI_COLUMN] = _channel(root, recording.csi[step], index)
+        if twin.paths:
+            here = recording.paths.select(np.array([step]))
+            held = StepPaths(here, twin.ray_tracing.frequency, site.boresight - np.pi / 2, recording.velocity[step])
+            rows[-1][PATHS_COLUMN] = _paths(root, held, index)
     return rows
 
 
-def _channel(root: Path, csi: NDArray[np.complex64], index: int) -> str:
-    """Writes the channel of a step and returns its cell; empty where no path arrived."""
-    if not csi.any():
+def _paths(root: Path, held: StepPaths, index: int) -> str:
+    """Writes the paths of a step and returns the cell; empty where none arrived."""
+    if not held.paths.counts[0]:
         return ""
-    (root / "unit1/csi_data").mkdir(parents=True, exist_ok=True)
-    np.save(root / f"unit1/csi_data/csi_{index}.npy", csi)
-    return f"./unit1/csi_data/csi_{index}.npy"
+    (root / "unit1/paths_data").mkdir(parents=True, exist_ok=True)
+    held.write(root / f"unit1/paths_data/paths_{index}.safetensors")
+    return f"./unit1/paths_data/paths_{index}.safetensors"
 
 
 def _lines(values: Iterable[float], style: str) -> str:
@@ -175,7 +178,7 @@ def _card(twin: Twin, out: Path, recipe: dict[str, Any], rows: dict[int, list[di
         }
     return {
         "what": "digital twin of DeepSense 6G by ray tracing: beam powers, GPS and camera"
-        f"{', and CSI' if twin.csi else ''}; nothing of it is measured",
+        f"{', and paths' if twin.paths else ''}; nothing of it is measured",
         "seed": twin.seed,
         "scenarios": scenarios,
         "attribution": [ATTRIBUTION[s] for s in sorted({site.scene for site in twin.sites}) if s in ATTRIBUTION],

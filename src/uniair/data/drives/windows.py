@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from uniair.data.drives import sensors
 from uniair.data.drives.drive import Drive, read_drives
+from uniair.data.drives.step_paths import StepPaths
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.radio import Radio
@@ -160,7 +161,7 @@ def sensed(drive: Drive, steps: NDArray[np.integer], sensing: Sensing) -> Steps:
                 points = drive.lidar(step)
                 values[t] = points[np.linspace(0, len(points) - 1, POINTS).astype(int)]
             elif sensor == "csi":
-                values[t] = _channel(drive.file("csi", step))
+                values[t] = _channel(drive, step)
             else:
                 values[t] = range_angle_velocity(drive.radar(step), sensing.cube)
         out[sensor] = values
@@ -172,8 +173,17 @@ def _frame(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     return sensors.images([path], size)[0]
 
 
+def _channel(drive: Drive, step: int) -> NDArray[np.complex64]:
+    return _made(drive.file("paths", step)) if "csi" not in drive.files else _read(drive.file("csi", step))
+
+
 @lru_cache(maxsize=16_384)  # 270 MB
-def _channel(path: Path) -> NDArray[np.complex64]:
+def _made(path: Path) -> NDArray[np.complex64]:
+    return StepPaths.read(path).csi()
+
+
+@lru_cache(maxsize=16_384)
+def _read(path: Path) -> NDArray[np.complex64]:
     csi = sensors.channel(path)
     if csi.shape != CHANNEL:
         raise InputError(f"{path}: CSI of {csi.shape[0]} × {csi.shape[1]}; the towers read {CHANNEL[0]} × {CHANNEL[1]}")
