@@ -43,9 +43,9 @@ def keys_of(options: Any, new: bool = False) -> Keys:
     Raises:
         InputError: none named, or no passphrase to be had.
     """
-    if options.keys is None:
+    if options["keys"] is None:
         raise InputError("give --keys, the folder of the keys, which lies outside the registry")
-    return Keys(Path(options.keys), _passphrase(options, new))
+    return Keys(Path(options["keys"]), _passphrase(options, new))
 
 
 def days_of(options: Any) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ class Fetcher(Urllib3Fetcher):
 
     def __init__(self, folder: Path, about: str = "") -> None:
         super().__init__(WAITS, PIECE, "uniair")
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it tries again is no news
         self.folder, self.about = folder, about
 
     def _fetch(self, url: str) -> Iterator[bytes]:

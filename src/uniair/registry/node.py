@@ -374,8 +374,7 @@ def _said(registry: str) -> Iterator[None]:
                          "something on the way, changed it") from error  # fmt: skip
     except tuf.RepositoryError as error:
         raise InputError(f"{registry}: no signed registry ({error}); nothing was applied") from error
-    except tuf.SlowRetrievalError as error:
-        raise InputError(f"{registry}: doesn't answer in time; the same command goes on when it does") from error
     except tuf.DownloadError as error:
-        why = error if error.__cause__ is None or isinstance(error, tuf.DownloadHTTPError) else error.__cause__
+        cause = error if isinstance(error, tuf.DownloadHTTPError) or error.__cause__ is None else error.__cause__
+        why = getattr(cause, "reason", cause)  # urllib3 hides it behind the retries
         raise InputError(f"{registry}: not to be reached ({why}); check the address and the network") from error
