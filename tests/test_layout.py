@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "uniair"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files", "folder_lock", "metrics", "losses", "noise", "progress", "radio", "complex_arrays"),
-    ("registry",),
+    ("releases",),
     ("angle_delay",),
     ("area", "environment", "link_budget"),
     ("propagation",),

@@ -32,7 +32,7 @@ __all__ = [
 
 
 def load(name: str) -> UniversalModel:
-    """A trained model in eval mode: a packaged preset's name (`small`), a checkpoint folder, or `registry:NAME@VERSION`.
+    """A trained model in eval mode: a packaged preset's name (`small`), a folder, or `registry:NAME@VERSION`.
 
     Raises:
         InputError: none of these; or the checkpoint is broken.
@@ -40,7 +40,7 @@ def load(name: str) -> UniversalModel:
     from pathlib import Path
 
     from uniair.models.presets import PRESETS
-    from uniair.registry.release import PREFIX
+    from uniair.releases.release import PREFIX
     from uniair.training.checkpoint import load_model
 
     packaged = Path(__file__).parent / "weights" / name

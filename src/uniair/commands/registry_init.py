@@ -1,9 +1,9 @@
 """Make an empty registry of models and the keys that sign it.
 
-REGISTRY is a new folder, which later goes to nodes as it is: by uniair registry serve, any static web server, or a shared
-disk. --keys becomes a folder with three Ed25519 keys: root.pem, which names the others and can lie in a safe; targets.pem,
-which signs releases; and timestamp.pem, which says every few weeks that these are still the newest ones. A passphrase
-encrypts them. Nodes are given REGISTRY/metadata/1.root.json once, by a way that you trust.
+REGISTRY is a new folder, which later goes to nodes as it is: by uniair registry serve, any static web server, or a
+shared disk. --keys becomes a folder with three Ed25519 keys: root.pem, which names the others and can lie in a safe;
+targets.pem, which signs releases; and timestamp.pem, which says every few weeks that these are still the newest ones. A
+passphrase encrypts them. Nodes are given REGISTRY/metadata/1.root.json once, by a way that you trust.
 
 Example:
   uniair registry init runs/registry --keys ~/registry-keys
@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser
 
 from uniair.commands.registry_keys import add_days, add_keys, days_of, ends, keys_of
 from uniair.files import sha256
-from uniair.registry.repository import Registry
+from uniair.releases.repository import Registry
 
 
 def arguments(parser: ArgumentParser) -> None:

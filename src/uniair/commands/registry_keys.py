@@ -12,9 +12,9 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from uniair.errors import InputError
-from uniair.registry.keys import Keys
-from uniair.registry.release import now
-from uniair.registry.repository import DAYS
+from uniair.releases.keys import Keys
+from uniair.releases.release import now
+from uniair.releases.repository import DAYS
 
 PASSPHRASE = "UNIAIR_REGISTRY_PASSPHRASE"
 SOON = 14  # days before a signature ends that it is said
@@ -31,7 +31,7 @@ def add_keys(parser: ArgumentParser) -> None:
 def add_days(parser: ArgumentParser) -> None:
     """Declares how long the signature holds that nodes look at first."""
     parser.add_argument("--days", type=float, default=DAYS["timestamp"],
-                        help="until nodes refuse the registry unless it is signed again (uniair registry refresh)")  # fmt: skip
+                        help="after which nodes refuse the registry, unless it is signed again by then")  # fmt: skip
 
 
 def keys_of(options: Any, new: bool = False) -> Keys:
@@ -61,7 +61,7 @@ def days_of(options: Any) -> dict[str, float]:
 
 def ends(expiries: dict[str, datetime]) -> list[str]:
     """Until when signatures hold: the first of them, and whatever ends soon."""
-    lines = []
+    lines: list[str] = []
     for role, end in sorted(expiries.items(), key=lambda item: item[1]):
         left = (end - now()).total_seconds() / 86400
         if not lines or left < SOON:

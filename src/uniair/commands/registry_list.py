@@ -1,8 +1,8 @@
 """List the releases of the registry that this node trusts, or of a registry in a folder here.
 
-Weights are the digest of the universal model that a release holds or goes with: a head, a site or an instruct model needs
-the model whose digest is the same. What was pulled is marked. --offline true lists what was there when the registry was
-last asked.
+Weights are the digest of the universal model that a release holds or goes with: a head, a site or an instruct model
+needs the model whose digest is the same. What was pulled is marked. --offline true lists what was there when the
+registry was last asked.
 
 Example:
   uniair registry list
@@ -18,8 +18,8 @@ from jsonargparse import ArgumentParser
 from uniair.commands.registry_keys import ends
 from uniair.commands.registry_table import as_json, table
 from uniair.errors import InputError
-from uniair.registry.node import Node
-from uniair.registry.repository import Registry
+from uniair.releases.node import Node
+from uniair.releases.repository import Registry
 
 
 def arguments(parser: ArgumentParser) -> None:

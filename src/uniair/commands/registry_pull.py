@@ -24,8 +24,8 @@ from jsonargparse import ArgumentParser
 import uniair
 from uniair.commands.registry_table import HEAD, as_json, line
 from uniair.edge.artefact import check
-from uniair.registry.node import Node
-from uniair.registry.release import Release, newest, parse
+from uniair.releases.node import Node
+from uniair.releases.release import Release, newest, parse
 from uniair.training.checkpoint import digest
 
 

@@ -1,8 +1,8 @@
 """Sign a registry again before its signatures expire: nodes then know that what they see is still the newest.
 
-The timestamp, which holds 30 days unless --days says otherwise, is signed anew each time; it needs timestamp.pem alone, so
-that a machine can do it every week (cron) without the key that signs releases. Releases and root are signed again when
-less than half of their year or two is left, if targets.pem or root.pem lies in --keys.
+The timestamp, which holds 30 days unless --days says otherwise, is signed anew each time; it needs timestamp.pem alone,
+so that a machine can do it every week (cron) without the key that signs releases. Releases and root are signed again
+when less than half of their year or two is left, if targets.pem or root.pem lies in --keys.
 
 Example:
   uniair registry refresh runs/registry --keys keys --passphrase_file passphrase.txt
@@ -15,7 +15,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from uniair.commands.registry_keys import add_days, add_keys, days_of, ends, keys_of
-from uniair.registry.repository import Registry
+from uniair.releases.repository import Registry
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -1,8 +1,9 @@
 """Bring an earlier version back: its files become the next version, signed anew.
 
-Nodes refuse a registry that is older than what they have seen, or anybody could serve a model again that was withdrawn. So
-the way back is a new release of old files: BASE@1's become, say, BASE@3. Nothing is copied, and a node that still has the
-old version fetches nothing. A node can also go back by itself: what it pulled stays, so it names registry:base@1 again.
+Nodes refuse a registry that is older than what they have seen, or anybody could serve a model again that was withdrawn.
+So the way back is a new release of old files: BASE@1's become, say, BASE@3. Nothing is copied, and a node that still
+has the old version fetches nothing. A node can also go back by itself: what it pulled stays, so it names
+registry:base@1 again.
 
 Example:
   uniair registry rollback runs/registry base@1 --keys keys --note "version 2 loses LOS at 60 GHz"
@@ -17,8 +18,8 @@ from jsonargparse import ArgumentParser
 from uniair.commands.registry_keys import add_days, add_keys, days_of, keys_of
 from uniair.commands.registry_table import as_json, line
 from uniair.errors import InputError
-from uniair.registry.release import parse
-from uniair.registry.repository import Registry
+from uniair.releases.release import parse
+from uniair.releases.repository import Registry
 
 
 def arguments(parser: ArgumentParser) -> None:

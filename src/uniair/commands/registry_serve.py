@@ -1,8 +1,8 @@
 """Serve a registry over HTTP to nodes: files as they lie in its folder, and nothing else.
 
-It has no secrets and speaks no TLS: nodes verify every byte by the root file that they were given, but whoever reaches it
-can read it. Where weights are confidential put a proxy with TLS and a password in front; any static web server does as
-well. What is published meanwhile is served from the next request on. Ctrl-C ends it.
+It has no secrets and speaks no TLS: nodes verify every byte by the root file that they were given, but whoever reaches
+it can read it. Where weights are confidential put a proxy with TLS and a password in front; any static web server does
+as well. What is published meanwhile is served from the next request on. Ctrl-C ends it.
 
 Example:
   uniair registry serve runs/registry
@@ -22,13 +22,15 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from uniair.errors import InputError
-from uniair.registry.repository import METADATA, TARGETS, Registry
+from uniair.releases.repository import METADATA, TARGETS, Registry
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("registry", metavar="REGISTRY", type=str, help="folder of uniair registry init")
-    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; 0.0.0.0 for other machines")
+    parser.add_argument(
+        "--host", type=str, default="127.0.0.1", help="address to listen on; 0.0.0.0 for other machines"
+    )
     parser.add_argument("--port", type=int, default=8100, help="0 takes a free one")
 
 
@@ -51,6 +53,9 @@ class Handler(SimpleHTTPRequestHandler):
     def list_directory(self, path: Any) -> None:
         """Folders are not listed."""
         self.send_error(404)
+
+    def log_error(self, *_: Any) -> None:
+        """The line of the request has its status."""
 
     def log_message(self, format: str, *args: Any) -> None:
         """A line a request, whatever it asked for kept from steering the terminal."""

@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from uniair.radio import Radio
-from uniair.registry.release import Release
+from uniair.releases.release import Release
 
 HEAD = f"{'release':20} {'kind':10} {'weights':16} {'digest':16} {'MB':>8}  {'signed (UTC)':16}  what"
 

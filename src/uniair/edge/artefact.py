@@ -1,4 +1,4 @@
-"""What can be published for nodes: folders and files that the library wrote, looked through before anybody signs them."""
+"""What can be published for nodes: folders and files that the library wrote, read before anybody signs them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from uniair.edge.export import CARD
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.radio import Radio
-from uniair.registry.node import PACKAGE, located
-from uniair.registry.release import Artefact, Release
+from uniair.releases.node import PACKAGE, located
+from uniair.releases.release import Artefact, Release
 from uniair.site.site import NOTE, Site
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, read_header, read_tensors
@@ -27,8 +27,10 @@ def describe(given: str, model: str | None = None) -> Artefact:
     """What lies in a folder or a file, read as a node would read it.
 
     Args:
-        given: a packaged model's name; a checkpoint, forecaster, instruct or site folder, an edge package, or a head's file.
-        model: the universal model that a head goes with, or that a forecaster reads CSI through; no other kind takes one.
+        given: a packaged model's name; a checkpoint, forecaster, instruct or site folder, an edge package, or a head's
+            file.
+        model: the universal model that a head goes with, or that a forecaster reads CSI through; no other kind takes
+            one.
 
     Raises:
         InputError: nothing of these, broken, or not of this model.
@@ -70,7 +72,9 @@ def check(release: Release, folder: Path, model: str | None = None) -> None:
     for what in ("kind", "weights", "radio"):
         said, there = getattr(release, what), getattr(found, what)
         if said != there:
-            raise InputError(f"{release}: is signed as of {what} {said}, but its files are of {there}; nothing was applied")
+            raise InputError(
+                f"{release}: is signed as of {what} {said}, but its files are of {there}; nothing was applied"
+            )
 
 
 def _model(path: Path) -> Artefact:

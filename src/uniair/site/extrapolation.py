@@ -14,7 +14,7 @@ from uniair.area.area import Area
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.models.learned import PAPER_1, Learned
-from uniair.registry.node import located
+from uniair.releases.node import located
 
 SLACK = 4.0  # m above what was learned that answers still bear
 MACRO = 15.0  # m: weights that learned higher stations know those over roofs

@@ -25,7 +25,7 @@ from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.radio import Radio
-from uniair.registry.node import located
+from uniair.releases.node import located
 from uniair.site.extrapolation import remarks
 from uniair.tasks.registry import TASKS
 

@@ -23,7 +23,7 @@ from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
-from uniair.registry.node import located
+from uniair.releases.node import located
 from uniair.training.distributed import whole
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

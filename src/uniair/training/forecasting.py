@@ -16,7 +16,7 @@ from uniair.data.drives.windows import Passages, Steps, Windows
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.universal import UniversalModel
-from uniair.registry.node import located
+from uniair.releases.node import located
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, Terms, forecasts
 from uniair.training.checkpoint import WEIGHTS, digest, fill, read_preset, read_tensors
 from uniair.training.distributed import World

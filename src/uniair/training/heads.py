@@ -22,7 +22,7 @@ from uniair.files import atomic_path, write_text
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
-from uniair.registry.node import located
+from uniair.releases.node import located
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
 from uniair.training.checkpoint import digest, fill, read_header, read_tensors

@@ -22,7 +22,7 @@ from uniair.models.backbone import Backbone, load_backbone
 from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
 from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
-from uniair.registry.node import located
+from uniair.releases.node import located
 from uniair.tasks import instruct_loss
 from uniair.tasks.asking import Assistant, phrases
 from uniair.tasks.registry import INSTRUCTIONS, TASKS

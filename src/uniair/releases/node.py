@@ -1,9 +1,9 @@
 """The node's side of a registry: whom it trusts, what it has pulled, and that nothing else is loaded where it must not.
 
-A node is given the registry's root file once. `pull` follows TUF's client workflow (specification 5): newer roots by the
-older ones' keys, the timestamp, what that names, and each file's length and digest; nothing older than what was seen,
-nothing expired. What was pulled stays, version beside version, and is verified again whenever it is loaded, without a
-network: the signatures that were checked when it was pulled lie beside it.
+A node is given the registry's root file once. `pull` follows TUF's client workflow (specification 5): newer roots by
+the older ones' keys, the timestamp, what that names, and each file's length and digest; nothing older than what was
+seen, nothing expired. What was pulled stays, version beside version, and is verified again whenever it is loaded,
+without a network: the signatures that were checked when it was pulled lie beside it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 from uniair.errors import InputError
 from uniair.files import sha256, write_text
 from uniair.folder_lock import alone_in
-from uniair.registry.keys import require_tuf
-from uniair.registry.release import CATALOGUE, PREFIX, Release, newest, now, parse, read_catalogue
-from uniair.registry.repository import METADATA, SIGNED, TARGETS
-from uniair.registry.signatures import last_root, verified
+from uniair.releases.keys import require_tuf
+from uniair.releases.release import CATALOGUE, PREFIX, Release, newest, now, parse, read_catalogue
+from uniair.releases.repository import METADATA, SIGNED, TARGETS
+from uniair.releases.signatures import last_root, verified
 
 if TYPE_CHECKING:
     from tuf.ngclient import Updater
@@ -36,6 +36,7 @@ TRUST, ROOT, SEEN, RELEASES = "trust.json", "root.json", "signed.json", "release
 PACKAGE = Path(__file__).parents[1]  # weights that came with the library are as trusted as its code
 BEHIND = timedelta(minutes=5)  # by which a clock may be late
 CLOCK = "If this node's clock ({now:%Y-%m-%d %H:%M} UTC) is wrong, set it"
+PART = ".{}.part"  # the folder of a version that is not whole yet
 Check = Callable[[Release, Path], None]
 
 
@@ -77,7 +78,9 @@ class Node:
                 raise ValueError(f"of format {document['format']!r}, this version reads {FORMAT!r}")
             return cls(folder, str(document["registry"]), document["signed_only"])
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}: not to be read ({error}); trust the registry again (uniair registry trust)") from error
+            raise InputError(
+                f"{path}: not to be read ({error}); trust the registry again (uniair registry trust)"
+            ) from error
 
     @classmethod
     def required(cls) -> Node:
@@ -114,8 +117,8 @@ class Node:
         with alone_in(folder):
             if (folder / TRUST).exists() and (folder / ROOT).read_bytes() != given:
                 raise InputError(
-                    f"{folder}: this node trusts another root already; remove the folder to begin anew, or name another "
-                    f"one by the variable {HOME}"
+                    f"{folder}: this node trusts another root already; remove the folder to begin anew, or name "
+                    f"another one by the variable {HOME}"
                 )
             node = cls(folder, registry, signed_only)
             if (folder / TRUST).exists():  # the same registry, at another address or with another rule
@@ -157,7 +160,7 @@ class Node:
             targets.signed.targets[CATALOGUE].verify_length_and_hashes(kept["releases"].encode())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RepositoryError) as error:
             raise InputError(
-                f"{path}: is not what the registry signed ({error}); nothing of it is loaded: uniair registry pull again"
+                f"{path}: is not what the registry signed ({error}); nothing of it is loaded: run uniair registry list"
             ) from error
         return read_catalogue(kept["releases"], str(path))
 
@@ -176,7 +179,8 @@ class Node:
         the file that it was at.
 
         Args:
-            check: looks at the files before they appear, and raises `InputError` where they are not what is said of them.
+            check: looks at the files before they appear, and raises `InputError` where they are not what is said of
+                them.
 
         Raises:
             InputError: as `refresh`, or no such release.
@@ -187,7 +191,7 @@ class Node:
             place = self.path(release)
             if place.is_dir() and not self.faults(release, place):
                 return release, place
-            part = place.with_name(f".{release.version}.part")
+            part = place.with_name(PART.format(release.version))
             for file in release.files:
                 self._bring(updater, release, file, part / file)
             for path in sorted(part.rglob("*"), reverse=True):  # of another try
@@ -209,12 +213,16 @@ class Node:
         place = self.path(release)
         if not place.is_dir():
             raise InputError(f"{PREFIX}{release}: not pulled yet; run uniair registry pull {release}")
+        self.require(release, place)
+        return place
+
+    def require(self, release: Release, place: Path) -> None:
+        """Raises `InputError` where a folder is not what was signed as a release."""
         if odd := self.faults(release, place):
             raise InputError(
                 f"{place}: {odd[0]} is not what was signed as {release}; nothing was loaded: "
                 f"uniair registry pull {release} brings it again"
             )
-        return place
 
     @staticmethod
     def faults(release: Release, place: Path) -> list[str]:
@@ -224,19 +232,23 @@ class Node:
         return sorted(there ^ release.files.keys()) + changed
 
     def covering(self, path: Path) -> tuple[Release, str] | None:
-        """The release that a path here belongs to, and the file in it (empty: the folder); None: of none."""
+        """The release that a path here belongs to, and the file in it (empty: the folder); None: of none.
+
+        One that is being pulled, and looked at before it appears, is of its release too.
+        """
         try:
             name, version, *inside = path.relative_to((self.folder / RELEASES).resolve()).parts
         except ValueError:
             return None
-        found = [one for one in self.releases() if (one.name, str(one.version)) == (name, version)]
+        found = [one for one in self.releases()
+                 if one.name == name and version in (str(one.version), PART.format(one.version))]  # fmt: skip
         return (found[0], "/".join(inside)) if found else None
 
     def _seen(self, about: str = "") -> tuple[Updater, tuple[Release, ...]]:
         """Asks the registry, and keeps what it signed."""
         from tuf.ngclient import Updater
 
-        from uniair.registry.fetching import Fetcher
+        from uniair.releases.fetching import Fetcher
 
         fetcher = Fetcher(self.folder)
         with _said(self.registry), tempfile.TemporaryDirectory(dir=self.folder) as aside:
@@ -298,8 +310,8 @@ class Node:
 def located(given: str | Path) -> tuple[Path, Release | None]:
     """Where weights lie that are named by `registry:NAME@VERSION`, verified, or by a path; and the release they are of.
 
-    The one place that turns such names into paths. On a node that loads signed weights alone, a path is refused unless it
-    is of a release, and verified too.
+    The one place that turns such names into paths. On a node that loads signed weights alone, a path is refused unless
+    it is of a release, and verified too.
 
     Raises:
         InputError: not pulled, not what was signed, without a version, or unsigned where it must not be.
@@ -320,19 +332,27 @@ def located(given: str | Path) -> tuple[Path, Release | None]:
     covered = node.covering(path.resolve())
     if covered is None:
         raise InputError(
-            f"{given}: is signed by nobody, and this node loads signed weights alone; name a release (registry:NAME@VERSION)"
+            f"{given}: is signed by nobody, and this node loads signed weights alone; "
+            f"name a release ({PREFIX}NAME@VERSION)"
         )
     release, inside = covered
     if not inside:
-        return _of(release, node.verify(release)), release
+        node.require(release, path)
+        return _of(release, path), release
     if inside not in release.files or not _is(path, release.files[inside].sha256):
-        raise InputError(f"{given}: is not what was signed as {release}; uniair registry pull {release} brings it again")
+        raise InputError(
+            f"{given}: is not what was signed as {release}; uniair registry pull {release} brings it again"
+        )
     return path, release
 
 
 def _of(release: Release, place: Path) -> Path:
     """What is loaded of a release: a head is its file, everything else its folder."""
-    return place / next(name for name in release.files if name.endswith(".safetensors")) if release.kind == "head" else place
+    return (
+        place / next(name for name in release.files if name.endswith(".safetensors"))
+        if release.kind == "head"
+        else place
+    )
 
 
 def _is(path: Path, digest: str) -> bool:
@@ -361,14 +381,14 @@ def _said(registry: str) -> Iterator[None]:
     try:
         yield
     except tuf.ExpiredMetadataError as error:
-        raise InputError(f"{registry}: a signature has expired ({error}); nothing was applied. {clock}; if not, its keeper "
-                         "runs uniair registry refresh") from error  # fmt: skip
+        raise InputError(f"{registry}: a signature has expired ({error}); nothing was applied. {clock}; if not, its "
+                         "keeper runs uniair registry refresh") from error  # fmt: skip
     except tuf.UnsignedMetadataError as error:
-        raise InputError(f"{registry}: not signed by the keys that this node trusts ({error}); nothing was applied. It is "
-                         "not the registry of the root file, or somebody changed it") from error  # fmt: skip
+        raise InputError(f"{registry}: not signed by the keys that this node trusts ({error}); nothing was applied. It "
+                         "is not the registry of the root file, or somebody changed it") from error  # fmt: skip
     except tuf.BadVersionNumberError as error:
-        raise InputError(f"{registry}: older than what this node has seen of it ({error}); nothing was applied. A stale "
-                         "copy, or somebody brings back what was withdrawn") from error  # fmt: skip
+        raise InputError(f"{registry}: older than what this node has seen of it ({error}); nothing was applied. A "
+                         "stale copy, or somebody brings back what was withdrawn") from error  # fmt: skip
     except (tuf.LengthOrHashMismatchError, tuf.DownloadLengthMismatchError) as error:
         raise InputError(f"{registry}: a file is not what was signed ({error}); nothing was applied. The server, or "
                          "something on the way, changed it") from error  # fmt: skip

@@ -52,7 +52,7 @@ class Keys:
             InputError: a short passphrase, or keys there that it doesn't open.
         """
         from cryptography.hazmat.primitives import serialization
-        from securesystemslib.signer import CryptoSigner
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         if self.passphrase is not None and len(self.passphrase) < SHORTEST:
             raise InputError(f"passphrase: give at least {SHORTEST} characters")
@@ -64,7 +64,7 @@ class Keys:
         for name in ROLES:
             if self.has(name):
                 continue
-            key = CryptoSigner.generate_ed25519()._private_key
+            key = Ed25519PrivateKey.generate()
             text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
             part = self.path(f".{name}")  # its owner alone may read it, from its first byte
             part.unlink(missing_ok=True)
@@ -104,7 +104,9 @@ class Keys:
             raise InputError(f"{path}: {what}") from error
         except ValueError as error:
             if b"PRIVATE KEY" in text and password is not None:
-                raise InputError(f"{path}: the passphrase is wrong, or the file is damaged; nothing was signed") from error
+                raise InputError(
+                    f"{path}: the passphrase is wrong, or the file is damaged; nothing was signed"
+                ) from error
             raise InputError(f"{path}: not a private key in PEM") from error
         if not isinstance(key, Ed25519PrivateKey):
             raise InputError(f"{path}: no Ed25519 key; give as --keys the folder that uniair registry init made")

@@ -1,8 +1,8 @@
 """The keeper's side of a registry: a folder of targets and TUF metadata that any static file server can serve.
 
-The new state appears with `timestamp.json`, which is replaced last and in one step: a publication that was killed before
-leaves the registry as it was, and the same command goes on. Files of metadata and targets bear version or digest in their
-names (consistent snapshots), so that a node that reads meanwhile sees one state.
+The new state appears with `timestamp.json`, which is replaced last and in one step: a publication that was killed
+before leaves the registry as it was, and the same command goes on. Files of metadata and targets bear version or digest
+in their names (consistent snapshots), so that a node that reads meanwhile sees one state.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from urllib.parse import quote
 from uniair.errors import InputError
 from uniair.files import atomic_path, sha256
 from uniair.folder_lock import alone_in
-from uniair.registry.keys import ROLES, Keys, require_tuf
-from uniair.registry.release import (
+from uniair.releases.keys import ROLES, Keys, require_tuf
+from uniair.releases.release import (
     CATALOGUE,
     Artefact,
     File,
@@ -31,7 +31,7 @@ from uniair.registry.release import (
     now,
     read_catalogue,
 )
-from uniair.registry.signatures import last_root, verified
+from uniair.releases.signatures import last_root, verified
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -187,8 +187,9 @@ class Registry:
     ) -> Release:
         """Brings an earlier version back as a new one: its files again, under a higher number and a new signature.
 
-        Nodes refuse metadata that is older than what they know, which is what keeps an attacker from serving a model with
-        a known fault again; so the way back is a way forward. Where the newest holds these files already it is returned.
+        Nodes refuse metadata that is older than what they know, which is what keeps an attacker from serving a model
+        with a known fault again; so the way back is a way forward. Where the newest holds these files already it is
+        returned.
 
         Raises:
             InputError: as `state` and `Keys.signer`, or no such version.
@@ -205,7 +206,7 @@ class Registry:
         return release
 
     def refresh(self, keys: Keys, days: Mapping[str, float] = DAYS) -> tuple[str, ...]:
-        """Signs again what would expire: the timestamp, and what has less than half of its time left, as keys are there.
+        """Signs again what would expire: the timestamp, and what has less than half its time left, as keys are there.
 
         Returns the roles that were signed.
 

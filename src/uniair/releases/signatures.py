@@ -1,4 +1,4 @@
-"""Which signatures hold: a root file is trusted by itself, its successors by it, and everything else by the last of them."""
+"""Which signatures hold: a root file is trusted, its successors by it, and everything else by the last of them."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ pytest.importorskip("tuf", reason="tuf is missing: pip install 'uniair[registry]
 from uniair.commands.registry_serve import Handler
 from uniair.errors import InputError
 from uniair.folder_lock import alone_in
-from uniair.registry import fetching, node, release, repository
-from uniair.registry.fetching import Fetcher, address
-from uniair.registry.keys import Keys
-from uniair.registry.node import Node, located
-from uniair.registry.release import Artefact, Release
-from uniair.registry.repository import DAYS, FIRST_ROOT, Registry
+from uniair.releases import fetching, node, release, repository
+from uniair.releases.fetching import Fetcher, address
+from uniair.releases.keys import Keys
+from uniair.releases.node import Node, located
+from uniair.releases.release import Artefact, Release
+from uniair.releases.repository import DAYS, FIRST_ROOT, Registry
 
 WEIGHTS = "0123456789abcdef"
 
@@ -127,10 +127,10 @@ def test_the_same_again_is_no_new_version(keeper: Keeper) -> None:
 def test_rollback_is_a_new_release_of_old_files(keeper: Keeper, here: Node) -> None:
     keeper.publish("two")
     here.pull("base")
-    kept = {path for path in keeper.folder.rglob("*.safetensors")}
+    kept = set(keeper.folder.rglob("*.safetensors"))
     back = keeper.registry.rollback("base", 1, keeper.keys, note="two was worse")
     assert (back.version, back.restores, back.note) == (3, 1, "two was worse")
-    assert {path for path in keeper.folder.rglob("*.safetensors")} == kept
+    assert set(keeper.folder.rglob("*.safetensors")) == kept
     assert keeper.registry.rollback("base", 1, keeper.keys) == back  # a run that was repeated
     asked: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -190,7 +190,7 @@ def test_a_registry_that_lies_changes_nothing(
     assert "nothing was applied" in str(error.value)
     assert "\n" not in str(error.value)
     assert content(located("registry:base@1")[0]) == "one"
-    with pytest.raises(InputError, match="no such version|not pulled yet"):
+    with pytest.raises(InputError, match=r"no such version|not pulled yet"):
         located("registry:base@2")
 
 
@@ -252,7 +252,7 @@ def test_what_is_named_but_not_there(keeper: Keeper, here: Node) -> None:
 def test_an_expired_signature_names_the_clock_and_is_mended(keeper: Keeper, here: Node) -> None:
     for role in ("timestamp", "targets", "snapshot"):
         keeper.publish(role, days={**DAYS, role: -1})
-        with pytest.raises(InputError, match=f"expired.*{role}.*clock .*is wrong, set it; if not, its keeper") as error:
+        with pytest.raises(InputError, match=rf"expired.*{role}.*is wrong, set it; if not, its keeper") as error:
             here.pull("base")
         assert "nothing was applied" in str(error.value)
         assert content(located("registry:base@1")[0]) == "one", "what was pulled goes on"
@@ -265,7 +265,7 @@ def test_a_clock_that_is_late_is_told(keeper: Keeper, here: Node, monkeypatch: p
     real = release.now
     monkeypatch.setattr(repository, "now", lambda: real() + timedelta(hours=2))
     keeper.publish("two")
-    with pytest.raises(InputError, match="was signed at .* but this node's clock says .* set the clock"):
+    with pytest.raises(InputError, match=r"was signed at .* but this node's clock says .* set the clock"):
         here.pull("base")
     assert content(located("registry:base@1")[0]) == "one"
     monkeypatch.setattr(node, "now", lambda: real() + timedelta(hours=2))  # the clock is set
@@ -315,9 +315,9 @@ def test_a_pull_that_is_killed_goes_on_and_replaces_nothing(
     asked.clear()
     monkeypatch.setattr(fetching, "_pieces", watched(asked))
     assert content(here.pull("base")[1]) == "two"
-    assert [name for name in asked if name.endswith(".safetensors")] == [
-        name for name in asked if "Mast" in name
-    ], "what had arrived is not fetched again"
+    assert [name for name in asked if name.endswith(".safetensors")] == [name for name in asked if "Mast" in name], (
+        "what had arrived is not fetched again"
+    )
 
 
 def test_what_doesnt_pass_the_check_never_appears(keeper: Keeper, here: Node) -> None:
@@ -389,7 +389,9 @@ def test_a_node_that_is_told_to_loads_signed_weights_alone(keeper: Keeper, here:
     assert located(loose) == (loose, None)
 
 
-def test_trust_is_given_once_and_to_one(keeper: Keeper, here: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trust_is_given_once_and_to_one(
+    keeper: Keeper, here: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = Keeper(tmp_path / "other")
     with pytest.raises(InputError, match="trusts another root already"):
         Node.trust(address(str(other.folder)), other.root)
@@ -411,7 +413,7 @@ def test_trust_is_given_once_and_to_one(keeper: Keeper, here: Node, tmp_path: Pa
 def test_a_server_that_is_away(keeper: Keeper, here: Node, served: str) -> None:
     Node.trust(served, keeper.root)
     gone = Node(here.folder, "http://127.0.0.1:9")
-    with pytest.raises(InputError, match="not to be reached .* check the address and the network"):
+    with pytest.raises(InputError, match=r"not to be reached .* check the address and the network"):
         gone.pull("base")
     assert content(located("registry:base@1")[0]) == "one"
 
@@ -485,7 +487,9 @@ def test_a_registry_that_was_changed_is_not_signed_again(keeper: Keeper) -> None
             act()
 
 
-def test_the_timestamp_needs_its_key_alone_and_a_new_root_is_followed(keeper: Keeper, here: Node, tmp_path: Path) -> None:
+def test_the_timestamp_needs_its_key_alone_and_a_new_root_is_followed(
+    keeper: Keeper, here: Node, tmp_path: Path
+) -> None:
     shutil.copytree(keeper.keys.folder, tmp_path / "cron")
     cron = Keys(tmp_path / "cron", "a passphrase")
     for name in ("root", "targets"):

@@ -178,7 +178,8 @@ def check_name(name: str) -> str:
     """
     if not isinstance(name, str) or len(name) > LONGEST or not NAME.fullmatch(name):
         raise InputError(
-            f"name {name!r:.80}: takes small letters and digits, single . _ - between them, at most {LONGEST} characters"
+            f"name {name!r:.80}: takes small letters and digits, single . _ - between them, "
+            f"at most {LONGEST} characters"
         )
     return name
 
@@ -190,7 +191,9 @@ def check_file(name: str) -> str:
         InputError: one that leads out of the folder, is hidden, or that some system can't write.
     """
     parts = name.split("/")
-    if any(not part or part[0] in ". " or part[-1] in ". " for part in parts) or re.search(r'[\x00-\x1f\\:*?"<>|]', name):
+    if any(not part or part[0] in ". " or part[-1] in ". " for part in parts) or re.search(
+        r'[\x00-\x1f\\:*?"<>|]', name
+    ):
         raise InputError(f"file {name!r:.80}: no name of a file of a release; it would lie elsewhere, or nowhere")
     return name
 
@@ -203,7 +206,7 @@ def parse(text: str) -> tuple[str, int | None]:
     """
     name, at, version = text.removeprefix(PREFIX).partition("@")
     check_name(name)
-    if at and not (version.isascii() and version.isdecimal() and 0 < int(version[:9]) and len(version) < 10):
+    if at and not (version.isascii() and version.isdecimal() and int(version[:9]) > 0 and len(version) < 10):
         raise InputError(f"{text}: the version {version!r} is no number from 1; such as {name}@1")
     return name, int(version) if at else None
 
