@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
-from uniair.radio import Radio
 from uniair.releases.release import Release
 
 HEAD = f"{'release':20} {'kind':10} {'weights':16} {'digest':16} {'MB':>8}  {'signed (UTC)':16}  what"
@@ -33,7 +32,4 @@ def table(releases: Sequence[Release], here: Container[str] = ()) -> list[str]:
 
 def as_json(release: Release) -> dict[str, Any]:
     """A release for a command's JSON result."""
-    says = None if release.radio is None else str(Radio.from_json(release.radio, str(release)))
-    return release.to_json() | {
-        "release": str(release), "digest": release.digest, "bytes": release.bytes, "radio_text": says,
-    }  # fmt: skip
+    return release.to_json() | {"release": str(release), "digest": release.digest, "bytes": release.bytes}

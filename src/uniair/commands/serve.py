@@ -4,12 +4,17 @@ SITE is a folder that `uniair site` made; of one that --sites made, coverage is 
 at the address that is printed, the API at /docs and /openapi.json, metrics at /metrics; the log, one JSON line per
 request without its payload, goes to standard error. Ctrl-C (or SIGTERM) ends it once it has answered what it took.
 
+With --follow S, SITE is registry:NAME: every S seconds the registry that this node trusts (uniair registry trust) is
+asked for the newest version. That takes over when it is verified, loaded and warm, and no request is dropped; whatever
+can't be verified or used is left, and the old version goes on answering. /health and /metrics say which one answers.
+
 To be reached from other machines it needs --host and a token: the first line of --token_file, or the variable
 UNIAIR_TOKEN. Clients then send Authorization: Bearer TOKEN. It speaks no TLS: put a proxy that does in front.
 
 Example:
   uniair serve runs/site
   uniair serve runs/site --port 9000 --forecaster runs/wmlm
+  uniair serve registry:munich --follow 60
   UNIAIR_TOKEN=$(openssl rand -hex 24) uniair serve runs/site --host 0.0.0.0
 """
 
@@ -24,11 +29,16 @@ import socket
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
 from uniair.errors import InputError
+from uniair.releases.node import Node
+from uniair.releases.release import PREFIX, parse
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "msgpack": "msgpack", "prometheus_client": "prometheus-client"}
 TOKEN = "UNIAIR_TOKEN"
@@ -37,7 +47,9 @@ SHORTEST = 16  # characters of a token
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("site", type=str, help="folder that uniair site made")
+    parser.add_argument("site", type=str, help="folder that uniair site made, or registry:NAME@VERSION")
+    parser.add_argument("--follow", type=float | None, default=None,
+                        help="s between two looks for a newer version of registry:NAME")  # fmt: skip
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     parser.add_argument("--token_file", type=str | None, default=None, help="file whose first line is the bearer token")
@@ -80,6 +92,7 @@ def run(options: Any) -> dict[str, Any]:
 
     from uniair.models.universal import RadioWarning
     from uniair.serve.app import create_app
+    from uniair.serve.following import Following, first, site_of
     from uniair.serve.limits import Limits
     from uniair.serve.predictor import Predictor
     from uniair.serve.telemetry import log_to
@@ -87,28 +100,49 @@ def run(options: Any) -> dict[str, Any]:
     from uniair.training.forecasting import PACKAGED, load_forecaster
 
     warnings.simplefilter("ignore", RadioWarning)  # answers carry it as remarks
-    site = Site.read(options.site)
+    node = _followed(options)
+    why = ""
+    if node is not None:
+        begun, why = first(node, parse(options.site)[0])
+        site = site_of(node, begun)
+    else:
+        site = Site.read(options.site)
     if not site.weights and options.forecaster is not None:
         raise InputError("--forecaster: no model was asked about this plan, and none answers; leave it out")
     with listen(options.host, options.port) as listener:
-        served: Predictor | Site = site
+        forecaster = router = None
         if site.weights:
-            forecaster = None
             if options.forecaster is not None or PACKAGED.is_dir():
                 forecaster = load_forecaster(Path(options.forecaster or PACKAGED))
-            served = Predictor(site, _router() if options.assistant else None, forecaster)
+            router = _router() if options.assistant else None
         hosts = frozenset({"localhost", "127.0.0.1", "[::1]", options.host}) if local and token is None else None
         limits = Limits(**{name: options[name] for name, *_ in LIMITS})
-        app = create_app(served, limits, token, hosts, options.threads)
+
+        def serving(site: Site, before: FastAPI | None = None) -> FastAPI:
+            """The application that answers about a site."""
+            served = Predictor(site, router, forecaster) if site.weights else site
+            return create_app(served, limits, token, hosts, options.threads, before=before)
+
+        if node is None:
+            application: Any = serving(site)
+            first_app = application
+        else:
+            application = Following(
+                node, begun, lambda release, before: serving(site_of(node, release), before), options.follow
+            )
+            first_app = application.answering.app
         log_to(sys.stderr)
         name = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{name}:{listener.getsockname()[1]}/"
-        print("\n".join(_lines(served)))
+        service = first_app.state.service
+        print("\n".join(_lines(site if service is None else service.predictor)))
+        if why:
+            print(f"{begun} answers, the newest that is here: {why}")
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         gc.collect()
         gc.freeze()  # what is loaded stays: a full collection that went through it would stop the server for a while
         server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws="none",
+            uvicorn.Config(application, log_config=None, access_log=False, server_header=False, ws="none",
                            timeout_keep_alive=30, timeout_graceful_shutdown=int(options.seconds) + 1)
         )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -116,6 +150,21 @@ def run(options: Any) -> dict[str, Any]:
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
     return {"address": address, "requests": server.server_state.total_requests}
+
+
+def _followed(options: Any) -> Node | None:
+    """The node whose registry is followed; None where none is.
+
+    Raises:
+        InputError: no release by its name alone, too often, or this node trusts no registry.
+    """
+    if options.follow is None:
+        return None
+    if not options.site.startswith(PREFIX) or "@" in options.site:
+        raise InputError(f"--follow: give SITE as {PREFIX}NAME, without a version; {options.site} never changes")
+    if not options.follow >= 1:
+        raise InputError(f"--follow {options.follow:g}: give 1 s or more")
+    return Node.required()
 
 
 def _lines(served: Any) -> list[str]:

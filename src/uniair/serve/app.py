@@ -40,6 +40,7 @@ def create_app(
     hosts: frozenset[str] | None = None,
     threads: int = 1,
     warm: bool = True,
+    before: FastAPI | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -50,20 +51,23 @@ def create_app(
         hosts: names that it answers for; None: any.
         threads: of each lane within the model.
         warm: whether the likelihood maps of all stations are prepared at the start, in the background.
+        before: the application that this one takes over from, whose counters and forecasts go on.
 
     Raises:
         InputError: a site without a model keeps no coverage.
     """
-    metrics = Metrics()
+    metrics = Metrics() if before is None else before.state.metrics
     predictor = None if isinstance(served, Site) else served
     site = served if isinstance(served, Site) else served.site
     coverage = required(site) if predictor is None else Coverage.of(site)
     service = None if predictor is None else Service(predictor, Lanes(predictor, limits, metrics, threads), limits)
+    if service is not None and before is not None:
+        service.go_on(before.state.service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         preparing = asyncio.create_task(service.prepare()) if warm and service is not None else None
-        app.state.ready = True
+        app.state.ready, app.state.preparing = True, preparing
         yield
         app.state.ready = False
         if preparing is not None:
@@ -76,6 +80,7 @@ def create_app(
         description=ABOUT, responses={code: {"model": schema.Problem, "description": what} for code, what in WRONG},
     )  # fmt: skip
     app.state.ready, app.state.metrics, app.state.lanes = False, metrics, None if service is None else service.lanes
+    app.state.service, app.state.about = service, {}
     _add_server(app, metrics)
     add_site(app, site, predictor, coverage)
     add_coverage(app, coverage)
@@ -91,8 +96,8 @@ def _add_server(app: FastAPI, metrics: Metrics) -> None:
 
     @app.get("/health", tags=["server"])
     async def health() -> dict[str, str]:
-        """The process lives."""
-        return {"status": "ok"}
+        """The process lives; which release of a registry answers, where it follows one."""
+        return {"status": "ok", **app.state.about}
 
     @app.get("/ready", tags=["server"])
     async def ready() -> dict[str, bool]:

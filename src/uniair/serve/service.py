@@ -70,6 +70,11 @@ class Service:
         self.predictor, self.lanes, self.limits = predictor, lanes, limits
         self.sessions = None if predictor.forecaster is None else Sessions(predictor.forecaster, limits.sessions)
 
+    def go_on(self, before: Service | None) -> None:
+        """Goes on with another service's forecasts, where they are made by the same forecaster."""
+        if before is not None and before.predictor.forecaster is self.predictor.forecaster:
+            self.sessions = before.sessions
+
     async def prepare(self) -> None:
         """Embeds the candidates of every station's likelihood map."""
         for station in range(len(self.predictor.views)):

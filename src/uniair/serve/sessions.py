@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from uniair.serve.stream import NextBeams, Stream
 
 
 class Sessions:
-    """The streams that are open; not for several threads at once.
+    """The streams that are open.
 
     Args:
         model: the forecaster.
@@ -26,6 +27,7 @@ class Sessions:
         self, model: WMLM, most: int = 256, idle: float = 600.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.model, self.most, self.idle, self.clock = model, most, idle, clock
+        self._lock = threading.Lock()  # one service may take them over from another that still answers
         self._open: OrderedDict[str, tuple[Stream, float]] = OrderedDict()  # least lately used first
 
     def __len__(self) -> int:
@@ -38,6 +40,10 @@ class Sessions:
             BusyError: no room for another session.
             InputError: see `Stream.push`.
         """
+        with self._lock:
+            return self._push(session, step)
+
+    def _push(self, session: str, step: Mapping[str, Any]) -> NextBeams:
         now = self.clock()
         while self._open and now - next(iter(self._open.values()))[1] > self.idle:
             self._open.popitem(last=False)

@@ -1,0 +1,190 @@
+"""A service that follows a registry: a new release is pulled, verified, loaded and warm before it takes over.
+
+Each release has an application of its own. Requests go to the one that answers now, and end where they began; so none
+is dropped, and none sees two models. What can't be verified or loaded is left, and the old release goes on answering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import Counter, Gauge
+
+from uniair.errors import InputError
+from uniair.releases.node import Node, located
+from uniair.releases.release import PREFIX, Release, newest, parse
+from uniair.serve.telemetry import LOGGER
+from uniair.site.site import Site
+
+DRAIN = 0.05  # s between two looks whether the old application has answered all that it took
+Make = Callable[[Release, FastAPI | None], FastAPI]
+
+
+@dataclass(eq=False)
+class Answering:
+    """A release that answers.
+
+    Attributes:
+        taken: requests that it has not answered yet.
+    """
+
+    release: Release
+    app: FastAPI
+    taken: int = 0
+    running: AbstractAsyncContextManager[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.running = self.app.router.lifespan_context(self.app)
+        self.app.state.about = {"release": str(self.release), "weights": self.release.weights}
+
+    async def warm(self) -> None:
+        """Waits for what its application prepares at the start."""
+        if self.app.state.preparing is not None:
+            await self.app.state.preparing
+
+
+class Following:
+    """An ASGI application in front of that of the release that answers.
+
+    Args:
+        node: whose registry is asked.
+        first: the release to begin with.
+        make: the application of a release, and the one that it takes over from, if any; called in a thread.
+        every: s between two questions to the registry.
+    """
+
+    def __init__(self, node: Node, first: Release, make: Make, every: float) -> None:
+        self.node, self.make, self.every = node, make, every
+        self.answering, self.refused = Answering(first, make(first, None)), ""
+        registry = self.answering.app.state.metrics.registry
+        self.shown = Gauge("uniair_release", "The release that answers", ("release", "weights"), registry=registry)
+        self.asked = Gauge("uniair_registry_asked_timestamp_seconds", "When the registry last answered, and its "
+                           "signatures held", registry=registry)  # fmt: skip
+        self.failures = Counter("uniair_registry_failures", "Releases that were refused, and questions to the registry "
+                                "that failed", registry=registry)  # fmt: skip
+        self._show()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Hands a request to the application that answers now."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        here = self.answering
+        here.taken += 1
+        try:
+            await here.app(scope, receive, send)
+        finally:
+            here.taken -= 1
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        """From the server's start to its end."""
+        await receive()
+        await self.answering.running.__aenter__()
+        following = asyncio.create_task(self._follow())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await self.answering.running.__aexit__(None, None, None)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self.every)
+            try:
+                await self.look()
+            except Exception as error:  # whatever is wrong with a release, the old one goes on
+                self.failures.inc()
+                line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+                self._log(logging.WARNING, "release not taken", reason=line)
+
+    async def look(self) -> bool:
+        """Asks the registry, and takes a new release over; whether there was one.
+
+        Raises:
+            InputError: the registry can't be reached or believed, or the release can't be used.
+        """
+        release = newest(await asyncio.to_thread(self.node.refresh), self.answering.release.name)
+        self.asked.set(time.time())
+        if str(release) in (str(self.answering.release), self.refused):
+            return False
+        await asyncio.to_thread(self.node.pull, release.name, release.version)
+        try:
+            await self._take_over(Answering(release, await asyncio.to_thread(self.make, release, self.answering.app)))
+        except Exception:
+            self.refused = str(release)  # it would be loaded again and again
+            raise
+        return True
+
+    async def _take_over(self, new: Answering) -> None:
+        await new.running.__aenter__()
+        leaving = new  # if the server ends before it has taken over
+        try:
+            await new.warm()
+            leaving, self.answering = self.answering, new
+            self._show(leaving)
+            while leaving.taken:
+                await asyncio.sleep(DRAIN)
+        finally:
+            await leaving.running.__aexit__(None, None, None)
+        del leaving
+        gc.unfreeze()  # the old model was among what was frozen at the start
+        gc.collect()
+        gc.freeze()
+
+    def _show(self, old: Answering | None = None) -> None:
+        """Says which release answers."""
+        if old is not None:
+            self.shown.remove(str(old.release), old.release.weights)
+        release = self.answering.release
+        self.shown.labels(str(release), release.weights).set(1)
+        self._log(logging.INFO, "release", release=str(release), weights=release.weights)
+
+    @staticmethod
+    def _log(level: int, event: str, **fields: str) -> None:
+        logging.getLogger(LOGGER).log(level, event, extra={"fields": fields})
+
+
+def first(node: Node, name: str) -> tuple[Release, str]:
+    """The release to begin with, and why it is not the registry's newest; empty where it is.
+
+    A node that can't reach its registry, or can't believe it, begins with the newest that it has.
+
+    Raises:
+        InputError: it has none, for that reason.
+    """
+    try:
+        return node.pull(name)[0], ""
+    except InputError as error:
+        try:
+            here = [release for release in node.releases() if release.name == name and node.has(release)]
+        except InputError:
+            here = []
+        if not here:
+            raise
+        return here[-1], str(error)
+
+
+def site_of(node: Node, release: Release) -> Site:
+    """The site of a release that was pulled, with the model that it names brought here too.
+
+    Raises:
+        InputError: it is no site, or not what was signed; or its model can't be had.
+    """
+    if release.kind != "site":
+        raise InputError(f"{release}: a release of kind {release.kind}, not a site; nothing was applied")
+    site = Site.read(f"{PREFIX}{release}")
+    if site.model.startswith(PREFIX):
+        try:
+            located(site.model)
+        except InputError:
+            node.pull(*parse(site.model))
+    return site
