@@ -135,7 +135,8 @@ class Following:
                 await asyncio.sleep(DRAIN)
         finally:
             await leaving.running.__aexit__(None, None, None)
-        del leaving
+            if (service := leaving.app.state.service) is not None:
+                vars(service.predictor).clear()  # FastAPI's caches keep the routes of some applications that have left
         gc.unfreeze()  # the old model was among what was frozen at the start
         gc.collect()
         gc.freeze()
