@@ -15,6 +15,7 @@ from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.models.learned import PAPER_1, Learned
 from uniair.releases.node import located
+from uniair.releases.release import PREFIX
 
 SLACK = 4.0  # m above what was learned that answers still bear
 MACRO = 15.0  # m: weights that learned higher stations know those over roofs
@@ -29,8 +30,9 @@ def learned(model: str) -> Learned:
         InputError: as `located`.
     """
     packaged = Path(uniair.__file__).parent / "weights" / model
-    config = (packaged if packaged.is_dir() else located(model)[0]) / "config.json"
+    place = located(model)[0] if model.startswith(PREFIX) else Path(model)
     try:
+        config = (packaged if packaged.is_dir() else place) / "config.json"
         return Learned.from_json(json.loads(config.read_text(encoding="utf-8"))["learned"], str(config))
     except (OSError, ValueError, LookupError, TypeError, InputError):  # of the first version, or no folder
         return PAPER_1
