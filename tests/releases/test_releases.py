@@ -285,6 +285,8 @@ def test_a_publication_that_is_killed_anywhere_leaves_what_was_there(
             raise KeyboardInterrupt
         return real(path)
 
+    left = keeper.folder / "targets" / "base" / "1" / ".weights.another.1.part"
+    left.write_text("half of")
     monkeypatch.setattr(repository, "atomic_path", dying)
     while True:
         try:
@@ -297,6 +299,8 @@ def test_a_publication_that_is_killed_anywhere_leaves_what_was_there(
     assert all(name.endswith(".safetensors") for name in died[:2])
     assert str(found) == "base@2"
     assert content(here.pull("base")[1]) == "two"
+    assert not list(keeper.folder.rglob(".*"))
+    assert not list(here.folder.rglob(".*"))
 
 
 def test_a_pull_that_is_killed_goes_on_and_replaces_nothing(

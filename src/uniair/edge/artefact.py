@@ -135,20 +135,25 @@ def _site(path: Path) -> Artefact:
             for (task, _), file in site.heads(station).items():
                 load_head(file, model, task)
                 heads += 1
-    says = f"{site.area.name}: {len(site.stations)} stations, {heads} heads; model {site.model}"
+    says = f"{site.area.name}: {_counted(len(site.stations), 'station')}, {_counted(heads, 'head')}; model {site.model}"
     return Artefact("site", site.weights, _plain(site.radio), says, _files(path, (NOTE,), _below(path)))
 
 
 def _edge(path: Path, card: dict[str, Any]) -> Artefact:
     try:
         weights, radio = str(card["weights"]), Radio.from_json(card["radio"], str(path / CARD))
-        says = f"{card['model']} as ONNX, {len(card['stations'])} stations, {len(card['heads'])} heads"
+        stations, heads = _counted(len(card["stations"]), "station"), _counted(len(card["heads"]), "head")
+        says = f"{card['model']} as ONNX, {stations}, {heads}"
         changed = [name for name, found in card["sha256"].items() if sha256(path / name) != found]
     except (KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(f"{path / CARD}: not the card of a whole package ({error!r}); export it again") from error
     if changed:
         raise InputError(f"{path / changed[0]}: is not what {CARD} says; export the package again")
     return Artefact("edge", weights, _plain(radio), says, _files(path, (CARD,), _below(path)))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _below(path: Path) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -251,7 +250,8 @@ class Node:
         from uniair.releases.fetching import Fetcher
 
         fetcher = Fetcher(self.folder)
-        with _said(self.registry), tempfile.TemporaryDirectory(dir=self.folder) as aside:
+        part = self.folder / f".{CATALOGUE}.part"
+        with _said(self.registry):
             updater = Updater(
                 str(self.folder / METADATA), f"{self.registry}/{METADATA}/", None, f"{self.registry}/{TARGETS}/",
                 fetcher, bootstrap=(self.folder / ROOT).read_bytes(),
@@ -261,7 +261,8 @@ class Node:
             info = updater.get_targetinfo(CATALOGUE)
             if info is None:
                 raise InputError(f"{self.registry}: lists no releases; ask its keeper")
-            text = Path(updater.download_target(info, str(Path(aside) / CATALOGUE))).read_text(encoding="utf-8")
+            text = Path(updater.download_target(info, str(part))).read_text(encoding="utf-8")
+            part.unlink()
             known = read_catalogue(text, self.registry)
             targets = (self.folder / METADATA / "targets.json").read_text(encoding="utf-8")
         write_text(self.folder / SEEN, json.dumps({"targets": targets, "releases": text}) + "\n")

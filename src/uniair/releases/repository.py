@@ -8,7 +8,8 @@ in their names (consistent snapshots), so that a node that reads meanwhile sees 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -153,8 +154,7 @@ class Registry:
         from tuf.api.metadata import TargetFile
 
         check_name(name)
-        self._ready(keys)
-        with alone_in(self.folder):
+        with self._writing(keys):
             state = self.state()
             self._signers(state, keys)  # a wrong passphrase must be known before gigabytes are copied
             known = self.releases(state)
@@ -194,8 +194,7 @@ class Registry:
         Raises:
             InputError: as `state` and `Keys.signer`, or no such version.
         """
-        self._ready(keys)
-        with alone_in(self.folder):
+        with self._writing(keys):
             state = self.state()
             known = self.releases(state)
             old, last = newest(known, check_name(name), version), newest(known, name)
@@ -215,8 +214,7 @@ class Registry:
         """
         from tuf.api.metadata import MetaFile
 
-        self._ready(keys)
-        with alone_in(self.folder):
+        with self._writing(keys):
             state = self.state()
             due = {role for role, end in state.expiries().items() if end < now() + timedelta(days=days[role] / 2)}
             signed = []
@@ -232,10 +230,16 @@ class Registry:
             self._timestamp(state, keys, days, MetaFile.from_dict(state.timestamp.signed.snapshot_meta.to_dict()))
         return (*signed, "timestamp")
 
-    def _ready(self, keys: Keys) -> None:
+    @contextmanager
+    def _writing(self, keys: Keys) -> Iterator[None]:
+        """Holds the registry, without what a run that was killed has left half-written."""
         check_apart(self.folder, keys.folder)
         if not (self.folder / FIRST_ROOT).is_file():  # or a lock would be held where nothing is
             raise InputError(f"{self.folder}: no registry there; make one with uniair registry init")
+        with alone_in(self.folder):
+            for part in self.folder.rglob(".*.part"):
+                part.unlink()
+            yield
 
     def _signers(self, state: State, keys: Keys) -> dict[str, Any]:
         roles = state.root.signed.roles
