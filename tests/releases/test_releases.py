@@ -19,6 +19,7 @@ pytest.importorskip("tuf", reason="tuf is missing: pip install 'uniair[registry]
 
 from uniair.commands.registry_serve import Handler
 from uniair.errors import InputError
+from uniair.files import atomic_path
 from uniair.folder_lock import alone_in
 from uniair.releases import fetching, node, release, repository
 from uniair.releases.fetching import Fetcher, address
@@ -276,14 +277,14 @@ def test_a_publication_that_is_killed_anywhere_leaves_what_was_there(
     keeper: Keeper, here: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each of its writes: nodes see version 1, and the same command makes version 2."""
-    real, died = repository.atomic_path, []
+    died: list[str] = []
 
     def dying(path: Path) -> Any:
         kind = re.sub("^[0-9a-f]+[.]", "", path.name)
         if kind not in died:
             died.append(kind)
             raise KeyboardInterrupt
-        return real(path)
+        return atomic_path(path)
 
     left = keeper.folder / "targets" / "base" / "1" / ".weights.another.1.part"
     left.write_text("half of")
@@ -422,6 +423,26 @@ def test_a_server_that_is_away(keeper: Keeper, here: Node, served: str) -> None:
     assert content(located("registry:base@1")[0]) == "one"
 
 
+def test_a_connection_that_breaks_off_is_no_file(keeper: Keeper, here: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = keeper.publish("two")
+
+    class Breaking(Handler):
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            whole = source.read()
+            outputfile.write(whole[:1500] if len(whole) == two.files["model.safetensors"].bytes else whole)
+            self.close_connection = True
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Breaking, directory=str(keeper.folder))) as server:
+        thread = threading.Thread(target=partial(server.serve_forever, 0.01))
+        thread.start()
+        with pytest.raises(InputError, match=r"not to be reached \(.*1500 bytes read"):
+            Node(here.folder, f"http://127.0.0.1:{server.server_port}").pull("base")
+        server.shutdown()
+        thread.join()
+    assert not here.has(two)
+    assert content(here.pull("base")[1]) == "two"
+
+
 def test_keys_that_dont_fit(keeper: Keeper, tmp_path: Path) -> None:
     keeper.publish("zero")
     keeper.publish("one")
@@ -465,12 +486,11 @@ def test_registries_are_made_where_nothing_is(keeper: Keeper, tmp_path: Path) ->
 
 
 def test_a_registry_that_was_killed_while_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = repository.atomic_path
 
     def dying(path: Path) -> Any:
         if path.name == "timestamp.json":
             raise KeyboardInterrupt
-        return real(path)
+        return atomic_path(path)
 
     registry, keys = Registry(tmp_path / "registry"), Keys(tmp_path / "keys", "a passphrase")
     monkeypatch.setattr(repository, "atomic_path", dying)
@@ -523,7 +543,7 @@ def test_a_file_that_changes_while_it_is_published(keeper: Keeper, monkeypatch: 
         source.write_text("more", encoding="utf-8")
         real(source, target)
 
-    monkeypatch.setattr(repository.shutil, "copyfile", later)
+    monkeypatch.setattr(shutil, "copyfile", later)
     with pytest.raises(InputError, match="changes while it is published"):
         keeper.registry.publish("base", growing, keeper.keys, "0")
     assert keeper.registry.releases() == ()

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from uniair.errors import InputError
 from uniair.files import atomic_path, sha256
 from uniair.folder_lock import alone_in
+from uniair.progress import track
 from uniair.releases.keys import ROLES, Keys, require_tuf
 from uniair.releases.release import (
     CATALOGUE,
@@ -162,7 +163,7 @@ class Registry:
             version = 1 + max((release.version for release in before), default=0)
             same = {(file.sha256, path): file for release in before for path, file in release.files.items()}
             files: dict[str, File] = {}
-            for path, source in artefact.files.items():
+            for path, source in track(artefact.files.items(), "file", f"reading {name}"):
                 digest = sha256(source)
                 # letters that an address can't hold are written by their numbers
                 target = f"{name}/{version}/{quote(check_file(path)).replace('%', '=')}"
@@ -170,7 +171,7 @@ class Registry:
             what = (artefact.kind, artefact.weights, artefact.radio, files)
             if before and (before[-1].kind, before[-1].weights, before[-1].radio, before[-1].files) == what:
                 return before[-1]
-            for path, file in files.items():
+            for path, file in track(files.items(), "file", f"copying {name}@{version}"):
                 if (file.sha256, path) not in same:
                     info = TargetFile(file.bytes, {"sha256": file.sha256}, file.target)
                     self._copy(artefact.files[path], info)
