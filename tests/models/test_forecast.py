@@ -1,13 +1,28 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from uniair.errors import InputError
-from uniair.models.forecast import SIZES, WMLM, ForecastPreset, decibel, impute, roll_out, sizes
+from uniair.models.forecast import (
+    SIZES,
+    WMLM,
+    ForecastPreset,
+    decibel,
+    impute,
+    moved_along,
+    roll_out,
+    sizes,
+    stands_out,
+)
+from uniair.training.checkpoint import save_model
+from uniair.training.forecasting import PACKAGED, load_forecaster
 
 TINY = ForecastPreset(width=32, beams=16, context=6, modalities=("power", "beam", "position"))
 
@@ -84,6 +99,41 @@ def test_scores_by_distance_move_with_the_beam() -> None:
     there = power.roll(3, 2)
     here, moved = (model({"power": p, "beam": p.argmax(2)}).logits[0, :, 1:] for p in (power, there))
     torch.testing.assert_close(here[..., :13], moved[..., 3:])
+
+
+def test_power_moves_with_the_beams_that_may_be_best() -> None:
+    draw = torch.Generator().manual_seed(0)
+    power, share = torch.rand(2, 3, 16, generator=draw) + 0.1, torch.rand(2, 3, 4, 16, generator=draw)
+    share = share / share.sum(-1, keepdim=True)
+    best = power.argmax(2)
+    found = moved_along(10 * torch.log10(power), best, share.log())
+    for n, t, h in np.ndindex(2, 3, 4):
+        wanted = torch.zeros(16)
+        for to in range(16):  # beyond the edges, as at them
+            source = (torch.arange(16) - to + best[n, t]).clamp(0, 15)
+            wanted += share[n, t, h, to] * power[n, t, source]
+        torch.testing.assert_close(found[n, t, h], 10 * torch.log10(wanted))
+    certain = torch.full((2, 3, 1, 16), -1e3).scatter(3, best[..., None, None], 0.0)
+    torch.testing.assert_close(moved_along(10 * torch.log10(power), best, certain)[:, :, 0], 10 * torch.log10(power))
+
+
+def test_a_change_is_as_large_as_the_lobe_is_high() -> None:
+    level = torch.rand(1, 4, 16) * 8
+    torch.testing.assert_close(stands_out(3 * level + 7), 3 * stands_out(level))
+    assert (stands_out(torch.zeros(1, 4, 16)) == 10).all()
+
+
+def test_weights_that_are_older_forecast_as_they_learned(tmp_path: Path) -> None:
+    model = shaken(replace(TINY, moving=False))
+    steps = measured()
+    save_model(model, tmp_path)
+    said = model(steps)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["moving"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    torch.testing.assert_close(load_forecaster(tmp_path)(steps).power, said.power)
+    assert not torch.equal(shaken(TINY)(steps).power, said.power)
+    assert not load_forecaster(PACKAGED).preset.moving
 
 
 def test_the_unit_of_the_power_does_not_matter() -> None:

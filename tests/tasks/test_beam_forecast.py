@@ -63,6 +63,19 @@ def test_the_loss_of_a_perfect_forecast_is_the_entropy_of_its_target() -> None:
     assert float(found["power"]) == pytest.approx(0, abs=1e-6)
 
 
+def test_the_loss_of_the_power_is_what_nmse_averages() -> None:
+    steps = sweep(t=6)
+    heard = {name: values[:, :3] for name, values in steps.items()}
+    found = Forecasting().terms(Persistence(BEAMS, 3), heard, steps).means()
+    now, at = torch.arange(3), torch.arange(3)[:, None] + torch.arange(1, 4)
+    wanted = [
+        math.log1p(float((steps["power"][n, t] - steps["power"][n, later]).square().sum()
+                         / steps["power"][n, later].square().sum()))
+        for n in range(4) for t in now.tolist() for later in at[t].tolist()
+    ]  # fmt: skip
+    assert float(found["power"]) == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
+
+
 def test_missing_steps_ask_for_nothing() -> None:
     steps = sweep(t=8)
     model = WMLM(ForecastPreset(width=32, beams=BEAMS, context=5))

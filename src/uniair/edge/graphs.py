@@ -431,7 +431,7 @@ class ForecastGraph(nn.Module):
             place = torch.arange(beams) - beam.clamp(min=0)[..., None] + beams - 1
             around = self.model.around(x).view(n, t, horizons, 2, 2 * beams - 1)
             scores = scores + around.gather(-1, place[:, :, None, None].expand(-1, -1, horizons, 2, -1))
-        power = level[:, :, None] + 10 * scores[:, :, :, 1]
+        power = self.model.level(level, beam, scores)
         los = self.model.los(x)[..., 0]
         return scores[:, :, :, 0], power, los, time + t, beam[:, -1], level[:, -1], torch.stack(caches, dim=1)
 

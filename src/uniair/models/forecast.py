@@ -5,13 +5,15 @@ One head answers for the horizons 0 … F: horizon 0 classifies and restores the
 power was lost; the others forecast. Fed with its own forecasts the model generates.
 
 What transfers between sites is built in: the head scores beams by how far they are from the last best beam, next to
-scores by beam that belong to the receiver, and forecasts power as a change from the last one measured.
+scores by beam that belong to the receiver, and forecasts power as the last one measured, moved to where the beams may
+be, and a change in units of how far that stands out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +56,8 @@ class ForecastPreset:
         cube: angles, ranges and velocities of the radar.
         vision: a vision model of `transformers` by name; empty: a small one of our own.
         carrier: of the CSI, Hz; its array and subcarriers are paper 1's.
+        moving: whether power is forecast as the measured one moved along, see `moved_along`; older weights forecast a
+            change from it where it was.
         dropout: of what each block adds, in training.
     """
 
@@ -69,6 +73,9 @@ class ForecastPreset:
     cube: tuple[int, int, int] = (16, 64, 32)
     vision: str = ""
     carrier: float = 28e9
+    moving: bool = True
+
+    OLDER: ClassVar[Mapping[str, Any]] = {"moving": False}  # of files that lack it
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -248,10 +255,21 @@ class WMLM(nn.Module):
             around = self.around(x).view(n, t, *scores.shape[2:4], 2 * beams - 1)
             scores = scores + around.gather(-1, place[:, :, None, None].expand(scores.shape))
         # copies: FSDP2's hooks on what a model returns do not bear views
-        forecast = Forecast(
-            scores[:, :, :, 0].clone(), power[:, :, None] + 10 * scores[:, :, :, 1], self.los(x)[..., 0].clone()
-        )
+        forecast = Forecast(scores[:, :, :, 0].clone(), self.level(power, beam, scores), self.los(x)[..., 0].clone())
         return forecast, State(time + t, tuple(cache), last[:, 0], power[:, -1])
+
+    def level(self, power: Tensor, beam: Tensor, scores: Tensor) -> Tensor:
+        """The power to come [N, T, H, B] dB, from what the heads say.
+
+        Args:
+            power: [N, T, B] dB, last measured; beam: int64 [N, T] its best, see `reference`.
+            scores: [N, T, H, 2, B] logits, and changes of power.
+        """
+        logits, change = scores[:, :, :, 0], scores[:, :, :, 1]
+        if not self.preset.moving:
+            return power[:, :, None] + 10 * change
+        # beams are learned from beams: what the power's error says of them would be of one receiver's lobes
+        return moved_along(power, beam, logits.detach()) + stands_out(power)[:, :, None] * change
 
     def tokens(self, steps: Mapping[str, Tensor], beam: Tensor, before: Tensor) -> dict[str, Tensor]:
         """Each modality's token of each step, [N, T, width]; a modality that is not given is missing at every step."""
@@ -293,6 +311,33 @@ class WMLM(nn.Module):
         beam = _carried(known, known >= 0, start_beam)
         before = torch.cat([start_beam[:, None], beam[:, :-1]], dim=1)
         return _carried(level, measured, start_power), beam, before
+
+
+def moved_along(power: Tensor, beam: Tensor, logits: Tensor) -> Tensor:
+    """The mean power where the best beam is each of those that may be, the measured one moved along: [N, T, H, B] dB.
+
+    Σ_c p(c) P(b − c + best): as high over its surroundings as what was measured, on whatever street.
+
+    Args:
+        power: [N, T, B] dB, last measured.
+        beam: int64 [N, T] its best beam; −1 counts as 0.
+        logits: [N, T, H, B] of the best beam to come.
+    """
+    n, t, beams = power.shape
+    place = torch.arange(beams, device=power.device)
+    source = place - place[:, None] + beam.clamp(min=0)[..., None, None]  # [N, T, c, b]
+    top = power.amax(-1, keepdim=True)
+    linear = 10 ** ((power - top) / 10)
+    moved = linear.gather(-1, source.clamp(0, beams - 1).flatten(2)).view(n, t, beams, beams)
+    mean = torch.softmax(logits, dim=-1) @ moved
+    return 10 * torch.log10(mean.clamp_min(1e-12)) + top[:, :, None]
+
+
+def stands_out(power: Tensor) -> Tensor:
+    """By how much beams [N, T, B] dB differ, twice their standard deviation: [N, T, 1] dB; 10 dB before the first."""
+    around = power - power.mean(-1, keepdim=True)
+    spread = 2 * around.square().mean(-1, keepdim=True).sqrt()
+    return torch.where(spread > 0, spread.clamp_min(0.6), 10.0)
 
 
 def decibel(power: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from uniair.errors import InputError
 from uniair.losses import contrastive
 from uniair.models.forecast import WMLM, Forecast, decibel
 
+OVER = 100.0  # dB over the strongest beam that a forecast's error is told apart to
 ANCHORS = {"beam": ("power",), "vision": ("camera",), "joint": ("power", "camera"), "none": ()}
 
 
@@ -78,14 +79,15 @@ class Forecasting:
     Attributes:
         soft: share of the target that goes to all beams by their power instead of to the best one.
         temperature: dB by which a beam's share of that falls to 1/e.
-        power: weight of the error of the power, in units of 10 dB.
+        power: weight of the error of the power, log(1 + ‖p̂ − p‖² / ‖p‖²) of a step's linear powers: what NMSE averages,
+            less of it where it is far off.
         hidden: share of the passages a modality of which is hidden throughout, for each modality.
         lost: share of the steps whose power and beam are hidden: to be restored.
     """
 
     soft: float = 0.5
     temperature: float = 0.3
-    power: float = 1.0
+    power: float = 0.5
     hidden: float = 0.1
     lost: float = 0.05
 
@@ -114,7 +116,11 @@ class Forecasting:
         entropy = -(aim * functional.log_softmax(forecast.logits, dim=-1)).sum(-1)
         # the receiver's unit is not known before the first power
         scaled = asked & measured & given.cummax(1).values[..., None]
-        error = (forecast.power - target).div(10).square().mean(-1)
+        # in dB errors would be of the many weak beams, and of a lobe that moves the power at the mean level is less
+        # than the mean power
+        top = target.amax(-1, keepdim=True)
+        linear, wanted = (10 ** ((level - top).clamp(max=OVER) / 10) for level in (forecast.power, target))
+        error = torch.log1p((linear - wanted).square().sum(-1) / wanted.square().sum(-1))
         sums = {"beam": (entropy * known).sum(), "power": (error * scaled).sum(), "los": 0 * forecast.los.sum()}
         counts = {"beam": known.sum(), "power": scaled.sum(), "los": torch.zeros_like(known.sum())}
         if "los" in steps:

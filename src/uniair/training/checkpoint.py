@@ -103,7 +103,7 @@ def read_preset(folder: Path, kind: type[Shape], advice: str) -> tuple[Shape, di
         if unknown := set(entries) - {f.name for f in fields(kind)}:
             raise InputError(f"{folder / CONFIG}: unknown entries {sorted(unknown)}; it is of something else")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
-        return kind(**values), notes
+        return kind(**getattr(kind, "OLDER", {}) | values), notes
     except (ValueError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
