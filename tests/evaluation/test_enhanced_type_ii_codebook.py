@@ -112,6 +112,16 @@ def test_what_is_sent_is_of_the_tables(combination: int, per_subband: int) -> No
         assert (~windows).any(0).all()
 
 
+def test_layers_share_the_window_that_is_reported_once() -> None:
+    parameters = Parameters(PortPanel(2, 8), 4, 13, 2)
+    first, alone = (compress(drawn(30, 26, 2, 4, seed=seed), parameters) for seed in (0, 1))
+    second = compress(drawn(30, 26, 2, 4, seed=1), parameters, first.window)
+    assert (alone.window != first.window).any()
+    both = torch.stack([(layer.values != 0).any(-1).any(-1) for layer in (first, second)])
+    windows = torch.stack([both.roll(shift, 2)[..., 8:].any(2).any(0) for shift in range(8)])
+    assert (~windows).any(0).all()
+
+
 def test_a_channel_of_the_codebook_comes_through_whole() -> None:
     parameters = Parameters(PortPanel(2, 8), 3, 13)
     values = torch.zeros(1, 13, 2, 4, dtype=torch.complex64)

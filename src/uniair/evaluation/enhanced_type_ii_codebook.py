@@ -112,9 +112,15 @@ class Parameters:
 
 
 class Layer(NamedTuple):
-    """Quantised coefficients of a layer: complex64 [N, delays, polarisations, L] of all N3 delays, those not sent 0."""
+    """Quantised coefficients of a layer.
+
+    Attributes:
+        values: complex64 [N, delays, polarisations, L] of all N3 delays, those not sent 0.
+        window: int64 [N] of `_windows`, which all layers share: i1,5 is reported once.
+    """
 
     values: Tensor
+    window: Tensor
 
     @property
     def sent(self) -> Tensor:
@@ -153,7 +159,9 @@ def _report(target: Tensor, parameters: Parameters) -> Report:
     split = by_polarisation(target, parameters.panel)
     beams = beam_group(split, parameters)
     taken = torch.einsum("nle,ntper->ntplr", beams.conj(), split)
-    layers = [compress(part, parameters) for part in taken.unbind(-1)]
+    layers: list[Layer] = []
+    for part in taken.unbind(-1):
+        layers.append(compress(part, parameters, layers[0].window if layers else None))
     precoders = [torch.einsum("ntpl,nle->ntpe", layer.by_unit, beams).flatten(2) for layer in layers]
     unit = [one / one.norm(dim=-1, keepdim=True).clamp_min(1e-12) for one in precoders]
     sent = torch.stack([layer.sent for layer in layers], 1)
@@ -174,14 +182,18 @@ def beam_group(target: Tensor, parameters: Parameters) -> Tensor:
     return groups[rotation[:, None], best.indices[torch.arange(len(flat)), rotation]]
 
 
-def compress(taken: Tensor, parameters: Parameters) -> Layer:
-    """Coefficients over frequency [N, N3, polarisations, L], the phase of each unit free → what is sent of them."""
+def compress(taken: Tensor, parameters: Parameters, window: Tensor | None = None) -> Layer:
+    """Coefficients over frequency [N, N3, polarisations, L], the phase of each unit free → what is sent of them.
+
+    Args:
+        window: [N] that an earlier layer has chosen; None: this one chooses.
+    """
     follow = (taken[:, :-1].conj() * taken[:, 1:]).sum((2, 3)).angle().cumsum(1)
     taken = taken * _turn(torch.nn.functional.pad(-follow, (1, 0)))
-    layer = quantise(taken, parameters)
+    layer = quantise(taken, parameters, window)
     for _ in range(ROUNDS):
         taken = taken * _turn((layer.by_unit * taken.conj()).sum((2, 3)).angle())
-        layer = quantise(taken, parameters)
+        layer = quantise(taken, parameters, window)
     return layer
 
 
@@ -189,7 +201,7 @@ def _turn(angle: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(angle), angle)[..., None, None]
 
 
-def quantise(taken: Tensor, parameters: Parameters) -> Layer:
+def quantise(taken: Tensor, parameters: Parameters, window: Tensor | None = None) -> Layer:
     """Coefficients over frequency [N, N3, polarisations, L] → the strongest of them by delay, rounded.
 
     The strongest is moved to delay 0, which turns each unit's phase, and set to 1.
@@ -200,23 +212,23 @@ def quantise(taken: Tensor, parameters: Parameters) -> Layer:
     value = by_delay.flatten(1).gather(1, strongest[:, None])
     moved = (torch.arange(parameters.units) + (strongest // by_delay[0, 0].numel())[:, None]) % parameters.units
     ratio = by_delay.gather(1, moved[:, :, None, None].expand_as(by_delay)) / value[..., None, None]
-    kept = _kept(ratio.abs(), parameters)
-    return Layer(_rounded(ratio * kept, kept))
+    kept, window = _kept(ratio.abs(), parameters, window)
+    return Layer(_rounded(ratio * kept, kept), window)
 
 
-def _kept(size: Tensor, parameters: Parameters) -> Tensor:
-    """The K0 strongest coefficients of the M_v strongest delays, delay 0 among them: bool as `size`."""
+def _kept(size: Tensor, parameters: Parameters, window: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The K0 strongest coefficients of the M_v strongest delays, delay 0 among them: bool as `size`; and the window."""
     power = size.square().sum((2, 3))
     power[:, 0] = math.inf
     allowed = _windows(parameters)
     inside = torch.where(allowed, power[:, None], 0.0)
     best = inside.topk(parameters.delays, -1)
-    window = best.values[..., 1:].sum(-1).argmax(1)
+    window = best.values[..., 1:].sum(-1).argmax(1) if window is None else window
     chosen = torch.zeros_like(power).scatter_(1, best.indices[torch.arange(len(size)), window], 1.0)
     size = (size * chosen[..., None, None]).flatten(1)
     strongest = size.topk(parameters.most, 1).indices
     kept = torch.zeros_like(size, dtype=torch.bool).scatter_(1, strongest, True) & (size > 0)
-    return kept.view(len(size), parameters.units, -1, parameters.beams)
+    return kept.view(len(size), parameters.units, -1, parameters.beams), window
 
 
 def _windows(parameters: Parameters) -> Tensor:
