@@ -15,12 +15,14 @@ from uniair.data.links import shards
 from uniair.errors import InputError
 from uniair.radio import OFDM, UPA, Radio
 from uniair.tasks import bit_code
+from uniair.training import feedback_adaptation
 
 
 @pytest.fixture
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setitem(feedback_bits.BUDGETS, "quick", BitBudget(2, 4, 600))
-    monkeypatch.setattr(feedback_bits, "LENGTHS", (24, 48))
+    for module in (feedback_bits, feedback_adaptation):
+        monkeypatch.setattr(module, "LENGTHS", (24, 48))
     monkeypatch.setattr(feedback_bits, "STEPS", {"embedding": 0, "searched": 2})
     monkeypatch.setattr(feedback_bits, "RADIOS", {
         "line": Radio(clock="first_path"), "panel": Radio(UPA(2, 4), OFDM(26, 720e3)),

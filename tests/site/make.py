@@ -110,6 +110,17 @@ def make_site(folder: Path, stations: int = 2, seed: int = 0, radio: Radio = Rad
     return site
 
 
+def bare_site(folder: Path, model: Path, users: int, radio: Radio = Radio()) -> Site:
+    """A site of one base station with its array at 30°, links and no heads, by the model of a checkpoint folder."""
+    area, station = town(), Station("bs0", (*PLACES[0], 6.0), float(np.radians(30.0)))
+    site = Site(folder, area, (station,), str(model), digest(uniair.load(str(model))), radio=radio)
+    links = station_links(area, station, users, radio=radio)
+    shards.write_shard(folder / "links" / "links-00000.safetensors", links)
+    shards.write_manifest(folder / "links", {"made": "tests/site/make.py"}, area.attribution)
+    site.write()
+    return site
+
+
 def cover(site: Site, power: float = 30.0) -> Covered:
     """Writes the coverage of a made site's base stations into its folder."""
     radio, links = site.radio, dict(zip((s.name for s in site.stations), site.links, strict=True))

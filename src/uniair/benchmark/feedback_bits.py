@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from uniair import metrics
@@ -18,7 +16,6 @@ from uniair.benchmark.matching import some_areas
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
-from uniair.environment import Batch
 from uniair.evaluation.enhanced_type_ii_codebook import COMBINATIONS, enhanced_type_ii
 from uniair.evaluation.port_panel import panel_of, subband_directions
 from uniair.evaluation.tables import Table, plus_minus, spread
@@ -26,20 +23,15 @@ from uniair.evaluation.type_i_codebook import type_i
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.radio import OFDM, UPA, Radio
-from uniair.tasks.bit_code import BitCode, decoder_sensitivity, learn, search_bits
+from uniair.tasks.feedback_code import KNOWN, LENGTHS, FeedbackCode
 from uniair.tasks.path_code import PathCode
-from uniair.tasks.side_information import InformedDecoder, learn_beside
-from uniair.training.checkpoint import digest
+from uniair.training.feedback_adaptation import SUBBANDS, Channels, learned, places_of
 from uniair.training.pretraining import check_split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUBBANDS = 13
-LENGTHS = (24, 48, 64, 96, 128, 192, 256, 384, 512)
 STEPS = {"embedding": 0, "searched": 30}
-# what the base station knows of the place, by what it does not
-KNOWN = {"map": ("los", "ue"), "map and position": ("los",)}
 RADIOS = {
     "paper 1's radio": Radio(clock="first_path"),
     "32 ports, 8 × 2 × 2": Radio(UPA(2, 8, polarisation="slanted"), OFDM(52, 360e3), clock="first_path"),
@@ -47,7 +39,6 @@ RADIOS = {
 }
 BESIDE = ("", *(f" + {known}" for known in KNOWN))
 PER_AREA = 64  # most links of a training area that codes are learned from
-SLOPES = 512  # channels that the decoder's sensitivity is measured on
 Sums = dict[str, list[float]]
 
 
@@ -78,7 +69,7 @@ def run(setup: Setup) -> dict[str, Any]:
     carrier, areas = store.one_radio().carrier, list(some_areas(store, budget.areas))
     for radio_name, plain in RADIOS.items():
         radio, rows = replace(plain, carrier=carrier), found.setdefault(radio_name, {})
-        code = cache(partial(learned, setup.model, train, radio, budget.codes))
+        code = cache(partial(learned_code, setup.model, train, radio, budget.codes))
         for number, (name, links) in enumerate(track(areas, "area", radio_name)):
             some = links.select(np.arange(len(links))[: budget.links])
             standard = setup.once(f"{name}-{radio_name}-standard", partial(_standard, some, radio))
@@ -107,32 +98,10 @@ def _mean(values: list[list[list[float]]]) -> dict[str, Any]:
     return {"bits": float(by_seed[:, 0].mean()), "sgcs": spread([by_seed[:, 1].tolist()])}
 
 
-def batches(train: Store, radio: Radio, seed: int) -> Iterator[Batch]:
-    """Links of training areas as the radio measures them, area after area, in an order that is drawn."""
-    rng = np.random.default_rng(seed)
-    for number in rng.permutation(len(train)).tolist():
-        area = train[number]
-        yield batch_of(area.select(rng.permutation(len(area))[:PER_AREA]), radio)
-
-
-class Learned(NamedTuple):
-    """A code for a radio, and its decoders beside what is known of a place."""
-
-    code: BitCode
-    beside: Mapping[str, InformedDecoder]
-
-
-def learned(model: UniversalModel, train: Store, radio: Radio, count: int, seed: int) -> Learned:
+def learned_code(model: UniversalModel, train: Store, radio: Radio, count: int, seed: int) -> FeedbackCode:
     """From about so many channels of training places."""
-    codes: list[Tensor] = []
-    places: dict[str, list[Tensor]] = {name: [] for name in KNOWN}
-    for batch in islice(batches(train, radio, seed), -(-count // PER_AREA)):
-        codes.append(model.encode_channel(batch.csi, radio).cpu())
-        for name, unknown in KNOWN.items():
-            places[name].append(model.encode_environment(batch.environment.without(*unknown)).cpu())
-    z = torch.cat(codes)
-    code = learn(z, digest(model), decoder_sensitivity(model, z[:SLOPES], radio, seed=seed))
-    return Learned(code, {name: learn_beside(code, z, torch.cat(of), LENGTHS) for name, of in places.items()})
+    batches = islice(places_of(train, radio, PER_AREA, seed), -(-count // PER_AREA))
+    return learned(model, Channels.of(model, batches), radio, seed)
 
 
 def _alike(precoders: Tensor, target: Tensor) -> float:
@@ -171,18 +140,14 @@ def _ours(model: UniversalModel, links: Links, radio: Radio, code: Any, seed: in
     batch = batch_of(links, radio)
     csi, target, out = batch.csi, subband_directions(batch.csi, radio, SUBBANDS), {}
     places = {name: model.encode_environment(batch.environment.without(*unknown)) for name, unknown in KNOWN.items()}
-    own = code(seed)
-
-    def restored(z: Tensor, length: int) -> list[float]:
-        written = subband_directions(model.reconstruct_channel(z, radio), radio, SUBBANDS)
-        return [float(len(csi)), float(len(csi) * length), _alike(written, target)]
-
+    own: FeedbackCode = code(seed)
     for name, steps in STEPS.items():
         for length in LENGTHS:
-            sent = search_bits(model, csi, own.code, length, steps, radio)
-            out[f"{name}, {length}"] = restored(own.code.decode(sent), length)
-            for known, place in places.items():
-                out[f"{name} + {known}, {length}"] = restored(own.beside[known].decode(sent, place), length)
+            sent = own.encode(csi, length, steps)
+            for known, place in ((None, None), *places.items()):
+                written = subband_directions(own.decode(sent, None, known, place), radio, SUBBANDS)
+                by = name if known is None else f"{name} + {known}"
+                out[f"{by}, {length}"] = [float(len(csi)), float(len(csi) * length), _alike(written, target)]
     return out
 
 

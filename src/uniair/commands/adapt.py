@@ -4,6 +4,11 @@ LINKS is a folder of links, best a dense one (recipes/trace-dense.yaml). Each ar
 a part of its links and measured on the rest. A head is a file of some kB, kept in --out. With --head, that head is
 loaded onto the model and measured on every link instead; nothing is trained.
 
+--task feedback learns no head but a code for CSI feedback in bits: a quantiser of the area's channels, and a decoder
+tuned to it (--decoder), at any budget from 24 to 512 bits. LINKS may be a folder that uniair site made; each of its
+stations then gets a code of its own, kept in the site, which uniair serve answers with. --together learns one of all
+areas, as of training places, and leaves the decoder as it is; --code gives such a one to begin from.
+
 The links are seen by the radio that they name, or by another one of the same carrier (--radio): a file with its JSON,
 or the JSON itself, as uniair.Radio.to_json gives it.
 
@@ -11,6 +16,8 @@ Example:
   uniair adapt runs/dense --task beam --out runs/heads
   uniair adapt runs/other --task beam --head runs/heads/PLACE-0-beam-channel-0.safetensors
   uniair adapt runs/dense --task beam --radio '{"array": {"kind": "upa", "rows": 4, "columns": 8}}' --out runs/upa
+  uniair adapt runs/site --task feedback
+  uniair adapt runs/train --task feedback --together true --out runs/codes
 """
 
 from __future__ import annotations
@@ -24,6 +31,8 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
+from uniair.commands import feedback_of_areas
+from uniair.commands.feedback_of_areas import FEEDBACK
 from uniair.data.links.loader import batch_of
 from uniair.data.links.shards import manifest_radios
 from uniair.data.links.store import Store
@@ -32,8 +41,10 @@ from uniair.files import write_text
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.radio import Radio, same_carrier
+from uniair.site.site import NOTE, Site
 from uniair.tasks.registry import TASKS
 from uniair.training.distributed import world
+from uniair.training.feedback_adaptation import DecoderTraining
 from uniair.training.heads import Adaptation, HeadTraining, adapt, embed, load_head, measure, save_head
 
 LEAST_LINKS = 20
@@ -43,24 +54,36 @@ def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("links", type=str, help="links folder")
     parser.add_argument("--out", type=str | None, default=None, help="folder for heads and figures-TASK-INPUTS.json")
-    parser.add_argument("--head", type=str | None, default=None, help="measure this head instead of training any")
+    parser.add_argument("--head", type=str | None, default=None, help="measure this head, or code, and train none")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     parser.add_argument("--radio", type=str | None, default=None, help="that sees the links: file or JSON")
     parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
     parser.add_argument("--seeds", type=int, default=1, help="runs per area; the spread of the figures is over them")
     about = "; ".join(f"{name}: {task.about}, from {' or '.join(task.inputs)}" for name, task in TASKS.items())
-    parser.add_argument("--task", type=str, default=Adaptation.task, help=about)
+    parser.add_argument("--task", type=str, default=Adaptation.task, help=f"{about}; {FEEDBACK}: CSI in bits")
+    parser.add_argument("--together", type=bool, default=False, help=f"of --task {FEEDBACK}: one code of all areas")
+    parser.add_argument("--code", type=str | None, default=None, help=f"of --task {FEEDBACK}: a code to begin from")
     parser.add_class_arguments(Adaptation, skip={"task"})
     parser.add_class_arguments(HeadTraining, "training", skip={"seed"})
+    parser.add_class_arguments(DecoderTraining, "decoder")
 
 
 def run(options: Any) -> dict[str, Any]:
     """Trains, measures and prints the table."""
-    chosen = Adaptation(**{name: options[name] for name in Adaptation.__dataclass_fields__})
-    model, store = uniair.load(options.model), Store(options.links).first(options.areas)
+    feedback = options.task == FEEDBACK
+    if not feedback and (options.together or options.code is not None):
+        raise InputError(f"--together, --code: they are of --task {FEEDBACK}; leave them out")
+    site = Site.read(options.links) if feedback and (Path(options.links) / NOTE).is_file() else None
+    if site is None:
+        model, store = uniair.load(options.model), Store(options.links).first(options.areas)
+    else:
+        model, store = feedback_of_areas.of_site(site)
     radio = _radio(store, options.radio)
     for remark in model.remarks(radio):
         print(remark)
+    if feedback:
+        return feedback_of_areas.run(options, model, store, radio, site)
+    chosen = Adaptation(**{name: options[name] for name in Adaptation.__dataclass_fields__})
     if options.head is not None:
         return _measure(model, store, radio, chosen.task, Path(options.head))
     if options.out is None:

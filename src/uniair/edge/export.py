@@ -46,6 +46,7 @@ LINKS = 32  # a place that parity is measured on
 OPSET = 17
 STATE = ("time", "last_beam", "last_power", "cache")
 RUNNER = "uniair_edge"
+EMBEDDED = {"embedding": {0: "n"}}  # axes of embeddings of any number
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Package:
         for needed in ("onnx", "onnxruntime"):
             if importlib.util.find_spec(needed) is None:
                 raise InputError(f"export needs {needed}: pip install 'uniair[serve]'")
-        with _replaced(folder) as here:
+        with replaced(folder) as here:
             card = self._fill(here)
             write_text(here / CARD, json.dumps(card) + "\n")
             from uniair.edge.runner import Runner
@@ -126,17 +127,9 @@ class Package:
         return card
 
     def _fill(self, here: Path) -> dict[str, Any]:
-        model, preset = self.model, self.model.preset
-        free = {"embedding": {0: "n"}}
-        channel = ChannelGraph(model, self.takes)
-        csi = {"csi": torch.randn(2, 2, *self.takes.shape, generator=torch.Generator().manual_seed(0))}
-        csi |= {"level": torch.zeros(2)} if channel.reads_level else {}
-        write_onnx(channel, csi, free, here / "cfenn.onnx", {name: {0: "n"} for name in csi})
-        z = torch.nn.functional.normalize(torch.ones(2, preset.embedding), dim=-1)
-        restoring = ReconstructionGraph(model, self.takes)
-        write_onnx(restoring, {"embedding": z}, {"csi": {0: "n"}}, here / "crnn.onnx", free)
-        if self.takes.clock == "first_path":  # which the runner looks for
-            np.save(here / "radio.npy", filters(self.takes, 32, 64).beams.numpy())
+        model, z = self.model, _some_code(self.model)
+        write_channel(model, self.takes, here)
+        write_crnn(model, self.takes, here)
         place = {
             "map": torch.zeros(PIXELS, PIXELS), "bs": torch.zeros(2, 3), "ue": torch.ones(2, 3), "los": torch.zeros(2),
             "size": torch.full((2,), 100.0), "known": torch.ones(2, 4, dtype=torch.bool),
@@ -145,28 +138,24 @@ class Package:
         }  # fmt: skip
         axes = {name: {0: "n"} for name in ("bs", "ue", "los", "size", "known", "clock", "downtilt")}
         axes |= {"features": {0: "paths"}, "owner": {0: "paths"}}
-        write_onnx(EnvironmentGraph(model, self.takes), place, free, here / "epnn.onnx", axes)
+        write_onnx(EnvironmentGraph(model, self.takes), place, EMBEDDED, here / "epnn.onnx", axes)
         heads = self.heads()
         tasks = {name.split("-")[0] for name in heads}
         for name, head in heads.items():
-            write_onnx(head, {"embedding": z}, {"answer": {0: "n"}}, here / "heads" / f"{name}.onnx", free)
+            write_onnx(head, {"embedding": z}, {"answer": {0: "n"}}, here / "heads" / f"{name}.onnx", EMBEDDED)
         forecaster = None if self.forecaster is None else write_forecaster(self.forecaster, here / "forecaster.onnx")
         names = ["cfenn", "epnn", "crnn", *(["forecaster"] if forecaster else [])]
         if self.int8:
             for name in names:
                 quantise(here / f"{name}.onnx", here / "int8" / f"{name}.onnx")
-        self._copy_runner(here / RUNNER)
+        copy_runner(here)
         if self.site is not None:
             arrays: dict[str, Any] = _views(self.site)
             np.savez_compressed(here / "site.npz", **arrays)
-        return {
-            "format": FORMAT, "uniair": __version__, "model": self.name, "weights": digest(model),
-            "radio": self.takes.to_json(), "radio_text": str(self.takes),
-            "remarks": [*model.remarks(self.takes), *(() if self.site is None else self.site.remarks())],
-            "csi": list(self.takes.shape), "ue_antennas": self.takes.ue.ports,
-            "power_tells": self.takes.calibrated and self.takes.isotropic,
-            "embedding": preset.embedding, "rays": bool(preset.rays), "radios": preset.radios,
-            "temperature": model.temperature, "site": None if self.site is None else self.site.area.name,
+        card = card_of(model, self.name, self.takes)
+        return card | {
+            "remarks": [*card["remarks"], *(() if self.site is None else self.site.remarks())],
+            "rays": bool(model.preset.rays), "site": None if self.site is None else self.site.area.name,
             "attribution": "" if self.site is None else self.site.area.attribution,
             "stations": [] if self.site is None else [station.name for station in self.site.stations],
             "heads": list(heads), "tasks": {name: {"form": TASKS[name].form} for name in sorted(tasks)},
@@ -174,15 +163,6 @@ class Package:
             "megabytes": {str(p.relative_to(here)): round(p.stat().st_size / 1e6, 3)
                           for p in sorted(here.rglob("*.onnx")) if p.parent.name != "heads"},
         }  # fmt: skip
-
-    @staticmethod
-    def _copy_runner(folder: Path) -> None:
-        folder.mkdir()
-        for name in ("runner.py", "candidate_paths.py", "rays.py", "receiver.py"):
-            shutil.copyfile(Path(__file__).parent / name, folder / name)
-        write_text(folder / "__init__.py", '"""Runs this package: needs NumPy and ONNX Runtime alone."""\n\n'
-                   'from .runner import NextBeams, Runner, Stream, View\n\n'
-                   '__all__ = ["NextBeams", "Runner", "Stream", "View"]\n')  # fmt: skip
 
     @torch.inference_mode()
     def _parity(self, runner: Any) -> dict[str, Any]:
@@ -287,6 +267,55 @@ class Package:
         return {"forecaster, window": float(np.max(gaps)), "forecaster, step by step": float(np.max(one))}
 
 
+def card_of(model: UniversalModel, name: str, radio: Radio) -> dict[str, Any]:
+    """What a runner has to know of a model and its radio."""
+    return {
+        "format": FORMAT, "uniair": __version__, "model": name, "weights": digest(model), "radio": radio.to_json(),
+        "radio_text": str(radio), "remarks": list(model.remarks(radio)), "csi": list(radio.shape),
+        "ue_antennas": radio.ue.ports, "power_tells": radio.calibrated and radio.isotropic,
+        "embedding": model.preset.embedding, "radios": model.preset.radios, "temperature": model.temperature,
+        "stations": [], "heads": [], "forecaster": None,
+    }  # fmt: skip
+
+
+def copy_runner(here: Path, feedback: bool = False) -> None:
+    """The runner as a Python package.
+
+    Args:
+        feedback: of a half that sends or restores feedback.
+    """
+    folder = here / RUNNER
+    folder.mkdir()
+    names = {"runner": ("NextBeams", "Runner", "Stream", "View")}
+    names |= {"feedback_runner": ("FeedbackRunner",)} if feedback else {}
+    for name in (*names, "candidate_paths", "rays", "receiver"):
+        shutil.copyfile(Path(__file__).parent / f"{name}.py", folder / f"{name}.py")
+    lines = [f"from .{name} import {', '.join(held)}" for name, held in sorted(names.items())]
+    every = ", ".join(f'"{name}"' for name in sorted(one for held in names.values() for one in held))
+    write_text(folder / "__init__.py", '"""Runs this package: needs NumPy and ONNX Runtime alone."""\n\n'
+               + "\n".join(lines) + f"\n\n__all__ = [{every}]\n")  # fmt: skip
+
+
+def _some_code(model: UniversalModel) -> Tensor:
+    return torch.nn.functional.normalize(torch.ones(2, model.preset.embedding), dim=-1)
+
+
+def write_channel(model: UniversalModel, radio: Radio, here: Path) -> None:
+    """`cfenn.onnx`, and `radio.npy` where the clock starts at the first path, which the runner looks for."""
+    graph = ChannelGraph(model, radio)
+    csi = {"csi": torch.randn(2, 2, *radio.shape, generator=torch.Generator().manual_seed(0))}
+    csi |= {"level": torch.zeros(2)} if graph.reads_level else {}
+    write_onnx(graph, csi, EMBEDDED, here / "cfenn.onnx", {name: {0: "n"} for name in csi})
+    if radio.clock == "first_path":
+        np.save(here / "radio.npy", filters(radio, 32, 64).beams.numpy())
+
+
+def write_crnn(model: UniversalModel, radio: Radio, here: Path) -> None:
+    """`crnn.onnx`."""
+    graph = ReconstructionGraph(model, radio)
+    write_onnx(graph, {"embedding": _some_code(model)}, {"csi": {0: "n"}}, here / "crnn.onnx", EMBEDDED)
+
+
 def varied(links: Links, number: int) -> Links:
     """Links of one area with what the packaged ones lack, of no meaning but to compute with: higher stations, buildings
     of all heights, some of them not known, and paths with all polarisations.
@@ -383,7 +412,7 @@ def _views(site: Site) -> dict[str, NDArray[Any]]:
 
 
 @contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
+def replaced(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, moved onto it when the block ends well and removed when it does not.
 
     Raises:

@@ -10,30 +10,26 @@ on validation places they do with fewer bits; bits are evenly 0 and 1, so that t
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from uniair import metrics
 from uniair.errors import InputError
-from uniair.files import atomic_path, write_text
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
 
-FORMAT = "uniair-bit-code/1"
 SHORTEST, LONGEST = 24, 512  # bits
 WORD, STAGES = 8, 12  # bits of a stage; how many are learned
-LEAST = 1024  # channels to learn from
+LEAST = 512  # channels to learn from: two for each word of a book
 DEPTH = 7  # most halvings of a coordinate
 FEWEST = 16  # training values in a node, below which it is not halved
 RATE, BETAS = 0.01, (0.7, 0.9)  # of Adam in the search (validation places)
@@ -118,15 +114,16 @@ class BitCode:
     value: Tensor
     order: Tensor
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits."""
         found = hashlib.sha256(self.weights.encode())
-        for tensor in self._tensors().values():
+        for tensor in self.tensors().values():
             found.update(tensor.numpy().tobytes())
         return found.hexdigest()[:16]
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
+        """What it is made of beside the weights' digest, by the names of the attributes."""
         names = ("mean", "axes", "back", "books", "split", "value", "order")
         return {name: getattr(self, name).contiguous() for name in names}
 
@@ -202,35 +199,6 @@ class BitCode:
         path.index_add_(1, told, bits[:, bits.shape[1] - len(told) :] << (depth[told] - 1 - _rank(told)))
         return self.embedding(Words((named << torch.arange(WORD - 1, -1, -1)).sum(-1), path + 2**depth - 1))
 
-    def save(self, folder: Path) -> None:
-        """Writes `bit-code.safetensors` and `bit-code.json`."""
-        with atomic_path(folder / "bit-code.safetensors") as temporary:
-            save_file(self._tensors(), temporary)
-        about = {"format": FORMAT, "weights": self.weights, "digest": self.digest}
-        write_text(folder / "bit-code.json", json.dumps(about, indent=1) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path, weights: str) -> BitCode:
-        """What `save` wrote.
-
-        Args:
-            weights: digest of the model that it is to be used with.
-
-        Raises:
-            InputError: absent, broken, of another format or other weights.
-        """
-        try:
-            about = json.loads((folder / "bit-code.json").read_text(encoding="utf-8"))
-            code = cls(about["weights"], **load_file(folder / "bit-code.safetensors"))
-            whole = (about["format"], about["digest"]) == (FORMAT, code.digest)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise InputError(f"{folder}: no bit code ({error}); learn it again") from error
-        if not whole:
-            raise InputError(f"{folder}: bit code of another format or torn; learn it again")
-        if code.weights != weights:
-            raise InputError(f"{folder}: bit code of weights {code.weights}, the model has {weights}; learn it again")
-        return code
-
 
 def _rank(order: Tensor) -> Tensor:
     """How many entries before each are the same: int64 as `order`."""
@@ -251,7 +219,7 @@ def learn(z: Tensor, weights: str, sensitivity: Tensor | None = None, stages: in
         InputError: fewer than `LEAST` channels.
     """
     if len(z) < LEAST:
-        raise InputError(f"a bit code from {len(z)} channels: give {LEAST} or more, of training places")
+        raise InputError(f"a bit code from {len(z)} channels: give {LEAST} or more")
     z = z.double()
     metric = torch.eye(z.shape[1], dtype=torch.float64) if sensitivity is None else sensitivity.double()
     metric = metric + SOFT * metric.diagonal().mean() * torch.eye(len(metric), dtype=torch.float64)
@@ -297,12 +265,13 @@ def _ordered(gain: Tensor, count: int) -> Tensor:
     return best // gain.shape[1]
 
 
-def decoder_sensitivity(model: UniversalModel, z: Tensor, radio: Radio, draws: int = 4, seed: int = 0) -> Tensor:
+def decoder_sensitivity(decode: Callable[[Tensor], Tensor], z: Tensor, draws: int = 4, seed: int = 0) -> Tensor:
     """Mean of JᵀJ, J the slopes of the decoded CSI by the embedding: float64 [E, E].
 
     From products of Jᵀ with random vectors, whose mean square is that.
 
     Args:
+        decode: embeddings of unit norm [N, E] → complex [N, ports, subcarriers].
         z: float32 [N, E] of training places.
     """
     total = torch.zeros(z.shape[1], z.shape[1], dtype=torch.float64)
@@ -310,7 +279,7 @@ def decoder_sensitivity(model: UniversalModel, z: Tensor, radio: Radio, draws: i
     with torch.inference_mode(False), torch.enable_grad():
         for part in torch.split(z.clone(), CHUNK):
             part = part.clone().requires_grad_()
-            out = torch.view_as_real(model.crnn(normalize(part, dim=-1), radio)[0])
+            out = torch.view_as_real(decode(normalize(part, dim=-1)))
             for _ in range(draws):
                 noise = torch.randn(out.shape, generator=generator)
                 (slope,) = torch.autograd.grad((out * noise).sum(), part, retain_graph=True)
