@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.serve.browsing import chromium
-from tests.site.make import make_site
+from tests.site.make import add_code, make_site
 from tests.site.make_plan import make_plan
 
 from uniair.models.router import Route
@@ -30,7 +30,16 @@ class ByHeart:
 
 @pytest.fixture(scope="session")
 def served_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return make_site(tmp_path_factory.mktemp("served") / "site", stations=2)
+    site = make_site(tmp_path_factory.mktemp("served") / "site", stations=2)
+    add_code(site, 0)
+    return site
+
+
+def lacking(path: str, http: Any) -> dict[str, Any]:
+    """What an example lacks to be answered by the served site."""
+    if path == "/feedback/decode":
+        return {"code": http.get("/site").json()["feedback"][0]["code"]}
+    return {"power": [0.5] * 64} if path == "/forecast" else {}
 
 
 @pytest.fixture(scope="session")

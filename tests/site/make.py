@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from shapely.geometry import box
+from torch.nn.functional import normalize
 
 import uniair
 from uniair.area.area import Area
@@ -25,8 +27,12 @@ from uniair.site.covered import Covered
 from uniair.site.site import Site, Station
 from uniair.site.site_coverage import Planning
 from uniair.site.survey import Ground, Source
+from uniair.tasks.bit_code import learn
+from uniair.tasks.feedback_code import KNOWN, FeedbackCode
 from uniair.tasks.registry import TASKS
+from uniair.tasks.side_information import learn_beside
 from uniair.training.checkpoint import digest
+from uniair.training.feedback_adaptation import save_feedback
 from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure, save_head
 
 SIDE, USERS, FREQUENCY = 150.0, 80, 28e9
@@ -108,6 +114,17 @@ def make_site(folder: Path, stations: int = 2, seed: int = 0, radio: Radio = Rad
     shards.write_manifest(folder / "links", {"made": "tests/site/make.py"}, area.attribution)
     site.write()
     return site
+
+
+def add_code(site: Site, station: int, seed: int = 0) -> FeedbackCode:
+    """Writes a code for a station's feedback that has learned from drawn embeddings, in a moment."""
+    model, draw = uniair.load(site.model), torch.Generator().manual_seed(seed)
+    z, place = (normalize(torch.randn(600, model.preset.embedding, generator=draw), dim=1) for _ in range(2))
+    code = learn(z, site.weights, stages=3)
+    beside = {name: learn_beside(code, z, place, (48, 96)) for name in KNOWN}
+    found = FeedbackCode(site.radio, code, model, beside)
+    save_feedback(site.feedback(station), found, {"made": "tests/site/make.py"})
+    return found
 
 
 def bare_site(folder: Path, model: Path, users: int, radio: Radio = Radio()) -> Site:

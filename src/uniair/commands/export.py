@@ -5,8 +5,8 @@ compared with torch's before the folder appears, and card.json in it says how fa
 site's radio, or without a site of the one that --radio gives: a file with its JSON, or the JSON itself.
 
 --feedback FILE writes the two ends of CSI feedback instead, apart: the folder ue has the encoder and packs bits, the
-folder base_station has the decoder and unpacks them. FILE is a code that uniair adapt --task feedback made; its radio is
-taken.
+folder base_station has the decoder and unpacks them. FILE is a code that uniair adapt --task feedback made, whose radio
+they take.
 
 Example:
   uniair export runs/site --to runs/edge

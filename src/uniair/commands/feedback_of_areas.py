@@ -110,7 +110,7 @@ def _each(
             path = out / f"{name.replace('/', '-')}-{FEEDBACK}-{READS}-{seed}.safetensors"
             if site is not None:
                 station = [one.name for one in site.stations].index(name.rpartition("/")[2])
-                path = site.head(FEEDBACK, READS, station)
+                path = site.feedback(station)
             about = {"area": name, "links": len(links), "labels": options.labels, "split": options.split, "seed": seed,
                      "decoder": asdict(options.decoder), "weights": digest(model), "radio": radio.to_json(),
                      "begun": None if begun is None else begun.code.digest}  # fmt: skip

@@ -61,6 +61,8 @@ def arguments(parser: ArgumentParser) -> None:
         default=None,
         help="folder of uniair forecast train; the packaged one if not given",
     )
+    parser.add_argument("--feedback", type=str | None, default=None,
+                        help="code of uniair adapt --task feedback, for stations without one of their own")  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, help="of each of the two to four lanes within the model")
     for name, default, what in LIMITS:
         parser.add_argument(f"--{name}", type=type(default), default=default, help=what)
@@ -107,8 +109,9 @@ def run(options: Any) -> dict[str, Any]:
         site = site_of(node, begun)
     else:
         site = Site.read(options.site)
-    if not site.weights and options.forecaster is not None:
-        raise InputError("--forecaster: no model was asked about this plan, and none answers; leave it out")
+    for option in ("forecaster", "feedback"):
+        if not site.weights and options[option] is not None:
+            raise InputError(f"--{option}: no model was asked about this plan, and none answers; leave it out")
     with listen(options.host, options.port) as listener:
         forecaster = router = None
         if site.weights:
@@ -118,9 +121,11 @@ def run(options: Any) -> dict[str, Any]:
         hosts = frozenset({"localhost", "127.0.0.1", "[::1]", options.host}) if local and token is None else None
         limits = Limits(**{name: options[name] for name, *_ in LIMITS})
 
+        feedback = None if options.feedback is None else Path(options.feedback)
+
         def serving(site: Site, before: FastAPI | None = None) -> FastAPI:
             """The application that answers about a site."""
-            served = Predictor(site, router, forecaster) if site.weights else site
+            served = Predictor(site, router, forecaster, feedback) if site.weights else site
             return create_app(served, limits, token, hosts, options.threads, before=before)
 
         if node is None:

@@ -1,4 +1,4 @@
-"""A feedback code for devices: one folder for a user, with the encoder, and one for a base station, with the decoder."""
+"""A feedback code for devices: a folder with the encoder for a user, and one with the decoder for a base station."""
 
 from __future__ import annotations
 

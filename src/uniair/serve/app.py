@@ -23,11 +23,12 @@ from uniair.serve.bodies import first_line
 from uniair.serve.coverage_answers import Coverage, required
 from uniair.serve.limits import Guard, Limits
 from uniair.serve.naming import NotHereError
-from uniair.serve.openapi import ABOUT, WRONG, describe, parameters, questions, request_body
+from uniair.serve.openapi import ABOUT, WRONG, describe, method_of, parameters, questions, request_body
 from uniair.serve.predictor import Predictor
-from uniair.serve.service import Lanes, Service
+from uniair.serve.service import Lanes
 from uniair.serve.site_routes import add_coverage, add_site, unasked
 from uniair.serve.telemetry import Metrics
+from uniair.serve.written_channels import Answering
 from uniair.site.site import Site
 
 PAGE = Path(__file__).parent / "page"
@@ -60,7 +61,7 @@ def create_app(
     predictor = None if isinstance(served, Site) else served
     site = served if isinstance(served, Site) else served.site
     coverage = required(site) if predictor is None else Coverage.of(site)
-    service = None if predictor is None else Service(predictor, Lanes(predictor, limits, metrics, threads), limits)
+    service = None if predictor is None else Answering(predictor, Lanes(predictor, limits, metrics, threads), limits)
     if service is not None and before is not None:
         service.go_on(before.state.service)
 
@@ -130,17 +131,17 @@ def _page(name: str) -> Response:
     return FileResponse(PAGE / name)
 
 
-def _add_questions(app: FastAPI, service: Service | None) -> None:
+def _add_questions(app: FastAPI, service: Answering | None) -> None:
     """What is asked of the model and of heads, with a body."""
     for path, question in questions().items():
-        name, task = path.removeprefix("/"), question.task
+        name, task = method_of(path), question.task
         if service is None:
             answered: Any = unasked
         else:
             answered = getattr(service, name) if task is None else service.by_head(task)
         app.add_api_route(
             path, answered, methods=["POST"], tags=["ask"], response_class=Response, name=name,
-            description=(getattr(Service, name).__doc__ or "") if task is None else (
+            description=(getattr(Answering, name).__doc__ or "") if task is None else (
                 f"By the station's light head: {task.tells}."
             ),
             openapi_extra={"requestBody": request_body(question.body, question.example),

@@ -132,7 +132,8 @@ def reply(request: Request, document: dict[str, Any], array: str | None = None) 
     """The answer in the form that was asked for.
 
     Args:
-        document: NumPy arrays in it become lists in JSON (NaN null) and `packed` in msgpack.
+        document: NumPy arrays in it become lists in JSON (NaN null, of complex ones real and imag) and `packed` in
+            msgpack.
         array: the entry that a .npy is made of; None: this answer is none, and JSON comes instead.
     """
     accepted = request.headers.get("accept", "")
@@ -146,7 +147,9 @@ def reply(request: Request, document: dict[str, Any], array: str | None = None) 
 
 
 def _listed(value: Any) -> Any:
-    """An array as lists with null for NaN and infinities, which JSON does not have."""
+    """An array as lists with null for NaN and infinities, which JSON does not have; a complex one as its parts."""
+    if value.dtype.kind == "c":
+        return {"real": value.real.tolist(), "imag": value.imag.tolist()}
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         return [_listed(row) if row.ndim else float(row) if math.isfinite(row) else None for row in value]
     return value.tolist()

@@ -226,6 +226,46 @@ class Client:
         """
         return self._post("/ask", instruction=instruction, csi=csi, station=station, link=link, ue=ue, radio=radio)
 
+    def feedback_encode(
+        self, csi: ArrayLike | None = None, length: int = 96, search: int = 0, station: int | str = 0,
+        link: int | None = None,
+        radio: Radio | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Bit strings of so many bits, which `feedback_decode(**it)` reads: `bits` in hexadecimal, `length`, `code`.
+
+        `search` is how many steps the sender seeks better bits for.
+        """
+        answer = self._post(
+            "/feedback/encode", csi=csi, length=length, search=search, station=station, link=link, radio=radio
+        )
+        return {name: answer[name] for name in ("bits", "length", "code")}
+
+    def feedback_decode(
+        self, bits: str | Sequence[str], length: int, code: str, station: int | str = 0, beside: str | None = None,
+        ue: ArrayLike | None = None,
+        radio: Radio | None = None,
+    ) -> NDArray[np.complex64]:  # fmt: skip
+        """Normalised CSI, complex64 [N, antennas, subcarriers], of the code's radio or of another that is asked for.
+
+        `beside` is what the base station reads beside the bits: `map`, or `map and position`, which takes `ue`.
+        """
+        csi: NDArray[np.complex64] = self._post(
+            "/feedback/decode", bits=bits if isinstance(bits, str) else list(bits), length=length, code=code,
+            station=station, beside=beside, ue=ue, radio=radio,
+        )["csi"]  # fmt: skip
+        return csi
+
+    def complete(
+        self, csi: ArrayLike, known: ArrayLike, snr: ArrayLike | None = None, radio: Radio | None = None
+    ) -> NDArray[np.complex64]:
+        """CSI at every antenna and subcarrier from the entries that are `known`, bool [antennas, subcarriers].
+
+        `snr` is in dB over their mean power, one or [N]; estimated where it is not given.
+        """
+        mask = np.asarray(known, dtype=np.bool_)
+        found: NDArray[np.complex64] = self._post("/complete", csi=csi, known=mask, snr=snr, radio=radio)["csi"]
+        return found
+
     def forecast(self, session: str, **step: Any) -> dict[str, NDArray[Any]]:
         """The next `beams` after one more step of a vehicle: any of `power` [beams], `beam`, `position` [2], `csi`."""
         return self._post("/forecast", session=session, **step)

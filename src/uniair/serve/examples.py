@@ -48,6 +48,8 @@ GET: dict[str, dict[str, Any]] = {
         }},
         "figures": {"bs0": {"path_loss": {"environment": {"rmse": 8.1}}}}, "assistant": True, "forecaster": True,
         "coverage": True,
+        "feedback": [{"code": "0123456789abcdef", "longest": 512, "tuned": True,
+                      "beside": ["map", "map and position"]}],
     },
     "/site/buildings": {
         "buildings": [{"id": 0, "outline": [[8.0, 8.0], [30.0, 8.0], [30.0, 24.0], [8.0, 24.0]], "holes": [],
@@ -85,6 +87,7 @@ GET: dict[str, dict[str, Any]] = {
                              "calibrated": [-82.6]},
     "/coverage/rays": {"user": 0, "ue": [120.0, 40.0, 1.5], "spot": [120.0, 40.0, 1.5], "sector": "K1-1", **RAYS},
 }  # fmt: skip
+MESSAGE = {"bits": ["9f12c40be07a61d2385ce914"], "length": 96, "code": "0123456789abcdef"}
 POST: dict[str, dict[str, Any]] = {
     "/encode": {"embedding": [[0.0884] * 128], **ABOUT},
     "/los": {"probability_of_los": [0.97], **ABOUT},
@@ -93,9 +96,17 @@ POST: dict[str, dict[str, Any]] = {
                     **ABOUT},
     "/ask": {"task": "position", "text": "The user stands at (75.1, 39.6) m.", "answers": [{"x_m": 75.1, "y_m": 39.6}],
              **ABOUT},
+    "/feedback/encode": {**MESSAGE, **ABOUT},
+    "/feedback/decode": {"csi": {"real": [[[1.0] * 64] * 32], "imag": [[[0.0] * 64] * 32]}, **ABOUT},
+    "/complete": {"csi": {"real": [[[1.0] * 64] * 32], "imag": [[[0.0] * 64] * 32]}, **ABOUT},
     "/forecast": {"beams": [12, 12, 13], "probability": [0.81, 0.74, 0.52],
                   "probabilities": [[0.19, 0.81], [0.26, 0.74], [0.48, 0.52]]},
 }  # fmt: skip
+
+
+def comb() -> list[list[bool]]:
+    """Pilots on every fourth of 64 subcarriers, at 32 antennas."""
+    return [[tone % 4 == 0 for tone in range(64)]] * 32
 
 
 def of_task(task: Task) -> dict[str, Any]:

@@ -19,12 +19,15 @@ RADIO = {"type": "string", "contentMediaType": JSON, "maxLength": 4000}  # in a 
 AT = {"station": 0, "ue": [[75.0, 40.0, 1.5]]}
 ZERO_SHOT: dict[
     str, tuple[type[schema.Body], type[BaseModel], dict[str, Any]]
-] = {  # path → body, answer, example; each is answered by the method of its name
+] = {  # path → body, answer, example; each is answered by the method of its name, see `method_of`
     "/encode": (schema.Encode, schema.Embedding, {"csi": schema.small_csi()}),
     "/los": (schema.Hypothesis, schema.LineOfSight, ONE),
     "/rank": (schema.Hypothesis, schema.Ranking, ONE | {"ue": [[75.0, 40.0, 1.5], [90.0, 40.0, 1.5]]}),
     "/likelihood": (schema.Likelihood, schema.Field2D, ONE | {"step": 10.0}),
     "/ask": (schema.Ask, schema.Said, ONE | {"instruction": "Where is this user?"}),
+    "/feedback/encode": (schema.Bits, schema.Sent, ONE | {"length": 96}),
+    "/feedback/decode": (schema.Message, schema.Channels, examples.MESSAGE | {"station": 0}),
+    "/complete": (schema.Pilots, schema.Channels, {"csi": schema.small_csi(), "known": examples.comb(), "snr": 10.0}),
     "/forecast": (schema.Step, schema.Beams, {"session": "car-7", "beam": 12}),
 }
 
@@ -45,6 +48,11 @@ class Question:
     example: dict[str, Any]
     answered: dict[str, Any]
     task: Task | None = None
+
+
+def method_of(path: str) -> str:
+    """The name of what answers a path."""
+    return path.removeprefix("/").replace("/", "_")
 
 
 def questions() -> dict[str, Question]:
@@ -81,18 +89,23 @@ def request_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, A
     """The forms that a request's body may have."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     kinds: dict[str, Any] = {JSON: {"schema": _reference(model), "example": example}, MSGPACK: binary}
-    return {"required": True, "content": kinds | ({NPY: binary} if "csi" in model.model_fields else {})}
+    return {"required": True, "content": kinds | ({NPY: binary} if _as_npy(model) else {})}
 
 
 def parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
     """The fields beside a .npy body."""
-    plain = {"station", "link", "step", "instruction", "radio"} if "csi" in model.model_fields else set()
+    plain = {"station", "link", "step", "instruction", "radio", "length", "search"} if _as_npy(model) else set()
     properties = model.model_json_schema()["properties"]
     return [
         {"name": name, "in": "query", "required": False, "schema": RADIO if name == "radio" else properties[name],
          "description": "Beside a .npy body, in JSON."}
         for name in properties if name in plain
     ]  # fmt: skip
+
+
+def _as_npy(model: type[BaseModel]) -> bool:
+    """Whether an array may be the body: the CSI, beside which no other array is needed."""
+    return "csi" in model.model_fields and "known" not in model.model_fields
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,13 @@ from uniair.site.site import Site, obstacles
 from uniair.tasks import zero_shot
 from uniair.tasks.answers import Answer, Answers, Declined, Question
 from uniair.tasks.asking import Assistant
+from uniair.tasks.completion import complete, part_of
+from uniair.tasks.feedback_code import FeedbackCode
 from uniair.tasks.registry import TASKS
 from uniair.tasks.scene import Given
 from uniair.tasks.task import Task
 from uniair.training.checkpoint import digest
+from uniair.training.feedback_adaptation import load_feedback
 from uniair.training.heads import SavedHead, load_head
 
 WALL = 1e3  # m, of a building whose height is not said
@@ -88,12 +92,15 @@ class Predictor:
         site: its model is loaded and compared with the weights that its heads learned on.
         router: reads instructions; None: `ask` is not to be had.
         forecaster: of beams; None: none.
+        feedback: file of a code for the CSI feedback of stations that have none of their own; None: none.
 
     Raises:
-        InputError: model, heads or links missing, broken, or of other weights.
+        InputError: model, heads, codes or links missing, broken, or of other weights or radios.
     """
 
-    def __init__(self, site: Site, router: Router | None = None, forecaster: WMLM | None = None) -> None:
+    def __init__(
+        self, site: Site, router: Router | None = None, forecaster: WMLM | None = None, feedback: Path | None = None
+    ) -> None:
         self.site, self.router, self.forecaster = site, router, forecaster
         site.require_model()
         self.model = uniair.load(site.model)
@@ -102,6 +109,11 @@ class Predictor:
         self.views = [view(site, station) for station in stations]
         self.heads: list[dict[tuple[str, str], SavedHead]] = [
             {key: load_head(path, self.model, key[0]) for key, path in site.heads(station).items()}
+            for station in stations
+        ]
+        common = None if feedback is None else load_feedback(feedback, self.model, site.radio)
+        self.codes = [
+            load_feedback(path, self.model, site.radio) if (path := site.feedback(station)).exists() else common
             for station in stations
         ]
         self._room = Room(self.model.preset.beams)
@@ -154,6 +166,30 @@ class Predictor:
             inside = int((here.plan[pixel[:, 1], pixel[:, 0]] != 0).sum())
         where = f"{inside} of {len(ue)} positions stand" if len(ue) > 1 else "the position stands"
         return [f"{where} inside a building of the map, where the model has learned nothing"] if inside else []
+
+    def code(self, station: int) -> FeedbackCode:
+        """The station's code for CSI feedback."""
+        found = self.codes[self.station(station)]
+        if found is None:
+            raise NotHereError(f"feedback: station {station} has no code; make one with uniair adapt SITE --task "
+                               "feedback, or give the server one with --feedback FILE")  # fmt: skip
+        return found
+
+    def feedback(self) -> list[dict[str, Any] | None]:
+        """The stations' codes for CSI feedback, for people; None where one has none."""
+        return [
+            None if code is None else {"code": code.code.digest, "longest": code.code.longest, "tuned": code.tuned,
+                                       "beside": list(code.beside)}
+            for code in self.codes
+        ]  # fmt: skip
+
+    def complete(
+        self, csi: NDArray[Any], radio: Radio, known: NDArray[np.bool_], snr: float | list[float] | None
+    ) -> Tensor:
+        """CSI of which some entries are known, completed: see `tasks.completion.complete`."""
+        if known.shape == radio.shape and known.any():
+            self._room.note(part_of(radio, torch.from_numpy(known)))
+        return complete(self.model, csi, radio, known=known, snr=snr)
 
     def station_links(self, station: int) -> StationLinks:
         """The traced or measured links of a station."""

@@ -10,7 +10,8 @@ from annotated_types import Len
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model
 
-from uniair.serve.radio_limits import RadioOf
+from uniair.serve.radio_limits import PORTS, SUBCARRIERS, RadioOf
+from uniair.tasks.bit_code import LONGEST, SHORTEST
 from uniair.tasks.task import Task
 
 FAR = 1e5  # m; no site reaches so far
@@ -23,6 +24,7 @@ Corner = Annotated[list[Metres], Len(2, 2)]
 Ring = Annotated[list[Corner], Len(3, CORNERS)]
 Plane = list[list[float]]
 Flag = bool | None
+Decibel = Annotated[FiniteFloat, Field(ge=-100, le=200)]
 Station = Number | Annotated[str, Len(1, 100)]
 Degrees = Literal["4326", "EPSG:4326", 4326]
 
@@ -62,8 +64,8 @@ class Encode(Body):
     radio: RadioOf | None = Field(None, description="That measured csi; the site's where it is left out.")
 
 
-class Channel(Encode):
-    """A channel: CSI of your own as a station received it, or the number of one of the site's links."""
+class AtStation(Body):
+    """A request to one of the stations."""
 
     station: Station = Field(0, description="Number of the base station, from 0, or its name.")
 
@@ -72,11 +74,15 @@ class Channel(Encode):
         """Of the station, once its name is looked up (`Service.read`)."""
         return int(self.station)
 
+
+class Channel(Encode, AtStation):
+    """A channel: CSI of your own as a station received it, or the number of one of the site's links."""
+
     link: Number | None = Field(None, description="Number of a link of the station, instead of csi.")
 
 
-class Place(Channel):
-    """A channel, and where its user stands."""
+class Users(Body):
+    """Where users stand."""
 
     ue: Annotated[list[Point], Len(1, 10_000)] | Point | None = Field(
         None, description="x, y, z in m from the site's south-west corner, of one UE or of several; see crs."
@@ -86,6 +92,10 @@ class Place(Channel):
     def positions(self) -> NDArray[np.float64] | None:
         """[N, 3] m, or None."""
         return None if self.ue is None else np.asarray(self.ue, dtype=np.float64).reshape(-1, 3)
+
+
+class Place(Channel, Users):
+    """A channel, and where its user stands."""
 
 
 class OnMap(Channel):
@@ -114,6 +124,43 @@ class Ask(Place):
     """A question in plain English; users and stations that it names are the site's, others are those of the request."""
 
     instruction: Annotated[str, Len(1, 2_000)]
+
+
+Length = Annotated[int, Field(ge=SHORTEST, le=LONGEST)]
+Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2}){3,64}$")]
+BITS = "Of each link in hexadecimal digits: the first bit on top of the first byte, the last byte filled up with 0."
+
+
+class Bits(Channel):
+    """A channel to feed back in bits."""
+
+    length: Length = Field(96, description="Bits of each message.")
+    search: Annotated[int, Field(ge=0, le=200)] = Field(
+        0, description="Steps of the sender's search for better bits through the decoder; 0: none."
+    )
+
+
+class Message(AtStation, Users):
+    """What /feedback/encode answered, to be read as a channel."""
+
+    bits: Annotated[list[Hex], Len(1, 10_000)] | Hex = Field(description=BITS)
+    length: Length
+    code: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] = Field(description="Digest of the code that wrote them.")
+    radio: RadioOf | None = Field(None, description="To write the channels for; the code's where it is left out.")
+    beside: Literal["map", "map and position"] | None = Field(
+        None, description="What the base station reads beside the bits: the site's own map, or that and ue too."
+    )
+
+
+class Pilots(Encode):
+    """CSI of which some entries are known."""
+
+    known: Annotated[list[Annotated[list[bool], Len(1, SUBCARRIERS)]], Len(1, PORTS)] = Field(
+        description="[antennas, subcarriers] which entries of csi are measured; what stands in the others is not read."
+    )
+    snr: Decibel | Annotated[list[Decibel], Len(1, 10_000)] | None = Field(
+        None, description="dB over the mean power of the known entries, of all links or of each; estimated if left out."
+    )
 
 
 class Step(Body):
@@ -154,6 +201,20 @@ class Ranking(OfRadio):
     """Zero-shot probabilities of the candidates, [N, candidates]; rows sum to 1."""
 
     probability: list[list[float]]
+
+
+class Sent(OfRadio):
+    """Bit strings, one a link, that /feedback/decode takes as they are with their length and code."""
+
+    bits: list[str] = Field(description=BITS)
+    length: int
+    code: str
+
+
+class Channels(OfRadio):
+    """CSI, [N, antennas, subcarriers]: as parts in JSON, complex64 in other forms."""
+
+    csi: Csi
 
 
 class ByHead(OfRadio):

@@ -197,7 +197,7 @@ class Service:
     async def _read(self, request: Request, model: type[M]) -> tuple[M, NDArray[Any] | None]:
         """A request's fields, its station by number, and its CSI; see `bodies.read`."""
         fields, csi = await read(request, model)
-        if isinstance(fields, schema.Channel):
+        if isinstance(fields, schema.AtStation):
             fields.station = self.predictor.station(fields.station)
         return fields, csi
 

@@ -117,6 +117,10 @@ class Site:
         """File of a head."""
         return self.folder / "heads" / f"{task}-{inputs}-{self.stations[station].name}.safetensors"
 
+    def feedback(self, station: int) -> Path:
+        """File of a station's own code for CSI feedback, which `uniair adapt --task feedback` makes."""
+        return self.head("feedback", "channel", station)
+
     def heads(self, station: int) -> dict[tuple[str, str], Path]:
         """The heads of a station that are there, of tasks that are registered: (task, inputs) → file."""
         found = sorted((self.folder / "heads").glob(f"*-*-{self.stations[station].name}.safetensors"))

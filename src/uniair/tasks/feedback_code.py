@@ -42,8 +42,10 @@ class FeedbackCode:
     def check_radio(self, radio: Radio) -> None:
         """Raises `InputError` where channels of a radio are not such as the code takes."""
         if odd := [name for name in self.radio.differs(radio) if name not in ("amplitude", "ue")]:
-            raise InputError(f"feedback code of {self.radio}, the channels are of {radio}; what differs: "
-                             f"{', '.join(odd)}; learn one for this radio with uniair adapt --task feedback")  # fmt: skip
+            raise InputError(
+                f"feedback code of {self.radio}, the channels are of {radio}; what differs: {', '.join(odd)}; learn "
+                "one for this radio with uniair adapt --task feedback"
+            )
 
     def encode(self, csi: Any, length: int, steps: int = 0, radio: Radio | None = None) -> BitString:
         """CSI complex [N, ports, subcarriers] → bit strings.

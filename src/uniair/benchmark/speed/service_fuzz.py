@@ -107,6 +107,12 @@ def _valid(rng: Rng) -> Request:
         document["step"] = 20.0
     if path == "/ask":
         document["instruction"] = "Where is this user?"
+    if path == "/feedback/encode":
+        document |= {"length": int(rng.integers(24, 200)), "search": int(rng.integers(0, 3))}
+    if path == "/feedback/decode":
+        document = {"station": 0, "length": 48, "bits": [rng.bytes(6).hex()], "code": "0123456789abcdef"}
+    if path == "/complete":
+        document = {"known": (rng.random((32, 64)) < 0.3).tolist(), "snr": 10.0}
     if path == "/forecast":
         document = {"session": f"s{rng.integers(9)}", "power": rng.uniform(0, 1, 64).tolist(), "beam": 3}
     if "buildings" in fields and rng.random() < 0.3:
@@ -119,15 +125,15 @@ def _valid(rng: Rng) -> Request:
     if kind == MSGPACK:
         import msgpack
 
-        if path != "/forecast" and rng.random() < 0.7:
-            document.pop("link")
+        if path not in ("/forecast", "/feedback/decode") and rng.random() < 0.7:
+            document.pop("link", None)
             document["csi"] = {"shape": csi.shape, "dtype": "complex128", "data": csi.tobytes()}
             if rng.random() < 0.5:  # of the same shape, so that it is answered
                 document["radio"] = {"array": {"kind": "upa", "rows": 4, "columns": 8},
                                      "grid": {"kind": "ofdm", "subcarriers": 64, "spacing": 240e3},
                                      "clock": str(rng.choice(["absolute", "first_path"]))}  # fmt: skip
         return Request(path, kind, msgpack.packb(document))
-    if path in ("/encode", "/position") or rng.random() < 0.2:
+    if path in ("/encode", "/position", "/complete") or rng.random() < 0.2:
         document.pop("link", None)
         document["csi"] = {"real": csi[0].real.round(3).tolist(), "imag": csi[0].imag.round(3).tolist()}
     return Request(path, kind, json.dumps(document).encode())
