@@ -10,7 +10,8 @@ from tests.conftest import geometric_links
 import uniair
 from uniair.benchmark import completed_channels
 from uniair.benchmark.benchmark import Setup, perform
-from uniair.benchmark.completed_channels import COMPLETION, CompletionBudget, parts
+from uniair.benchmark.completed_channels import COMPLETION, parts
+from uniair.benchmark.sampled_links import Sample
 from uniair.data.links import shards
 
 
@@ -28,7 +29,7 @@ def test_every_method_completes_and_a_stopped_run_goes_on(tmp_path: Path, monkey
     some = [part for part in parts() if part.name in ("scattered, 1/4", "half the band")]
     monkeypatch.setattr(completed_channels, "parts", lambda: iter(some))
     monkeypatch.setattr(completed_channels, "SNRS", (0, 20))
-    monkeypatch.setitem(completed_channels.BUDGETS, "quick", CompletionBudget(2, 3, 40))
+    monkeypatch.setitem(completed_channels.BUDGETS, "quick", Sample(2, 3, 40))
     for name, seed, place in (("links", 6, "town"), ("train", 7, "elsewhere")):
         links = geometric_links(seed=seed, areas=2, per_area=20, place=place)
         shards.write_shard(tmp_path / name / "links-00000.safetensors", links)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uniair import metrics
 from uniair.benchmark.benchmark import Benchmark, Setup
-from uniair.benchmark.matching import some_areas
+from uniair.benchmark.sampled_links import Sample, SampledLinks
 from uniair.data.links.links import Links
 from uniair.data.links.loader import along_array
 from uniair.data.links.store import Store
@@ -26,7 +26,6 @@ from uniair.noise import noisy
 from uniair.progress import track
 from uniair.radio import Radio, Subcarriers
 from uniair.tasks.completion import complete
-from uniair.training.pretraining import check_split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,35 +73,17 @@ def parts() -> Iterator[Part]:
         yield Part(f"the band {away / 1e6:.0f} MHz beside", both, (~beside).expand(both.shape), beside)
 
 
-@dataclass(frozen=True)
-class CompletionBudget:
-    """How much is measured.
-
-    Attributes:
-        areas, links: of the test; links of each area.
-        train: links of training places that covariances are of.
-    """
-
-    areas: int
-    links: int
-    train: int
-
-
-BUDGETS = {"quick": CompletionBudget(8, 4, 2000), "full": CompletionBudget(60, 10, 20_000)}
+# links are few: every one is completed by seven methods at every SNR and density
+BUDGETS = {"quick": Sample(8, 4, 2000), "full": Sample(60, 10, 20_000)}
 
 
 def run(setup: Setup) -> dict[str, Any]:
     """NMSE of every method on the same links; noise is drawn anew for each seed."""
-    budget, train, store = BUDGETS[setup.budget], setup.store("train"), setup.store("links")
-    check_split(train.areas, store.areas)
-    setup.note(data=store.manifest["recipe"], train=train.manifest["recipe"], areas=budget.areas, links=budget.links)
-    links = along_array(Links.concatenate([
-        one.select(np.arange(len(one))[: budget.links]) for _, one in some_areas(store, budget.areas)
-    ]))  # fmt: skip
-    carrier, rows = store.one_radio().carrier, {}
-    every = [replace(part, radio=replace(part.radio, carrier=carrier)) for part in parts()]
+    sampled = SampledLinks.of(setup, BUDGETS[setup.budget])
+    links = along_array(Links.concatenate([links for _, links in sampled.areas]))
+    every, rows = [replace(part, radio=sampled.at_carrier(part.radio)) for part in parts()], {}
     for part in track(every, "part"):
-        prior = cache(partial(_prior, train, part.radio, budget.train))
+        prior = cache(partial(_prior, sampled.train, part.radio, sampled.sample.train))
         for snr in SNRS if "1/" in part.name else (BESIDE,):
             runs = [
                 setup.once(f"{part.name}-{snr}-{seed}", partial(_measured, setup.model, links, part, snr, seed, prior))
@@ -110,7 +91,7 @@ def run(setup: Setup) -> dict[str, Any]:
             ]
             means = {name: spread([[one[name] for one in runs]]) for name in runs[0]}
             rows[f"{part.name}, {snr} dB"] = {"part": part.name, "snr": snr, "nmse_db": means}
-    return {"links": len(links), "rows": rows, "says": str(replace(RADIO, carrier=carrier))}
+    return {"links": len(links), "rows": rows, "says": str(sampled.at_carrier(RADIO))}
 
 
 def _prior(train: Store, radio: Radio, count: int) -> Tensor:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from uniair import metrics
+from uniair.benchmark import feedback_latency
 from uniair.benchmark.benchmark import Benchmark, Setup
-from uniair.benchmark.matching import some_areas
+from uniair.benchmark.feedback_latency import latency
+from uniair.benchmark.feedback_methods import (
+    FromTrainingPlaces,
+    QuantisedAutoencoder,
+    Sums,
+    by_code,
+    by_paths,
+    standard,
+)
+from uniair.benchmark.sampled_links import Sample, SampledLinks
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
-from uniair.evaluation.enhanced_type_ii_codebook import COMBINATIONS, enhanced_type_ii
-from uniair.evaluation.port_panel import panel_of, subband_directions
+from uniair.evaluation.port_panel import panel_of
 from uniair.evaluation.tables import Table, plus_minus, spread
-from uniair.evaluation.type_i_codebook import type_i
-from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.radio import OFDM, UPA, Radio
-from uniair.tasks.feedback_code import KNOWN, LENGTHS, FeedbackCode
-from uniair.tasks.path_code import PathCode
-from uniair.training.feedback_adaptation import SUBBANDS, Channels, learned, places_of
+from uniair.tasks.feedback_code import KNOWN
+from uniair.training.feedback_adaptation import SUBBANDS, DecoderTraining, adapt_feedback
+from uniair.training.heads import Adaptation, divide
 from uniair.training.pretraining import check_split
 
 if TYPE_CHECKING:
@@ -38,57 +43,126 @@ RADIOS = {
     "panel of 8 × 8": Radio(UPA(8, 8), clock="first_path"),
 }
 BESIDE = ("", *(f" + {known}" for known in KNOWN))
-PER_AREA = 64  # most links of a training area that codes are learned from
-Sums = dict[str, list[float]]
+GENERAL, SPECIFIC = "autoencoder of training places", "autoencoder of the place"
+OWN = "the place's own code"
 
 
 @dataclass(frozen=True)
-class BitBudget:
-    """How much is measured.
+class Learning:
+    """What is learned beside the model's codes of training places.
 
     Attributes:
-        areas, links: of the test; links of each area.
-        codes: training channels that a code is learned from.
+        steps: of each autoencoder.
+        areas, links: dense areas that are learned from, and links of each; a fifth of them is tested on.
+        decoder: how a place's own decoder is tuned.
+        repeats: of what is timed.
     """
 
+    steps: int
     areas: int
     links: int
-    codes: int
+    decoder: DecoderTraining
+    repeats: int
 
 
-BUDGETS = {"quick": BitBudget(8, 12, 4096), "full": BitBudget(60, 50, 32_768)}
+BUDGETS = {"quick": Sample(8, 12, 4096), "full": Sample(60, 50, 32_768)}
+LEARNING = {
+    "quick": Learning(400, 1, 1000, DecoderTraining(steps=100), 10),
+    "full": Learning(3000, 2, 10_000, DecoderTraining(), 50),
+}
 
 
 def run(setup: Setup) -> dict[str, Any]:
-    """SGCS and bits of every method on the same links; codes are learned anew for each seed."""
-    budget, train = BUDGETS[setup.budget], setup.store("train")
-    store = setup.store("links")
-    check_split(train.areas, store.areas)
-    setup.note(data=store.manifest["recipe"], train=train.manifest["recipe"], areas=budget.areas, links=budget.links)
-    found: dict[str, dict[str, list[list[list[float]]]]] = {}
-    carrier, areas = store.one_radio().carrier, list(some_areas(store, budget.areas))
-    for radio_name, plain in RADIOS.items():
-        radio, rows = replace(plain, carrier=carrier), found.setdefault(radio_name, {})
-        code = cache(partial(learned_code, setup.model, train, radio, budget.codes))
-        for number, (name, links) in enumerate(track(areas, "area", radio_name)):
-            some = links.select(np.arange(len(links))[: budget.links])
-            standard = setup.once(f"{name}-{radio_name}-standard", partial(_standard, some, radio))
-            ours = [
-                setup.once(f"{name}-{radio_name}-{seed}", partial(_ours, setup.model, some, radio, code, seed))
-                for seed in range(setup.seeds)
-            ]
-            paths = setup.once(f"{name}-{radio_name}-paths", partial(_paths, setup.model, some, radio))
-            for key, value in (standard | paths).items():
-                rows.setdefault(key, [[] for _ in areas])[number] = [value]
-            for key in ours[0]:
-                rows.setdefault(key, [[] for _ in areas])[number] = [one[key] for one in ours]
+    """SGCS and bits of every method on the same links; what learns does so anew for each seed.
+
+    With --dense also of what has learned from the place itself, in the dense areas.
+    """
+    sampled, own = SampledLinks.of(setup, BUDGETS[setup.budget]), LEARNING[setup.budget]
+    radios = {name: sampled.at_carrier(plain) for name, plain in RADIOS.items()}
+    found: dict[str, dict[str, Any]] = {}
+    places: dict[str, dict[str, Any]] = {}
+    times: dict[str, dict[str, Any]] = {}
+    for name, radio in radios.items():
+        count = sampled.sample.train
+        general = cache(lambda seed, radio=radio, count=count: FromTrainingPlaces(
+            setup.model, sampled.train, radio, count, own.steps, seed))  # fmt: skip
+        found[name] = _everywhere(setup, sampled, name, radio, general)
+        if "dense" in setup.folders:
+            places[name] = _on_places(setup, sampled, own, name, radio, general)
+        timed = batch_of(sampled.areas[0][1], radio)
+        times[name] = setup.once(f"{name}-latency", lambda general=general, timed=timed: latency(
+            general(0).code, timed, STEPS, own.repeats))  # fmt: skip
     return {
-        "areas": [name for name, _ in areas], "subbands": SUBBANDS,
-        "links": sum(min(len(links), budget.links) for _, links in areas),
-        "radios": {name: str(replace(radio, carrier=carrier)) for name, radio in RADIOS.items()},
-        "listed": {name: panel_of(radio).listed for name, radio in RADIOS.items()},
-        "rows": {name: {key: _mean(values) for key, values in rows.items()} for name, rows in found.items()},
+        "areas": [name for name, _ in sampled.areas], "subbands": SUBBANDS, "links": sampled.count,
+        "radios": {name: str(radio) for name, radio in radios.items()},
+        "listed": {name: panel_of(radio).listed for name, radio in radios.items()},
+        "rows": found, "places": places, "latency": times,
     }  # fmt: skip
+
+
+Learned = Callable[[int], FromTrainingPlaces]
+
+
+def _everywhere(setup: Setup, sampled: SampledLinks, name: str, radio: Radio, general: Learned) -> dict[str, Any]:
+    """Every method that knows nothing of the place, and side information, over the test areas."""
+    rows: dict[str, list[list[list[float]]]] = {}
+    for area, links in track(sampled.areas, "area", name):
+        ours = [setup.once(f"{area}-{name}-{seed}", partial(_ours, links, radio, general, seed))
+                for seed in range(setup.seeds)]  # fmt: skip
+        scratch = [setup.once(f"{area}-{name}-{seed}-autoencoder", partial(_autoencoder, links, radio, general, seed))
+                   for seed in range(setup.seeds)]  # fmt: skip
+        alone = setup.once(f"{area}-{name}-standard", lambda links=links: standard(batch_of(links, radio)))
+        alone |= setup.once(
+            f"{area}-{name}-paths", lambda links=links: by_paths(setup.model, batch_of(links, radio))
+        )  # fmt: skip
+        _add(rows, [alone])
+        _add(rows, [one | other for one, other in zip(ours, scratch, strict=True)])
+    return {key: _mean(values) for key, values in rows.items()}
+
+
+def _ours(links: Links, radio: Radio, general: Learned, seed: int) -> Sums:
+    batch = batch_of(links, radio)
+    parts = [by_code(name, general(seed).code, batch, steps) for name, steps in STEPS.items()]
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _autoencoder(links: Links, radio: Radio, general: Learned, seed: int) -> Sums:
+    return general(seed).autoencoder.sums(GENERAL, batch_of(links, radio))
+
+
+def _on_places(
+    setup: Setup, sampled: SampledLinks, own: Learning, name: str, radio: Radio, general: Learned
+) -> dict[str, Any]:
+    """What has learned from a place itself, beside what has not, on a fifth of its links."""
+    dense: Store = setup.store("dense").first(own.areas)
+    check_split(sampled.train.areas, dense.areas)
+    apart = replace(setup, out=setup.out / "places")
+    apart.note(data=dense.manifest["recipe"], train=sampled.train.manifest["recipe"], links=own.links)
+    rows: dict[str, list[list[list[float]]]] = {}
+    for area, whole in track(zip(dense.areas, dense, strict=True), "area", f"{name}, dense", total=len(dense)):
+        links = whole.select(np.random.default_rng(0).permutation(len(whole))[: own.links])
+        _add(rows, [
+            apart.once(f"{area}-{name}-{seed}", partial(_on_place, setup, links, own, radio, general, seed))
+            for seed in range(setup.seeds)
+        ])  # fmt: skip
+    return {key: _mean(values) for key, values in rows.items()}
+
+
+def _on_place(setup: Setup, links: Links, own: Learning, radio: Radio, general: Learned, seed: int) -> Sums:
+    wanted, code = Adaptation(seed=seed), general(seed).code
+    learn, test = divide(links, wanted)
+    batch = batch_of(links, radio)
+    held, mine = batch.select(test), batch.csi[learn]
+    fitted = adapt_feedback(setup.model, links, wanted, own.decoder, radio, code)
+    out = standard(held) | by_code("embedding", code, held, 0, beside=False) | by_code(OWN, fitted.code, held, 0)
+    out |= general(seed).autoencoder.sums(GENERAL, held)
+    return out | QuantisedAutoencoder.trained(mine, own.steps, seed).sums(SPECIFIC, held)
+
+
+def _add(rows: dict[str, list[list[list[float]]]], found: list[Sums]) -> None:
+    """Notes an area's sums of all seeds, of each key."""
+    for key in found[0]:
+        rows.setdefault(key, []).append([one[key] for one in found])
 
 
 def _mean(values: list[list[list[float]]]) -> dict[str, Any]:
@@ -98,77 +172,26 @@ def _mean(values: list[list[list[float]]]) -> dict[str, Any]:
     return {"bits": float(by_seed[:, 0].mean()), "sgcs": spread([by_seed[:, 1].tolist()])}
 
 
-def learned_code(model: UniversalModel, train: Store, radio: Radio, count: int, seed: int) -> FeedbackCode:
-    """From about so many channels of training places."""
-    batches = islice(places_of(train, radio, PER_AREA, seed), -(-count // PER_AREA))
-    return learned(model, Channels.of(model, batches), radio, seed)
-
-
-def _alike(precoders: Tensor, target: Tensor) -> float:
-    """SGCS of rank 1, summed over links."""
-    alike = metrics.cosine_squared(precoders.transpose(1, 2), target.transpose(1, 2))
-    return float(alike.mean((1, 2)).sum())
-
-
-def _standard(links: Links, radio: Radio) -> Sums:
-    """Links, bits and SGCS of the codebooks, summed over the links of an area."""
-    csi = batch_of(links, radio).csi
-    target = subband_directions(csi, radio, SUBBANDS)
-    reports = {"Type I": type_i(csi, radio, SUBBANDS)}
-    for number in COMBINATIONS:
-        if number < 7 or radio.array.ports >= 32:
-            reports[f"eType II, {number}"] = enhanced_type_ii(csi, radio, number, SUBBANDS)
-    return {
-        name: [float(len(csi)), float(report.bits.sum()), _alike(report.precoders, target)]
-        for name, report in reports.items()
-    }
-
-
-def _paths(model: UniversalModel, links: Links, radio: Radio) -> Sums:
-    """The same of paths that are fitted, rounded and written again."""
-    csi, code, out = batch_of(links, radio).csi, PathCode(radio), {}
-    target = subband_directions(csi, radio, SUBBANDS)
-    for length in (one for one in LENGTHS if one >= code.each):
-        restored = code.decode(code.encode(model, csi, length))
-        alike = _alike(subband_directions(restored, radio, SUBBANDS), target)
-        out[f"paths, {length}"] = [float(len(csi)), float(len(csi) * length), alike]
-    return out
-
-
-def _ours(model: UniversalModel, links: Links, radio: Radio, code: Any, seed: int) -> Sums:
-    """The same of the model's codes, from the embedding as it is and with search."""
-    batch = batch_of(links, radio)
-    csi, target, out = batch.csi, subband_directions(batch.csi, radio, SUBBANDS), {}
-    places = {name: model.encode_environment(batch.environment.without(*unknown)) for name, unknown in KNOWN.items()}
-    own: FeedbackCode = code(seed)
-    for name, steps in STEPS.items():
-        for length in LENGTHS:
-            sent = own.encode(csi, length, steps)
-            for known, place in ((None, None), *places.items()):
-                written = subband_directions(own.decode(sent, None, known, place), radio, SUBBANDS)
-                by = name if known is None else f"{name} + {known}"
-                out[f"{by}, {length}"] = [float(len(csi)), float(len(csi) * length), _alike(written, target)]
-    return out
-
-
 def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
-    """A table a radio: bits and SGCS."""
+    """Tables of bits and SGCS, one a radio, and how long it takes."""
     out = []
-    for name, rows in result["rows"].items():
-        body = [[key, f"{row['bits']:.1f}", plus_minus(row["sgcs"]["mean"], row["sgcs"]["spread"], 4)]
-                for key, row in rows.items()]  # fmt: skip
-        known = "" if result["listed"][name] else "; a panel that the standard does not list, by its formulas"
-        counts = f"{result['links']} links in {len(result['areas'])} areas"
-        heading = f"SGCS over {result['subbands']} subbands, {name}: {result['radios'][name]}; {counts}{known}"
-        out.append((heading, Table(["feedback", "bits", "SGCS"], body)))
-    return out
+    counts = f"{result['links']} links in {len(result['areas'])} areas"
+    for part, where in (("rows", counts), ("places", "a fifth of the links of dense areas")):
+        for name, rows in result[part].items():
+            body = [[key, f"{row['bits']:.1f}", plus_minus(row["sgcs"]["mean"], row["sgcs"]["spread"], 4)]
+                    for key, row in rows.items()]  # fmt: skip
+            known = "" if result["listed"][name] else "; a panel that the standard does not list, by its formulas"
+            heading = f"SGCS over {result['subbands']} subbands, {name}: {result['radios'][name]}; {where}{known}"
+            out.append((heading, Table(["feedback", "bits", "SGCS"], body)))
+    return [*out, feedback_latency.table(result["latency"])]
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
     """SGCS against bits, a panel a radio."""
     every = figure.subplots(1, len(result["rows"]), sharey=True)
+    ours = [f"{name}{known}" for name in STEPS for known in BESIDE]
     for axes, (name, rows) in zip(np.atleast_1d(every), result["rows"].items(), strict=True):
-        for method in ("Type I", "eType II", "paths", *(f"{name}{known}" for name in STEPS for known in BESIDE)):
+        for method in ("Type I", "eType II", "paths", GENERAL, *ours):
             some = [row for key, row in rows.items() if key.split(",")[0] == method]
             points = sorted((row["bits"], row["sgcs"]["mean"]) for row in some)
             axes.plot(*zip(*points, strict=True), marker="o", label=method)
@@ -178,4 +201,4 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     every[0].legend(fontsize="small")
 
 
-FEEDBACK = Benchmark("", ("links", "train"), run, tables, draw)
+FEEDBACK = Benchmark("", ("links", "train"), run, tables, draw, may_use=("dense",))

@@ -1,6 +1,6 @@
-"""Paper 1's supervised baselines: networks of CFENN's and CRNN's size that are trained from scratch (IV-C).
+"""Networks that are trained from scratch: paper 1's supervised baselines (IV-C), and a small autoencoder of a radio.
 
-They know one radio, paper 1's, whatever the preset is for.
+Those of paper 1 have CFENN's and CRNN's size and know one radio, paper 1's, whatever the preset is for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uniair.angle_delay import see
 from uniair.models.cfenn import CFENN
 from uniair.models.crnn import CRNN, profile
 from uniair.models.presets import Preset
-from uniair.models.transformer import initialise
+from uniair.models.transformer import ResidualAttentionBlock, initialise
 from uniair.radio import Radio
 
 BATCH = 512
@@ -133,3 +133,57 @@ class TapGRU(nn.Module):
         given = torch.cat([seen, above[:, None, None].expand(-1, past.shape[1], 1)], -1)
         out = self.head(self.recurrent(given)[0][:, -1]).view(len(past), self.future, 2)
         return torch.view_as_complex(out) * unit
+
+
+class SmallAutoencoder(nn.Module):
+    """Two attention blocks on either side of a code: after TransNet (Cui, Guo and Song, IEEE WCL 2022), for any radio.
+
+    A token is a sixteenth of the delays, at all ports. Of paper 1's radio it has 498,496 parameters.
+
+    Args:
+        ports, subcarriers: of the radio.
+        code: numbers of the code.
+    """
+
+    TOKENS = 16
+
+    def __init__(self, ports: int, subcarriers: int, code: int = 128, width: int = 64, blocks: int = 2) -> None:
+        super().__init__()
+        self.ports, self.subcarriers, self.width = ports, subcarriers, width
+        self.delays = -(-subcarriers // self.TOKENS)  # of a token
+        each = 2 * ports * self.delays
+        self.read = nn.Linear(each, width)
+        self.encoder = nn.Sequential(*(ResidualAttentionBlock(width, 4) for _ in range(blocks)))
+        self.squeeze = nn.Linear(self.TOKENS * width, code)
+        self.spread = nn.Linear(code, self.TOKENS * width)
+        self.decoder = nn.Sequential(*(ResidualAttentionBlock(width, 4) for _ in range(blocks)))
+        self.write = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, each))
+        self.positions = nn.Parameter(0.02 * torch.randn(2, self.TOKENS, width))
+        initialise(self, width, blocks)
+
+    def normalise(self, csi: Tensor) -> Tensor:
+        """CSI complex64 [N, ports, subcarriers] by delay, of power 1 an entry, the strongest real and positive."""
+        by_delay = torch.fft.ifft(csi, dim=2, norm="ortho")
+        flat = by_delay.flatten(1)
+        strongest = flat.gather(1, flat.abs().argmax(1, keepdim=True))
+        size = flat.abs().square().mean(1, keepdim=True).sqrt().clamp_min(1e-30)
+        return by_delay * (strongest.conj() / strongest.abs().clamp_min(1e-30) / size)[..., None]
+
+    def encode(self, csi: Tensor) -> Tensor:
+        """What `normalise` gave → code float32 [N, code] of unit norm."""
+        missing = self.TOKENS * self.delays - self.subcarriers
+        planes = functional.pad(torch.stack([csi.real, csi.imag], dim=1), (0, missing))
+        tokens = planes.unflatten(3, (self.TOKENS, self.delays)).permute(0, 3, 1, 2, 4).flatten(2)
+        x = self.encoder(self.read(tokens) + self.positions[0])
+        return functional.normalize(self.squeeze(x.flatten(1)), dim=-1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Codes → complex64 as `normalise` gives it."""
+        x = self.spread(z * z.shape[1] ** 0.5).view(len(z), self.TOKENS, self.width) + self.positions[1]
+        tokens = self.write(self.decoder(x)).view(len(z), self.TOKENS, 2, self.ports, self.delays)
+        real, imaginary = tokens.permute(2, 0, 3, 1, 4).flatten(3)[..., : self.subcarriers]
+        return torch.complex(real, imaginary)
+
+    def csi(self, z: Tensor) -> Tensor:
+        """Codes → CSI complex64 [N, ports, subcarriers], of any power and phase."""
+        return torch.fft.fft(self.decode(z), dim=2, norm="ortho")

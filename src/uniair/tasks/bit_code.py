@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -218,6 +217,8 @@ def learn(z: Tensor, weights: str, sensitivity: Tensor | None = None, stages: in
     Raises:
         InputError: fewer than `LEAST` channels.
     """
+    from sklearn.cluster import MiniBatchKMeans  # which takes a second to import, and only learning needs
+
     if len(z) < LEAST:
         raise InputError(f"a bit code from {len(z)} channels: give {LEAST} or more")
     z = z.double()

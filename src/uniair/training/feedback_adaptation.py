@@ -178,11 +178,13 @@ def adapt_feedback(
         begun.check_radio(batch.radio)
     every = Channels.of(model, iter([batch]))
     mine, held = learn_from[torch.arange(len(learn_from)) % HELD > 0], learn_from[::HELD]
-    found = _chosen(model, every.select(mine), every.select(held), batch.radio, adaptation.seed, begun)
-    if found is not begun:
-        found = learned(model, every.select(learn_from), batch.radio, adaptation.seed, len(found.code.books))
+    metric = _slopes(model, every.select(mine), batch.radio, adaptation.seed)
+    given = None if begun is None else begun.code
+    code = chosen_code(every.z[mine], every.z[held], digest(model), metric, given)
+    if code is given:
+        found = FeedbackCode(batch.radio, code, model, _beside(code, every.select(learn_from)))
     else:
-        found = replace(found, beside=_beside(found.code, every.select(learn_from)))
+        found = learned(model, every.select(learn_from), batch.radio, adaptation.seed, len(code.books))
     tuned = found
     if training.steps:
         truth = model.normalise_channel(batch.csi, batch.radio).cpu().clone()
@@ -194,21 +196,24 @@ def adapt_feedback(
     return Fitted(tuned, figures, len(learn_from), len(test))
 
 
-def _chosen(
-    model: UniversalModel, channels: Channels, held: Channels, radio: Radio, seed: int, begun: FeedbackCode | None
-) -> FeedbackCode:
-    """Of quantisers of several numbers of stages, and a given one, that with the least weighted error."""
-    metric = _slopes(model, channels, radio, seed)
-    codes = [FeedbackCode(radio, learn(channels.z, digest(model), metric, stages), model, {}) for stages in STAGES]
+def chosen_code(z: Tensor, held: Tensor, weights: str, metric: Tensor, given: BitCode | None = None) -> BitCode:
+    """Of quantisers of several numbers of stages, and a given one, that with the least weighted error on held ones.
 
-    def lost(one: FeedbackCode) -> float:
+    Args:
+        z, held: float32 [N, E] embeddings to learn from and to choose by.
+        weights: digest of what gave them.
+        metric: see `decoder_sensitivity`.
+    """
+    codes = [learn(z, weights, metric, stages) for stages in STAGES]
+
+    def lost(code: BitCode) -> float:
         total = 0.0
         for length in SHOWN:
-            error = (one.code.embedding(one.code.words(held.z, length)) - held.z).double()
+            error = (code.embedding(code.words(held, length)) - held).double()
             total += float(((error @ metric) * error).sum(1).mean())
         return total
 
-    return min([*([] if begun is None else [begun]), *codes], key=lost)
+    return min([*([] if given is None else [given]), *codes], key=lost)
 
 
 def _tuned(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uniair import losses
 from uniair.errors import InputError
-from uniair.models.baselines import ChannelAutoencoder, ChannelViT, TapGRU
+from uniair.models.baselines import ChannelAutoencoder, ChannelViT, SmallAutoencoder, TapGRU
 from uniair.models.presets import Preset
 from uniair.tasks.alignment import Alignment
 from uniair.tasks.task import Task
@@ -129,3 +129,27 @@ def train_tap_gru(
         return {"total": error / wanted.abs().square().sum()}
 
     return run(network, loss, replace(RECIPE, steps=count, seed=seed, learning_rate=3e-3), about="taps", world=world)
+
+
+def train_small_autoencoder(csi: Tensor, count: int, seed: int) -> SmallAutoencoder:
+    """A small autoencoder of a radio, trained by the squared error of its channels.
+
+    Args:
+        csi: complex64 [N, ports, subcarriers].
+        count: steps.
+
+    Raises:
+        InputError: no CSI, or NaN.
+    """
+    if not len(csi) or not torch.isfinite(torch.view_as_real(csi)).all():
+        raise InputError("CSI to train an autoencoder on: none, or NaN or infinite values; leave those samples out")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SmallAutoencoder(csi.shape[1], csi.shape[2])
+    batches = minibatches(len(csi), seed)
+
+    def loss(_: int) -> dict[str, Tensor]:
+        truth = network.normalise(csi[next(batches)])
+        return {"total": losses.reconstruction(network.decode(network.encode(truth)), truth)}
+
+    return run(network, loss, replace(RECIPE, steps=count, seed=seed), about="autoencoder")
