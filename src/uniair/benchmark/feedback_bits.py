@@ -42,6 +42,7 @@ RADIOS = {
     "32 ports, 8 × 2 × 2": Radio(UPA(2, 8, polarisation="slanted"), OFDM(52, 360e3), clock="first_path"),
     "panel of 8 × 8": Radio(UPA(8, 8), clock="first_path"),
 }
+Learned = Callable[[int], FromTrainingPlaces]  # of a seed
 BESIDE = ("", *(f" + {known}" for known in KNOWN))
 GENERAL, SPECIFIC = "autoencoder of training places", "autoencoder of the place"
 OWN = "the place's own code"
@@ -84,23 +85,18 @@ def run(setup: Setup) -> dict[str, Any]:
     times: dict[str, dict[str, Any]] = {}
     for name, radio in radios.items():
         count = sampled.sample.train
-        general = cache(lambda seed, radio=radio, count=count: FromTrainingPlaces(
-            setup.model, sampled.train, radio, count, own.steps, seed))  # fmt: skip
+        general = cache(partial(FromTrainingPlaces, setup.model, sampled.train, radio, count, own.steps))
         found[name] = _everywhere(setup, sampled, name, radio, general)
         if "dense" in setup.folders:
             places[name] = _on_places(setup, sampled, own, name, radio, general)
-        timed = batch_of(sampled.areas[0][1], radio)
-        times[name] = setup.once(f"{name}-latency", lambda general=general, timed=timed: latency(
-            general(0).code, timed, STEPS, own.repeats))  # fmt: skip
+        timed = partial(_latency, sampled.areas[0][1], radio, general, own.repeats)
+        times[name] = setup.once(f"{name}-latency", timed)
     return {
         "areas": [name for name, _ in sampled.areas], "subbands": SUBBANDS, "links": sampled.count,
         "radios": {name: str(radio) for name, radio in radios.items()},
         "listed": {name: panel_of(radio).listed for name, radio in radios.items()},
         "rows": found, "places": places, "latency": times,
     }  # fmt: skip
-
-
-Learned = Callable[[int], FromTrainingPlaces]
 
 
 def _everywhere(setup: Setup, sampled: SampledLinks, name: str, radio: Radio, general: Learned) -> dict[str, Any]:
@@ -111,13 +107,23 @@ def _everywhere(setup: Setup, sampled: SampledLinks, name: str, radio: Radio, ge
                 for seed in range(setup.seeds)]  # fmt: skip
         scratch = [setup.once(f"{area}-{name}-{seed}-autoencoder", partial(_autoencoder, links, radio, general, seed))
                    for seed in range(setup.seeds)]  # fmt: skip
-        alone = setup.once(f"{area}-{name}-standard", lambda links=links: standard(batch_of(links, radio)))
-        alone |= setup.once(
-            f"{area}-{name}-paths", lambda links=links: by_paths(setup.model, batch_of(links, radio))
-        )  # fmt: skip
+        alone = setup.once(f"{area}-{name}-standard", partial(_standard, links, radio))
+        alone |= setup.once(f"{area}-{name}-paths", partial(_paths, setup, links, radio))
         _add(rows, [alone])
         _add(rows, [one | other for one, other in zip(ours, scratch, strict=True)])
     return {key: _mean(values) for key, values in rows.items()}
+
+
+def _standard(links: Links, radio: Radio) -> Sums:
+    return standard(batch_of(links, radio))
+
+
+def _paths(setup: Setup, links: Links, radio: Radio) -> Sums:
+    return by_paths(setup.model, batch_of(links, radio))
+
+
+def _latency(links: Links, radio: Radio, general: Learned, repeats: int) -> dict[str, Any]:
+    return latency(general(0).code, batch_of(links, radio), STEPS, repeats)
 
 
 def _ours(links: Links, radio: Radio, general: Learned, seed: int) -> Sums:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,11 @@ def latency(found: FeedbackCode, batch: Batch, steps: Mapping[str, int], repeats
         steps: of the search, by name.
     """
     links = [batch.csi[i : i + 1] for i in range(len(batch.csi))]
-    sent = [found.encode(csi, LENGTH) for csi in links]
-    asked = {f"encode, {name}": [(csi, count) for csi in links] for name, count in steps.items()}
     took = {
-        name: _median([lambda one=one: found.encode(one[0], LENGTH, one[1]) for one in each], repeats)
-        for name, each in asked.items()
+        f"encode, {name}": _median([partial(found.encode, csi, LENGTH, count) for csi in links], repeats)
+        for name, count in steps.items()
     }
-    took["decode"] = _median([lambda one=one: found.decode(one) for one in sent], repeats)
+    took["decode"] = _median([partial(found.decode, found.encode(csi, LENGTH)) for csi in links], repeats)
     return {"ms": took, "threads": torch.get_num_threads(), "machine": platform.machine(), "repeats": repeats}
 
 

@@ -286,7 +286,7 @@ def copy_runner(here: Path, feedback: bool = False) -> None:
     """
     folder = here / RUNNER
     folder.mkdir()
-    names = {"runner": ("NextBeams", "Runner", "Stream", "View")}
+    names: dict[str, tuple[str, ...]] = {"runner": ("NextBeams", "Runner", "Stream", "View")}
     names |= {"feedback_runner": ("FeedbackRunner",)} if feedback else {}
     for name in (*names, "candidate_paths", "rays", "receiver"):
         shutil.copyfile(Path(__file__).parent / f"{name}.py", folder / f"{name}.py")

@@ -173,7 +173,7 @@ class SmallAutoencoder(nn.Module):
         """What `normalise` gave → code float32 [N, code] of unit norm."""
         missing = self.TOKENS * self.delays - self.subcarriers
         planes = functional.pad(torch.stack([csi.real, csi.imag], dim=1), (0, missing))
-        tokens = planes.unflatten(3, (self.TOKENS, self.delays)).permute(0, 3, 1, 2, 4).flatten(2)
+        tokens = planes.view(len(csi), 2, self.ports, self.TOKENS, self.delays).permute(0, 3, 1, 2, 4).flatten(2)
         x = self.encoder(self.read(tokens) + self.positions[0])
         return functional.normalize(self.squeeze(x.flatten(1)), dim=-1)
 
