@@ -16,6 +16,7 @@ from uniair.cli import main
 from uniair.commands import feedback_of_areas
 from uniair.data.links import shards
 from uniair.site.site import Site
+from uniair.tasks import bit_code
 from uniair.training import feedback_adaptation
 from uniair.training.checkpoint import save_model
 from uniair.training.feedback_adaptation import load_feedback
@@ -26,8 +27,10 @@ QUICK = ["--decoder.steps", "4", "--decoder.batch", "16", "--decoder.save_every"
 @pytest.fixture(scope="module", autouse=True)
 def _less() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("STAGES", (1,)), ("SHOWN", (48,)), ("LENGTHS", (24, 48)), ("SUBBANDS", 2), ("SLOPES", 64)):
+        for name, value in (("STAGES", (1,)), ("SHOWN", (48,)), ("LENGTHS", (24, 48)), ("SUBBANDS", 2), ("SLOPES", 32)):
             patch.setattr(feedback_adaptation, name, value)
+        for name, value in (("WORD", 5), ("LEAST", 64)):
+            patch.setattr(bit_code, name, value)
         yield
 
 
@@ -41,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return bare_site(tmp_path_factory.mktemp("made") / "site", tiny, users=820)
+    return bare_site(tmp_path_factory.mktemp("made") / "site", tiny, users=150)
 
 
 def test_a_site_gets_a_code_a_station_and_keeps_it(
@@ -68,18 +71,18 @@ def test_a_site_gets_a_code_a_station_and_keeps_it(
 def test_one_code_of_all_areas_begins_a_sites_own(
     site: Site, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shards.write_shard(tmp_path / "links" / "links-00000.safetensors", geometric_links(seed=7, areas=12, per_area=64))
+    shards.write_shard(tmp_path / "links" / "links-00000.safetensors", geometric_links(seed=7, areas=12, per_area=20))
     shards.write_manifest(tmp_path / "links", {}, "")
     given = ["adapt", str(tmp_path / "links"), "--task", "feedback", "--model", str(tiny)]
-    assert main([*given, "--together", "true", "--labels", "600", "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert main([*given, "--together", "true", "--labels", "640", "--out", str(tmp_path / "out"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(result["areas"]) == {"all areas"}
     code = tmp_path / "out" / "feedback-channel-0.safetensors"
     about = json.loads(code.with_suffix(".json").read_text())
-    assert (about["about"]["learned"], about["tuned"]) == (640, False)
+    assert (about["about"]["learned"], about["tuned"]) == (200, False)
     assert main([*given, "--head", str(code), "--areas", "2"]) == 0
     assert "every link" in capsys.readouterr().out
-    other = bare_site(tmp_path / "site", tiny, users=820)
+    other = bare_site(tmp_path / "site", tiny, users=150)
     assert main(["adapt", str(other.folder), "--task", "feedback", "--code", str(code), "--decoder.steps", "0"]) == 0
     made = json.loads((other.folder / "heads" / "feedback-channel-bs0.json").read_text())
     assert made["about"]["begun"] == about["code"]
@@ -97,7 +100,8 @@ def test_what_can_not_be_is_said_in_one_line(
         ([*links, "--inputs", "environment"], "not from 'environment'"),
         ([*links[:-2]], "give --out"),
         ([*links, "--head", str(tmp_path / "absent")], "truncated or not a safetensors file"),
-        ([str(site.folder), "--out", str(tmp_path / "out")], "leave --together, --out and --seeds out"),
+        ([str(site.folder), "--out", str(tmp_path / "out")], "leave --together, --out, --radio and --seeds out"),
+        ([str(site.folder), "--radio", '{"clock": "first_path"}'], "of its own radio"),
     ):
         assert main(["adapt", *given, "--task", "feedback"]) == 2
         lines = capsys.readouterr().err.splitlines()

@@ -67,8 +67,10 @@ def run(options: Any, model: UniversalModel, store: Store, radio: Radio, site: S
         raise InputError(f"{FEEDBACK} is learned from {READS}, not from {options.inputs!r}")
     if options.head is not None:
         return _measure(model, store, radio, Path(options.head))
-    if site is not None and (options.together or options.out is not None or options.seeds != 1):
-        raise InputError("a site keeps one code a station in its own folder: leave --together, --out and --seeds out")
+    given = ("together", "out", "radio")
+    if site is not None and (any(options[name] for name in given) or options.seeds != 1):
+        raise InputError("a site keeps one code a station, of its own radio, in its own folder: leave --together, "
+                         "--out, --radio and --seeds out")  # fmt: skip
     if site is None and options.out is None:
         raise InputError("give --out, a folder for the codes, or --head, a code to measure")
     if options.seeds < 1:
@@ -78,6 +80,8 @@ def run(options: Any, model: UniversalModel, store: Store, radio: Radio, site: S
             held.enter_context(alone_in(site.folder))
         here = held.enter_context(world())
         out = Path(options.out) if site is None else site.folder / "heads"
+        if options.together and not here.main:  # one process is enough: nothing is trained in steps
+            return {}
         rows = _together(options, model, store, radio, out) if options.together else (
             _each(options, model, store, radio, site, out, here)
         )  # fmt: skip
@@ -93,7 +97,7 @@ def run(options: Any, model: UniversalModel, store: Store, radio: Radio, site: S
         }, "areas": rows,
     }  # fmt: skip
     write_text(out / f"figures-{FEEDBACK}-{READS}.json", json.dumps(result, indent=1) + "\n")
-    print(f"CSI feedback, SGCS on links that no code learned from; {len(rows)} codes in {out}")
+    print(f"CSI feedback, SGCS on links that no code learned from; the codes are in {out}")
     print(_table(rows).text())
     return result
 
@@ -182,8 +186,12 @@ def _methods(rows: dict[str, list[Figures]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for one in (one for runs in rows.values() for one in runs):
         for method, by_bits in one.items():
-            found.setdefault(method, list(by_bits))
+            found.setdefault(method, sorted(by_bits, key=_number))
     return found
+
+
+def _number(bits: str) -> int:
+    return int(bits.split()[0])
 
 
 def _mean(figures: list[Figures]) -> Figures:
@@ -195,7 +203,7 @@ def _mean(figures: list[Figures]) -> Figures:
 
 def _table(rows: dict[str, list[Figures]]) -> Table:
     methods = _methods(rows)
-    bits = list(dict.fromkeys(one for of in methods.values() for one in of))
+    bits = sorted({one for of in methods.values() for one in of}, key=_number)
     body = [
         [name, method, *(f"{np.mean([one[method][b] for one in runs if method in one]):.4f}" for b in bits)]
         for name, runs in rows.items()

@@ -25,8 +25,8 @@ from uniair.tasks.bit_code import BitString
 from uniair.tasks.feedback_code import FeedbackCode
 
 ANSWERED = 2**20  # entries of an answer
-SOUGHT = 2**22  # links × steps × work of a search; 2,048 links × steps of paper 1's radio
-COMPLETED = 2**17  # work of a completion: 64 links of paper 1's radio
+SOUGHT = 2**21  # links × steps × work of a search; 1,024 links × steps of paper 1's radio
+COMPLETED = 2**16  # work of a completion: 32 links of paper 1's radio
 
 
 @contextmanager

@@ -307,7 +307,10 @@ def search_bits(
     if steps < 0:
         raise InputError(f"search of {steps} steps: give 0 (the embedding as it is) or more")
     radio = model.own_or(radio)
-    start, truth = model.encode_channel(csi, radio), model.normalise_channel(csi, radio)
+    start = model.encode_channel(csi, radio)
+    if not steps:
+        return code.encode(start, length)
+    truth = model.normalise_channel(csi, radio)
     parts = zip(torch.split(start, CHUNK), torch.split(truth, CHUNK), strict=True)
     found = [_search(model, *part, code, length, steps, radio) for part in parts]
     return code.encode(torch.cat(found), length)
