@@ -34,14 +34,14 @@ def csi(predictor: Predictor) -> np.ndarray[Any, np.dtype[np.complex64]]:
 
 
 def sent_by(predictor: Predictor, csi: Any, length: int, steps: int = 0) -> BitString:
-    return predictor.code(0).encode(csi, length, steps)
+    return predictor.codes.of(0).encode(csi, length, steps)
 
 
 @pytest.mark.parametrize(("length", "steps"), [(24, 0), (75, 0), (96, 2)])
 def test_bits_are_the_librarys_and_come_back_as_channels(
     client: Any, predictor: Predictor, csi: Any, length: int, steps: int
 ) -> None:
-    sent, code = client.feedback_encode(csi, length, steps), predictor.code(0)
+    sent, code = client.feedback_encode(csi, length, steps), predictor.codes.of(0)
     wanted = sent_by(predictor, csi, length, steps)
     assert sent == {
         "bits": [row.tobytes().hex() for row in np.packbits(wanted.bits.numpy(), axis=1)],
@@ -56,7 +56,7 @@ def test_bits_are_the_librarys_and_come_back_as_channels(
 
 
 def test_bits_are_decoded_beside_the_place_and_for_another_radio(client: Any, predictor: Predictor, csi: Any) -> None:
-    sent, code = client.feedback_encode(csi, 48), predictor.code(0)
+    sent, code = client.feedback_encode(csi, 48), predictor.codes.of(0)
     ue = predictor.station_links(0).links.ue[:3]
     env = predictor.views[0].environment(ue)
     wanted = sent_by(predictor, csi, 48)
@@ -84,7 +84,7 @@ def test_channels_are_completed_as_by_the_library(
 
 
 def test_channels_come_as_json_and_npy(http: Any, predictor: Predictor, csi: Any) -> None:
-    body = {"bits": ["00" * 6], "length": 48, "code": predictor.code(0).code.digest}
+    body = {"bits": ["00" * 6], "length": 48, "code": predictor.codes.of(0).code.digest}
     plain = http.post("/feedback/decode", json=body).json()
     array = np.load(
         io.BytesIO(http.post("/feedback/decode", json=body, headers={"accept": "application/x-npy"}).content)
@@ -103,7 +103,7 @@ def test_channels_come_as_json_and_npy(http: Any, predictor: Predictor, csi: Any
 def test_what_can_not_be_is_422_in_one_line(http: Any, predictor: Predictor, csi: Any) -> None:
     plain = {"real": csi[0].real.tolist(), "imag": csi[0].imag.tolist()}
     other = {"real": csi[0, :16].real.tolist(), "imag": csi[0, :16].imag.tolist()}
-    message = {"bits": ["00" * 6], "length": 48, "code": predictor.code(0).code.digest}
+    message = {"bits": ["00" * 6], "length": 48, "code": predictor.codes.of(0).code.digest}
     rows = [[False] * 64] * 32
     for path, body, says in (
         ("/feedback/encode", {"csi": plain, "length": 23}, "length"),
@@ -151,6 +151,6 @@ def test_a_station_without_a_code_and_too_much_at_once(http: Any, csi: Any) -> N
 def test_a_common_code_serves_stations_without_their_own(served_site: Any, tmp_path: Path) -> None:
     own = served_site.feedback(0)
     both = Predictor(served_site, feedback=own)
-    assert both.code(1).code.digest == both.code(0).code.digest
+    assert both.codes.of(1).code.digest == both.codes.of(0).code.digest
     with pytest.raises(InputError, match="truncated or not a safetensors file"):
         Predictor(served_site, feedback=tmp_path / "absent.safetensors")

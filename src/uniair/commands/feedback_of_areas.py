@@ -119,14 +119,14 @@ def _each(
                      "decoder": asdict(options.decoder), "weights": digest(model), "radio": radio.to_json(),
                      "begun": None if begun is None else begun.code.digest}  # fmt: skip
             if not is_made(path, about):
-                try:
-                    with _state(path, here) as state:
+                with _state(path, here) as state:
+                    try:
                         fitted = adapt_feedback(model, links, wanted, options.decoder, radio, begun, here, state)
-                except InputError as error:
-                    raise InputError(f"{name}: {error}") from error
-                more = {"learned": fitted.learned, "tested": fitted.tested, "figures": fitted.figures}
-                if here.main:
-                    save_feedback(path, fitted.code, about | more)
+                    except InputError as error:
+                        raise InputError(f"{name}: {error}") from error
+                    more = {"learned": fitted.learned, "tested": fitted.tested, "figures": fitted.figures}
+                    if here.main:
+                        save_feedback(path, fitted.code, about | more)
             if here.main:
                 rows.setdefault(name, []).append(read_header(path, "")["about"]["figures"])
     return rows

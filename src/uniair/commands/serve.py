@@ -180,8 +180,7 @@ def _lines(served: Any) -> list[str]:
         return [f"{served.area.name}: coverage of {len(served.stations)} sectors; no model was asked about it"]
     site, tasks = served.site, ", ".join(served.tasks()) or "nothing"
     about = f"{site.area.name}: {len(site.stations)} base stations; heads for {tasks}"
-    coded = [station.name for station, code in zip(site.stations, served.codes, strict=True) if code is not None]
-    feedback = f"CSI feedback in bits: codes of {', '.join(coded) or 'no station'}"
+    feedback = f"CSI feedback in bits: codes of {', '.join(served.codes.names) or 'no station'}"
     return [about, f"radio: {site.radio}", feedback, *served.remarks(site.radio)]
 
 

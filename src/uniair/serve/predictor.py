@@ -29,19 +29,17 @@ from uniair.serve.asked_site import AskedSite
 from uniair.serve.naming import NotHereError, number_of
 from uniair.serve.radio_limits import Room
 from uniair.serve.site_links import StationLinks, details, read_links
+from uniair.serve.station_codes import StationCodes
 from uniair.serve.views import Hypotheses, embed
 from uniair.site.frame import View, view
 from uniair.site.site import Site, obstacles
 from uniair.tasks import zero_shot
 from uniair.tasks.answers import Answer, Answers, Declined, Question
 from uniair.tasks.asking import Assistant
-from uniair.tasks.completion import complete, part_of
-from uniair.tasks.feedback_code import FeedbackCode
 from uniair.tasks.registry import TASKS
 from uniair.tasks.scene import Given
 from uniair.tasks.task import Task
 from uniair.training.checkpoint import digest
-from uniair.training.feedback_adaptation import load_feedback
 from uniair.training.heads import SavedHead, load_head
 
 WALL = 1e3  # m, of a building whose height is not said
@@ -111,11 +109,7 @@ class Predictor:
             {key: load_head(path, self.model, key[0]) for key, path in site.heads(station).items()}
             for station in stations
         ]
-        common = None if feedback is None else load_feedback(feedback, self.model, site.radio)
-        self.codes = [
-            load_feedback(path, self.model, site.radio) if (path := site.feedback(station)).exists() else common
-            for station in stations
-        ]
+        self.codes = StationCodes(site, self.model, feedback)
         self._room = Room(self.model.preset.beams)
         self.links = [read_links(site, station) for station in stations]
         self._surfaces = Surfaces.of(site.area)
@@ -167,29 +161,9 @@ class Predictor:
         where = f"{inside} of {len(ue)} positions stand" if len(ue) > 1 else "the position stands"
         return [f"{where} inside a building of the map, where the model has learned nothing"] if inside else []
 
-    def code(self, station: int) -> FeedbackCode:
-        """The station's code for CSI feedback."""
-        found = self.codes[self.station(station)]
-        if found is None:
-            raise NotHereError(f"feedback: station {station} has no code; make one with uniair adapt SITE --task "
-                               "feedback, or give the server one with --feedback FILE")  # fmt: skip
-        return found
-
-    def feedback(self) -> list[dict[str, Any] | None]:
-        """The stations' codes for CSI feedback, for people; None where one has none."""
-        return [
-            None if code is None else {"code": code.code.digest, "longest": code.code.longest, "tuned": code.tuned,
-                                       "beside": list(code.beside)}
-            for code in self.codes
-        ]  # fmt: skip
-
-    def complete(
-        self, csi: NDArray[Any], radio: Radio, known: NDArray[np.bool_], snr: float | list[float] | None
-    ) -> Tensor:
-        """CSI of which some entries are known, completed: see `tasks.completion.complete`."""
-        if known.shape == radio.shape and known.any():
-            self._room.note(part_of(radio, torch.from_numpy(known)))
-        return complete(self.model, csi, radio, known=known, snr=snr)
+    def note(self, radio: Radio) -> None:
+        """A radio whose matched filters are about to be needed."""
+        self._room.note(radio)
 
     def station_links(self, station: int) -> StationLinks:
         """The traced or measured links of a station."""

@@ -52,7 +52,7 @@ def add_site(app: FastAPI, here: Site, predictor: Predictor | None, coverage: Co
             "tasks": {} if predictor is None else predictor.tasks(), "figures": here.figures,
             "assistant": predictor is not None and predictor.router is not None,
             "forecaster": predictor is not None and predictor.forecaster is not None,
-            "coverage": coverage is not None, "feedback": None if predictor is None else predictor.feedback(),
+            "coverage": coverage is not None, "feedback": None if predictor is None else predictor.codes.about(),
         }  # fmt: skip
 
     @app.get("/site/buildings", tags=["site"])

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from fastapi import Request, Response
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
@@ -22,6 +23,7 @@ from uniair.serve.radio_limits import work
 from uniair.serve.service import Service
 from uniair.serve.views import Hypotheses
 from uniair.tasks.bit_code import BitString
+from uniair.tasks.completion import complete, part_of
 from uniair.tasks.feedback_code import FeedbackCode
 
 ANSWERED = 2**20  # entries of an answer
@@ -46,7 +48,7 @@ class Answering(Service):
     async def feedback_encode(self, request: Request) -> Response:
         """CSI feedback: channels as bit strings of any budget, by the station's code; a beginning is a code too."""
         fields, csi = await self._read(request, schema.Bits)
-        code = self.predictor.code(fields.number)
+        code = self.predictor.codes.of(fields.number)
         with _unfit():
             asked = self._given(fields, csi)
             code.check_radio(asked.radio)
@@ -64,7 +66,7 @@ class Answering(Service):
     async def feedback_decode(self, request: Request) -> Response:
         """CSI feedback: bit strings back as normalised channels, for the code's radio or another one."""
         fields, _ = await self._read(request, schema.Message)
-        code = self.predictor.code(fields.number)
+        code = self.predictor.codes.of(fields.number)
         with _unfit():
             radio = code.radio if fields.radio is None else fields.radio.checked()
             texts = [fields.bits] if isinstance(fields.bits, str) else fields.bits
@@ -90,9 +92,13 @@ class Answering(Service):
             except ValueError as error:
                 raise InputError("known: its rows differ in length; give [antennas, subcarriers]") from error
             self._bounded(len(asked), work(asked.radio), COMPLETED, "channels of this radio to complete")
-            job = partial(self.predictor.complete, np.asarray(asked.csi), asked.radio, known, fields.snr)
-            found: Tensor = await self.lanes.slow(job)
+            found: Tensor = await self.lanes.slow(partial(self._completed, asked, known, fields.snr))
         return reply(request, {"csi": found.numpy()} | self._about(asked.radio), "csi")
+
+    def _completed(self, asked: Received, known: NDArray[np.bool_], snr: float | list[float] | None) -> Tensor:
+        if known.shape == asked.radio.shape and known.any():
+            self.predictor.note(part_of(asked.radio, torch.from_numpy(known)))
+        return complete(self.predictor.model, asked.csi, asked.radio, known=known, snr=snr)
 
     def _given(self, fields: schema.Encode, csi: NDArray[Any] | None) -> Received:
         asked = self._received(fields, csi)
