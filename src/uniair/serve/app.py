@@ -28,7 +28,7 @@ from uniair.serve.predictor import Predictor
 from uniair.serve.service import Lanes
 from uniair.serve.site_routes import add_coverage, add_site, unasked
 from uniair.serve.telemetry import Metrics
-from uniair.serve.written_channels import Answering
+from uniair.serve.written_channels import ChannelService
 from uniair.site.site import Site
 
 PAGE = Path(__file__).parent / "page"
@@ -61,7 +61,9 @@ def create_app(
     predictor = None if isinstance(served, Site) else served
     site = served if isinstance(served, Site) else served.site
     coverage = required(site) if predictor is None else Coverage.of(site)
-    service = None if predictor is None else Answering(predictor, Lanes(predictor, limits, metrics, threads), limits)
+    service = None
+    if predictor is not None:
+        service = ChannelService(predictor, Lanes(predictor, limits, metrics, threads), limits)
     if service is not None and before is not None:
         service.go_on(before.state.service)
 
@@ -131,7 +133,7 @@ def _page(name: str) -> Response:
     return FileResponse(PAGE / name)
 
 
-def _add_questions(app: FastAPI, service: Answering | None) -> None:
+def _add_questions(app: FastAPI, service: ChannelService | None) -> None:
     """What is asked of the model and of heads, with a body."""
     for path, question in questions().items():
         name, task = method_of(path), question.task
@@ -141,7 +143,7 @@ def _add_questions(app: FastAPI, service: Answering | None) -> None:
             answered = getattr(service, name) if task is None else service.by_head(task)
         app.add_api_route(
             path, answered, methods=["POST"], tags=["ask"], response_class=Response, name=name,
-            description=(getattr(Answering, name).__doc__ or "") if task is None else (
+            description=(getattr(ChannelService, name).__doc__ or "") if task is None else (
                 f"By the station's light head: {task.tells}."
             ),
             openapi_extra={"requestBody": request_body(question.body, question.example),

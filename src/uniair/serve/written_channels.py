@@ -42,7 +42,7 @@ def _unfit() -> Iterator[None]:
         raise HTTPException(422, " ".join(str(error).split())) from error
 
 
-class Answering(Service):
+class ChannelService(Service):
     """All requests with a body: those of `Service`, and those that write channels."""
 
     async def feedback_encode(self, request: Request) -> Response:
