@@ -10,6 +10,7 @@ p = uniair.zero_shot.los(model, csi, uniair.Environment(map=..., bs=..., ue=...,
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uniair.errors import InputError
@@ -17,6 +18,7 @@ from uniair.errors import InputError
 if TYPE_CHECKING:
     from uniair.data.importing import import_data
     from uniair.environment import Environment
+    from uniair.explanation.calibrated import Calibration
     from uniair.explanation.explain import explain
     from uniair.link_budget import excess_loss
     from uniair.models.universal import RadioWarning, UniversalModel
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "OFDM", "ULA", "UPA", "Array", "Environment", "InputError", "Radio", "RadioWarning", "Subcarriers", "build",
-    "excess_loss", "explain", "import_data", "load", "load_instruct", "zero_shot",
+    "excess_loss", "explain", "import_data", "load", "load_calibration", "load_instruct", "zero_shot",
 ]  # fmt: skip
 
 
@@ -37,19 +39,46 @@ def load(name: str) -> UniversalModel:
     Raises:
         InputError: none of these; or the checkpoint is broken.
     """
-    from pathlib import Path
+    from uniair.training.checkpoint import load_model
 
+    folder = _weights(name)
+    return load_model(folder, expect=None if folder == Path(name) else name)
+
+
+def load_calibration(name: str, model: UniversalModel) -> Calibration | None:
+    """What validation places taught of a model's answers, where that is kept beside its weights; else None.
+
+    Args:
+        name: as for `load`.
+        model: that was loaded.
+
+    Raises:
+        InputError: neither a packaged model nor a checkpoint folder; a calibration of other weights, or a broken one.
+    """
+    from uniair.explanation.calibrated import FILE, Calibration
+    from uniair.releases.node import located
+    from uniair.training.checkpoint import digest
+
+    path = located(_weights(name))[0] / FILE
+    return Calibration.read(path, digest(model)) if path.exists() else None
+
+
+def _weights(name: str) -> Path:
+    """The folder of a packaged preset, a checkpoint folder, or a release's name.
+
+    Raises:
+        InputError: none of these.
+    """
     from uniair.models.presets import PRESETS
     from uniair.releases.release import PREFIX
-    from uniair.training.checkpoint import load_model
 
     packaged = Path(__file__).parent / "weights" / name
     if name in PRESETS and packaged.is_dir():
-        return load_model(packaged, expect=name)
+        return packaged
     if not name.startswith(PREFIX) and not Path(name).is_dir():
         have = ", ".join(preset for preset in PRESETS if (packaged.parent / preset).is_dir())
         raise InputError(f"{name}: neither a packaged model ({have}) nor a checkpoint folder")
-    return load_model(Path(name))
+    return Path(name)
 
 
 def load_instruct(name: str = "instruct", model: str = "small", backbone: str | None = None) -> Assistant:
@@ -63,8 +92,6 @@ def load_instruct(name: str = "instruct", model: str = "small", backbone: str | 
     Raises:
         InputError: no such folder, a broken one, other towers, or the language model is missing.
     """
-    from pathlib import Path
-
     from uniair.training.instruction import PACKAGED, load_assistant
 
     return load_assistant(PACKAGED if name == "instruct" else Path(name), load(model), backbone)

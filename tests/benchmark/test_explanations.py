@@ -14,9 +14,11 @@ from uniair.benchmark import doubts, explanations, map_audit
 from uniair.benchmark.benchmark import Benchmark, Setup, perform
 from uniair.data.links import shards
 from uniair.data.links.loader import along_array
+from uniair.explanation.calibrated import FILE, Calibration
 from uniair.models.presets import PRESETS
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
+from uniair.training.checkpoint import digest
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +51,10 @@ def test_traced_paths_are_told_apart_as_the_radio_does() -> None:
                 assert legs <= path.length + 0.1
 
 
-def goes_on(name: str, benchmark: Benchmark, setup: Setup) -> dict[str, object]:
-    found = perform(name, benchmark, setup)
+def goes_on(name: str, benchmark: Benchmark, setup: Setup, **options: object) -> dict[str, object]:
+    found = perform(name, benchmark, setup, **options)
     next((setup.out / "runs").glob("*.json")).unlink()
-    again = perform(name, benchmark, setup)
+    again = perform(name, benchmark, setup, **options)
     assert str(again["benchmark"]) == name
     for _, table in benchmark.tables(again):
         assert table.text()
@@ -88,9 +90,15 @@ def test_doubt_is_measured_on_other_places_than_it_was_fitted_on(
 ) -> None:
     monkeypatch.setattr(doubts, "LINKS", 16)
     monkeypatch.setattr(doubts, "NAMES", ("paper 1's radio", "24 antennas"))
-    monkeypatch.setattr(doubts, "GRID", 8)
+    monkeypatch.setattr(doubts, "CELLS", 8)
     setup = Setup(model, tmp_path / "doubt", {"links": folder, "validation": folder}, seeds=1)
-    found = goes_on("doubt", doubts.DOUBTS, setup)
+    found = goes_on("doubt", doubts.DOUBTS, setup, save=tmp_path)
     assert set(found["groups"]) == {"radios of training", "radios never drawn"}  # type: ignore[arg-type, call-overload]
     for of in found["groups"].values():  # type: ignore[attr-defined]
         assert {"los", "position", "beam"} == set(of["sets"])
+    kept = Calibration.read(tmp_path / FILE, digest(model))
+    assert kept.doubts["los"].to_json() == found["fitted"]["los"]  # type: ignore[index]
+    assert set(kept.promises) == {"los", "position", "beam"}
+    assert kept.about["places"] == 1
+    assert kept.about["radios"] == ["paper 1's radio"]
+    assert (kept.rates is None) == isinstance(kept.about["rates"], str)  # either counted, or why not

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from tests.conftest import geometric_links
+from tests.explanation.calibration import calibration_of
 
+import uniair
 from uniair.cli import main
+from uniair.data.links import shards
 from uniair.data.links.store import SAMPLE
+from uniair.explanation.calibrated import FILE
+from uniair.training.checkpoint import digest
 
 
 def test_it_says_why_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +36,27 @@ def test_all_channels_of_an_area_judge_its_map(tmp_path: Path, capsys: pytest.Ca
     found = json.loads((tmp_path / "why" / "explanations.json").read_text())["audit"]
     assert 0.3 < found["explained_share"] <= 1
     assert (tmp_path / "why" / "audit.png").exists()
+
+
+def test_a_calibration_beside_the_weights_says_how_sure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(Path(uniair.__file__).parent / "weights" / "small", weights)
+    calibration_of(digest(uniair.load("small"))).write(weights / FILE)
+    links = tmp_path / "links"
+    shards.write_shard(links / "links-00000.safetensors", geometric_links(seed=3, areas=1, per_area=12))
+    shards.write_manifest(links, {}, "")
+    asked = [str(links), "--model", str(weights)]
+    assert main(["explain", *asked, "--link", "4", "--out", str(tmp_path / "why")]) == 0
+    assert "the LOS answer is wrong with" in capsys.readouterr().out
+    (found,) = json.loads((tmp_path / "why" / "explanations.json").read_text())["links"]
+    assert 0 <= found["doubt"]["wrong"] <= 0.5
+    assert main(["zeroshot", *asked, "--untrained", "false"]) == 0
+    printed = capsys.readouterr().out
+    assert "without the tenth doubted most" in printed
+    assert "sets of LOS, 90 % promised" in printed
+    calibration_of("0" * 16).write(weights / FILE)
+    assert main(["explain", *asked]) == 2
+    assert "calibrated for weights 0000000000000000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import shapely
 from torch import Tensor
 
 import uniair
+from tests.explanation.calibration import RATES, calibration_of
 from tests.explanation.scene import BS, SIZE, UE_HEIGHT, csi, ground, place
 from uniair.errors import InputError
-from uniair.explanation.audit import Audit, audit, judge, read
+from uniair.explanation.audit import TAKEN, Audit, audit, judge, read
 from uniair.explanation.channel_paths import ChannelPath, channel_paths
 from uniair.explanation.map_buildings import map_buildings
 from uniair.models.universal import UniversalModel
@@ -85,6 +86,17 @@ def test_more_channels_say_it_louder(paths: list[list[ChannelPath]]) -> None:
     walls = ground(FAR, height=12.0)
     half, whole = judged(paths[::2], walls, USERS[::2]), judged(paths, walls)
     assert whole.suspicions[0].nats > half.suspicions[0].nats
+
+
+def test_counted_rates_weigh_the_evidence_and_assumed_ones_are_said(model: UniversalModel, seen: Tensor) -> None:
+    env = place(ground(FAR, height=12.0), USERS)
+    assumed, counted = audit(model, seen, env), audit(model, seen, env, calibration=calibration_of("any"))
+    assert TAKEN in assumed.remarks
+    assert TAKEN not in counted.remarks
+    assert counted.rates == RATES
+    # each channel without its line says log(0.9 / 0.1) in the place of log(0.97 / 0.02)
+    assert counted.suspicions[0].nats < assumed.suspicions[0].nats
+    assert counted.to_json()["rates"]["line_free"] == 0.9
 
 
 def test_arrays_may_look_any_way(model: UniversalModel) -> None:

@@ -89,6 +89,19 @@ def test_what_is_left_out_changes_the_answer_by_its_effect(model: UniversalModel
     assert why.los == pytest.approx(float(uniair.zero_shot.los(model, seen, env, RADIO)[0]), abs=1e-4)
 
 
+def test_what_is_computed_together_is_what_each_gives_alone(model: UniversalModel) -> None:
+    seen, env = csi([[(UE[0], 1.0), (IMAGE, 0.5)]], RADIO), place(ground(*WALLS), UE)
+    (why,) = explain(model, seen, env)
+    both = [replace(env, los=torch.tensor([value])) for value in (0.0, 1.0)]
+    rest = seen - seen.abs().max() * why.paths[1].path.part
+    whole, without = (
+        uniair.zero_shot.similarity(model, one, both, RADIO)[0] / model.temperature for one in (seen, rest)
+    )
+    lost = torch.logsumexp(whole, 0) - torch.logsumexp(without, 0)
+    assert why.paths[1].effect.place == pytest.approx(float(lost), abs=1e-3)
+    assert why.paths[1].effect.los == pytest.approx(float(whole[1] - whole[0] - without[1] + without[0]), abs=1e-3)
+
+
 def test_a_building_that_blocks_the_line_is_worth_most(model: UniversalModel) -> None:
     walls = ground(*WALLS, (50.0, 30.0, 60.0, 42.0), (10.0, 100.0, 20.0, 110.0))
     buildings = map_buildings(walls, SIZE)
@@ -114,6 +127,9 @@ def test_noise_alone_is_no_path(model: UniversalModel) -> None:
     (why,) = explain(model, noise, place(ground(*WALLS), UE))
     assert sum(one.path.share for one in why.paths if one.by is not None) < 0.6
     assert len(why.paths) <= 3
+    assert why.fitted < 0.1
+    assert "noise" in str(why)
+    assert "should be seen" not in str(why)
 
 
 def test_another_radio_is_explained_by_what_it_tells_apart(model: UniversalModel) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import uniair
 from uniair import metrics
 from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.benchmark.map_audit import counted
 from uniair.benchmark.matching import some_areas
 from uniair.benchmark.radios import CONDITIONS, Condition, is_unseen
 from uniair.data.links.links import Links
 from uniair.data.links.loader import along_array, batch_of
 from uniair.environment import Batch, Environment
+from uniair.errors import InputError
 from uniair.evaluation.tables import Table
+from uniair.explanation.audit_rates import Rates
+from uniair.explanation.calibrated import CELLS, FILE, Calibration
 from uniair.explanation.conformal import LEVELS, Promise, mass, of_right
 from uniair.explanation.doubt import Doubt, Signals, certainty, signals
 from uniair.models.universal import UniversalModel
@@ -27,6 +33,7 @@ from uniair.radio import Radio
 from uniair.tasks import zero_shot
 from uniair.tasks.beam import beam_gains
 from uniair.tasks.generation import channel_of_place
+from uniair.training.checkpoint import digest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +44,6 @@ NAMES = (
     "paper 1's radio", "clock at the first path", "240 kHz, 15 MHz", "1.44 MHz, 92 MHz", "16 antennas",
     "panel of 4 × 8", "24 antennas", "52 × 1.44 MHz, 75 MHz", "SNR 0 dB",
 )  # fmt: skip
-GRID = 32  # cells of the area's side for positions
 ANSWERS = {"los": "LOS", "position": "position", "beam": "beam, by the place alone"}
 DOUBTED = {"los": "LOS", "place": "which user of the base station"}
 STRANGE = {"noise": "noise instead of a channel", "another map": "the map turned upside down"}
@@ -46,8 +52,13 @@ Columns = dict[str, list[float]]
 Part = tuple[Condition, str, dict[str, Columns]]  # a radio, a place, and what was found there
 
 
-def run(setup: Setup) -> dict[str, Any]:
-    """Fitted on validation places by radios that training draws; measured on test places by these and by others."""
+def run(setup: Setup, *, save: Path | None = None) -> dict[str, Any]:
+    """Fitted on validation places by radios that training draws; measured on test places by these and by others.
+
+    Args:
+        save: file that what was fitted is written to, or the checkpoint folder whose answers it is about; uniair
+            explain, zeroshot, site and serve read it there. Nothing is written where it is not given.
+    """
     conditions = [one for one in CONDITIONS if one.name in NAMES]
     stores = {name: setup.store(name) for name in ("validation", "links")}
     setup.note(data={name: store.manifest["recipe"] for name, store in stores.items()}, areas=AREAS[setup.budget],
@@ -63,8 +74,16 @@ def run(setup: Setup) -> dict[str, Any]:
     doubts = {name: Doubt.fitted(*_told(known, name)) for name in DOUBTED}
     promises = {
         name: Promise.calibrated(_column([m for *_, m in known], name, "score"), _places(known, name))
-        for name in ANSWERS
-    }
+        for name in ANSWERS if any(name in made for *_, made in known)
+    }  # fmt: skip
+    rates, counts = _rates(setup)
+    about = {
+        "places": len({place for _, place, _ in known}), "links": sum(len(made["los"]["wrong"]) for *_, made in known),
+        "radios": list(dict.fromkeys(one.name for one, *_ in known)), "rates": counts, "uniair": uniair.__version__,
+    }  # fmt: skip
+    fitted = Calibration(digest(setup.model), doubts, promises, rates, about)
+    if save is not None:
+        fitted.write(save / FILE if save.is_dir() else save)
     groups = {
         "radios of training": [part for part in found["links"] if not is_unseen(part[0].radio)],
         "radios never drawn": [part for part in found["links"] if is_unseen(part[0].radio)],
@@ -72,9 +91,20 @@ def run(setup: Setup) -> dict[str, Any]:
     return {
         "fitted": {name: one.to_json() for name, one in doubts.items()},
         "calibrated": {name: one.to_json() for name, one in promises.items()},
+        "rates": None if rates is None else rates.to_json(),
+        "about": about,
         "groups": {group: _measured(parts, doubts, promises) for group, parts in groups.items() if parts},
         "strange": _strange([m for *_, m in groups["radios of training"]], doubts["los"]),
     }
+
+
+def _rates(setup: Setup) -> tuple[Rates | None, Any]:
+    """How often channels of validation places show what their maps say; and in how many cases, or why not."""
+    counts, places = counted(setup)
+    try:
+        return Rates.counted(counts), {"places": places, "cases": {name: count for name, (_, count) in counts.items()}}
+    except InputError as error:
+        return None, str(error)
 
 
 def _area(model: UniversalModel, links: Links, condition: Condition, seed: int) -> dict[str, Columns]:
@@ -118,12 +148,12 @@ def _positions(model: UniversalModel, csi: Tensor, batch: Batch, radio: Radio) -
     size = float(env.size[0])
     area = int(env.area[0])
     _, likelihood = zero_shot.position_likelihood(
-        model, csi, env.map[area].numpy(), env.bs[0].numpy(), size, size / GRID, radio=radio
+        model, csi, env.map[area].numpy(), env.bs[0].numpy(), size, size / CELLS, radio=radio
     )
     flat = likelihood.flatten(1).cpu()
-    column, row = (env.ue[:, :2] / size * GRID).long().clamp(0, GRID - 1).unbind(1)
+    column, row = (env.ue[:, :2] / size * CELLS).long().clamp(0, CELLS - 1).unbind(1)
     return {
-        "score": of_right(mass(flat), row * GRID + column).tolist(),
+        "score": of_right(mass(flat), row * CELLS + column).tolist(),
         "size": [float((flat[0] > 0).sum())] * len(csi),
     }
 
@@ -223,7 +253,13 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
             sets.append([f"{ANSWERS[name]}; {group}", *cells])
     heads = ["answer", "answers", "AUROC of wrong ones", "right", f"right without the {LEFT_OUT:.0%} most doubtful"]
     strange = [[about, f"{result['strange'][name]:.3f}"] for name, about in STRANGE.items()]
+    rates = (
+        [] if result["rates"] is None else [[name.replace("_", " "), f"{v:.3f}"] for name, v in result["rates"].items()]
+    )
+    counts = "How often channels of validation places show what maps say"
+    more = [(counts, Table(["", "rate"], rates))] if rates else []
     return [
+        *more,
         ("Doubt on test places, fitted on validation places", Table(heads, doubt)),
         (
             "Right answers in the sets, % (in the place with fewest)",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import some_areas
 from uniair.data.links.links import Links
 from uniair.data.links.loader import along_array, batch_of
-from uniair.environment import Environment
+from uniair.environment import Batch, Environment
 from uniair.evaluation.tables import Table
 from uniair.explanation.audit import Audit, Suspicion, crossings, judge, read
+from uniair.explanation.audit_counts import Counts, counts_of, pixels
+from uniair.explanation.audit_rates import ASSUMED, Rates
 from uniair.explanation.channel_paths import ChannelPath, channel_paths
 from uniair.explanation.map_buildings import map_buildings
 from uniair.models.universal import UniversalModel
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 AREAS = {"quick": 4, "full": 40}
 MOST = {"quick": 300, "full": 1500}  # channels of an area
+VALIDATED, COUNTED = {"quick": 6, "full": 45}, 100  # areas whose channels are counted, and how many of each
 CHANNELS = (1, 10, 100, 1000)
 BUILDINGS = 4  # of each area
 MOVES = (4.0, 8.0, 16.0)  # m
@@ -43,19 +47,24 @@ WITHIN = 8.0  # m about a building that counts as naming its place
 
 
 def run(setup: Setup) -> dict[str, Any]:
-    """Areas whose every link has one base station: each change by itself, judged by more and more of the channels."""
+    """Areas whose every link has one base station: each change by itself, judged by more and more of the channels.
+
+    With validation places its rates are counted there; else they are assumed.
+    """
     store = setup.store("links")
-    setup.note(data=store.manifest["recipe"], areas=AREAS[setup.budget], most=MOST[setup.budget])
+    told = {name: setup.store(name).manifest["recipe"] for name in ("links", "validation") if name in setup.folders}
+    setup.note(data=told, areas=AREAS[setup.budget], most=MOST[setup.budget])
+    rates = Rates.counted(counted(setup)[0]) if "validation" in setup.folders else ASSUMED
     records: list[dict[str, Any]] = []
     for number, (name, links) in enumerate(some_areas(store, AREAS[setup.budget])):
-        records += setup.once(name, partial(_area, setup.model, links, MOST[setup.budget], number))
+        records += setup.once(name, partial(_area, setup.model, links, MOST[setup.budget], number, rates))
     rows: dict[str, Any] = {}
     for record in records:
         n = str(record["channels"]) if record["channels"] in CHANNELS else "all"
         of = rows.setdefault(record["change"], {}).setdefault(n, [])
         of.append((record["first"], record["third"], record["suspicions"]))
     return {
-        "areas": AREAS[setup.budget],
+        "areas": AREAS[setup.budget], "rates": rates.to_json(), "assumed": rates is ASSUMED,
         "rows": {
             change: {
                 n: {"cases": len(found), "first": float(np.mean([one[0] for one in found])),
@@ -68,16 +77,43 @@ def run(setup: Setup) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _area(model: UniversalModel, links: Links, most: int, seed: int) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(seed)
+def counted(setup: Setup) -> tuple[Counts, int]:
+    """What channels of validation places show of their maps, and of how many places."""
+    store, sums, places = setup.store("validation"), Counter[str](), 0
+    for number, (name, links) in enumerate(some_areas(store, VALIDATED[setup.budget])):
+        found = setup.once(f"rates-{name}", partial(_counts, setup.model, links, number))
+        places += 1
+        for key, (seen, cases) in found.items():
+            sums[f"{key} seen"] += seen
+            sums[key] += cases
+    return {field.name: (sums[f"{field.name} seen"], sums[field.name]) for field in fields(Rates)}, places
+
+
+def _counts(model: UniversalModel, links: Links, seed: int) -> Counts:
+    rng = np.random.default_rng([seed, 3])
+    batch = _of_one_station(links, COUNTED, rng)
+    env = batch.environment
+    assert env.map is not None
+    heights = env.map[int(env.area[0])].numpy()
+    return counts_of(channel_paths(model, batch.csi, batch.radio), env.without("los"), heights, batch.radio, rng)
+
+
+def _of_one_station(links: Links, most: int, rng: np.random.Generator) -> Batch:
+    """Some links of an area's first base station, by their own radio with a clock at the transmission."""
     links = along_array(links)
     first = links.select(np.flatnonzero((links.area == links.area[0]) & (links.bs == links.bs[0]).all(1)))
     links = first.select(np.sort(rng.permutation(len(first))[:most]))
-    batch = batch_of(links, replace(links.one_radio(), clock="absolute"))
+    return batch_of(links, replace(links.one_radio(), clock="absolute"))
+
+
+def _area(model: UniversalModel, links: Links, most: int, seed: int, rates: Rates) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    batch = _of_one_station(links, most, rng)
     env, radio = batch.environment, batch.radio
     assert env.map is not None
     heights, size = env.map[int(env.area[0])].numpy(), float(env.size[0])
-    case = Case(channel_paths(model, batch.csi, radio), env.without("los"), radio, size, rng.permutation(len(links)))
+    paths = channel_paths(model, batch.csi, radio)
+    case = Case(paths, env.without("los"), radio, size, rng.permutation(len(batch)), rates)
     buildings = map_buildings(heights, size)
     crossed, _ = crossings(case.bs, case.ue, buildings)
     alone = (crossed & (crossed.sum(1) == 1)[:, None]).sum(0)
@@ -89,21 +125,21 @@ def _area(model: UniversalModel, links: Links, most: int, seed: int) -> list[dic
     told = np.flatnonzero(alone >= 3)
     for number in rng.permutation(told)[:BUILDINGS]:
         outline = buildings.footprints[number]
-        mask = _pixels(outline, heights.shape[0], size)
+        mask = pixels(outline, heights.shape[0], size)
         without = np.where(mask, 0, heights).astype(np.float32)
         out += _found("removed", case.judged(without), outline)
         for metres in MOVES:
             angle = rng.uniform(0, 2 * np.pi)
             shift = metres * np.array([np.cos(angle), np.sin(angle)])
             moved = shapely.affinity.translate(outline, *shift)
-            changed = np.where(_pixels(moved, heights.shape[0], size), heights[mask].max(), without)
+            changed = np.where(pixels(moved, heights.shape[0], size), heights[mask].max(), without)
             out += _found(f"moved {metres:g} m", case.judged(changed.astype(np.float32)), outline, moved)
         if heights[mask].max() > 2 * LOW:
             out += _found("lowered", case.judged(np.where(mask, LOW, heights).astype(np.float32)), outline)
     for _ in range(TRIES):
         x, y = rng.uniform(0.1, 0.9, 2) * size
         box = shapely.box(x - ADDED[0] / 2, y - ADDED[1] / 2, x + ADDED[0] / 2, y + ADDED[1] / 2)
-        mask = _pixels(box, heights.shape[0], size)
+        mask = pixels(box, heights.shape[0], size)
         stands = shapely.contains_xy(box, np.concatenate([case.bs, case.ue])[:, :2])
         lines = shapely.linestrings(np.stack([case.bs[:, :2], case.ue[:, :2]], 1))
         shadowed = (shapely.intersects(box, lines) & (crossed.sum(1) == 0)).sum()
@@ -117,11 +153,12 @@ class Case:
     """The channels of an area, to be judged by one map after the other."""
 
     def __init__(
-        self, paths: list[list[ChannelPath]], env: Environment, radio: Radio, size: float, order: NDArray[np.int64]
-    ) -> None:
+        self, paths: list[list[ChannelPath]], env: Environment, radio: Radio, size: float, order: NDArray[np.int64],
+        rates: Rates,
+    ) -> None:  # fmt: skip
         assert env.bs is not None
         assert env.ue is not None
-        self.paths, self.env, self.radio, self.size, self.order = paths, env, radio, size, order
+        self.paths, self.env, self.radio, self.size, self.order, self.rates = paths, env, radio, size, order, rates
         self.bs, self.ue = env.bs.double().numpy(), env.ue.double().numpy()
 
     def judged(self, heights: NDArray[np.floating]) -> list[tuple[int, Audit, Area]]:
@@ -132,7 +169,7 @@ class Case:
         out = []
         for count in dict.fromkeys([*(n for n in CHANNELS if n < len(self.order)), len(self.order)]):
             some = self.order[:count]
-            found = judge([seen[i] for i in some], self.bs[some], self.ue[some], self.size, buildings)
+            found = judge([seen[i] for i in some], self.bs[some], self.ue[some], self.size, buildings, self.rates)
             out.append((count, found, buildings))
         return out
 
@@ -157,11 +194,6 @@ def _right(one: Suspicion, about: shapely.Geometry, buildings: Area) -> bool:
     return bool(about.distance(shapely.Point(one.place)) <= WITHIN)
 
 
-def _pixels(outline: shapely.Geometry, pixels: int, size: float) -> NDArray[np.bool_]:
-    centres = (np.arange(pixels) + 0.5) * (size / pixels)
-    return np.asarray(shapely.contains_xy(outline, *np.meshgrid(centres, centres)))
-
-
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
     """A row a change, columns by channels."""
     rows = result["rows"]
@@ -175,7 +207,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
         table.append([about, *cells])
     false = [f"{rows['none'][n]['suspicions']:.2f}" if n in rows["none"] else "" for n in counts]
     heading = "Named first / among the first three, % (cases), by channels of one station; "
-    heading += f"{result['areas']} areas"
+    heading += f"{result['areas']} areas; rates {'assumed' if result['assumed'] else 'counted on validation places'}"
     return [(heading, Table(["the map has", *counts], [*table, ["suspicions of a map that is right", *false]]))]
 
 
@@ -191,5 +223,5 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 MAP_AUDIT = Benchmark(
     "paper 1's Fig. 8 has one link and its map with a building moved; no figures of which building", ("links",), run,
-    tables, draw,
+    tables, draw, ("validation",),
 )  # fmt: skip

@@ -6,6 +6,9 @@ worth for the answer, and what the map says and the channel does not show. --aud
 together where they contradict the map: buildings that are not there, or are higher, and places where something stands
 that it lacks.
 
+Each answer says how sure it is: where a calibration is kept beside the weights (uniair bench doubt --save), how likely
+it is wrong and which answers hold as often as promised.
+
 --out writes both as JSON and as pictures.
 
 Example:
@@ -35,6 +38,7 @@ from uniair.radio import Radio
 if TYPE_CHECKING:
     from uniair.area.area import Area
     from uniair.data.links.links import Links
+    from uniair.explanation.calibrated import Calibration
 
 SHOWN = 3  # links where none is named
 TAKEN_OFF = 4  # buildings
@@ -56,6 +60,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Explains, prints and writes."""
     model = uniair.load(options.model)
+    calibration = uniair.load_calibration(options.model, model)
     links, buildings = _links(Path(options.folder), options.area)
     own = links.one_radio()
     radio = own if options.radio is None else Radio.parse(options.radio)
@@ -73,9 +78,9 @@ def run(options: Any) -> dict[str, Any]:
     print(*(f"seen by {radio}", *found["remarks"]), sep="\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RadioWarning)  # it is among the remarks
-        found["links"] = _explained(model, links, chosen, radio, buildings, out)
+        found["links"] = _explained(model, links, chosen, radio, buildings, calibration, out)
         if options.audit:
-            found["audit"] = _audited(model, links, radio, buildings, out)
+            found["audit"] = _audited(model, links, radio, buildings, calibration, out)
     if out is not None:
         write_text(out / "explanations.json", json.dumps(found, indent=1) + "\n")
         print(f"{out / 'explanations.json'} written, and pictures beside it")
@@ -118,17 +123,18 @@ def _places(links: Links) -> Environment:
 
 
 def _explained(
-    model: UniversalModel, links: Links, numbers: list[int], radio: Radio, buildings: Area, out: Path | None
-) -> list[dict[str, Any]]:
+    model: UniversalModel, links: Links, numbers: list[int], radio: Radio, buildings: Area,
+    calibration: Calibration | None, out: Path | None,
+) -> list[dict[str, Any]]:  # fmt: skip
     from uniair.explanation.explain import explain
     from uniair.explanation.picture import draw_explanation
 
     some = links.select(np.array(numbers))
     csi = some.paths.csi(radio, bearing=some.bearing)
     told = []
-    for i, why in enumerate(explain(model, csi, _places(some), radio, buildings, TAKEN_OFF)):
+    for i, why in enumerate(explain(model, csi, _places(some), radio, buildings, TAKEN_OFF, calibration)):
         number, los = numbers[i], bool(some.los[i])
-        print(f"link {number}: LOS {100 * (why.los or 0):.0f} % (traced: {'LOS' if los else 'NLOS'}); "
+        print(f"link {number}: LOS {100 * why.los:.0f} % (traced: {'LOS' if los else 'NLOS'}; {why.doubt}); "
               f"the map explains {100 * why.share:.0f} % of the power. {why}")  # fmt: skip
         told.append({"link": number, "traced_los": los} | why.to_json())
         if out is not None:
@@ -137,12 +143,16 @@ def _explained(
     return told
 
 
-def _audited(model: UniversalModel, links: Links, radio: Radio, buildings: Area, out: Path | None) -> dict[str, Any]:
+def _audited(
+    model: UniversalModel, links: Links, radio: Radio, buildings: Area, calibration: Calibration | None,
+    out: Path | None,
+) -> dict[str, Any]:  # fmt: skip
     from uniair.explanation.audit import audit
     from uniair.explanation.picture import draw_audit
 
     csi = links.paths.csi(radio, bearing=links.bearing)
-    found = audit(model, csi, _places(links), radio, buildings, progress=True)
+    found = audit(model, csi, _places(links), radio, buildings, progress=True, calibration=calibration)
+    print(*(line for line in found.remarks if line not in model.remarks(radio)), sep="\n")
     print(f"{found.channels:,} channels; the map explains {100 * found.explained:.0f} % of their power")
     if not found.suspicions:
         print("nothing on the map is contradicted")
@@ -150,14 +160,7 @@ def _audited(model: UniversalModel, links: Links, radio: Radio, buildings: Area,
         print(f"{number}. {one}")
     if out is not None:
         _save(draw_audit(found, links.maps[0], float(links.sizes[0]), np.unique(links.bs, axis=0)), out / "audit.png")
-    return {
-        "channels": found.channels, "explained_share": round(found.explained, 4),
-        "suspicions": [
-            {"change": one.change, "building": one.building, "place_m": [round(float(v), 1) for v in one.place],
-             "nats": round(one.nats, 2), "channels": one.channels}
-            for one in found.suspicions
-        ],
-    }  # fmt: skip
+    return found.to_json()
 
 
 def _save(drawing: Any, path: Path) -> None:

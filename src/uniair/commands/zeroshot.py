@@ -1,7 +1,8 @@
 """Measure a model's zero-shot answers: LOS, scale, matching, CSI feedback, each beside what chance would reach.
 
 LINKS is a folder that `uniair trace` made, of places that the model was not trained on. The untrained network of the
-same preset is measured beside the model unless --untrained false is given.
+same preset is measured beside the model unless --untrained false is given. Where a calibration is kept beside the
+weights (uniair bench doubt --save), what its doubt and its sets of answers are worth on these links is measured too.
 
 Example:
   uniair zeroshot runs/test --model small
@@ -20,6 +21,8 @@ import uniair
 from uniair.data.links import shards
 from uniair.errors import InputError
 from uniair.evaluation.zero_shot_suite import untrained, zero_shot_suite
+from uniair.explanation.doubt_figures import doubt_figures, lines
+from uniair.explanation.doubted import NONE
 from uniair.models.universal import RadioWarning
 from uniair.radio import Radio
 
@@ -36,6 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Measures and prints the table."""
     model = uniair.load(options.model)
+    calibration = uniair.load_calibration(options.model, model)
     links = shards.read(Path(options.links))
     own = links.one_radio()
     radio = own if options.radio is None else Radio.parse(options.radio)
@@ -47,12 +51,14 @@ def run(options: Any) -> dict[str, Any]:
         warnings.simplefilter("ignore", RadioWarning)  # it is among the remarks
         result = zero_shot_suite(model, links, progress=True, radio=radio)
         plain = zero_shot_suite(untrained(model), links, progress=True, radio=radio) if options.untrained else None
+        doubt = None if calibration is None else doubt_figures(model, links, radio, calibration, progress=True)
     print(*(f"seen by {radio}", *remarks), sep="\n")
     print(f"{result.links:,} links in {len(result.areas)} areas of {', '.join(sorted(set(links.places)))}")
     print(f"{'':48}{options.model:>10}  {'untrained':>10}   reference")
     for key, figure in result.figures.items():
         name, value, reference = figure.text()
         print(f"{name:48}{value:>10}  {plain.figures[key].text()[1] if plain else '':>10}   {reference}")
+    print(*([NONE] if doubt is None else lines(doubt)), sep="\n")
     values = {"links": result.links, "areas": len(result.areas), "radio": radio.to_json(), "remarks": list(remarks),
-              "figures": result.values()}  # fmt: skip
+              "figures": result.values(), "doubt": doubt}  # fmt: skip
     return values | ({"untrained": plain.values()} if plain else {})

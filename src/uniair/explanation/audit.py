@@ -8,7 +8,6 @@ it bent once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,7 +20,10 @@ from numpy.typing import NDArray
 from uniair.area.area import Area
 from uniair.environment import Environment, heights
 from uniair.errors import InputError
+from uniair.explanation.audit_rates import ASSUMED, Rates
+from uniair.explanation.calibrated import Calibration
 from uniair.explanation.channel_paths import ChannelPath, Resolution, channel_paths
+from uniair.explanation.doubted import of_place
 from uniair.explanation.explain import match
 from uniair.explanation.map_buildings import map_buildings
 from uniair.explanation.place_paths import PlacePath, place_paths, turned_back
@@ -30,11 +32,7 @@ from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
 
 Change = Literal["not there", "elsewhere", "higher", "something here"]
-# taken, not fitted: how often a channel has a path of the straight line where the map leaves it free, and where it does
-# not; and a path of a single reflection where the map says one, and where it does not
-LINE_FREE, LINE_BLOCKED = 0.98, 0.03
-REFLECTION_SAID, REFLECTION_OTHER = 0.6, 0.2
-SEEN, UNSEEN = math.log(LINE_FREE / LINE_BLOCKED), math.log((1 - LINE_BLOCKED) / (1 - LINE_FREE))  # nats
+TAKEN = "weighed by rates that were assumed: how often channels show what maps say was not counted for these weights"
 RADII = ((3.0, 4.0), (6.0, 1.0), (10.0, 0.0), (15.0, 0.0))  # m of what may stand somewhere, and nats for its rarity
 FOUND_HERE = 0.3  # nats for a bend of an unexplained path in a cell
 CELL = 4.0  # m
@@ -86,12 +84,28 @@ class Audit:
         contradicted: [rows, columns] nats for something that stands in each cell of `CELL` m, row 0 at y = 0.
         explained: share of the channels' power that the map explains, mean.
         channels: N.
+        rates: that evidence was weighed by.
+        remarks: what to know about it, a line each.
     """
 
     suspicions: tuple[Suspicion, ...]
     contradicted: NDArray[np.float64]
     explained: float
     channels: int
+    rates: Rates = ASSUMED
+    remarks: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON; the field of cells is left out."""
+        return {
+            "channels": self.channels, "explained_share": round(self.explained, 4),
+            "suspicions": [
+                {"change": one.change, "building": one.building, "place_m": [round(float(v), 1) for v in one.place],
+                 "nats": round(one.nats, 2), "channels": one.channels, "sentence": str(one)}
+                for one in self.suspicions
+            ],
+            "rates": self.rates.to_json(), "remarks": list(self.remarks),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,7 @@ class Seen:
 
 def audit(
     model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None, buildings: Area | None = None,
-    progress: bool = False,
+    progress: bool = False, calibration: Calibration | None = None,
 ) -> Audit:  # fmt: skip
     """Compares the channels of one map with it.
 
@@ -123,6 +137,8 @@ def audit(
         radio: that measured them; None: the weights' own.
         buildings: of the map, m; None: what hangs together on it.
         progress: show how far it is.
+        calibration: of the weights, see `uniair.load_calibration`; where it has no rates they are assumed, and that is
+            said.
 
     Raises:
         InputError: several maps, or none, or positions that are unknown; see `UniversalModel.encode_channel`.
@@ -141,7 +157,11 @@ def audit(
     if buildings is None:
         buildings = map_buildings(heights(torch.as_tensor(np.asarray(env.map)))[0].numpy(), size)
     seen = read(channel_paths(model, checked, radio, progress), place, radio, buildings)
-    return judge(seen, np.asarray(env.bs, dtype=np.float64), np.asarray(env.ue, dtype=np.float64), size, buildings)
+    counted = None if calibration is None else calibration.rates
+    bs, ue = (np.asarray(at, dtype=np.float64) for at in (env.bs, env.ue))
+    found = judge(seen, bs, ue, size, buildings, ASSUMED if counted is None else counted)
+    remarks = [*model.remarks(radio), *of_place(model, env), *([TAKEN] if counted is None else ())]
+    return replace(found, remarks=tuple(remarks))
 
 
 def read(paths: Sequence[list[ChannelPath]], env: Environment, radio: Radio, buildings: Area) -> list[Seen]:
@@ -238,27 +258,27 @@ def bends(
 
 
 def judge(
-    seen: Sequence[Seen], bs: NDArray[np.float64], ue: NDArray[np.float64], size: float, buildings: Area
-) -> Audit:
+    seen: Sequence[Seen], bs: NDArray[np.float64], ue: NDArray[np.float64], size: float, buildings: Area,
+    rates: Rates = ASSUMED,
+) -> Audit:  # fmt: skip
     """Suspicions from what N channels show.
 
     Args:
         bs, ue: [N, 3] m.
         size: side of the map, m.
+        rates: by which the evidence is weighed.
     """
+    there, absent = rates.line
     on_line = np.array([one.line for one in seen])
     crossed, over = crossings(bs, ue, buildings)  # [N, B]: stands in the line; lies below it
     blockers = crossed.sum(1)
     suspicions = []
     alone = crossed & (blockers == 1)[:, None]
-    gone = np.where(on_line, SEEN, -UNSEEN)[:, None] * alone
-    raised = np.where(on_line, -SEEN, UNSEEN)[:, None] * (over & (blockers == 0)[:, None])
+    gone = np.where(on_line, there, -absent)[:, None] * alone
+    raised = np.where(on_line, -there, absent)[:, None] * (over & (blockers == 0)[:, None])
     for one, row in zip(seen, gone, strict=True):
-        for building, there in one.said:
-            if there:
-                row[building] += np.log(REFLECTION_OTHER / REFLECTION_SAID)
-            else:
-                row[building] += np.log((1 - REFLECTION_OTHER) / (1 - REFLECTION_SAID))
+        for building, mirrors in one.said:
+            row[building] += rates.reflection[0 if mirrors else 1]
     middles = np.array([[f.centroid.x, f.centroid.y] for f in buildings.footprints]).reshape(-1, 2)
     changes: tuple[tuple[Change, NDArray[np.float64]], ...] = (("not there", gone), ("higher", raised))
     for change, said in changes:
@@ -266,10 +286,10 @@ def judge(
             if whole >= SURE:
                 x, y = middles[number]
                 suspicions.append(Suspicion(change, number, (x, y), float(whole), int((said[:, number] > 0).sum())))
-    nats, votes = _field(seen, blockers, bs, ue, size, buildings)
+    nats, votes = _field(seen, blockers, bs, ue, size, buildings, rates)
     suspicions = _moved(suspicions, _somethings(nats, votes, buildings), buildings)
     suspicions.sort(key=lambda one: -one.nats)
-    return Audit(tuple(suspicions), nats, float(np.mean([one.explained for one in seen])), len(seen))
+    return Audit(tuple(suspicions), nats, float(np.mean([one.explained for one in seen])), len(seen), rates)
 
 
 def crossings(
@@ -297,7 +317,7 @@ def crossings(
 
 def _field(
     seen: Sequence[Seen], blockers: NDArray[np.int64], bs: NDArray[np.float64], ue: NDArray[np.float64], size: float,
-    buildings: Area,
+    buildings: Area, rates: Rates,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # fmt: skip
     """Nats for something round that stands about each cell of open ground, and channels for it: [rows, columns] both.
 
@@ -308,7 +328,8 @@ def _field(
     centres = np.column_stack([x.ravel(), y.ravel()])
     free = blockers == 0
     on_line = np.array([one.line for one in seen])[free]
-    votes = np.where(on_line, -SEEN, UNSEEN)
+    there, absent = rates.line
+    votes = np.where(on_line, -there, absent)
     away = _from_lines(centres, bs[free, :2], ue[free, :2])
     ends = np.minimum(_nearest(centres, bs[:, :2]), _nearest(centres, ue[:, :2]))
     bend = np.concatenate([one.bends for one in seen])

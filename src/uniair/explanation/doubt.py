@@ -105,8 +105,9 @@ class Doubt:
 
 
 def signals(
-    model: UniversalModel, csi: Any, env: Environment, certainty: Tensor, radio: Radio | None = None
-) -> Signals:
+    model: UniversalModel, csi: Any, env: Environment, certainty: Tensor, radio: Radio | None = None,
+    fit: Tensor | None = None,
+) -> Signals:  # fmt: skip
     """What can be seen of N answers.
 
     Args:
@@ -114,6 +115,7 @@ def signals(
         env: their places; `los` is ignored.
         certainty: [N] log-odds of the answers, nats.
         radio: that measured them; None: the weights' own.
+        fit: [N] of the signals, where it is at hand.
 
     Raises:
         InputError: see `UniversalModel.encode_channel` and `Environment.tensors`.
@@ -122,9 +124,10 @@ def signals(
     seen = model.normalise_channel(csi, radio)
     restored = model.reconstruct_channel(model.encode_channel(csi, radio), radio)
     error = 10 * metrics.relative_error(restored, seen).double().clamp_min(1e-6).log10()
-    both = [replace(env, los=torch.full((len(env),), value)) for value in (0.0, 1.0)]
-    fit = zero_shot.similarity(model, csi, both, radio).amax(1).double()
-    return Signals(certainty.double().clamp(-CERTAIN, CERTAIN), error, fit, outside(model.learned, radio, env))
+    if fit is None:
+        both = [replace(env, los=torch.full((len(env),), value)) for value in (0.0, 1.0)]
+        fit = zero_shot.similarity(model, csi, both, radio).amax(1)
+    return Signals(certainty.double().clamp(-CERTAIN, CERTAIN), error, fit.double(), outside(model.learned, radio, env))
 
 
 def outside(learned: Learned | None, radio: Radio, env: Environment) -> Tensor:

@@ -16,7 +16,9 @@ from torch.nn import functional
 from uniair.area.area import Area
 from uniair.environment import Environment
 from uniair.errors import InputError
+from uniair.explanation.calibrated import Calibration
 from uniair.explanation.channel_paths import ChannelPath, Resolution, channel_paths
+from uniair.explanation.doubted import NONE, Doubted, doubted, of_place
 from uniair.explanation.place_paths import PlacePath, Point, place_paths
 from uniair.models.epnn import RaySum
 from uniair.models.ray_launching import NOTICED, candidates
@@ -28,6 +30,7 @@ SLACK = 1.5  # pixels by which a raster's walls are off
 EXPECTED = 10.0  # dB behind the strongest candidate up to which a path should be seen
 BESIDE = 2.0  # of what a candidate may miss a path by, within which the path may still be it
 WORTH = 20.0  # dB of loss that count as much as standing at the edge of what the radio tells apart
+NOISE = 0.25  # share of the power that paths make up, below which what is read of them is doubtful
 WORTH_A_WORD = 0.02  # share of the power of a path that the sentence names
 
 
@@ -72,7 +75,9 @@ class Explanation:
         missing: numbers of candidates that should be seen and are not.
         buildings: number and effect of each that was taken off the map, what changes the place most first; its effect
             is that of all that EPNN sees of it, not of its candidates alone.
-        los: probability of LOS; None of a place without anything known.
+        los: probability of LOS.
+        fitted: share of the CSI's power that its paths make up; the rest is noise.
+        doubt: how sure the answer is.
         user: x, y, m; None: unknown.
         remarks: what to know about it, a line each.
     """
@@ -83,7 +88,9 @@ class Explanation:
     together: Effect | None
     missing: tuple[int, ...]
     buildings: tuple[tuple[int, Effect], ...]
-    los: float | None
+    los: float
+    fitted: float
+    doubt: Doubted
     user: Point | None
     remarks: tuple[str, ...]
 
@@ -93,7 +100,9 @@ class Explanation:
         return sum(one.path.share for one in self.paths if one.by is not None)
 
     def __str__(self) -> str:
-        said = []
+        said = [] if self.fitted >= NOISE or not self.paths else [
+            f"most of this channel is noise: its paths make up {100 * self.fitted:.0f} % of its power"
+        ]  # fmt: skip
         for one in self.paths:
             if one.path.share < WORTH_A_WORD:
                 continue
@@ -105,7 +114,7 @@ class Explanation:
             assert self.user is not None
             words = self.candidates[one.by].words(self.user)
             said.append(f"{words}, {place}, carries {100 * one.path.share:.0f} % ({one.effect.place:+.1f} nats)")
-        for number in self.missing[:2]:
+        for number in self.missing[:2] if self.fitted >= NOISE else ():  # what noise hides is not missing
             assert self.user is not None
             path = self.candidates[number]
             said.append(f"{path.words(self.user)}, {path.length:.1f} m, should be seen and is not")
@@ -116,13 +125,16 @@ class Explanation:
                 f"without building {number} the place would be {abs(effect.place):.1f} nats {less} likely, and the "
                 f"log-odds of LOS {-effect.los:+.1f} nats"
             )
-        text = "; ".join(said) or "no path stands out of the noise"
+        if not self.paths:
+            said.insert(0, "no path stands out of the noise, so that nothing is told of its ways")
+        text = "; ".join(said) or "no path carries as much as the sentence names"
         return f"{text[0].upper()}{text[1:]}."
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; the paths' CSI is left out."""
         return {
-            "sentence": str(self), "los": self.los, "explained_share": round(self.share, 4),
+            "sentence": str(self), "los": round(self.los, 4), "explained_share": round(self.share, 4),
+            "fitted_share": round(self.fitted, 4), "doubt": self.doubt.to_json(),
             "paths": [
                 {"along": round(one.path.along, 4), "up": round(one.path.up, 4), "length_m": round(one.path.length, 2),
                  "share": round(one.path.share, 5), "explained_by": one.by, "effect": asdict(one.effect)}
@@ -141,7 +153,7 @@ class Explanation:
 
 def explain(
     model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None, buildings: Area | None = None,
-    taken_off: int = 0,
+    taken_off: int = 0, calibration: Calibration | None = None,
 ) -> list[Explanation]:  # fmt: skip
     """Why each channel fits its place.
 
@@ -152,6 +164,7 @@ def explain(
         buildings: of the one map that all share, so that walls get numbers; None: they are told by their place.
         taken_off: how many buildings, at most, are taken off the map one by one to see what each is worth; each needs
             its rays launched anew.
+        calibration: of the weights, see `uniair.load_calibration`; None: how often answers are wrong is not told.
 
     Raises:
         InputError: as many CSI as hypotheses are wanted; see `UniversalModel.encode_channel`, `Environment.tensors`.
@@ -161,7 +174,7 @@ def explain(
     if len(env) != len(checked):
         raise InputError(f"{len(checked)} CSI and {len(env)} hypotheses; give one hypothesis for each CSI")
     own = torch.as_tensor(csi if isinstance(csi, Tensor) else np.asarray(csi)).to(torch.complex128)
-    return [_one(model, own[i], alone(env, i), radio, buildings, taken_off) for i in range(len(checked))]
+    return [_one(model, own[i], alone(env, i), radio, buildings, taken_off, calibration) for i in range(len(checked))]
 
 
 def alone(env: Environment, i: int) -> Environment:
@@ -176,42 +189,47 @@ def alone(env: Environment, i: int) -> Environment:
 
 
 def _one(
-    model: UniversalModel, csi: Tensor, env: Environment, radio: Radio, buildings: Area | None, taken_off: int
-) -> Explanation:
+    model: UniversalModel, csi: Tensor, env: Environment, radio: Radio, buildings: Area | None, taken_off: int,
+    calibration: Calibration | None,
+) -> Explanation:  # fmt: skip
     place = env.seen_by(radio)
     peak = csi.abs().max()
     (parts,) = channel_paths(model, (csi / peak).to(torch.complex64)[None], radio)
-    remarks = [*model.remarks(radio), *_unknown(env)]
-    cut = torch.stack([csi, *(csi - peak * path.part for path in parts)])
-    odds = _log_likelihood(model, cut, place, radio)
-    whole, without = odds[0], odds[1:]
-    taken = [_effect(whole, one) for one in without]
+    remarks = [*model.remarks(radio), *of_place(model, env), *_unknown(env), *([NONE] if calibration is None else ())]
+    # the channel as it is, and without each of its paths; the place as it is, without all and without each candidate
+    rest = csi - peak * torch.stack([torch.zeros_like(csi), *(path.part for path in parts)])
+    channels = zero_shot.Channels(model, rest, radio)
+    fitted = 1 - float((csi - (csi - rest).sum(0)).abs().square().sum() / csi.abs().square().sum())
     user = None if env.ue is None else (float(env.ue[0, 0]), float(env.ue[0, 1]))
-    los = float(torch.sigmoid(whole[1] - whole[0]))
     if _unknown(env) or model.epnn.paths is None:
+        both = [channels.with_own(replace(place, los=torch.tensor([value]))) for value in (0.0, 1.0)]
+        known, odds = [], torch.stack(both, 1)[:, None] / model.temperature
+    else:
+        known, odds = _compared(model, channels, place, env, buildings)
+    whole = odds[0, 0]
+    taken = [_effect(whole, one) for one in odds[1:, 0]]
+    answer = (whole[1] - whole[0])[None]
+    if zero_shot.counts_gain(model, radio):
+        answer = zero_shot.with_gain(answer, csi[None], radio, zero_shot.distance(place))
+    los = torch.sigmoid(answer)
+    (doubt,) = doubted(model, csi[None], place, los, radio, calibration, whole.amax()[None].cpu() * model.temperature)
+    about = (float(los), min(max(fitted, 0.0), 1.0), doubt, user, tuple(remarks))
+    if not odds.shape[1] > 1:
         explained = tuple(Explained(path, None, effect) for path, effect in zip(parts, taken, strict=True))
-        return Explanation(explained, (), (), None, (), (), los, user, tuple(remarks))
-    known, effects, together = _candidates(model, csi, place, env, radio, buildings)
+        return Explanation(explained, (), (), None, (), (), *about)
+    together, *effects = (_effect(whole, one) for one in odds[0, 1:])
     by, missed = match(parts, known, radio, float(np.asarray(env.size)[0]) / env.map.shape[-1])
     explained = tuple(Explained(path, number, effect) for path, number, effect in zip(parts, by, taken, strict=True))
     walls: list[tuple[int, Effect]] = []
     if buildings is not None and taken_off:
         numbers = _concerned(explained, known, env, buildings)[:taken_off]
         walls = without_buildings(model, csi, place, radio, buildings, numbers)
-    return Explanation(
-        explained, tuple(known), tuple(effects), together, tuple(missed), tuple(walls), los, user, tuple(remarks)
-    )
+    return Explanation(explained, tuple(known), tuple(effects), together, tuple(missed), tuple(walls), *about)
 
 
 def _unknown(env: Environment) -> list[str]:
     missing = [name for name in ("map", "bs", "ue") if getattr(env, name) is None]
     return [f"not explained by walls: {', '.join(missing)} unknown"] if missing else []
-
-
-def _log_likelihood(model: UniversalModel, csi: Tensor, env: Environment, radio: Radio) -> Tensor:
-    """Of NLOS and LOS of each of K channels in one place: [K, 2] nats."""
-    both = [replace(env, los=torch.tensor([value])) for value in (0.0, 1.0)]
-    return zero_shot.similarity(model, csi, both, radio) / model.temperature
 
 
 def _effect(whole: Tensor, without: Tensor) -> Effect:
@@ -221,31 +239,30 @@ def _effect(whole: Tensor, without: Tensor) -> Effect:
 
 
 @torch.inference_mode()
-def _candidates(
-    model: UniversalModel, csi: Tensor, place: Environment, env: Environment, radio: Radio, buildings: Area | None
-) -> tuple[list[PlacePath], list[Effect], Effect]:
-    """The candidate paths of a place, what each and what all are worth to a channel."""
+def _compared(
+    model: UniversalModel, channels: zero_shot.Channels, place: Environment, env: Environment, buildings: Area | None
+) -> tuple[list[PlacePath], Tensor]:
+    """The candidate paths of a place; log-likelihoods of the place as it is, without all, and without each of them.
+
+    Returns:
+        P candidates, and [K, 2 + P, 2] nats: of K channels, of NLOS and LOS.
+    """
     checked = place.tensors()
     rays = model.epnn.paths
     assert rays is not None
     found = candidates(checked, torch.ones(1, dtype=torch.bool), rays.solid)
     each = rays.each(found)
-    total = each.sum(0)
-    sums = torch.cat([total[None], torch.zeros_like(total)[None], total - each])
+    total = each.new_zeros(2, each.shape[1]).index_add(0, found.owner, each)[found.of]  # as EPNN adds them up
+    sums = torch.cat([total, torch.zeros_like(total), total - each])
     n = len(sums)
-    # both hypotheses about LOS of the set as it is, of none, and of all but one
     many = checked.select(torch.zeros(2 * n, dtype=torch.long))
     many = replace(many, los=torch.tensor([0.0, 1.0]).repeat_interleave(n))
     read = rays.ln(sums).repeat(2, 1)
     clock = torch.cat([found.clock, found.clock.new_zeros(1)])[found.of].expand(2 * n)
     code = functional.normalize(model.project_environment(model.epnn(many, rays=RaySum(read, clock))).float(), dim=-1)
     apart = zero_shot.distance(place)
-    seen = zero_shot.Channels(model, csi[None], radio).with_each_embedded(
-        code, None if apart is None else apart.expand(2 * n)
-    )
-    odds = (seen[0] / model.temperature).view(2, n).mT
-    effects = [_effect(odds[0], one) for one in odds[2:]]
-    return place_paths(found, checked, buildings, env), effects, _effect(odds[0], odds[1])
+    seen = channels.with_each_embedded(code, None if apart is None else apart.expand(2 * n))
+    return place_paths(found, checked, buildings, env), (seen / model.temperature).view(-1, 2, n).mT
 
 
 def _concerned(

@@ -17,7 +17,7 @@ from uniair.errors import InputError
 from uniair.models.crnn import CELL
 from uniair.models.universal import UniversalModel, mean_gain
 from uniair.radio import SPEED_OF_LIGHT, Antennas, Array, Radio, Subcarriers
-from uniair.tasks.path_fit import EARLY, FittedPaths, Measured, added, channel, dictionary, fit, periods
+from uniair.tasks.path_fit import EARLY, Dictionary, FittedPaths, Measured, added, channel, dictionary, fit, periods
 
 START = 8  # of CRNN's paths, the strongest
 ADDED, ROUNDS = 2, 8  # paths that are looked for in what is left over, and how often
@@ -81,15 +81,17 @@ def fitted_paths(
 
 @torch.inference_mode()
 def _refined(paths: FittedPaths, measured: Measured, noise: Tensor | None, rounds: int) -> FittedPaths:
+    grid = dictionary(measured)
     if noise is None:
         # what a fit leaves over; of the paths themselves, those that made up for others' errors are not kept
         quiet = QUIET * measured.values.abs().square().mean(1)
-        noise = torch.maximum(_pursued(paths, measured, None, rounds).noise, quiet)
-    return _pursued(paths, measured, noise, rounds)
+        noise = torch.maximum(_pursued(paths, measured, grid, None, rounds).noise, quiet)
+    return _pursued(paths, measured, grid, noise, rounds)
 
 
-def _pursued(paths: FittedPaths, measured: Measured, noise: Tensor | None, rounds: int) -> FittedPaths:
-    grid = dictionary(measured)
+def _pursued(
+    paths: FittedPaths, measured: Measured, grid: Dictionary, noise: Tensor | None, rounds: int
+) -> FittedPaths:
     paths = fit(paths._replace(delay=grid.folded(paths.delay)), measured, STEPS, noise)
     for _ in range(rounds):
         paths = fit(added(paths, measured, grid, ADDED), measured, STEPS, noise)

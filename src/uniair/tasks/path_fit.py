@@ -29,7 +29,7 @@ class Measured(NamedTuple):
 
     Attributes:
         values: complex64 [N, M].
-        port, tone: int64 [M] where in a CSI of the radio they stand.
+        port, tone: int64 [M] where in a CSI of the radio they stand: each once, one port's after the other's.
         radio: of the whole channel.
     """
 
@@ -43,6 +43,17 @@ class Measured(NamedTuple):
         out = values.new_zeros(len(values), *self.radio.shape)
         out[:, self.port, self.tone] = values
         return out
+
+    def joint(self, ports: Tensor, tones: Tensor) -> Tensor:
+        """Products of what ports [..., ports] and subcarriers [..., subcarriers] take in, at the entries: [..., M]."""
+        if self.whole:  # without picking each factor of each entry
+            return (ports[..., :, None] * tones[..., None, :]).flatten(-2)
+        return ports[..., self.port] * tones[..., self.tone]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every entry is measured."""
+        return len(self.port) == math.prod(self.radio.shape)
 
 
 class FittedPaths(NamedTuple):
@@ -70,22 +81,40 @@ def cells(radio: Radio) -> tuple[float, float, float]:
     return 1 / max(wide, 1e-9), 1 / high if high > 1e-9 else math.inf, 1 / radio.grid.bandwidth
 
 
-def steering(along: Tensor, up: Tensor, radio: Radio) -> tuple[Tensor, Tensor, Tensor]:
-    """What the ports take in from directions, and its slopes along and upwards: [N, polarisations, P, ports] each.
+class Wave(NamedTuple):
+    """What a radio takes in from P paths of N channels, element patterns left to the gains.
 
-    Element patterns are left to the gains.
+    Attributes:
+        elements: complex64 [N, P, elements].
+        ports: complex64 [N, polarisations, P, ports].
+        tones: complex64 [N, P, subcarriers].
     """
+
+    elements: Tensor
+    ports: Tensor
+    tones: Tensor
+
+    def at(self, measured: Measured) -> Tensor:
+        """What each path adds to the measured entries, for a gain of 1: [N, polarisations, P, M]."""
+        return measured.joint(self.ports, self.tones[:, None])
+
+
+def wave_of(along: Tensor, up: Tensor, delay: Tensor, radio: Radio) -> Wave:
+    """Of directions and delays [N, P]."""
+    elements = steering(along, up, radio)
+    return Wave(elements, _ports(elements, radio), tones(delay, radio))
+
+
+def steering(along: Tensor, up: Tensor, radio: Radio) -> Tensor:
+    """What the elements take in from directions [N, P]: [N, P, elements]."""
     array = radio.array
     x, y, z = torch.from_numpy(array.layout - array.centre).to(along.device).T
-    ahead = (1 - along.square() - up.square()).clamp_min(1e-4).sqrt()
-    turns = along[..., None] * x + ahead[..., None] * y + up[..., None] * z
-    wave = torch.polar(torch.ones_like(turns), -2 * math.pi * (turns - turns.round())).to(torch.complex64)
-    slopes = [
-        -2j * math.pi * (place - (cosine / ahead)[..., None] * y).to(torch.float32)
-        for place, cosine in ((x, along), (z, up))
-    ]
-    wave, across, upwards = (_ports(part, radio) for part in (wave, slopes[0] * wave, slopes[1] * wave))
-    return wave, across, upwards
+    turns = along[..., None] * x + _ahead(along, up)[..., None] * y + up[..., None] * z
+    return torch.polar(torch.ones_like(turns), -2 * math.pi * (turns - turns.round())).to(torch.complex64)
+
+
+def _ahead(along: Tensor, up: Tensor) -> Tensor:
+    return (1 - along.square() - up.square()).clamp_min(1e-4).sqrt()
 
 
 def _ports(wave: Tensor, radio: Radio) -> Tensor:
@@ -99,18 +128,22 @@ def _ports(wave: Tensor, radio: Radio) -> Tensor:
     return out @ torch.tensor(radio.array.codebook, dtype=torch.complex64, device=wave.device).mH
 
 
-def tones(delay: Tensor, radio: Radio) -> tuple[Tensor, Tensor]:
-    """What subcarriers take in from delays, and its slope by delay: [N, P, subcarriers] each."""
-    offset = torch.from_numpy(radio.grid.frequencies - radio.grid.frequencies.mean()).to(delay.device)
-    turns = delay[..., None] * offset
-    wave = torch.polar(torch.ones_like(turns), -2 * math.pi * (turns - turns.round())).to(torch.complex64)
-    return wave, wave * (-2j * math.pi * offset.to(torch.float32))
+def tones(delay: Tensor, radio: Radio) -> Tensor:
+    """What subcarriers take in from delays [N, P]: [N, P, subcarriers]."""
+    turns = delay[..., None] * _offsets(radio, delay)
+    return torch.polar(torch.ones_like(turns), -2 * math.pi * (turns - turns.round())).to(torch.complex64)
+
+
+def _offsets(radio: Radio, like: Tensor) -> Tensor:
+    """Frequencies of the subcarriers from the middle of the band: [subcarriers] Hz."""
+    frequencies = radio.grid.frequencies
+    return torch.from_numpy(frequencies - frequencies.mean()).to(like.device)
 
 
 def channel(paths: FittedPaths, radio: Radio) -> Tensor:
     """What a radio whose middle is that of the fit measures: complex64 [N, ports, subcarriers]."""
-    wave = (paths.gain[..., None] * steering(paths.along, paths.up, radio)[0]).sum(1)
-    return wave.mT @ tones(paths.delay, radio)[0]
+    wave = (paths.gain[..., None] * _ports(steering(paths.along, paths.up, radio), radio)).sum(1)
+    return wave.mT @ tones(paths.delay, radio)
 
 
 def fit(paths: FittedPaths, measured: Measured, steps: int, noise: Tensor | None = None) -> FittedPaths:
@@ -139,10 +172,12 @@ def _kept(paths: FittedPaths) -> FittedPaths:
 
 def _step(paths: FittedPaths, measured: Measured, noise: Tensor | None, move: bool) -> FittedPaths:
     y = measured.values
-    columns = columns_of(paths, measured)
+    wave = wave_of(paths.along, paths.up, paths.delay, measured.radio)
+    columns = wave.at(measured).flatten(1, 2).mT
     # in double precision: paths closer than the radio tells apart make this nearly singular
-    gram = (columns.mH @ columns).to(torch.complex128)
-    match = (columns.mH @ y[..., None])[..., 0].to(torch.complex128)
+    adjoint = columns.mH.resolve_conj()  # once, for every product
+    gram = (adjoint @ columns).to(torch.complex128)
+    match = (adjoint @ y[..., None])[..., 0].to(torch.complex128)
     sigma, floor = paths.noise.double()[:, None], LEAST * y.abs().square().mean(1, keepdim=True).double()
     found = weighed(gram, match, paths.power.flatten(1).double(), sigma, floor)
     rest = y - (columns @ found.mean[..., None].to(y.dtype))[..., 0]
@@ -152,7 +187,7 @@ def _step(paths: FittedPaths, measured: Measured, noise: Tensor | None, move: bo
         power=found.power.float().view_as(paths.power),
         noise=(left if noise is None else noise.double()).clamp_min(floor[:, 0]).float(),
     )
-    return _moved(paths, measured, columns, rest, found.spread) if move else paths
+    return _moved(paths, measured, wave, adjoint, rest, found.spread) if move else paths
 
 
 class Weighed(NamedTuple):
@@ -194,29 +229,47 @@ def weighed(gram: Tensor, match: Tensor, power: Tensor, sigma: Tensor, floor: Te
 
 def columns_of(paths: FittedPaths, measured: Measured) -> Tensor:
     """What each gain adds to the measured entries: [N, M, polarisations · P]."""
-    wave = steering(paths.along, paths.up, measured.radio)[0][..., measured.port]
-    return (wave * tones(paths.delay, measured.radio)[0][:, None, :, measured.tone]).flatten(1, 2).mT
+    return wave_of(paths.along, paths.up, paths.delay, measured.radio).at(measured).flatten(1, 2).mT
 
 
-def slopes_of(paths: FittedPaths, measured: Measured, sizes: tuple[float, float, float]) -> Tensor:
-    """What a cell further along, later and, where the radio tells, upwards adds to them: [N, M, 2 or 3 · P]."""
-    gain, (along, up, late) = paths.gain[..., None], sizes
-    wave, across, upwards = ((gain * part[..., measured.port]).sum(1) for part in
-                             steering(paths.along, paths.up, measured.radio))  # fmt: skip
-    ripple, later = (part[..., measured.tone] for part in tones(paths.delay, measured.radio))
-    slopes = [along * across * ripple, late * wave * later]
+def slopes_of(
+    paths: FittedPaths, measured: Measured, sizes: tuple[float, float, float], wave: Wave | None = None
+) -> Tensor:
+    """What a cell further along, later and, where the radio tells, upwards adds to them: [N, M, 2 or 3 · P].
+
+    Args:
+        wave: of the paths, where it is at hand.
+    """
+    radio, (along, up, late) = measured.radio, sizes
+    if wave is None:
+        wave = wave_of(paths.along, paths.up, paths.delay, radio)
+    x, y, z = torch.from_numpy(radio.array.layout - radio.array.centre).to(paths.along.device).T
+    ahead = _ahead(paths.along, paths.up)
+
+    def turning(place: Tensor, cosine: Tensor) -> Tensor:
+        """By direction, with the gains: [N, P, ports]."""
+        slope = -2j * math.pi * (place - (cosine / ahead)[..., None] * y).to(torch.float32)
+        return (paths.gain[..., None] * _ports(slope * wave.elements, radio)).sum(1)
+
+    later = wave.tones * (-2j * math.pi * _offsets(radio, paths.delay).to(torch.float32))
+    slopes = [
+        measured.joint(along * turning(x, paths.along), wave.tones),
+        measured.joint(late * (paths.gain[..., None] * wave.ports).sum(1), later),
+    ]
     if math.isfinite(up):
-        slopes.append(up * upwards * ripple)
+        slopes.append(measured.joint(up * turning(z, paths.up), wave.tones))
     return torch.cat(slopes, 1).mT
 
 
-def _moved(paths: FittedPaths, measured: Measured, columns: Tensor, rest: Tensor, spread: Tensor) -> FittedPaths:
+def _moved(
+    paths: FittedPaths, measured: Measured, wave: Wave, adjoint: Tensor, rest: Tensor, spread: Tensor
+) -> FittedPaths:
     """A Gauss-Newton step of directions and delays; moves of a cell's `STRIDE` are expected, so weak paths stay."""
     sizes = cells(measured.radio)
-    slopes, sigma = slopes_of(paths, measured, sizes), paths.noise.double()[:, None, None]
-    both = (columns.mH @ slopes).to(torch.complex128)
-    curve = (slopes.mH @ slopes).to(torch.complex128) - both.mH @ spread @ both / sigma
-    pull = (slopes.mH @ rest[..., None]).real.double() / sigma
+    slopes, sigma = slopes_of(paths, measured, sizes, wave), paths.noise.double()[:, None, None]
+    both, turned = (adjoint @ slopes).to(torch.complex128), slopes.mH.resolve_conj()
+    curve = (turned @ slopes).to(torch.complex128) - both.mH @ spread @ both / sigma
+    pull = (turned @ rest[..., None]).real.double() / sigma
     stiff = torch.eye(curve.shape[-1], dtype=torch.float64, device=rest.device) / STRIDE**2
     step = torch.linalg.solve(curve.real / sigma + stiff, pull)[..., 0].clamp(-0.5, 0.5)
     moves = step.view(len(step), -1, paths.delay.shape[1])
@@ -298,8 +351,8 @@ def dictionary(measured: Measured, oversampling: int = 2) -> Dictionary:
     steps = max(math.ceil(oversampling * period / sizes[2]), 1)
     first = -EARLY * period if radio.clock == "first_path" else 0.0
     delay = first + period / steps * torch.arange(steps, dtype=torch.float64)
-    beams = steering(along[None, seen], up[None, seen], radio)[0][0]
-    return Dictionary(along[seen], up[seen], delay, beams, tones(delay[None], radio)[0][0])
+    wave = wave_of(along[None, seen], up[None, seen], delay[None], radio)
+    return Dictionary(along[seen], up[seen], delay, wave.ports[0], wave.tones[0])
 
 
 def added(paths: FittedPaths, measured: Measured, grid: Dictionary, count: int) -> FittedPaths:
