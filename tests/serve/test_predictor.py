@@ -119,14 +119,14 @@ def test_the_likelihood_map_of_a_turned_station_is_in_the_sites_frame(predictor:
 
 def test_another_map_is_believed(predictor: Predictor) -> None:
     own = [{"outline": list(f.exterior.coords[:-1]), "holes": []} for f in predictor.site.area.footprints]
-    np.testing.assert_array_equal(predictor.believed(own), predictor.site.map)
+    np.testing.assert_array_equal(predictor.view(0, own).plan, predictor.site.map)
     fewer = predictor.view(0, own[1:])
     assert fewer.plan.sum() < predictor.site.map.sum()
     z = received(predictor, predictor.csi(0, 4))
     a, b = (predictor.likelihood(z, here, 0, 10.0)["log10"] for here in (predictor.views[0], fewer))
     assert np.isnan(a).sum() > np.isnan(b).sum()
     with pytest.raises(InputError, match=r"buildings\[1\]: not an outline"):
-        predictor.believed([own[0], {"outline": [[0, 0], [1, 1]]}])
+        predictor.view(0, [own[0], {"outline": [[0, 0], [1, 1]]}])
     everywhere = predictor.view(0, [{"outline": [[-9, -9], [200, -9], [200, 200], [-9, 200]]}])
     with pytest.raises(InputError, match="no outdoor position"):
         predictor.likelihood(z, everywhere, 0, 10.0)

@@ -153,10 +153,19 @@ def audit(
         raise InputError(f"audit: {len(env.map)} maps; give the channels of one map")
     if not len(checked) == len(env) > 0:
         raise InputError(f"audit: {len(checked)} CSI and {len(env)} hypotheses; give as many of both, at least one")
-    size = float(np.asarray(env.size)[0])
     if buildings is None:
+        size = float(np.asarray(env.size)[0])
         buildings = map_buildings(heights(torch.as_tensor(np.asarray(env.map)))[0].numpy(), size)
-    seen = read(channel_paths(model, checked, radio, progress), place, radio, buildings)
+    return audit_paths(model, channel_paths(model, checked, radio, progress), place, radio, buildings, calibration)
+
+
+def audit_paths(
+    model: UniversalModel, paths: Sequence[list[ChannelPath]], env: Environment, radio: Radio, buildings: Area,
+    calibration: Calibration | None = None,
+) -> Audit:  # fmt: skip
+    """As `audit`, of channels whose paths are read already."""
+    seen = read(paths, env.seen_by(radio), radio, buildings)
+    size = float(np.asarray(env.size)[0])
     counted = None if calibration is None else calibration.rates
     bs, ue = (np.asarray(at, dtype=np.float64) for at in (env.bs, env.ue))
     found = judge(seen, bs, ue, size, buildings, ASSUMED if counted is None else counted)

@@ -174,6 +174,8 @@ def explain(
     if len(env) != len(checked):
         raise InputError(f"{len(checked)} CSI and {len(env)} hypotheses; give one hypothesis for each CSI")
     own = torch.as_tensor(csi if isinstance(csi, Tensor) else np.asarray(csi)).to(torch.complex128)
+    if own.ndim == 4:  # as the model has it: of several UE antennas the strongest
+        own = own[torch.arange(len(own)), own.abs().square().sum((2, 3)).argmax(1)]
     return [_one(model, own[i], alone(env, i), radio, buildings, taken_off, calibration) for i in range(len(checked))]
 
 

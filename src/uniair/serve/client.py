@@ -215,6 +215,25 @@ class Client:
             "/likelihood", csi=csi, station=station, link=link, step=step, buildings=buildings, radio=radio
         )
 
+    def explain(
+        self, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None,
+        ue: ArrayLike | None = None, taken_off: int = 0,
+        buildings: Sequence[dict[str, Any]] | None = None,
+        radio: Radio | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Why one channel fits its place: `sentence`, `paths`, `candidates` with their `line`, `missing`, `doubt`.
+
+        `taken_off` buildings are taken off the map one by one to see what each is worth.
+        """
+        return self._post("/explain", csi=csi, station=station, link=link, ue=ue, taken_off=taken_off,
+                          buildings=buildings, radio=radio)  # fmt: skip
+
+    def audit(
+        self, station: int | str = 0, channels: int = 100, buildings: Sequence[dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """Where a station's channels contradict the map: `suspicions`, strongest first, and `contradicted` cells."""
+        return self._post("/audit", station=station, channels=channels, buildings=buildings)
+
     def ask(
         self, instruction: str, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None,
         ue: ArrayLike | None = None,

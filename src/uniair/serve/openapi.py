@@ -24,6 +24,8 @@ ZERO_SHOT: dict[
     "/los": (schema.Hypothesis, schema.LineOfSight, ONE),
     "/rank": (schema.Hypothesis, schema.Ranking, ONE | {"ue": [[75.0, 40.0, 1.5], [90.0, 40.0, 1.5]]}),
     "/likelihood": (schema.Likelihood, schema.Field2D, ONE | {"step": 10.0}),
+    "/explain": (schema.Explain, schema.Explained, ONE),
+    "/audit": (schema.AuditOf, schema.Audited, {"station": 0, "channels": 20}),
     "/ask": (schema.Ask, schema.Said, ONE | {"instruction": "Where is this user?"}),
     "/feedback/encode": (schema.Bits, schema.Sent, ONE | {"length": 96}),
     "/feedback/decode": (schema.Message, schema.Channels, examples.MESSAGE | {"station": 0}),
@@ -94,7 +96,8 @@ def request_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, A
 
 def parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
     """The fields beside a .npy body."""
-    plain = {"station", "link", "step", "instruction", "radio", "length", "search"} if _as_npy(model) else set()
+    beside = {"station", "link", "step", "instruction", "radio", "length", "search", "taken_off"}
+    plain = beside if _as_npy(model) else set()
     properties = model.model_json_schema()["properties"]
     return [
         {"name": name, "in": "query", "required": False, "schema": RADIO if name == "radio" else properties[name],

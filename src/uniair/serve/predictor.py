@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shapely.errors import ShapelyError
-from shapely.geometry import Polygon
 from torch import Tensor
 
 import uniair
-from uniair.area.area import Area, polygons_of
 from uniair.data.links.links import Links
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
@@ -30,7 +27,7 @@ from uniair.serve.naming import NotHereError, number_of
 from uniair.serve.radio_limits import Room
 from uniair.serve.site_links import StationLinks, details, read_links
 from uniair.serve.station_codes import StationCodes
-from uniair.serve.views import Hypotheses, embed
+from uniair.serve.views import Hypotheses, believed, embed
 from uniair.site.frame import View, view
 from uniair.site.site import Site, obstacles
 from uniair.tasks import zero_shot
@@ -42,7 +39,6 @@ from uniair.tasks.task import Task
 from uniair.training.checkpoint import digest
 from uniair.training.heads import SavedHead, load_head
 
-WALL = 1e3  # m, of a building whose height is not said
 STEP = 4.0  # m, of the likelihood map where nothing else is asked for
 MOST_CELLS = 10_000  # of it
 GRIDS = 16  # likelihood maps whose candidates stay embedded, some MB each
@@ -110,7 +106,7 @@ class Predictor:
             for station in stations
         ]
         self.codes = StationCodes(site, self.model, feedback)
-        self._room = Room(self.model.preset.beams)
+        self.room = Room(self.model.preset.beams)
         self.links = [read_links(site, station) for station in stations]
         self._surfaces = Surfaces.of(site.area)
         self.step = max(STEP, site.area.size / MOST_CELLS**0.5)
@@ -163,7 +159,7 @@ class Predictor:
 
     def note(self, radio: Radio) -> None:
         """A radio whose matched filters are about to be needed."""
-        self._room.note(radio)
+        self.room.note(radio)
 
     def station_links(self, station: int) -> StationLinks:
         """The traced or measured links of a station."""
@@ -228,7 +224,7 @@ class Predictor:
 
     def _encode(self, parts: Sequence[NDArray[Any] | Tensor], radio: Radio) -> list[Tensor | Exception]:
         """`encode` of CSI of one radio."""
-        self._room.note(radio)
+        self.room.note(radio)
         checked: list[Tensor | Exception] = []
         for part in parts:
             try:
@@ -251,26 +247,9 @@ class Predictor:
     def view(self, station: int, buildings: Sequence[Mapping[str, Any]] | None) -> View:
         """A station's view of the site's own map, or of other buildings."""
         own = self.views[self.station(station)]
-        return own if buildings is None else view(self.site, station, self.believed(buildings))
-
-    def believed(self, buildings: Sequence[Mapping[str, Any]]) -> NDArray[np.uint8]:
-        """Map [256, 256] of buildings with `outline`, `holes` and `height`; without a height they are walls.
-
-        Raises:
-            InputError: an outline that is none.
-        """
-        footprints: list[Polygon] = []
-        heights: list[float] = []
-        for number, building in enumerate(buildings):
-            try:
-                parts = polygons_of(Polygon(building["outline"], building.get("holes") or []))
-            except (ValueError, ShapelyError) as error:
-                raise InputError(f"buildings[{number}]: not an outline ({error}); give at least 3 corners") from error
-            height = building.get("height")
-            footprints += parts
-            heights += len(parts) * [WALL if height is None else height]
-        area = self.site.area
-        return obstacles(Area(area.name, tuple(footprints), np.array(heights), area.bounds), self.site.stations)
+        if buildings is None:
+            return own
+        return view(self.site, station, obstacles(believed(buildings, self.site.area)[0], self.site.stations))
 
     # answers
 
@@ -391,7 +370,7 @@ class Predictor:
         if scene is None:
             scene = self.asked(station, received=asked, ue=ue)
         if scene.brought is not None and scene.brought.radio is not None:
-            self._room.note(scene.brought.radio)
+            self.room.note(scene.brought.radio)
         assistant = Assistant(
             lambda task, z: self._head(station, TASKS[task].read, task, z), self.model, self.router,
             dict.fromkeys(TASKS, 1.0), radio=self.site.radio, scene=scene,
@@ -401,7 +380,7 @@ class Predictor:
     # within
 
     def _channels(self, asked: Received) -> zero_shot.Channels:
-        self._room.note(asked.radio)
+        self.room.note(asked.radio)
         return zero_shot.Channels(self.model, asked.csi if self.searched(asked) else asked.z, asked.radio)
 
     @torch.inference_mode()

@@ -57,6 +57,11 @@ class Building(Body):
 Buildings = Annotated[list[Building], Len(0, 2_000)]
 
 
+def plain(buildings: list[Building] | None) -> list[dict[str, Any]] | None:
+    """Buildings as plain objects, or None."""
+    return None if buildings is None else [building.model_dump() for building in buildings]
+
+
 class Encode(Body):
     """CSI to embed."""
 
@@ -105,7 +110,7 @@ class OnMap(Channel):
 
     def other_map(self) -> list[dict[str, Any]] | None:
         """The buildings as plain objects, or None."""
-        return None if self.buildings is None else [building.model_dump() for building in self.buildings]
+        return plain(self.buildings)
 
 
 class Hypothesis(OnMap, Place):
@@ -118,6 +123,24 @@ class Likelihood(OnMap):
     step: Annotated[FiniteFloat, Field(ge=0.5, le=100)] | None = Field(
         None, description="Of the grid, m; 4 where it is not given, more on a large site."
     )
+
+
+class Explain(Hypothesis):
+    """One channel, and the place that is to be explained by it: that of ue, or of the link."""
+
+    taken_off: Annotated[int, Field(ge=0, le=8)] = Field(
+        0, description="Buildings that are taken off the map one by one, to see what each is worth; each takes time."
+    )
+
+
+class AuditOf(Body):
+    """A station whose channels are to judge the map."""
+
+    station: Station = Field(0, description="Number of the base station, from 0, or its name.")
+    channels: Annotated[int, Field(ge=1, le=2_000)] = Field(
+        100, description="Of its links so many, evenly over them. What they were read as is kept: the next is quick."
+    )
+    buildings: Buildings | None = Field(None, description="Another map to judge instead of the site's own.")
 
 
 class Ask(Place):
@@ -246,6 +269,105 @@ class Field2D(OfRadio):
     y: list[float]
     log10: list[list[float | None]]
     best: Annotated[list[float], Len(2, 2)]
+    sets: dict[str, float] | None = Field(
+        None, description="Promised coverage → log10 from which on a cell belongs to the set of positions that holds "
+        "the user as often; null where the weights have no calibration, or the step is not a 32nd of the site's side."
+    )  # fmt: skip
+
+
+class Worth(BaseModel):
+    """Nats by which the log-likelihood of the place and the log-odds of LOS fall without a part."""
+
+    place: float
+    los: float
+
+
+class ReadPath(BaseModel):
+    """A path that the channel was read as: direction cosines, m by the channel's clock, share of the paths' power."""
+
+    along: float
+    up: float
+    length_m: float
+    share: float
+    explained_by: int | None = Field(description="Number of the candidate; null: nothing on the map explains it.")
+    effect: Worth
+    azimuths_rad: list[float] = Field(description="Where it leaves to, in front of the array and behind it.")
+
+
+class Candidate(BaseModel):
+    """A way from the station to the user that rays find on the map."""
+
+    kind: str = Field(
+        description="R a reflection, D a corner, from the station on; over a roof's edge; empty: straight."
+    )
+    along: float
+    up: float
+    length: float
+    loss: float = Field(description="dB, roughly.")
+    points: list[list[float]]
+    buildings: list[int] = Field(description="At each point, by id; -1 where none is told.")
+    effect: Worth
+    line: list[list[float]] = Field(description="Corners in m of the site, from the station to the user.")
+    whole: bool = Field(description="Whether each corner is known; else the line is straight where one is not.")
+
+
+class TakenOff(Worth):
+    """What a building was worth, when all that the model sees of it was taken off the map."""
+
+    building: int
+
+
+class Doubt(BaseModel):
+    """How sure the answer is."""
+
+    wrong: float | None = Field(description="Probability that the LOS answer is wrong; null: not calibrated.")
+    in_range: bool = Field(description="Whether radio and place lie within what the weights have learned from.")
+    signals: dict[str, float]
+    los_sets: dict[str, list[Literal["LOS", "NLOS"]]] = Field(
+        description="Promised coverage → answers that hold the right one as often."
+    )
+    beam_sets: dict[str, list[int]] = Field(description="The same of the strongest beam, by the place alone.")
+
+
+class Explained(OfRadio):
+    """Why a channel fits its place, or does not."""
+
+    sentence: str
+    los: float
+    explained_share: float = Field(description="Of the power of the channel's paths, what the map explains.")
+    fitted_share: float = Field(description="Of the CSI's power, what its paths make up; the rest is noise.")
+    doubt: Doubt
+    paths: list[ReadPath]
+    candidates: list[Candidate]
+    missing: list[int] = Field(description="Candidates that should be seen and are not.")
+    buildings: list[TakenOff]
+    together: Worth | None = Field(description="Of all candidates; null where the place is not known.")
+
+
+class Suspected(BaseModel):
+    """What would explain the channels better."""
+
+    change: Literal["not there", "elsewhere", "higher", "something here"]
+    building: int = Field(description="By id; of something here the nearest, -1 where there is none.")
+    place_m: Annotated[list[float], Len(2, 2)]
+    nats: float = Field(description="Log-likelihood ratio to the map as it is.")
+    channels: int
+    sentence: str
+
+
+class Audited(OfRadio):
+    """Where a station's channels contradict the map."""
+
+    channels: int
+    links: int = Field(description="Of the station, of which so many channels were asked.")
+    explained_share: float
+    suspicions: list[Suspected]
+    rates: dict[str, float] = Field(description="How often channels show what maps say, by which they were weighed.")
+    calibrated: bool = Field(description="Whether these were counted on validation places; else they are assumed.")
+    cell: float = Field(description="m")
+    contradicted: list[list[float | None]] = Field(
+        description="Nats for something that stands in a cell, row 0 in the south; null where nothing speaks for it."
+    )
 
 
 class Said(OfRadio):

@@ -21,13 +21,14 @@ from uniair.radio import Radio
 from uniair.serve import schema
 from uniair.serve.batching import Batcher, BusyError, each
 from uniair.serve.bodies import M, read, reply
+from uniair.serve.explained import Explainer
 from uniair.serve.limits import Limits
 from uniair.serve.naming import NotHereError
 from uniair.serve.predictor import Predictor, Received
 from uniair.serve.radio_limits import WORK, work
 from uniair.serve.sessions import Sessions
 from uniair.serve.telemetry import Metrics
-from uniair.serve.views import Hypotheses
+from uniair.serve.views import Hypotheses, believed
 from uniair.site.frame import View
 from uniair.tasks import zero_shot
 from uniair.tasks.answers import Answers, Declined, Question
@@ -68,6 +69,7 @@ class Service:
 
     def __init__(self, predictor: Predictor, lanes: Lanes, limits: Limits) -> None:
         self.predictor, self.lanes, self.limits = predictor, lanes, limits
+        self.explainer = Explainer(predictor)
         self.sessions = None if predictor.forecaster is None else Sessions(predictor.forecaster, limits.sessions)
 
     def go_on(self, before: Service | None) -> None:
@@ -143,7 +145,39 @@ class Service:
         answer = await self.lanes.slow(
             partial(self.predictor.likelihood, asked, here, fields.number, fields.step or self.predictor.step)
         )
-        return reply(request, answer | self._about(asked.radio), "log10")
+        sets = {"sets": self.explainer.position_sets(answer)}
+        return reply(request, answer | sets | self._about(asked.radio), "log10")
+
+    async def explain(self, request: Request) -> Response:
+        """Why one channel fits its place: its paths, what explains each, what it was worth, and how sure the answer is.
+
+        What is not known is said: without a map or a position no wall explains anything, and of noise nothing is told.
+        """
+        fields, csi = await self._read(request, schema.Explain)
+        asked, ue = self._received(fields, csi), self._positions(fields)
+        if asked is None:
+            raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}, or the number of a link")
+        if len(asked) != 1 or (ue is not None and len(ue) != 1):
+            raise HTTPException(422, "explain: one channel and its one place at a time")
+        here, buildings = await self._view(fields), fields.other_map()
+        known, numbers = believed(buildings, self.predictor.site.area)
+        found = await self.lanes.slow(
+            partial(self.explainer.explain, asked, fields.number, ue, here, known, numbers, fields.taken_off)
+        )
+        said = self._about(asked.radio, fields.number, said=self.predictor.said_of(ue, here))
+        return reply(request, found | _together(said, found))
+
+    async def audit(self, request: Request) -> Response:
+        """Where the channels of a station contradict the map: buildings that are not so, and what it lacks."""
+        fields, csi = await self._read(request, schema.AuditOf)
+        if csi is not None:
+            raise HTTPException(422, "csi: an audit asks the site's own links; leave it out")
+        station, buildings = self.predictor.station(fields.station), schema.plain(fields.buildings)
+        here = await asyncio.to_thread(self.predictor.view, station, buildings)
+        known, numbers = believed(buildings, self.predictor.site.area)
+        found = await self.lanes.slow(partial(self.explainer.audit, station, fields.channels, here, known, numbers))
+        said = self._about(self.predictor.site.radio, station)
+        return reply(request, found | _together(said, found), "contradicted")
 
     async def ask(self, request: Request) -> Response:
         """A question in plain English: the site's heads answer; what they can't is declined, or asked back."""
@@ -323,6 +357,11 @@ class Service:
             for record, outdoors in zip(records, self.predictor.outdoors(ue).tolist(), strict=True):
                 record["outdoors"] = outdoors
         return reply(request, {"answers": records, "text": str(answer), "method": "head"} | about)
+
+
+def _together(about: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What an answer says of its radio, with remarks of its own."""
+    return about | {"remarks": list(dict.fromkeys([*about["remarks"], *found["remarks"]]))}
 
 
 def _shape(radio: Radio) -> str:

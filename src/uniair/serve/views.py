@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from shapely.errors import ShapelyError
+from shapely.geometry import Polygon
 from torch import Tensor
 
+from uniair.area.area import Area, polygons_of
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
 from uniair.site.frame import View
+
+WALL = 1e3  # m, of a building whose height is not said
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,32 @@ class Hypotheses:
                 f"ue: a position lies outside the site; give x and y from 0 to {self.view.side:g} m, "
                 "measured from its south-west corner"
             )
+
+
+def believed(buildings: Sequence[Mapping[str, Any]] | None, own: Area) -> tuple[Area, list[int]]:
+    """The buildings that a request believes in, or else a site's own, and the number of each: its `id`, or its place.
+
+    Args:
+        buildings: with `outline`, `holes` and `height`; without a height they are walls.
+
+    Raises:
+        InputError: an outline that is none.
+    """
+    if buildings is None:
+        return own, list(range(len(own.footprints)))
+    footprints: list[Polygon] = []
+    heights: list[float] = []
+    numbers: list[int] = []
+    for number, building in enumerate(buildings):
+        try:
+            parts = polygons_of(Polygon(building["outline"], building.get("holes") or []))
+        except (ValueError, ShapelyError) as error:
+            raise InputError(f"buildings[{number}]: not an outline ({error}); give at least 3 corners") from error
+        height, name = building.get("height"), building.get("id")
+        footprints += parts
+        heights += len(parts) * [WALL if height is None else height]
+        numbers += len(parts) * [number if name is None else name]
+    return Area(own.name, tuple(footprints), np.array(heights), own.bounds), numbers
 
 
 def embed(model: UniversalModel, parts: Sequence[Hypotheses]) -> list[Tensor]:

@@ -115,6 +115,8 @@ def _valid(rng: Rng) -> Request:
         document = {"known": (rng.random((32, 64)) < 0.3).tolist(), "snr": 10.0}
     if path == "/forecast":
         document = {"session": f"s{rng.integers(9)}", "power": rng.uniform(0, 1, 64).tolist(), "beam": 3}
+    if path == "/audit":
+        document = {"station": document["station"], "channels": 2}
     if "buildings" in fields and rng.random() < 0.3:
         document["buildings"] = [{"outline": rng.uniform(0, 150, (4, 2)).tolist(), "height": 9.0}]
     kind = str(rng.choice([NPY, MSGPACK, JSON]))
