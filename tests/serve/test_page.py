@@ -156,7 +156,7 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
         found = page.evaluate("document.activeElement.id || document.activeElement.name")
         assert len(focused) < 8, focused
         focused.append(found)
-    assert focused == ["station", "layer", "overlay", "rays", "opacity", "map"]
+    assert focused == ["station", "layer", "overlay", "rays", "why", "opacity", "map"]
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     ue = visit.get("site/links?station=0")["ue"]
     start = visit.chosen[1]

@@ -3,6 +3,7 @@
 import { degrees } from "./hover.js";
 import { element } from "./layers.js";
 import { edited, reads, state, station, user } from "./state.js";
+import { doubtOf } from "./why.js";
 
 const UNSURE = { los: 0.8, beam: 0.5 }; // below this probability the answer is marked
 const MOST = 0.9; // of the likelihood, whose region is measured
@@ -39,6 +40,7 @@ export function spoken() {
 function los({ los: own, believed }) {
   const row = { question: "Line of sight", method: "zero-shot, nothing tuned" };
   if (!own) return row;
+  row.doubt = doubtOf("los");
   const [p] = own.probability_of_los;
   const seen = state.links.los[state.link];
   Object.assign(row, {
@@ -58,7 +60,8 @@ function beam({ beam: found }) {
   const truth = state.links.beam[state.link];
   const answer = `${one.beam}, ${chance(one.probability)}`;
   const unsure = one.probability < UNSURE.beam;
-  return { ...row, answer, probability: one.probability, unsure, truth: `${truth}`, right: one.beam === truth };
+  const doubt = doubtOf("beam", one.probability);
+  return { ...row, answer, probability: one.probability, unsure, doubt, truth: `${truth}`, right: one.beam === truth };
 }
 
 function pathLoss({ path_loss: found }) {
@@ -68,14 +71,14 @@ function pathLoss({ path_loss: found }) {
   const truth = state.links.path_loss_db[state.link];
   const off = said - truth;
   const error = `${off < 0 ? "−" : "+"}${Math.abs(off).toFixed(1)} dB`;
-  return { ...row, answer: `${said.toFixed(1)} dB`, truth: `${truth.toFixed(1)} dB`, error };
+  return { ...row, answer: `${said.toFixed(1)} dB`, doubt: doubtOf("path_loss"), truth: `${truth.toFixed(1)} dB`, error };
 }
 
 function position({ position: found }) {
   const row = { question: "Position", method: method("position") };
   if (!found || found.none) return { ...row, none: found?.none };
   const [{ x_m: x, y_m: y }] = found.answers;
-  return { ...row, answer: place([x, y]), ...distance([x, y]) };
+  return { ...row, answer: place([x, y]), doubt: doubtOf("position"), ...distance([x, y]) };
 }
 
 /** Any task, from what the API says of it: its title, the answer's sentence and the label. */
@@ -87,6 +90,7 @@ function plain(task) {
   const { text } = found;
   const label = column && state.links[column][state.link];
   const answer = text.length > LONGEST ? `${text.slice(0, LONGEST).split(":")[0]} …` : text;
+  row.doubt = doubtOf(task, found.answers[0]?.probability);
   if (!column) return { ...row, answer };
   const truth = classes === 2 ? (label ? "yes" : "no") : classes ? `${label}` : `${label.toFixed(1)} ${unit}`;
   return { ...row, answer, truth };
@@ -98,7 +102,7 @@ function likeliest({ likelihood: found }) {
   const { area, open } = region(found);
   const shown = [area, open].map((value) => Math.round(value).toLocaleString("en"));
   row.method += `; ${percent(MOST)} lies on ${shown[0]} of ${shown[1]} m² outdoors`;
-  return { ...row, answer: place(found.best), ...distance(found.best) };
+  return { ...row, answer: place(found.best), doubt: doubtOf("likelihood"), ...distance(found.best) };
 }
 
 /** Ground, m², of the smallest region that holds `MOST` of a likelihood, and of all open cells. */
@@ -111,7 +115,7 @@ export function region({ x, log10 }) {
   return { area: cells * cell, open: weights.length * cell };
 }
 
-function tableRow({ question, method, answer, none, probability, unsure, believed, truth, right, error }) {
+function tableRow({ question, method, answer, none, probability, unsure, doubt, believed, truth, right, error }) {
   const row = element("tr");
   const head = element("th", "", question);
   head.scope = "row";
@@ -125,6 +129,7 @@ function tableRow({ question, method, answer, none, probability, unsure, believe
     bar.firstChild.style.width = `${100 * probability}%`;
     said.append(bar);
   }
+  if (doubt) said.append(element("small", "doubt", doubt));
   if (believed) said.append(element("strong", "believed", believed));
   const known = element("td", "", truth ?? "");
   if (right !== undefined) known.append(" ", element("span", right ? "right" : "wrong", right ? "✓" : "✗"));

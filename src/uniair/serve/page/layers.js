@@ -1,5 +1,6 @@
 // How users are coloured, and the legend that says so.
 
+import { auditLegend } from "./audit.js";
 import { coverageLayers, marks } from "./coverage.js";
 import { driveLayers } from "./drive.js";
 import { planned, state } from "./state.js";
@@ -29,6 +30,7 @@ export const layers = {
     colours: ({ beam }) => beam.map((one) => blend(cyclic() ? CYCLE : VIRIDIS, (state.site.beams.cosines[one] + 1) / 2)),
     legend: () => ({ ramp: cyclic() ? CYCLE : VIRIDIS, low: "cos −1", high: "1 along the array" }),
   },
+  audit: { label: "Audit", colours: () => [], legend: () => auditLegend() },
   tested: {
     label: "Tested streets",
     colours: ({ tested }) => either(tested, css("tested"), css("learned")),
@@ -57,14 +59,14 @@ function ramped(column, unit, less = false) {
 
 /** Layers of coverage, and of tasks that are not drawn in a way of their own, before those that are about no task. */
 export function addLayers(tasks) {
-  const { tested, none, ...known } = layers;
+  const { audit, tested, none, ...known } = layers;
   const covered = state.coverage ? { ...coverageLayers(), ...driveLayers() } : {};
   const drawn = planned() ? covered : { ...known, ...covered };
   for (const [name, { title, column, unit }] of Object.entries(tasks)) {
     if (column && !drawn[name]) drawn[name] = { label: title, ...ramped(column, unit) };
   }
   for (const name of Object.keys(layers)) delete layers[name];
-  Object.assign(layers, drawn, planned() ? {} : { tested, none });
+  Object.assign(layers, drawn, planned() ? {} : { audit, tested, none });
 }
 
 /** The legend of a layer and of the map's marks, as HTML elements. */
@@ -76,13 +78,17 @@ export function legend(layer, links, overlay) {
     return [...about, ...people, user, ...(state.rays ? [mark("—", "traced rays", "ray")] : [])];
   }
   const parts = Array.isArray(about) ? about.map(([colour, text]) => swatch(colour, text)) : [bar(about)];
-  if (overlay) {
+  if (overlay && layer !== "audit") {
     const stops = [css("likely-none"), css("likely-low"), css("likely-high")];
     parts.push(bar({ ramp: stops, low: "likelihood 10⁻³", high: "1 (best cell)" }));
   }
   parts.push(mark("●", "user", "user"), mark("×", "position head", "user"));
-  if (overlay) parts.push(mark("◇", "likeliest cell", "likely-high"));
-  if (state.rays) parts.push(mark("—", "traced rays", "ray"), mark("┄", "directions that the model read", "read"));
+  if (overlay && layer !== "audit") parts.push(mark("◇", "likeliest cell", "likely-high"));
+  if (state.rays) parts.push(mark("—", "traced rays", "ray"));
+  if (state.why) {
+    parts.push(mark("━", "read, and explained by the map", "explained"), mark("╌", "read, not explained", "unexplained"),
+               mark("···", "should be seen", "soft"));
+  }
   return parts;
 }
 

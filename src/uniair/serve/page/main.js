@@ -3,6 +3,7 @@
 import { get, ServerGone, TokenNeeded, useToken } from "./api.js";
 import { showAnswers, spoken } from "./answers.js";
 import { allowAsking, fadeReply, listenToAsk } from "./ask.js";
+import { askAudit, showAudit } from "./audit.js";
 import * as buildings from "./buildings.js";
 import { showChannel } from "./channel.js";
 import { readCells } from "./coverage.js";
@@ -16,6 +17,7 @@ import { listenTo } from "./pointing.js";
 import { inquire } from "./questions.js";
 import { showRays } from "./rays.js";
 import { edited, listen, planned, state, update } from "./state.js";
+import { showWhy } from "./why.js";
 
 const AGAIN = 3000; // ms between looks for a server that is gone
 
@@ -130,6 +132,7 @@ listen((changed) => {
   } else if (changed.has("buildings")) {
     attempt(() => inquire(true));
   }
+  if (state.layer === "audit" && ["layer", "links", "buildings"].some((key) => changed.has(key))) askAudit().catch(fail);
   if (changed.has("busy")) {
     $("#busy").hidden = !state.busy || planned();
     if (state.busy) $("main").ariaBusy = true; // and no longer once the answers are drawn
@@ -156,6 +159,9 @@ function showEdits() {
   );
 }
 
+const why = {
+  sentence: $("#why-sentence"), doubt: $("#why-doubt"), list: $("#why-list tbody"), remarks: $("#why-remarks"),
+};
 let waiting = false;
 
 /** Draws everything once before the next frame, however many changes there were. */
@@ -173,6 +179,9 @@ function redraw() {
       showUser();
     } else {
       showAnswers();
+      showWhy(why);
+      $("#audit").hidden = state.layer !== "audit";
+      showAudit($("#audit-about"), $("#audit-list"));
       showChannel($("#channel"), $("#channel-about"));
     }
     $("main").ariaBusy = state.busy;
@@ -226,6 +235,7 @@ $("#sector").addEventListener("change", async ({ target }) => {
 $("#overlay").addEventListener("change", ({ target }) => update({ overlay: target.checked }));
 $("#people").addEventListener("change", ({ target }) => update({ shown: target.checked }));
 $("#rays").addEventListener("change", ({ target }) => update({ rays: target.checked }));
+$("#why").addEventListener("change", ({ target }) => update({ why: target.checked }));
 $("#opacity").addEventListener("input", ({ target }) => update({ opacity: target.value / 100 }));
 $("#previous").addEventListener("click", () => state.links && buildings.selectNext(-1));
 $("#next").addEventListener("click", () => state.links && buildings.selectNext(1));

@@ -1,6 +1,7 @@
 // Draws the site: ground, streets, cells, beams, likelihood, buildings, users, rays, stations. Metres in, pixels out.
 
 import { chance } from "./answers.js";
+import * as audit from "./audit.js";
 import { find } from "./buildings.js";
 import { drawCells, drawPeople } from "./coverage.js";
 import { drawSpots } from "./drive.js";
@@ -10,9 +11,9 @@ import { cross, disc, label, stroke } from "./pens.js";
 import { drawRays } from "./rays.js";
 import { drawSectors } from "./sectors.js";
 import { edited, planned, state, station, user } from "./state.js";
+import { drawWhy } from "./why.js";
 
 const WIDTHS = { major: 3.4, minor: 2, foot: 1 }; // px of a street
-const READ = 8; // paths that the model read, whose directions are drawn
 const LEAST = 0.08; // probability below which a beam is not drawn
 const NORTH = -Math.PI / 2;
 
@@ -39,13 +40,15 @@ export function draw(canvas) {
   pen.fillStyle = css("ground");
   pen.fillRect(0, 0, canvas.clientWidth, canvas.clientWidth);
   const layer = layers[state.layer];
+  const audited = state.layer === "audit";
   const texts = placer(pen, at.side);
   drawStreets(pen, at, 1);
   drawCells(pen, at, layer);
   if (layer.cells) drawStreets(pen, at, 0.35); // what lies on them is what people ask about
   if (!planned()) drawBeams(pen, at);
-  if (state.overlay && !layer.colour) drawLikelihood(pen, at);
-  drawBuildings(pen, at);
+  if (state.overlay && !layer.colour && !audited) drawLikelihood(pen, at);
+  if (audited) audit.drawCells(pen, at);
+  drawBuildings(pen, at, audited);
   const scale = bar(at);
   texts.taken.push(...scale.covers);
   if (planned()) drawSectors(pen, at, texts);
@@ -56,10 +59,11 @@ export function draw(canvas) {
   if (planned()) {
     disc(pen, at.x(user()[0]), at.y(user()[1]), 7, css("user"), css("ground"));
   } else {
-    drawRead(pen, at);
+    drawWhy(pen, at);
     drawStations(pen, at, texts);
     drawMarks(pen, at);
     drawBeamLabels(pen, at);
+    if (audited) audit.drawNumbers(pen, at);
   }
   for (const [name, line] of named(state.streets)) texts.along(name, line.map(([x, y]) => [at.x(x), at.y(y)]));
   texts.write();
@@ -87,7 +91,7 @@ function path(pen, at, { outline, holes }) {
   }
 }
 
-function drawBuildings(pen, at) {
+function drawBuildings(pen, at, audited) {
   const first = new Map(state.original.map((one) => [one.id, one]));
   if (edited()) {
     // where buildings stood that were moved or deleted
@@ -112,8 +116,13 @@ function drawBuildings(pen, at) {
     pen.fillStyle = wall;
     pen.fill("evenodd");
     pen.globalAlpha = 1;
-    pen.lineWidth = chosen ? 2.5 : 0.8;
-    pen.strokeStyle = chosen ? focus : first.get(one.id) === one ? wall : changed;
+    const nats = audited ? audit.against(one.id) : undefined;
+    if (nats !== undefined) {
+      pen.fillStyle = audit.strength(nats);
+      pen.fill("evenodd");
+    }
+    pen.lineWidth = chosen || nats !== undefined ? 2.5 : 0.8;
+    pen.strokeStyle = chosen ? focus : nats !== undefined ? css("ink") : first.get(one.id) === one ? wall : changed;
     pen.stroke();
   }
 }
@@ -277,27 +286,6 @@ function drawMarks(pen, at) {
     stroke(pen, css("ground"), css("user"), () => cross(pen, sx, sy, 6));
   }
   disc(pen, px, py, 7, css("user"), css("ground"));
-}
-
-/** The directions that the model read from the channel, on both sides of the array's axis, dashed. */
-function drawRead(pen, at) {
-  const { read } = state.answers.detail ?? {};
-  if (!read || !state.rays) return;
-  const { x, y, bearing } = station();
-  const [px, py, reach] = [at.x(x), at.y(y), at.side / 7];
-  pen.setLineDash([3, 4]);
-  for (const { cosine, gain_db: gain } of read.slice(0, READ)) {
-    const turn = Math.acos(Math.min(Math.max(cosine, -1), 1));
-    pen.globalAlpha = Math.max(1 + gain / 40, 0.15);
-    for (const azimuth of [bearing + turn, bearing - turn]) {
-      stroke(pen, css("ground"), css("read"), () => {
-        pen.moveTo(px, py);
-        pen.lineTo(px + reach * Math.cos(azimuth), py - reach * Math.sin(azimuth));
-      }, 1.8);
-    }
-  }
-  pen.setLineDash([]);
-  pen.globalAlpha = 1;
 }
 
 /** A bar of a round number of metres in the south-west: how long it is, and what it and north cover. */

@@ -1,11 +1,12 @@
 // What is asked of the model when a user is chosen, or the map that it believes changes.
 
 import { get, NotThere, pause, post } from "./api.js";
+import * as map from "./buildings.js";
 import { edited, reads, state, update, user } from "./state.js";
 
 const SETTLE = 120; // ms without a move before anything is asked
 const REST = 300; // ms more before the fine likelihood map, which takes the server longest
-const COARSE = 16; // cells across the coarse map
+const COARSE = 32; // cells across the coarse map, those that sets of positions are calibrated in
 const FINE = 90; // most cells across the fine one,
 const LEAST = 4; // m, and how narrow they are at least
 
@@ -21,12 +22,12 @@ export async function inquire(onlyMap = false) {
   running = new AbortController();
   const { signal } = running;
   // an aborted round may have left gaps: those are asked again
-  const kept = onlyMap ? { ...state.answers, believed: undefined } : {};
+  const kept = onlyMap ? { ...state.answers, believed: undefined, why: undefined } : {};
   update({ answers: kept, busy: true });
   try {
     await pause(SETTLE, signal);
     const about = { station: state.station, link: state.link };
-    const believed = edited() ? { ...about, buildings: state.buildings.map(plain) } : about;
+    const believed = { ...about, ...map.believed() };
     // an answer that is there before anything was received is worth more than one read off the channel
     const of = (task) => (reads(task) === "environment" ? { station: state.station, ue: [user()] } : about);
     const questions = {
@@ -35,11 +36,13 @@ export async function inquire(onlyMap = false) {
     };
     for (const task of Object.keys(state.site.tasks)) questions[task] ??= () => post(task, of(task), signal);
     const open = Object.entries(questions).filter(([name]) => state.answers[name] === undefined);
+    open.push(["why", () => post("explain", believed, signal)]);
     if (edited()) open.push(["believed", () => post("los", believed, signal)]);
     await Promise.all(open.map(([name, question]) => answer(name, question, signal)));
     const { size } = state.site;
     const likelihood = (step) => () => post("likelihood", { ...believed, step }, signal);
     await answer("likelihood", likelihood(size / COARSE), signal);
+    if (!signal.aborted) update({ answers: { ...state.answers, positions: state.answers.likelihood } });
     await pause(REST, signal);
     await answer("likelihood", likelihood(Math.max(LEAST, size / FINE)), signal);
     update({ busy: false });
@@ -61,6 +64,3 @@ async function answer(name, question, signal) {
   }
   if (!signal.aborted) update({ answers: { ...state.answers, [name]: found } });
 }
-
-/** A building as the API takes it. */
-const plain = ({ id, outline, holes, height }) => ({ id, outline, holes, height });

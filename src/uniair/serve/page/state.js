@@ -19,9 +19,11 @@ export const state = {
   overlay: true,
   shown: true, // the users of a plan
   rays: true,
+  why: true, // whether the paths that were read are drawn
+  audit: null, // POST /audit of the chosen station and the map that is believed; null before the answer
   opacity: 0.85,
   hover: null, // metres east and north under the pointer
-  answers: {}, // of the chosen link: detail, believed, likelihood, by the name of each task; of a plan's: user, rays
+  answers: {}, // of the chosen link: detail, why, believed, positions, likelihood, by the name of each task; of a plan's: user, rays
   busy: false,
 };
 
