@@ -32,7 +32,7 @@ def test_a_link_is_explained_as_the_library_does_with_lines_in_the_site(
     link = int(np.flatnonzero(received.los)[3])
     found = http.post("/explain", json={"station": station, "link": link, "taken_off": 1}).json()
     links = received.select(np.array([link]))
-    env = Explainer(predictor)._environment(station, predictor.views[station], links.ue, 1)
+    env = predictor.views[station].in_site(site.stations[station].position, links.ue)
     (why,) = explain(predictor.model, predictor.csi(station, link), env, site.radio, site.area, 1)
     assert found["sentence"] == str(why)
     assert [(one["building"], one["place"]) for one in found["buildings"]] == [

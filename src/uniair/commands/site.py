@@ -109,6 +109,8 @@ def arguments(parser: ArgumentParser) -> None:
                         help="of measured CSI, in its file's order: users,rx,tx,subcarriers for instance")  # fmt: skip
     parser.add_argument("--trace", type=bool, default=True, help="false: learn from measured labels alone")
     parser.add_argument("--epochs", type=int, default=20, help="of the networks from scratch; 0 leaves them out")
+    parser.add_argument("--explained", type=int, default=150,
+                        help="channels of each --bs that the report says why of; 0 leaves it out")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=1, help="runs of all that learns, with other streets to test on")
     parser.add_argument("--seed", type=int, default=0, help="of users, streets, heads and heights that are not given")
     parser.add_class_arguments(HeadTraining, "training", skip={"seed", "weight_decay"})
@@ -146,6 +148,7 @@ def run(options: Any) -> dict[str, Any]:
         survey, options.model, options.measured, options.trace, options.epochs, options.seeds, options.training, terms,
         planning, None if options.export is None else Path(options.export),
         None if options.materials is None else tuple(name.strip() for name in options.materials.split(",")),
+        options.explained,
     )  # fmt: skip
     site = make(request, Path(options.out))
     return _say_plan(site, request) if planned else _say_site(site, request)

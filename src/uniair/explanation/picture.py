@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from uniair.evaluation.html import BS, UE, draw_map
 from uniair.explanation.audit import CELL, Audit
 from uniair.explanation.explain import Explanation
+from uniair.explanation.place_paths import PlacePath, Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ def draw_explanation(
     for one in reversed(why.paths):
         width = 1 + 4 * one.path.share
         if one.by is not None and why.user is not None:
-            ways = [start, *why.candidates[one.by].points, why.user]
+            ways = _corners(start, why.candidates[one.by], why.user)
             axes.plot(*np.array(ways).T, color=SEEN, linewidth=width, label="_")
         else:
             side = np.sqrt(max(1 - one.path.along**2, 0.0))
@@ -55,7 +56,7 @@ def draw_explanation(
                 axes.plot(*np.array([start, end]).T, "--", color=UNEXPLAINED, linewidth=width, label="_")
     for number in why.missing:
         assert why.user is not None
-        ways = [start, *why.candidates[number].points, why.user]
+        ways = _corners(start, why.candidates[number], why.user)
         axes.plot(*np.array(ways).T, ":", color=MISSED, linewidth=1.5, label="_")
     for colour, style, words in ((SEEN, "-", "explained by the map"), (UNEXPLAINED, "--", "not explained"),
                                  (MISSED, ":", "should be seen")):  # fmt: skip
@@ -63,6 +64,11 @@ def draw_explanation(
     axes.legend(fontsize=7, loc="upper right")
     axes.set_title("\n".join(textwrap.wrap(str(why), 95)), fontsize=7.5, loc="left")
     return drawing
+
+
+def _corners(start: Point, path: PlacePath, user: Point) -> list[Point]:
+    """Where a way runs, as far as its corners are known: of many reflections the last leg."""
+    return [start, *path.points, user] if path.whole else [path.points[-1], user]
 
 
 def draw_audit(found: Audit, occupied: NDArray[Any], size: float, bs: NDArray[np.floating]) -> Figure:

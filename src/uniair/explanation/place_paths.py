@@ -42,6 +42,11 @@ class PlacePath:
     points: tuple[Point, ...]
     buildings: tuple[int, ...] = ()
 
+    @property
+    def whole(self) -> bool:
+        """Whether every interaction has its point; of three and more the last one alone has."""
+        return len(self.points) == (1 if self.kind == "over" else len(self.kind))
+
     def words(self, user: Point) -> str:
         """What it is, for people.
 

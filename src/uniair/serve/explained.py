@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 import uniair
 from uniair.area.area import Area
-from uniair.environment import Environment
 from uniair.explanation.audit import CELL, audit_paths
 from uniair.explanation.calibrated import CELLS, Calibration
 from uniair.explanation.channel_paths import ChannelPath, channel_paths
 from uniair.explanation.conformal import mass
 from uniair.explanation.explain import Explanation, explain
-from uniair.explanation.place_paths import PlacePath
 from uniair.serve.predictor import Predictor, Received
 from uniair.serve.views import Hypotheses
 from uniair.site.frame import View
@@ -65,7 +63,7 @@ class Explainer:
         self.predictor.room.note(asked.radio)
         if ue is not None:
             Hypotheses(here, 1, ue)  # checks it
-        env = self._environment(station, here, ue, 1)
+        env = here.in_site(self.predictor.site.stations[station].position, ue)
         (why,) = explain(self.predictor.model, asked.csi, env, asked.radio, known, taken_off, self.calibration)
         why = _renamed(why, numbers)
         found = why.to_json()
@@ -75,7 +73,7 @@ class Explainer:
         for entry, path in zip(found["candidates"], why.candidates, strict=True):
             assert why.user is not None
             entry["line"] = [[round(x, 2), round(y, 2)] for x, y in ((bs[0], bs[1]), *path.points, why.user)]
-            entry["whole"] = len(path.points) == _interactions(path)
+            entry["whole"] = path.whole
         return found
 
     def audit(self, station: int, channels: int, here: View, known: Area, numbers: Sequence[int]) -> dict[str, Any]:
@@ -96,7 +94,7 @@ class Explainer:
         chosen = np.unique(np.linspace(0, len(links) - 1, min(channels, len(links))).round().astype(int))
         some = links.select(chosen)
         radio = self.predictor.site.radio
-        env = self._environment(station, here, some.ue.astype(np.float64), len(some))
+        env = here.in_site(self.predictor.site.stations[station].position, some.ue)
         found = audit_paths(
             self.predictor.model, self._paths(station, chosen), env, radio, known, calibration=self.calibration
         )
@@ -125,14 +123,6 @@ class Explainer:
             for level in promise.thresholds
         }
 
-    def _environment(self, station: int, here: View, ue: NDArray[np.floating] | None, count: int) -> Environment:
-        """Hypotheses in the site's frame."""
-        return Environment(
-            map=here.plan[None], bs=np.tile(self.predictor.site.stations[station].position, (count, 1)).astype("f4"),
-            ue=None if ue is None else np.asarray(ue, dtype=np.float32), size=np.full(count, here.side, dtype="f4"),
-            area=np.zeros(count, dtype=np.int64), bearing=np.full(count, here.bearing, dtype="f4"),
-        )  # fmt: skip
-
     def _paths(self, station: int, chosen: NDArray[np.int64]) -> list[list[ChannelPath]]:
         """What some of a station's channels are read as, without what each path adds to the CSI."""
         model, radio = self.predictor.model, self.predictor.site.radio
@@ -157,10 +147,6 @@ def _renamed(why: Explanation, numbers: Sequence[int]) -> Explanation:
     return replace(
         why, candidates=candidates, buildings=tuple((numbers[number], effect) for number, effect in why.buildings)
     )
-
-
-def _interactions(path: PlacePath) -> int:
-    return 1 if path.kind == "over" else len(path.kind)
 
 
 def _azimuths(path: ChannelPath, bearing: float) -> list[float]:

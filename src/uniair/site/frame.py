@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,19 @@ class View:
             map=self.map[None], bs=self.bs.expand(n, 3), ue=torch.from_numpy(self.turned(ue)),
             size=torch.full((n,), self.size), area=torch.zeros(n, dtype=torch.int64),
         ).seen_by(self.radio)  # fmt: skip
+
+    def in_site(self, station: Sequence[float], ue: NDArray[np.floating] | None, count: int = 1) -> Environment:
+        """UEs [N, 3] in the site's own frame, in which explanations are told; of unknown ones `count`.
+
+        Args:
+            station: x, y, z, m.
+        """
+        n = count if ue is None else len(ue)
+        return Environment(
+            map=self.plan[None], bs=np.tile(station, (n, 1)).astype(np.float32),
+            ue=None if ue is None else np.asarray(ue, dtype=np.float32), size=np.full(n, self.side, dtype=np.float32),
+            area=np.zeros(n, dtype=np.int64), bearing=np.full(n, self.bearing, dtype=np.float32),
+        )  # fmt: skip
 
 
 def view(site: Site, station: int, map: NDArray[np.uint8] | None = None) -> View:

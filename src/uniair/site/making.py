@@ -21,7 +21,18 @@ from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256
 from uniair.models.universal import RadioWarning
 from uniair.propagation.ray_tracing import check_materials, tracer
-from uniair.site import confidence, draws, gis, learning, planning, site_coverage, site_recipe, survey, traced_links
+from uniair.site import (
+    confidence,
+    draws,
+    gis,
+    learning,
+    planning,
+    reasons,
+    site_coverage,
+    site_recipe,
+    survey,
+    traced_links,
+)  # fmt: skip
 from uniair.site.covered import Covered
 from uniair.site.drive_tracing import Measurements
 from uniair.site.learning import Samples
@@ -39,7 +50,7 @@ from uniair.training.heads import HeadTraining
 POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
 STEP = 4.0  # m; of these maps
 # rough seconds on two cores: what the progress bar makes its time left of
-TRACED, QUESTION, HEAD, OTHERS, EPOCH = 0.01, 0.006, 8.0, 4.0, 3.0
+TRACED, QUESTION, HEAD, OTHERS, EPOCH, EXPLAINED = 0.01, 0.006, 8.0, 4.0, 3.0, 0.06
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class Request:
         planning: how coverage is counted.
         export: folder for files that a GIS opens; None: none.
         materials: of walls that a plan's drive test tries, see `Measurements`.
+        explained: channels of each station that the report's section on why and how sure reads; 0 leaves it out.
     """
 
     survey: Survey
@@ -71,6 +83,7 @@ class Request:
     planning: Planning = field(default_factory=Planning)
     export: Path | None = None
     materials: tuple[str, ...] | None = None
+    explained: int = 150
 
 
 def make(request: Request, out: Path) -> Site:
@@ -93,8 +106,8 @@ def make(request: Request, out: Path) -> Site:
 
 
 def _make(request: Request, out: Path, steps: Steps) -> Site:
-    if request.seeds < 1 or request.epochs < 0:
-        raise InputError("--seeds must be at least 1, --epochs at least 0")
+    if request.seeds < 1 or request.epochs < 0 or request.explained < 0:
+        raise InputError("--seeds must be at least 1, --epochs and --explained at least 0")
     if not request.trace and request.survey.users is not None:
         raise InputError("--users are traced; leave --users out, or --trace false")
     if not request.trace and request.export is not None:
@@ -123,6 +136,7 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
     if request.trace:
         check_materials(request.survey.ray_tracing)
     model = uniair.load(request.model)
+    calibration = uniair.load_calibration(request.model, model)
     settings = asdict(request)
     made = site_recipe.recipe(
         request.survey, weights=digest(model), training=settings["training"],
@@ -149,7 +163,7 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
     users = ground.count(request.survey.ue)
     steps.expect(_work(request, heads, users))
     traced = _traced(site, ground, request, steps) if request.trace else {}
-    found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}, "draws": {}}
+    found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}, "draws": {}, "reasons": {}}
     labelled = {}
     for number, name in enumerate(names):
         labelled[name] = learning.samples(model, site, number, traced.get(name), labels)
@@ -160,6 +174,10 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
             found["zero_shot"][name] = steps.once(f"{name}-zero_shot", f"{name}: zero-shot", QUESTION * users, ask)
             place = partial(_positions, site, number, channels, request.survey.seed)
             found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
+            if request.explained:
+                why = partial(reasons.reasons, site, number, channels, calibration, request.explained)
+                key, work = f"{name}-reasons-{request.explained}", EXPLAINED * request.explained
+                found["reasons"][name] = steps.once(key, f"{name}: why", work, why)
         if name in traced and site.area.drawn.any():
             again = partial(draws.compare, model, ground, ground.stations[number], traced[name], request.survey)
             found["draws"][name] = steps.once(f"{name}-draws", f"{name}: other heights", 5.0, again)
@@ -171,7 +189,7 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
         links={name: len(links) for name, links in traced.items()}, uniair=uniair.__version__, coverage=coverage,
     )  # fmt: skip
     if not (out / REPORT).exists():
-        write_report(out / REPORT, model, site, labelled, traced, found, request.survey.seed)
+        write_report(out / REPORT, model, site, labelled, traced, found, request.survey.seed, calibration)
     write_card(out / "card.md", site, found)
     site.write()
     steps.finish()
@@ -205,7 +223,7 @@ def _users(ground: survey.Ground, request: Request) -> dict[str, Any] | None:
 def _work(request: Request, heads: list[Any], users: int) -> float:
     networks = EPOCH * request.epochs
     each = [(HEAD + OTHERS + networks * (inputs == "channel")) * request.seeds for of in heads for _, inputs in of]
-    station = (TRACED * users if request.trace else 0) + QUESTION * users + 5.0
+    station = (TRACED * users if request.trace else 0) + QUESTION * users + 5.0 + EXPLAINED * request.explained
     return sum(each) + station * len(heads) + 10.0
 
 

@@ -20,9 +20,10 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, bullets, plain, png, table, write_page
 from uniair.evaluation.tables import Table
+from uniair.explanation.calibrated import Calibration
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
-from uniair.site import confidence, draws
+from uniair.site import confidence, draws, reasons
 from uniair.site.learning import Samples
 from uniair.site.map_drawing import LAYERS, SiteMap
 from uniair.site.map_layers import QUALITATIVE
@@ -95,14 +96,16 @@ def write_report(
     links: dict[str, Links],
     found: dict[str, Any],
     seed: int,
+    calibration: Calibration | None = None,
 ) -> None:
     """Draws what was found and writes it.
 
     Args:
         labelled: station → what each head learned from.
         links: station → traced links.
-        found: `rows`, `zero_shot`, `position` and `draws` of each station.
+        found: `rows`, `zero_shot`, `position`, `draws` and, where they were looked for, `reasons` of each station.
         seed: of the heads that were kept.
+        calibration: of the weights, if any.
     """
     sections = [("The site", f"{_about(site)} {radio_text(site)}", png(_overview(site)))]
     if lines := map_lines(site, found):
@@ -113,6 +116,10 @@ def write_report(
             found["zero_shot"].get(named.name), found["position"].get(named.name), seed,
         )  # fmt: skip
         sections += list(_station(one))
+        if why := found["reasons"].get(named.name):
+            channels = labelled[named.name]["position", "channel"]
+            told = reasons.section(site, number, channels, why, calibration, found["zero_shot"].get(named.name))
+            sections.append((f"{named.name}: why, and how sure", *told))
     sections.append(("How it was made", "The same request in this folder gives the same figures.", _made(site)))
     title = f"{site.area.name}: what the radio does in these streets"
     write_page(path, title, "uniair site", sections, site.area.attribution)

@@ -18,12 +18,14 @@ export function drawWhy(pen, at) {
     line.forEach(([x, y], i) => (i ? pen.lineTo(at.x(x), at.y(y)) : pen.moveTo(at.x(x), at.y(y))));
   pen.lineJoin = "round";
   pen.setLineDash([1, 5]);
-  for (const number of why.missing) stroke(pen, css("ground"), css("soft"), along(why.candidates[number].line), 2);
+  for (const number of why.missing) {
+    stroke(pen, css("ground"), css("soft"), along(corners(why.candidates[number])), 2);
+  }
   for (const { share, explained_by: by, azimuths_rad: azimuths } of [...why.paths].reverse()) {
     const width = 1.6 + 3.4 * share;
     pen.setLineDash(by === null ? [7, 5] : []);
     if (by !== null) {
-      stroke(pen, css("ground"), css("explained"), along(why.candidates[by].line), width);
+      stroke(pen, css("ground"), css("explained"), along(corners(why.candidates[by])), width);
       continue;
     }
     const { x, y } = station();
@@ -35,6 +37,9 @@ export function drawWhy(pen, at) {
   }
   pen.setLineDash([]);
 }
+
+/** Where a way runs, as far as its corners are known: of many reflections the last leg. */
+const corners = ({ line, whole }) => (whole ? line : line.slice(-2));
 
 /** The sentence, how sure the answer is, and a row a path. */
 export function showWhy({ sentence, doubt, list, remarks }) {
@@ -74,8 +79,8 @@ export function doubtOf(question, probability) {
     if (!positions?.sets) return `doubt: not calibrated${outside}`;
     return `doubt: within ${area(positions)} m² with ${percent(Number(SURE))}${outside}`;
   }
-  const own = probability === undefined ? "by its error on test streets" : `wrong with ${percent(1 - probability)} by its own word`;
-  return `doubt: ${own}, not calibrated${outside}`;
+  const own = probability === undefined ? "see its error on test streets" : `wrong with ${percent(1 - probability)} by its own word`;
+  return `doubt: ${own}; not calibrated${outside}`;
 }
 
 /** Ground, m², of the set of positions that holds the user as often as promised. */
