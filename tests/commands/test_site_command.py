@@ -21,7 +21,8 @@ from uniair.site import making, survey
 from uniair.site.site import Site
 from uniair.training.heads import load_head
 
-QUICK = ["--ue", "120", "--side", "120", "--epochs", "0", "--training.steps", "20", "--training.epochs", "1"]
+QUICK = ["--ue", "120", "--side", "120", "--epochs", "0", "--training.steps", "20", "--training.epochs", "1",
+         "--explained", "0"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ def figures(folder: Path) -> Any:
 
 def test_one_line_makes_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str], no_tracer: list[int]) -> None:
     out = tmp_path / "site"
-    line = ["site", "example", *QUICK, "--out", str(out), "--json"]
+    line = ["site", "example", *QUICK, "--explained", "8", "--out", str(out), "--json"]
     assert cli.main(line) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["stations"] == ["bs0"]
@@ -60,7 +61,10 @@ def test_one_line_makes_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert site.links.areas == ("procedural_7/bs0",)
     assert set(site.figures["bs0"]) == {"position", "los", "beam", "path_loss", "precoding"}
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png") == 6
+    why = 2 + page.count('alt="user ')  # doubt, the audit, and users that are explained
+    assert 3 <= why <= 5
+    assert page.count("data:image/png") == 6 + why
+    assert "bs0: why, and how sure" in page
     assert "http" not in page.replace("http-equiv", "")  # nothing is fetched
     for said in ("how many labelled positions do I need", "when not to trust it", "blocks of 20 m", "seed 0"):
         assert said in page
@@ -95,6 +99,7 @@ def test_measured_labels_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert set(Site.read(out).heads(0)) == {("beam", "environment"), ("path_loss", "environment")}
     page = (out / "report.html").read_text()
     assert "90 measured rows of bs0" in page
+    assert "why, and how sure" not in page  # no channels were measured
     assert "measured" in (out / "card.md").read_text()
 
 
