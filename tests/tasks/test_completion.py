@@ -15,7 +15,7 @@ from uniair.noise import noisy
 from uniair.radio import OFDM, UPA, Array, Radio, Subcarriers
 from uniair.tasks import completion
 from uniair.tasks.completion import complete, measured_part, part_of
-from uniair.tasks.path_fit import FittedPaths, channel, periods
+from uniair.tasks.path_fit import FittedPaths, Measured, channel, periods
 
 PANEL = Radio(UPA(4, 8, polarisation="slanted"), OFDM(32, 720e3), clock="first_path")
 
@@ -146,3 +146,15 @@ def test_belief_is_read_by_the_clock_of_the_measurement() -> None:
     there = belief.of(torch.tensor([[[0.7]]]).double(), torch.tensor([[[2.5 / 8 * REACH]]]).double())
     assert float(here) == pytest.approx(1 + completion.UNLIKELY / 32)
     assert float(there) == pytest.approx(completion.UNLIKELY / 32)
+
+
+def test_all_entries_at_once_are_what_each_one_gives() -> None:
+    radio = Radio(UPA(2, 4), OFDM(6))
+    rng = torch.Generator().manual_seed(0)
+    ports, tones = (torch.randn(2, 3, size, dtype=torch.complex64, generator=rng) for size in radio.shape)
+    port, tone = torch.ones(radio.shape, dtype=torch.bool).nonzero().unbind(1)
+    whole = Measured(torch.zeros(2, len(port), dtype=torch.complex64), port, tone, radio)
+    assert whole.whole
+    torch.testing.assert_close(whole.joint(ports, tones), ports[..., port] * tones[..., tone], rtol=1e-6, atol=1e-7)
+    some = Measured(whole.values[:, ::2], port[::2], tone[::2], radio)
+    torch.testing.assert_close(some.joint(ports, tones), whole.joint(ports, tones)[..., ::2], rtol=1e-6, atol=1e-7)

@@ -205,7 +205,7 @@ def _one(
     user = None if env.ue is None else (float(env.ue[0, 0]), float(env.ue[0, 1]))
     if _unknown(env) or model.epnn.paths is None:
         both = [channels.with_own(replace(place, los=torch.tensor([value]))) for value in (0.0, 1.0)]
-        known, odds = [], torch.stack(both, 1)[:, None] / model.temperature
+        known, odds = list[PlacePath](), torch.stack(both, 1)[:, None] / model.temperature
     else:
         known, odds = _compared(model, channels, place, env, buildings)
     whole = odds[0, 0]
