@@ -91,6 +91,10 @@ class Visit:
     def row(self, question: str) -> list[str]:
         return self.texts(f"#answers tbody tr:has(th:has-text('{question}')) > *")
 
+    def answer(self, question: str) -> str:
+        """What the model says, without what is said of the answer below it."""
+        return self.row(question)[1].split("\n")[0]
+
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where on the screen metres of the site are."""
         box = self.page.locator("#map").bounding_box()

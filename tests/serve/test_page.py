@@ -79,14 +79,14 @@ def test_a_click_shows_what_the_api_says(visit: Visit) -> None:
     [loss] = visit.post("path_loss", station=0, ue=ue)["answers"]
     [place] = visit.post("position", **link)["answers"]
     best = visit.post("likelihood", **link, step=4)["best"]
-    assert visit.row("Line of sight")[1].split("\n")[0].removesuffix(" unsure") == percent(p_los)
+    assert visit.answer("Line of sight").removesuffix(" unsure") == percent(p_los)
     assert visit.row("Line of sight")[2].startswith("yes" if links["los"][wanted] else "no")
     assert visit.row("Best beam")[1].startswith(f"{beam['beam']}, {percent(beam['probability'])}")
     assert visit.row("Best beam")[2].startswith(f"{links['beam'][wanted]} ")
-    assert visit.row("Path loss")[1] == f"{loss['path_loss_db']:.1f} dB"
+    assert visit.answer("Path loss") == f"{loss['path_loss_db']:.1f} dB"
     assert visit.row("Path loss")[2].startswith(f"{links['path_loss_db'][wanted]:.1f} dB")
-    assert visit.row("Position")[1] == f"{place['x_m']:.1f} m east, {place['y_m']:.1f} m north"
-    assert visit.row("Likeliest cell")[1] == f"{best[0]:.1f} m east, {best[1]:.1f} m north"
+    assert visit.answer("Position") == f"{place['x_m']:.1f} m east, {place['y_m']:.1f} m north"
+    assert visit.answer("Likeliest cell") == f"{best[0]:.1f} m east, {best[1]:.1f} m north"
     off = ((place["x_m"] - ue[0][0]) ** 2 + (place["y_m"] - ue[0][1]) ** 2) ** 0.5
     assert visit.row("Position")[2] == f"{off:.1f} m off"
     assert f"User {wanted}:" in visit.page.locator("#spoken").inner_text()
@@ -117,7 +117,7 @@ def test_another_station_has_its_own_links(visit: Visit) -> None:
     loss = visit.get("site/links?station=1")["path_loss_db"][link]
     assert visit.row("Path loss")[2].startswith(f"{loss:.1f} dB")
     best = visit.post("likelihood", station=1, link=link, step=4)["best"]
-    assert visit.row("Likeliest cell")[1] == f"{best[0]:.1f} m east, {best[1]:.1f} m north"
+    assert visit.answer("Likeliest cell") == f"{best[0]:.1f} m east, {best[1]:.1f} m north"
     visit.page.reload()
     visit.note()
     assert visit.chosen == (1, link)
@@ -227,7 +227,7 @@ def test_an_error_is_one_line_and_a_server_that_is_gone_is_waited_for(browser: A
         page.unroute("**/*")
         page.wait_for_selector("#problem", state="hidden")
         visit.note()
-        assert visit.row("Path loss")[1].endswith("dB")
+        assert visit.answer("Path loss").endswith("dB")
 
 
 def test_a_token_is_asked_for_and_kept(browser: Any, predictor: Any) -> None:
@@ -245,7 +245,7 @@ def test_a_token_is_asked_for_and_kept(browser: Any, predictor: Any) -> None:
         assert page.locator("h1").inner_text() == "town"
         page.reload()
         visit.note()
-        assert visit.row("Path loss")[1].endswith("dB")
+        assert visit.answer("Path loss").endswith("dB")
 
 
 def test_a_finger_taps_to_choose(browser: Any, address: str) -> None:

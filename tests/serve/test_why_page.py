@@ -9,8 +9,6 @@ import pytest
 from tests.explanation.calibration import calibration_of
 from tests.serve.browsing import LOOKS, Visit, fits, serving, visiting
 
-import uniair
-
 pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'uniair[serve]'")
 PICTURE = "document.querySelector('#map').toDataURL()"
 
@@ -100,7 +98,7 @@ def test_the_audit_is_a_layer_and_its_list_selects_buildings(visit: Visit) -> No
 def test_doubt_is_put_into_numbers_and_fits_a_narrow_dark_window(
     browser: Any, predictor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uniair, "load_calibration", lambda name, model: calibration_of(predictor.site.weights))
+    monkeypatch.setattr(predictor, "calibration", calibration_of(predictor.site.weights))
     with serving(predictor) as url, visiting(browser, url, **LOOKS["narrow"], **LOOKS["dark"]) as visit:
         visit.open()
         station, link = visit.chosen

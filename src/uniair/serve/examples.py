@@ -47,7 +47,7 @@ GET: dict[str, dict[str, Any]] = {
             "column": "path_loss_db", "classes": None,
         }},
         "figures": {"bs0": {"path_loss": {"environment": {"rmse": 8.1}}}}, "assistant": True, "forecaster": True,
-        "coverage": True,
+        "coverage": True, "calibrated": False,
         "feedback": [{"code": "0123456789abcdef", "longest": 512, "tuned": True,
                       "beside": ["map", "map and position"]}],
     },

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import uniair
 from uniair.area.area import Area
 from uniair.explanation.audit import CELL, audit_paths
-from uniair.explanation.calibrated import CELLS, Calibration
+from uniair.explanation.calibrated import CELLS
 from uniair.explanation.channel_paths import ChannelPath, channel_paths
 from uniair.explanation.conformal import mass
 from uniair.explanation.explain import Explanation, explain
@@ -30,14 +29,11 @@ class Explainer:
 
     Args:
         predictor: whose site, model and links these are.
-
-    Raises:
-        InputError: a calibration beside the weights that is broken, or of others.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self.calibration: Calibration | None = uniair.load_calibration(predictor.site.model, predictor.model)
+        self.calibration = predictor.calibration
         self._read: dict[tuple[int, int], list[ChannelPath]] = {}  # by station and link
 
     def explain(

@@ -18,6 +18,7 @@ import uniair
 from uniair.data.links.links import Links
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
+from uniair.explanation.calibrated import Calibration
 from uniair.models.forecast import WMLM
 from uniair.models.router import Router
 from uniair.propagation.ray_geometry import Surfaces
@@ -89,7 +90,7 @@ class Predictor:
         feedback: file of a code for the CSI feedback of stations that have none of their own; None: none.
 
     Raises:
-        InputError: model, heads, codes or links missing, broken, or of other weights or radios.
+        InputError: model, calibration, heads, codes or links missing, broken, or of other weights or radios.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Predictor:
         site.require_model()
         self.model = uniair.load(site.model)
         site.require_weights(digest(self.model))
+        self.calibration: Calibration | None = uniair.load_calibration(site.model, self.model)
         stations = range(len(site.stations))
         self.views = [view(site, station) for station in stations]
         self.heads: list[dict[tuple[str, str], SavedHead]] = [

@@ -53,6 +53,7 @@ def add_site(app: FastAPI, here: Site, predictor: Predictor | None, coverage: Co
             "assistant": predictor is not None and predictor.router is not None,
             "forecaster": predictor is not None and predictor.forecaster is not None,
             "coverage": coverage is not None, "feedback": None if predictor is None else predictor.codes.about(),
+            "calibrated": predictor is not None and predictor.calibration is not None,
         }  # fmt: skip
 
     @app.get("/site/buildings", tags=["site"])

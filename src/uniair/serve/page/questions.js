@@ -6,7 +6,8 @@ import { edited, reads, state, update, user } from "./state.js";
 
 const SETTLE = 120; // ms without a move before anything is asked
 const REST = 300; // ms more before the fine likelihood map, which takes the server longest
-const COARSE = 32; // cells across the coarse map, those that sets of positions are calibrated in
+const COARSE = 16; // cells across the coarse map,
+const CALIBRATED = 32; // and where sets of positions are calibrated in so many
 const FINE = 90; // most cells across the fine one,
 const LEAST = 4; // m, and how narrow they are at least
 
@@ -41,7 +42,7 @@ export async function inquire(onlyMap = false) {
     await Promise.all(open.map(([name, question]) => answer(name, question, signal)));
     const { size } = state.site;
     const likelihood = (step) => () => post("likelihood", { ...believed, step }, signal);
-    await answer("likelihood", likelihood(size / COARSE), signal);
+    await answer("likelihood", likelihood(size / (state.site.calibrated ? CALIBRATED : COARSE)), signal);
     if (!signal.aborted) update({ answers: { ...state.answers, positions: state.answers.likelihood } });
     await pause(REST, signal);
     await answer("likelihood", likelihood(Math.max(LEAST, size / FINE)), signal);
