@@ -106,7 +106,7 @@ class Doubt:
 
 def signals(
     model: UniversalModel, csi: Any, env: Environment, certainty: Tensor, radio: Radio | None = None,
-    fit: Tensor | None = None,
+    fit: Tensor | None = None, code: Tensor | None = None,
 ) -> Signals:  # fmt: skip
     """What can be seen of N answers.
 
@@ -115,14 +115,14 @@ def signals(
         env: their places; `los` is ignored.
         certainty: [N] log-odds of the answers, nats.
         radio: that measured them; None: the weights' own.
-        fit: [N] of the signals, where it is at hand.
+        fit, code: [N] of the signals, and [N, E] what `encode_channel` makes of the CSI, where they are at hand.
 
     Raises:
         InputError: see `UniversalModel.encode_channel` and `Environment.tensors`.
     """
     radio = model.own_or(radio)
     seen = model.normalise_channel(csi, radio)
-    restored = model.reconstruct_channel(model.encode_channel(csi, radio), radio)
+    restored = model.reconstruct_channel(model.encode_channel(csi, radio) if code is None else code, radio)
     error = 10 * metrics.relative_error(restored, seen).double().clamp_min(1e-6).log10()
     if fit is None:
         both = [replace(env, los=torch.full((len(env),), value)) for value in (0.0, 1.0)]

@@ -60,7 +60,7 @@ class Doubted:
 
 def doubted(
     model: UniversalModel, csi: Any, env: Environment, los: Tensor, radio: Radio, calibration: Calibration | None,
-    fit: Tensor | None = None,
+    fit: Tensor | None = None, code: Tensor | None = None,
 ) -> list[Doubted]:  # fmt: skip
     """How sure the answers about N channels in their places are.
 
@@ -70,14 +70,14 @@ def doubted(
         los: [N] probability of LOS, the answer.
         radio: that measured them.
         calibration: of the weights; None: what can be seen alone.
-        fit: [N] cosine between each channel and its place, where it is at hand.
+        fit, code: [N] cosine between each channel and its place, and [N, E] code of each, where they are at hand.
 
     Raises:
         InputError: see `doubt.signals`.
     """
     probability = los.detach().cpu().double()
     either = torch.stack([1 - probability, probability], 1)
-    seen = signals(model, csi, env, certainty(either), radio, fit)
+    seen = signals(model, csi, env, certainty(either), radio, fit, code)
     inside = not any(line.startswith("extrapolated") for line in [*model.remarks(radio), *of_place(model, env)])
     numbers = [dict(zip(Signals._fields, row, strict=True)) for row in torch.stack(list(seen), 1).tolist()]
     plain = [Doubted(one, inside) for one in numbers]

@@ -214,7 +214,8 @@ def _one(
     if zero_shot.counts_gain(model, radio):
         answer = zero_shot.with_gain(answer, csi[None], radio, zero_shot.distance(place))
     los = torch.sigmoid(answer)
-    (doubt,) = doubted(model, csi[None], place, los, radio, calibration, whole.amax()[None].cpu() * model.temperature)
+    fit, code = whole.amax()[None].cpu() * model.temperature, None if channels.searched else channels.embedding[:1]
+    (doubt,) = doubted(model, csi[None], place, los, radio, calibration, fit, code)
     about = (float(los), min(max(fitted, 0.0), 1.0), doubt, user, tuple(remarks))
     if not odds.shape[1] > 1:
         explained = tuple(Explained(path, None, effect) for path, effect in zip(parts, taken, strict=True))
