@@ -25,6 +25,7 @@ from uniair.site.map_layers import Scale, residuals, scales, sector_colours
 from uniair.site.site import NOTE, Site
 
 NOBODY = -1  # a best server that there is none of
+PREDICTIONS = ("planned", "calibrated")
 
 
 class Coverage:
@@ -75,9 +76,22 @@ class Coverage:
         """The number of a sector, from that or its name; None is the best server of each."""
         return None if sector is None else number_of(sector, self.covered.names, "sector")
 
-    def users(self, sector: int | str | None) -> dict[str, Any]:
+    def predicted(self, prediction: str) -> Covered:
+        """The coverage as planned, or as a drive test calibrates it.
+
+        Raises:
+            NotHereError: neither, or nothing was calibrated.
+        """
+        if prediction not in PREDICTIONS:
+            raise NotHereError(f"prediction {prediction[:40]}: is none of {', '.join(PREDICTIONS)}")
+        found = self.covered if prediction == PREDICTIONS[0] else self.covered.calibrated
+        if found is None:
+            raise NotHereError("prediction calibrated: no drive test calibrates this plan; give uniair site --measured")
+        return found
+
+    def users(self, sector: int | str | None, prediction: str = PREDICTIONS[0]) -> dict[str, Any]:
         """All users: where, and what the best server, or one sector, gives them; a user's number is its place."""
-        users, number = self.covered.users, self.sector(sector)
+        users, number = self.predicted(prediction).users, self.sector(sector)
         rsrp = users.served.rsrp if number is None else users.layers["rsrp"][number]
         return {
             "ue": users.points.round(2), "floor": users.floor, "best": users.served.best, "rsrp": rsrp.round(2),
@@ -106,15 +120,15 @@ class Coverage:
             "throughput_mbps": _number(users.served.throughput[user] / 1e6),
         }  # fmt: skip
 
-    def map(self, layer: str, sector: int | str | None) -> dict[str, Any]:
+    def map(self, layer: str, sector: int | str | None, prediction: str = PREDICTIONS[0]) -> dict[str, Any]:
         """A layer's cells, row 0 in the south: `values` [rows, columns], null in buildings; in `best` −1 is nobody.
 
         RSRP may be that of one sector, whoever serves.
 
         Raises:
-            NotHereError: no maps were made, or there is no such layer.
+            NotHereError: no maps were made, or there is no such layer or prediction.
         """
-        maps, number = self.covered.maps, self.sector(sector)
+        maps, number = self.predicted(prediction).maps, self.sector(sector)
         if maps is None:
             raise NotHereError("map: this site has none; uniair site --sites makes them, unless --cell is 0")
         if layer not in ("best", "rsrp", "sinr", "throughput"):

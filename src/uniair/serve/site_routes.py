@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from uniair.radio import ULA
 from uniair.serve.bodies import reply
-from uniair.serve.coverage_answers import Coverage
+from uniair.serve.coverage_answers import PREDICTIONS, Coverage
 from uniair.serve.naming import NotHereError
 from uniair.serve.predictor import Predictor
 from uniair.serve.schema import Station
@@ -111,9 +111,12 @@ def add_coverage(app: FastAPI, coverage: Coverage | None) -> None:
         return reply(request, there().about())
 
     @app.get("/coverage/users", tags=["coverage"])
-    async def users(request: Request, sector: Station | None = None) -> Response:
-        """All users in lists, with RSRP (dBm) of their best server or of one sector, SINR (dB), throughput (Mbit/s)."""
-        return reply(request, there().users(sector))
+    async def users(request: Request, sector: Station | None = None, prediction: str = PREDICTIONS[0]) -> Response:
+        """All users in lists, with RSRP (dBm) of their best server or of one sector, SINR (dB), throughput (Mbit/s).
+
+        As planned; `prediction=calibrated` gives them as a drive test calibrates the plan.
+        """
+        return reply(request, there().users(sector, prediction))
 
     @app.get("/coverage/users/{user}", tags=["coverage"])
     async def user(request: Request, user: int) -> Response:
@@ -121,9 +124,14 @@ def add_coverage(app: FastAPI, coverage: Coverage | None) -> None:
         return reply(request, there().user(user))
 
     @app.get("/coverage/map", tags=["coverage"])
-    async def cells(request: Request, layer: str = "rsrp", sector: Station | None = None) -> Response:
-        """A layer of the map: best (server), rsrp, sinr or throughput; rsrp of one sector where that is given."""
-        return reply(request, await asyncio.to_thread(there().map, layer, sector), "values")
+    async def cells(
+        request: Request, layer: str = "rsrp", sector: Station | None = None, prediction: str = PREDICTIONS[0]
+    ) -> Response:
+        """A layer of the map: best (server), rsrp, sinr or throughput; rsrp of one sector where that is given.
+
+        As planned; `prediction=calibrated` gives it as a drive test calibrates the plan.
+        """
+        return reply(request, await asyncio.to_thread(there().map, layer, sector, prediction), "values")
 
     @app.get("/coverage/rays", tags=["coverage"])
     async def rays(request: Request, user: int, sector: Station | None = None) -> Response:

@@ -15,9 +15,18 @@ export function coverageLayers() {
       label: scale.title, cells: scale.name, legend: () => classes(scale), scale,
       colour: (i) => classed(scale, state.people[scale.name][i]),
     };
+    if (scale.name === "rsrp" && state.recast) {
+      out.rsrp_calibrated = {
+        ...out.rsrp, label: "RSRP, calibrated", calibrated: true, colour: (i) => classed(scale, state.recast.rsrp[i]),
+      };
+    }
   }
   return out;
 }
+
+/** Users as a drive test calibrates what they get, of one sector where that is chosen; null where none does. */
+export const readRecast = async (of = "") =>
+  state.coverage?.drive_test?.calibrated ? get(`coverage/users?prediction=calibrated${of}`) : null;
 
 const server = (number) => state.coverage.sectors[number]?.colour ?? null;
 
@@ -28,14 +37,18 @@ const classed = ({ edges, colours }, value) => (value === null ? null : colours[
 export async function readCells(layer, sector) {
   if (!state.coverage?.cells || !layer?.cells) return {};
   const one = layer.cells === "rsrp" && sector !== null ? `&sector=${sector}` : "";
+  const prediction = layer.calibrated ? "&prediction=calibrated" : "";
   const read = async (name, more) => {
-    const path = `coverage/map?layer=${name}${more}`;
+    const path = `coverage/map?layer=${name}${more}${prediction}`;
     if (!kept.has(path)) kept.set(path, (await get(path)).values);
     return kept.get(path);
   };
   const [best, values] = await Promise.all([read("best", ""), read(layer.cells, one)]);
-  return { best, values, layer: layer.cells };
+  return { best, values, layer: named(layer) };
 }
+
+/** Which map a layer shows. */
+const named = (layer) => `${layer.cells}${layer.calibrated ? ", calibrated" : ""}`;
 
 /** Row and column of the cell at a place. */
 export function cellAt([x, y]) {
@@ -50,7 +63,7 @@ let tile = { of: null, sector: null, canvas: null };
 export function drawCells(pen, at, layer) {
   const { cells } = state;
   const grid = state.coverage?.cells;
-  if (!grid || !layer.cells || cells.layer !== layer.cells) return;
+  if (!grid || !layer.cells || cells.layer !== named(layer)) return;
   if (tile.of !== cells || tile.sector !== state.sector) {
     tile = { of: cells, sector: state.sector, canvas: paint(cells, layer) };
   }
@@ -102,7 +115,7 @@ function hatching(pen) {
 
 /** Users as dots, inside buildings as squares; holes are ringed, and crossed where no path leads to. */
 export function drawPeople(pen, at, layer) {
-  const { ue, floor, best } = state.people;
+  const { ue, floor, best, rsrp } = layer.calibrated ? state.recast : state.people;
   const dense = ue.length > 800;
   const radius = Math.min(Math.max(at.scale * (dense ? 0.9 : 1.2), dense ? 1.8 : 2.6), 4.5);
   ue.forEach(([x, y], i) => {
@@ -118,7 +131,7 @@ export function drawPeople(pen, at, layer) {
       else pen.arc(px, py, radius, 0, 2 * Math.PI);
       pen.fillStyle = colour;
       pen.fill();
-      const hole = state.people.rsrp[i] < state.coverage.hole_dbm;
+      const hole = rsrp[i] < state.coverage.hole_dbm;
       Object.assign(pen, hole ? { lineWidth: 1.6, strokeStyle: css("hole") } : { lineWidth: dense ? 0.5 : 0.7, strokeStyle: css("ink") });
     }
     pen.stroke();
@@ -151,7 +164,7 @@ export function marks() {
 /** What is shown at a place: "K1-1, RSRP −85.2 dBm". */
 export function valueAt(place, layer) {
   const cell = state.coverage?.cells && state.cells.best && cellAt(place);
-  if (!cell || state.cells.layer !== layer.cells) return "";
+  if (!cell || state.cells.layer !== named(layer)) return "";
   const [row, column] = cell;
   const [best, value] = [state.cells.best[row][column], state.cells.values[row][column]];
   if (best === null) return "building";
@@ -159,5 +172,6 @@ export function valueAt(place, layer) {
   const name = state.coverage.sectors[best].sector;
   if (!layer.scale) return name;
   const of = layer.cells === "rsrp" && state.sector !== null ? state.coverage.sectors[state.sector].sector : name;
-  return `${of}, ${layer.scale.title} ${value.toFixed(1).replace("-", "−")} ${layer.scale.unit}`;
+  const what = layer.calibrated ? layer.label : layer.scale.title;
+  return `${of}, ${what} ${value.toFixed(1).replace("-", "−")} ${layer.scale.unit}`;
 }

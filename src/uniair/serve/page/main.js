@@ -6,7 +6,7 @@ import { allowAsking, fadeReply, listenToAsk } from "./ask.js";
 import { askAudit, showAudit } from "./audit.js";
 import * as buildings from "./buildings.js";
 import { showChannel } from "./channel.js";
-import { readCells } from "./coverage.js";
+import { readCells, readRecast } from "./coverage.js";
 import { readDrive } from "./drive.js";
 import { offerFiles } from "./files.js";
 import { showPlace } from "./hover.js";
@@ -44,7 +44,7 @@ async function start() {
     showSectors();
     offerFiles($("#export"), coverage.files, attempt);
   }
-  update({ driven: await readDrive() });
+  update({ driven: await readDrive(), recast: await readRecast() });
   addLayers(site.tasks);
   const layer = planned() ? Object.keys(layers)[0] : "los";
   update({ layer });
@@ -84,12 +84,13 @@ async function switchStation(station, link = NaN) {
 async function switchSector(sector, link = state.link) {
   const mine = ++turn;
   if (state.links) update({ busy: true });
-  const [people, cells] = await Promise.all([
-    get(`coverage/users${sector === null ? "" : `?sector=${sector}`}`), readCells(layers[state.layer], sector),
+  const of = sector === null ? "" : `sector=${sector}`;
+  const [people, recast, cells] = await Promise.all([
+    get(`coverage/users${of && `?${of}`}`), readRecast(of && `&${of}`), readCells(layers[state.layer], sector),
   ]);
   if (mine !== turn) return;
   $("#sector").value = sector ?? "";
-  update({ sector, cells, people, links: people, link: people.ue[link] ? link : 0, answers: {} });
+  update({ sector, cells, people, recast, links: people, link: people.ue[link] ? link : 0, answers: {} });
 }
 
 function offerSectors(sectors) {

@@ -9,6 +9,7 @@ export const state = {
   coverage: null, // GET /coverage
   people: null, // GET /coverage/users, by the best server or the chosen sector
   driven: null, // GET /coverage/drive_test, where a log was laid over the plan
+  recast: null, // `people` as that calibrates what they get
   cells: {}, // GET /coverage/map: values of the layer that is shown, and `best`
   links: null, // GET /site/links of the chosen station; of a plan, where no model was asked, its people
   station: 0,
