@@ -95,6 +95,7 @@ SPEED = {
     ),
     "tracing": Entry("Links per second, and what is lost against 50 times the rays", "speed.tracing:run"),
     "maps": Entry("Links of planned sectors beside radio maps of the same cells", "speed.map_agreement:run"),
+    "calibration": Entry("What noisy drive tests calibrate: walls and offsets", "speed.calibration_error:run"),
     "edge": Entry("Accuracy and speed of the models in torch, ONNX and int8", "speed.edge_cost:run"),
     "readers": Entry(
         "Broken files against every reader: what is read, refused, and must not be", "speed.reader_fuzz:run"

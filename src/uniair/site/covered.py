@@ -139,6 +139,7 @@ def _packed(covered: Covered) -> tuple[Arrays, dict[str, Any]]:
         note["drive_test"] = {
             "log": {"name": log.name, "given": log.given, "left_out": dict(log.left_out), "remarks": log.remarks},
             "walls": asdict(test.walls), "offset_errors": test.offset_errors,
+            "offset_bounds": test.offset_bounds,
         }  # fmt: skip
     if again is not None:
         more, note["calibrated"] = _packed(again)
@@ -202,5 +203,6 @@ def _drive_test(note: dict[str, Any], arrays: Arrays) -> DriveTest:
     candidates = tuple(Candidate(**one) for one in test["walls"]["candidates"])
     return DriveTest(
         log, names, found["half"], Walls(**test["walls"] | {"candidates": candidates}), found["offsets"],
-        tuple(test["offset_errors"]), found["planned"], found["calibrated"],
+        tuple(test["offset_errors"]), tuple(test.get("offset_bounds", (None,) * len(names))),
+        found["planned"], found["calibrated"],
     )  # fmt: skip

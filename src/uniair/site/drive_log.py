@@ -46,7 +46,7 @@ class DriveLog:
     Attributes:
         name: of the file.
         spots: [N, 3] m from the south-west corner of the site: where one of the rows was measured, outdoors.
-        rsrp: [S, N] dBm, mean power over the rows of a sector in a spot; NaN where it was not measured.
+        rsrp: [S, N] dBm, mean over the rows of a sector in a spot; NaN where it was not measured.
         rows: int64 [S, N] how many these are.
         given: rows of the file.
         left_out: reason → rows that are not among them.
@@ -137,8 +137,10 @@ def to_spots(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """R rows together by cells of `side` metres, so that who stands at a red light weighs no more than who drives on.
 
-    Powers are averaged in mW: what is predicted is the power of all paths, which is the mean over fading, and the mean
-    of decibels lies below that, by 2.5 dB where fading is Rayleigh's.
+    Decibels are averaged. A reported RSRP is a mean power over band and time already (TS 38.215, 5.1.1), and what
+    differs from row to row is for the most part the receiver's error, in decibels: the mean of powers would lie the
+    higher the more rows there are, by up to 4 dB where it is 6 dB. Samples that fade one by one lie below the mean
+    power that is predicted, by 2.5 dB where they are Rayleigh's, which is then in the offset.
 
     Args:
         points: [R, 3] m.
@@ -156,11 +158,11 @@ def to_spots(
     # a row's own place: the middle of rows about a corner may lie in the house
     order = np.lexsort([np.linalg.norm(points - middle[cell], axis=1), cell])
     spots = points[order[np.searchsorted(cell[order], np.arange(count))]]
-    power, rows = np.zeros((sectors, count)), np.zeros((sectors, count), dtype=np.int64)
-    np.add.at(power, (sector, cell), 10 ** (rsrp / 10))
+    total, rows = np.zeros((sectors, count)), np.zeros((sectors, count), dtype=np.int64)
+    np.add.at(total, (sector, cell), rsrp)
     np.add.at(rows, (sector, cell), 1)
-    mean = np.full(power.shape, np.nan)
-    mean[rows > 0] = 10 * np.log10(power[rows > 0] / rows[rows > 0])
+    mean = np.full(total.shape, np.nan)
+    mean[rows > 0] = total[rows > 0] / rows[rows > 0]
     return spots, mean, rows
 
 

@@ -30,6 +30,7 @@ def summary(test: DriveTest) -> dict[str, Any]:
             "sector": name, "measured": int(log.measured[i].sum()), "learned": int(learned[i]),
             "offset_db": rounded(test.offsets[i]) if known else None,
             "offset_error_db": None if (error := test.offset_errors[i]) is None else rounded(error),
+            "offset_bound_db": None if (least := test.offset_bounds[i]) is None else rounded(least),
             "planned": errors(before[i]), "calibrated": errors(after[i]),
         })  # fmt: skip
     return {

@@ -103,7 +103,7 @@ def run(out: Path, ground: Ground, wanted: Survey, drive: Drive, steps: Steps) -
         return rsrp
 
     names = tuple(sector.name for sector in ground.sectors)
-    return calibrate(log, names, half, walls, everywhere(planned), everywhere(walls.chosen), wanted.seed)
+    return calibrate(log, names, half, walls, everywhere(planned), everywhere(walls.chosen))
 
 
 def predict(
