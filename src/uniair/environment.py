@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from uniair.errors import InputError
@@ -184,6 +185,17 @@ def heights(maps: Tensor) -> Tensor:
     built = maps >= HALF_BUILT
     known = maps.float() if maps.numel() and maps.max() > 1 else torch.full_like(maps, TALL, dtype=torch.float32)
     return torch.where(built, known, 0.0)
+
+
+def clutter(map: NDArray[Any]) -> tuple[float, float]:
+    """How densely and how high a map [H, W] is built: share of its pixels, and their median height, m.
+
+    The height is NaN of occupancy, and where nothing is built.
+    """
+    built = map > 0
+    known = map[built] if map.dtype.kind == "f" else map[:0]
+    known = known[np.isfinite(known.astype(np.float64))]
+    return float(built.mean()), float(np.median(known)) if known.size else math.nan
 
 
 def turned_pixels(pixels: int, cosine: float, sine: float) -> tuple[Any, Any, Any]:

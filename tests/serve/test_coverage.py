@@ -152,6 +152,28 @@ def test_files_are_those_of_the_command(plan: Any, planned: Site, covered: Cover
         assert raster.descriptions[0] == "rsrp"
 
 
+def test_coverage_as_a_drive_test_calibrates_it(drive: Any, plan: Any, driven: Site) -> None:
+    kept = Covered.read(driven.folder)
+    assert kept is not None
+    again = kept.calibrated
+    assert again is not None
+    assert again.maps is not None
+    for layer, values in (("rsrp", again.maps.served.rsrp), ("sinr", again.maps.served.sinr)):
+        found = drive.get(f"/coverage/map?layer={layer}&prediction=calibrated").json()["values"]
+        assert np.allclose(np.array(found, dtype=float), values, atol=0.006, equal_nan=True)
+    before, after = (
+        np.array(drive.get(f"/coverage/map?layer=rsrp&sector=North-1&prediction={one}").json()["values"], dtype=float)
+        for one in ("planned", "calibrated")
+    )
+    assert np.nanmedian(after - before) == pytest.approx(4, abs=0.02)  # what make_plan.STRONGER put in
+    users = drive.get("/coverage/users?prediction=calibrated").json()
+    assert np.allclose(np.array(users["rsrp"], dtype=float), again.users.served.rsrp, atol=0.006, equal_nan=True)
+    for client, prediction in ((drive, "guessed"), (plan, "calibrated")):
+        for path in ("map", "users"):
+            answer = client.get(f"/coverage/{path}?prediction={prediction}")
+            assert (answer.status_code, prediction in answer.json()["detail"]) == (404, True)
+
+
 def test_a_drive_test_is_told_and_its_files_are_there(drive: Any, driven: Site) -> None:
     pytest.importorskip("rasterio")
     kept = Covered.read(driven.folder)

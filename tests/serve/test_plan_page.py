@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.serve.browsing import LOOKS, Visit, fits, serving, visiting
+from tests.site.make_plan import asked, make_plan, weights
 
+from uniair.serve.predictor import Predictor
 from uniair.site.site import Site
 
 pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'uniair[serve]'")
@@ -139,6 +141,22 @@ def test_a_drive_test_is_a_layer(browser: Any, driven: Site) -> None:
         assert len(pictures) == 3
         assert "tested on" in page.locator("#legend").inner_text()
         assert "hole: no path" not in page.locator("#legend").inner_text()
+        page.check("input[value=rsrp]")
+        page.wait_for_timeout(100)
+        planned_rsrp = picture(visit)
+        page.check("input[value=rsrp_calibrated]")
+        page.wait_for_timeout(100)
+        assert picture(visit) != planned_rsrp
+        for more in ("", "&sector=0"):
+            page.select_option("#sector", "0" if more else "")
+            visit.note()
+            found = visit.get(f"coverage/map?layer=rsrp&prediction=calibrated{more}")
+            values, side = np.array(found["values"], dtype=float), visit.get("coverage")["cells"]["side"]
+            row, column = np.argwhere(np.isfinite(values))[400]
+            page.mouse.move(*visit.at(*(np.array([column, row]) * side + side / 2)))
+            visit.drawn()
+            said = page.locator("#hover").inner_text().replace("−", "-")
+            assert float(said.split("RSRP, calibrated ")[1].split()[0]) == pytest.approx(values[row, column], abs=0.051)
         assert "drive test: not measured, and as planned: West-2" in visit.texts("#figures li")
         assert "calibrated/users.csv" in visit.texts("#export button")
         path = Path(os.environ.get("UNIAIR_SCREENSHOTS", "")) / "plan-drive.png"
@@ -212,3 +230,25 @@ def test_pictures_are_sharp_and_fit_the_window(browser: Any, address: str, tmp_p
         assert path.stat().st_size > 20_000
         fits(visit.page)
         assert visit.wrong == []
+
+
+@pytest.mark.filterwarnings("ignore::uniair.models.universal.RadioWarning")
+def test_a_plan_that_a_model_reads_has_two_views(browser: Any, tmp_path: Path) -> None:
+    questions = asked(weights(tmp_path / "any", "any"))
+    mast = [("North", (0.0, -25.0), 25, (0,))]
+    site = make_plan(tmp_path / "plan", -125.0, questions=questions, users=120, masts=mast)
+    with serving(Predictor(Site.read(site.folder))) as address, visiting(browser, address) as visit:
+        visit.open()
+        page = visit.page
+        assert "coverage of 1 sectors" in page.locator("#about").inner_text()
+        assert page.locator("#view-plan").get_attribute("aria-current") == "page"
+        page.click("#view-model")
+        visit.note()
+        assert f"answered by {site.model}" in page.locator("#about").inner_text()
+        assert page.locator("#radio").inner_text() == f"Radio: {site.radio}"
+        said = page.locator("#within").inner_text()
+        assert said == ("What the weights learned from: in range: radio, users, side; extrapolated: mast; "
+                        "unknown: clutter")  # fmt: skip
+        page.click("#view-plan")
+        visit.note()
+        assert page.locator("#sector").is_visible()

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
 
 from tests.area.make import degrees, rectangle
 from tests.site.make import synthetic_paths
 from uniair.area.area import Area
+from uniair.models.learned import Learned
+from uniair.models.presets import PRESETS
+from uniair.models.universal import RadioWarning, UniversalModel
 from uniair.propagation.coverage import received
 from uniair.propagation.paths import Paths
 from uniair.propagation.radio_map import Cells, SectorMap
@@ -25,8 +31,11 @@ from uniair.site import drive_tracing, planning, survey
 from uniair.site.drive_tracing import Measurements
 from uniair.site.site import Site
 from uniair.site.site_coverage import Planning
+from uniair.site.station_answers import Questions
 from uniair.site.steps import begin
 from uniair.site.survey import Survey
+from uniair.training.checkpoint import save_model
+from uniair.training.heads import HeadTraining
 
 SIDE, USERS, INDOORS, DRIVEN = 160.0, 60, 20, 250
 STRONGER = 4.0  # dB of North's sectors in the log of a drive test; West's are as planned, but for one that is silent
@@ -45,6 +54,9 @@ STREETS = [("Main Street", "primary", [(-120, -28), (0, -24), (120, -20)]),
 HEADER = ("site,x_m,y_m,latitude,longitude,height_m,azimuth_deg,mechanical_tilt_deg,power_dbm,carrier_mhz,"
           "bandwidth_mhz,spacing_khz,rows,columns,polarisation,pattern,pci")  # fmt: skip
 MASTS = [("North", (0.0, -25.0), 25, (0, 120, 240)), ("West", (-36.0, 50.0), 12, (90, 200))]
+
+
+LEARNED = Learned((1.0, 71.0), (0.5, 100.0), (4.0, 346.0), (3.0, 20.0), (1.5, 30.0), (120.0, 600.0))
 
 
 def village(path: Path) -> None:
@@ -68,14 +80,17 @@ def village(path: Path) -> None:
     path.write_text("\n".join(['<osm version="0.6">', *nodes, *ways, "</osm>"]))
 
 
-def sites(path: Path, metres: bool = False) -> None:
-    """The table of `MASTS`."""
+def sites(
+    path: Path, metres: bool = False, polarisation: str = "slanted", tilt: float = 4.0, masts: Any = MASTS
+) -> None:
+    """The table of masts."""
     rows = []
-    for name, place, height, azimuths in MASTS:
+    for name, place, height, azimuths in masts:
         lon, lat = degrees(place)
         where = f"{place[0]},{place[1]},," if metres else f",,{lat:.9f},{lon:.9f}"
         rows += [
-            f"{name},{where},{height},{azimuth},4,43,3500,100,30,4,4,slanted,tr38901,{azimuth}" for azimuth in azimuths
+            f"{name},{where},{height},{azimuth},{tilt:g},43,3500,100,30,4,4,{polarisation},tr38901,{azimuth}"
+            for azimuth in azimuths
         ]
     path.write_text("\n".join([HEADER, *rows]))
 
@@ -113,31 +128,52 @@ def log(path: Path, wanted: Survey) -> None:
     path.write_text("\n".join([*rows, ",,0,-80"]))
 
 
-def make_plan(folder: Path, hole: float = -90.0, drive: bool = False) -> Site:
+def weights(folder: Path, radios: str) -> Path:
+    """Untrained ones of preset tiny, of `any` radio or `one`, in a folder."""
+    torch.manual_seed(0)
+    model = UniversalModel(replace(PRESETS["tiny"], radios=radios), learned=LEARNED if radios == "any" else None)
+    save_model(model.eval(), folder)
+    return folder
+
+
+def asked(model: Path, **more: object) -> Questions:
+    """Few steps of everything that learns."""
+    return replace(Questions(str(model), 0, 1, HeadTraining(epochs=1, steps=10), curve=False), **more)  # type: ignore[arg-type]
+
+
+def make_plan(
+    folder: Path, hole: float = -90.0, drive: bool = False, questions: Questions | None = None, users: int = USERS,
+    tilt: float = 4.0, masts: Any = MASTS,
+) -> Site:  # fmt: skip
     """The plan in `folder`, as `uniair site --sites` makes it, with the tracer's two questions answered here.
 
     Args:
         drive: lay a log over it.
+        questions: to a model; None: none is asked. The paths know one gain each, so that panels are vertical then.
+        users: in the street.
+        tilt: of all sectors, mechanical, degrees.
+        masts: as `MASTS` has them.
     """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         here = Path(name)
         village(here / "village.osm")
-        sites(here / "sites.csv")
+        sites(here / "sites.csv", polarisation="slanted" if questions is None else "vertical", tilt=tilt, masts=masts)
         for module, what, stub in (
             (survey, "build_scene", lambda area, config: area), (survey, "trace_scene", trace),
             (planning, "sector_map", sector_map), (planning, "check_materials", lambda config: None),
             (planning, "tracer", lambda config: "stub"), (drive_tracing, "check_materials", lambda config: None),
         ):  # fmt: skip
             stack.enter_context(patch.object(module, what, stub))
-        wanted = Survey(str(here / "village.osm"), (), side=SIDE, ue=USERS, sites=str(here / "sites.csv"),
+        wanted = Survey(str(here / "village.osm"), (), side=SIDE, ue=users, sites=str(here / "sites.csv"),
                         indoor=INDOORS, centre="{:.9f},{:.9f}".format(*degrees((0.0, 0.0))))  # fmt: skip
         measurements = None
         if drive:
             log(here / "log.csv", wanted)
             measurements = Measurements(here / "log.csv", materials=("concrete",))
-        with begin(folder, "plan") as steps:
+        with begin(folder, "plan") as steps, warnings.catch_warnings():
+            warnings.simplefilter("ignore", RadioWarning)  # as in `making.make`
             how = Planning(hole=hole, cell=5.0, rays=1)
-            return planning.make(wanted, how, folder, steps, measurements=measurements)
+            return planning.make(wanted, how, folder, steps, measurements=measurements, questions=questions)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tests.area.towns import collection, degrees, feature, rectangle, write
 from tests.site.make import synthetic_paths
 from uniair.area.area import Area
 from uniair.site import draws, survey
+from uniair.site.site import Site, Station
 from uniair.site.survey import Survey
 
 
@@ -40,11 +41,15 @@ def test_the_next_seed_draws_other_heights_of_the_same_houses(wanted: Survey) ->
     assert not np.allclose(other.heights, ground.area.heights)
 
 
+def site_of(ground: survey.Ground, station: Station) -> Site:
+    return Site(Path("site"), ground.area, (station,), "small", "")
+
+
 def test_what_hangs_on_the_draw_is_said(wanted: Survey) -> None:
     ground, model = survey.crop(wanted), uniair.load("small")
     (station,) = ground.sources
     links = survey.links_of(survey.scene_of(ground.area, wanted), ground, station, ground.users(120, 0), wanted)
-    found = draws.compare(model, ground, station, links, wanted)
+    found = draws.compare(model, site_of(ground, station), ground, 0, links, wanted)
     other = draws.other_draw(ground, wanted)
     assert found["heights"] == [round(float(area.heights.mean()), 1) for area in (ground.area, other)]
     assert (found["users"], found["reached"], found["both"]) == (120, [120, 120], 120)
@@ -64,6 +69,6 @@ def test_a_station_whose_roof_is_drawn(wanted: Survey) -> None:
     between = (ground.area.heights[house] + other.heights[house]) / 2
     station = replace(ground.sources[0], position=(x, y, float(between)))
     links = survey.links_of(survey.scene_of(ground.area, wanted), ground, station, ground.users(120, 0), wanted)
-    found = draws.compare(uniair.load("small"), ground, station, links, wanted)
+    found = draws.compare(uniair.load("small"), site_of(ground, station), ground, 0, links, wanted)
     assert found["inside"] == round(float(other.heights[house]), 1)
     assert "stands inside a building" in draws.sentences("bs0", found)[0]

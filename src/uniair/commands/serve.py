@@ -1,8 +1,9 @@
 """Serve a site: an HTTP API with JSON, .npy and msgpack, and a page to explore it, on this machine alone by default.
 
-SITE is a folder that `uniair site` made; of one that --sites made, coverage is shown, and no model answers. The page is
-at the address that is printed, the API at /docs and /openapi.json, metrics at /metrics; the log, one JSON line per
-request without its payload, goes to standard error. Ctrl-C (or SIGTERM) ends it once it has answered what it took.
+SITE is a folder that `uniair site` made; of a plan (--sites) coverage is shown, and what the model answers where it
+was asked. The page is at the address that is printed, the API at /docs and /openapi.json, metrics at /metrics; the log,
+one JSON line per request without its payload, goes to standard error. Ctrl-C (or SIGTERM) ends it once it has answered
+what it took.
 
 With --follow S, SITE is registry:NAME: every S seconds the registry that this node trusts (uniair registry trust) is
 asked for the newest version. That takes over when it is verified, loaded and warm, and no request is dropped; whatever
@@ -179,9 +180,15 @@ def _lines(served: Any) -> list[str]:
     if not isinstance(served, Predictor):
         return [f"{served.area.name}: coverage of {len(served.stations)} sectors; no model was asked about it"]
     site, tasks = served.site, ", ".join(served.tasks()) or "nothing"
-    about = f"{site.area.name}: {len(site.stations)} base stations; heads for {tasks}"
+    about = (
+        f"{site.area.name}: {len(site.stations)} {'sectors' if site.planned else 'base stations'}; heads for {tasks}"
+    )
+    said: dict[str, None] = {}
+    for number in range(len(site.stations)):
+        radio = site.radio_of(number)
+        said |= dict.fromkeys([f"radio: {radio}", *served.remarks(radio, number)])
     feedback = f"CSI feedback in bits: codes of {', '.join(served.codes.names) or 'no station'}"
-    return [about, f"radio: {site.radio}", feedback, *served.remarks(site.radio)]
+    return [about, feedback, *said]
 
 
 def require_serve() -> None:

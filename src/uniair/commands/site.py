@@ -13,8 +13,10 @@ from north (0). Several stations: several --bs.
 height_m or above_roof_m, azimuth_deg, mechanical_tilt_deg, electrical_tilt_deg, power_dbm, carrier_mhz, bandwidth_mhz,
 spacing_khz, rows, columns, polarisation, pattern (iso, tr38901, or a .msi or .pln file), pci. What comes out is
 coverage: RSRP, best server, SINR, throughput, path loss, delay and angular spread of users in the street and, with
---indoor, inside buildings, and maps; no model is asked. Users that no path reaches are kept as holes, and counted.
---export writes coverage as GeoTIFF, GeoPackage, GeoJSON, KML and CSV.
+--indoor, inside buildings, and maps. Users that no path reaches are kept as holes, and counted. --export writes
+coverage as GeoTIFF, GeoPackage, GeoJSON, KML and CSV. A --model with weights for any radio is then asked about each
+sector, with its own panel, carrier, band and tilt: zero-shot answers, heads, and positions by one, two and three
+sectors. Weights of one radio can't read it, which is said; --model none asks nobody.
 
 --radio is the radio of all of them: a file with its JSON, or the JSON itself, as uniair.Radio.to_json gives it; what is
 left out is paper 1's (32 antennas half a wavelength apart, 64 × 720 kHz at 28 GHz, absolute clock). Links are traced at
@@ -57,7 +59,7 @@ from jsonargparse import ArgumentParser
 
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing
-from uniair.radio import Radio
+from uniair.radio import CLOCKS, Radio
 from uniair.site.site_coverage import Planning, lines
 from uniair.site.survey import EXAMPLE, EXAMPLE_STATIONS, OVER_ROOFS, POWER, Survey
 from uniair.tasks.registry import columns
@@ -93,7 +95,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rays", type=int, default=Planning.rays, help="of each sector's map")
     parser.add_argument("--export", type=str | None, default=None, help="folder for files that a GIS opens")
     parser.add_argument("--least_height", type=float, default=0.0, help="raise lower buildings to it, m")
-    parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument(
+        "--model", type=str, default="small", help="packaged model or checkpoint folder; with --sites also none"
+    )
+    parser.add_argument("--clock", type=str | None, default=None,
+                        help="of the channels that the model reads, with --sites: absolute or first_path")  # fmt: skip
     labels = "; ".join(f"{name}: {task.label.about}" for name, task in columns().items() if task.label is not None)
     parser.add_argument("--measured", type=str | None, default=None, help=f"table of csi or measured labels: {labels}")
     parser.add_argument("--columns", type=str, action="append", default=None, metavar="OURS=THEIRS",
@@ -108,7 +114,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--axes", type=str | None, default=None,
                         help="of measured CSI, in its file's order: users,rx,tx,subcarriers for instance")  # fmt: skip
     parser.add_argument("--trace", type=bool, default=True, help="false: learn from measured labels alone")
-    parser.add_argument("--epochs", type=int, default=20, help="of the networks from scratch; 0 leaves them out")
+    parser.add_argument("--epochs", type=int | None, default=None,
+                        help="of the networks from scratch, 20, with --sites 0; 0 leaves them out")  # fmt: skip
     parser.add_argument("--explained", type=int, default=150,
                         help="channels of each --bs that the report says why of; 0 leaves it out")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=1, help="runs of all that learns, with other streets to test on")
@@ -135,6 +142,12 @@ def run(options: Any) -> dict[str, Any]:
     )  # fmt: skip
     if options.materials is not None and not (planned and options.measured is not None):
         raise InputError("--materials: walls are calibrated on the log of a drive test; give --sites and --measured")
+    if options.clock is not None and not (planned and options.clock in CLOCKS):
+        raise InputError(
+            f"--clock {options.clock}: give {' or '.join(CLOCKS)}, with --sites; --radio says it with --bs"
+        )
+    if options.model == "none" and not planned:
+        raise InputError("--model none: --bs asks a model; give one, or a file of --sites")
     if planned and (options.radio is not None or options.power != POWER):
         raise InputError("--radio, --power: the file of --sites says carrier, panel and power; leave them out")
     terms = Terms(
@@ -145,13 +158,26 @@ def run(options: Any) -> dict[str, Any]:
         options.load, walls=options.walls, hole=options.hole, cell=options.cell, rays=options.rays
     )  # fmt: skip
     request = Request(
-        survey, options.model, options.measured, options.trace, options.epochs, options.seeds, options.training, terms,
+        survey, None if options.model == "none" else options.model, options.measured, options.trace,
+        (0 if planned else 20) if options.epochs is None else options.epochs, options.seeds, options.training, terms,
         planning, None if options.export is None else Path(options.export),
         None if options.materials is None else tuple(name.strip() for name in options.materials.split(",")),
-        options.explained,
+        options.clock or "absolute", _learning(options) if planned else (), options.explained,
     )  # fmt: skip
     site = make(request, Path(options.out))
     return _say_plan(site, request) if planned else _say_site(site, request)
+
+
+def _learning(options: Any) -> tuple[str, ...]:
+    """The options of learning that were given."""
+    given = {
+        "--epochs": options.epochs is not None,
+        "--seeds": options.seeds != 1,
+        "--clock": options.clock is not None,
+    }
+    plain = HeadTraining()
+    given |= {f"--training.{name}": value != getattr(plain, name) for name, value in vars(options.training).items()}
+    return tuple(name for name, there in given.items() if there)
 
 
 def _say_plan(site: Site, request: Request) -> dict[str, Any]:
@@ -168,14 +194,30 @@ def _say_plan(site: Site, request: Request) -> dict[str, Any]:
     if drive is not None:
         print("\n".join(f"drive test: {line}" for line in drive_lines(drive, request.planning)))
         print(table(drive).text())
+    _say_answers(site)
     print(f"{site.folder / REPORT} written; {site.about['seconds']:.0f} s in all{_exported(request)}")
     reading = site.area.reading
     return {"out": str(site.folder), "report": str(site.folder / REPORT), "seconds": site.about["seconds"],
             "remarks": remarks(site),
             "stations": [station.name for station in site.stations], "links": site.about["links"],
             "users": site.about["users"], "coverage": coverage, "drive_test": drive,
+            "model": site.about["model"], "figures": site.figures,
             "export": None if request.export is None else str(request.export),
             "reading": None if reading is None else reading.as_dict()}  # fmt: skip
+
+
+def _say_answers(site: Site) -> None:
+    """Prints what a model answers about a plan, where one was asked."""
+    from uniair.site.plan_answers import lines as verdicts
+    from uniair.site.several_sectors import table
+    from uniair.site.site_tables import head_table
+
+    if (found := site.about["model"]) is None:
+        return
+    print("\n".join(f"{site.model}: {line}" for line in verdicts(found)))
+    if found["positions"] is not None:
+        print(table(found["positions"]).text())
+    print(head_table(site).text())
 
 
 def _exported(request: Request) -> str:
@@ -203,6 +245,7 @@ def _say_site(site: Site, request: Request) -> dict[str, Any]:
     print(f"{out / 'report.html'} written; {site.about['seconds']:.0f} s in all{_exported(request)}")
     return {"out": str(out), "report": str(out / "report.html"), "seconds": site.about["seconds"],
             "radio": site.radio.to_json(), "remarks": site.about.get("remarks", []),
+            "within": site.about.get("within", {}),
             "stations": [station.name for station in site.stations], "links": site.about["links"],
             "measured": site.about["measured"], "users": site.about.get("users"), "figures": site.figures,
             "coverage": coverage, "reading": None if reading is None else reading.as_dict()}  # fmt: skip

@@ -79,11 +79,16 @@ class Package:
         """The package of a site.
 
         Raises:
-            InputError: the weights are not those that its heads learned on.
+            InputError: no model was asked, a plan, or the weights are not those that its heads learned on.
         """
         import uniair
 
         site.require_model()
+        if site.planned:
+            raise InputError(
+                f"{site.folder}: of a file of sites, whose sectors have radios of their own; edge packages are of one "
+                "radio: make a site with uniair site --bs"
+            )
         model = uniair.load(site.model)
         site.require_weights(digest(model))
         return cls(model, site.model, site, forecaster, int8, site.radio)

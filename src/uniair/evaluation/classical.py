@@ -15,7 +15,7 @@ from torch import Tensor
 
 from uniair.environment import UE_HEIGHT, Batch
 from uniair.link_budget import first_path
-from uniair.radio import SPEED_OF_LIGHT, Radio
+from uniair.radio import SPEED_OF_LIGHT, ULA, Radio
 from uniair.tasks.beam import beam_gains
 from uniair.tasks.task import Task
 
@@ -27,16 +27,22 @@ def fingerprint(learn: Batch, test: Batch, neighbours: int = 5) -> Positions:
 
     A channel's fingerprint is its amplitude by beam and delay (Fourier over antennas and subcarriers), of unit norm.
     """
-
-    def prints(batch: Batch) -> NDArray[np.float32]:
-        amplitude = torch.fft.ifft2(batch.csi).abs().flatten(1)
-        return (amplitude / amplitude.norm(dim=1, keepdim=True)).numpy()
-
     near = KNeighborsRegressor(
         min(neighbours, len(learn.csi)), weights=lambda d: 1 / (d + 1e-6), metric="euclidean", algorithm="brute"
     )
     near.fit(prints(learn), learn.environment.ue[:, :2].numpy())
     return np.asarray(near.predict(prints(test)), dtype=np.float64)
+
+
+def prints(batch: Batch) -> NDArray[np.float32]:
+    """Fingerprints of channels, see `fingerprint`: [N, ports · subcarriers]."""
+    array = batch.radio.array
+    if isinstance(array, ULA):
+        amplitude = torch.fft.ifft2(batch.csi).abs().flatten(1)
+    else:
+        by_beam = array.dft_codebook().to(batch.csi).conj() @ batch.csi
+        amplitude = torch.fft.ifft(by_beam, dim=2).abs().flatten(1)
+    return (amplitude / amplitude.norm(dim=1, keepdim=True)).numpy()
 
 
 def geometry(test: Batch, height: float = UE_HEIGHT) -> Positions:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from uniair.environment import BS_HEIGHT, UE_HEIGHT
+from uniair.environment import BS_HEIGHT, UE_HEIGHT, clutter
 from uniair.errors import InputError
 from uniair.radio import Radio
 
@@ -27,6 +28,8 @@ class Learned:
         band: MHz.
         station, user: height above ground, m.
         side: of the area, m.
+        built, roofs: share of an area's ground that is built, and median height of what is, m (`environment.clutter`);
+            None: not noted.
     """
 
     carrier: Range
@@ -35,6 +38,8 @@ class Learned:
     station: Range
     user: Range
     side: Range
+    built: Range | None = None
+    roofs: Range | None = None
 
     def of_radio(self, radio: Radio) -> tuple[str, ...]:
         """What of a radio lies outside, a line each."""
@@ -62,16 +67,31 @@ class Learned:
                     lines.append(line)
         return tuple(sorted(lines))
 
+    def of_clutter(self, map: NDArray[Any]) -> tuple[str, ...] | None:
+        """What of a map's clutter lies outside, a line each; None where what was learned is not noted.
+
+        Args:
+            map: [H, W] building heights, m.
+        """
+        if self.built is None or self.roofs is None:
+            return None
+        share, roof = clutter(map)
+        lines = (
+            self._outside("built", share, "share of built ground", ""),
+            "" if np.isnan(roof) else self._outside("roofs", roof, "median building", "m"),
+        )
+        return tuple(line for line in lines if line)
+
     def _outside(self, name: str, value: float, what: str, unit: str) -> str:
         low, high = getattr(self, name)
         beside = BESIDE_SIDE if name == "side" else BESIDE
         if low * (1 - beside) <= value <= high * (1 + beside):
             return ""
-        return f"extrapolated: {what} {value:.4g} {unit}, learned {low:.4g} to {high:.4g}"
+        return f"extrapolated: {what} {f'{value:.4g} {unit}'.strip()}, learned {low:.4g} to {high:.4g}"
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return {name: list(value) for name, value in asdict(self).items()}
+        return {name: list(value) for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, entries: Any, where: str) -> Learned:
@@ -80,9 +100,10 @@ class Learned:
         Raises:
             InputError: other entries, or no ranges.
         """
-        names = {field.name for field in fields(cls)}
+        names = {field.name for field in fields(cls) if field.default is MISSING}
+        known = {field.name for field in fields(cls)}
         try:
-            if not isinstance(entries, Mapping) or set(entries) != names:
+            if not isinstance(entries, Mapping) or not names <= set(entries) <= known:
                 raise ValueError(f"expected {', '.join(sorted(names))}")
             ranges = {name: (float(low), float(high)) for name, (low, high) in entries.items()}
         except (TypeError, ValueError) as error:

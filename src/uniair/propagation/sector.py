@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from uniair.angle_delay import TONE
+from uniair.errors import InputError
 from uniair.propagation.antenna_pattern import MeasuredPattern
-from uniair.radio import ULA, UPA, Antennas
+from uniair.radio import OFDM, ULA, UPA, Antennas, Radio
 
 # resource blocks by subcarrier spacing, kHz, and channel bandwidth, MHz: TS 38.101-1, table 5.3.2-1 (FR1), and
 # TS 38.101-2, table 5.3.2-1 (FR2)
@@ -26,6 +28,7 @@ RESOURCE_BLOCKS = {
 }  # fmt: skip
 RESOURCE_BLOCKS_FR2 = {60: {50: 66, 100: 132, 200: 264}, 120: {50: 32, 100: 66, 200: 132, 400: 264}}
 FR2 = 24.25e9  # Hz; TS 38.104, table 5.1-1
+MOST_PORTS, LEAST_TONES = 1024, 12  # of a channel that a model reads
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,29 @@ class Sector:
     def power_per_element(self) -> float:
         """Power of a resource element, dBm; the total is spread evenly over the subcarriers."""
         return self.power - 10 * math.log10(self.subcarriers)
+
+    def radio(self, clock: str = "absolute") -> Radio:
+        """The radio of the channel that a model reads: each element's ports, a tone every 720 kHz or closer.
+
+        Electrical tilt is in the beams that are sent, and not in that channel. So many tones as the band holds, spread
+        about the carrier: closer ones would tell nothing more of paths that are less than 1.39 µs longer than others.
+
+        Args:
+            clock: see `Radio`.
+
+        Raises:
+            InputError: the antenna is one, measured as a whole, or of more ports than a model is asked about.
+        """
+        if self.measured is not None:
+            raise InputError(f"{self.name}: {self.measured.name} is a measured antenna, whose elements are not known")
+        if len(self.array.layout) < 2 or not np.ptp(self.array.layout[:, 0]):
+            raise InputError(f"{self.name}: {self.array} tells no direction; a model reads panels of two columns on")
+        if self.array.ports > MOST_PORTS:
+            raise InputError(f"{self.name}: {self.array.ports:,} ports; a model is asked about {MOST_PORTS:,} or fewer")
+        step = max(min(int(TONE / self.spacing), self.subcarriers // LEAST_TONES), 1)
+        count = max(self.subcarriers // step, 2)
+        first = -step * self.spacing * (count - 1) / 2
+        return Radio(self.array, OFDM(count, step * self.spacing, first), self.carrier, clock)
 
     def beams(self) -> NDArray[np.complex64]:
         """Weights of the beams that the sector is heard through: complex64 [beams, elements of one polarisation].

@@ -77,7 +77,9 @@ class AskedSite(Scene):
         if own is None or received is None:
             return Given(environment=place)
         chosen = received.links.select(own)
-        return Given(chosen.paths.csi(self.radio, chosen.bearing), place, self.radio)
+        view = self.views[station]
+        csi = chosen.paths.csi(view.radio, chosen.bearing, downtilt=view.downtilt or 0.0)
+        return Given(csi, place, view.radio)
 
     def _own(self, station: int, ue: NDArray[np.float64]) -> NDArray[np.int64] | None:
         """A station's own numbers of users at places; None: it has no link to one of them."""

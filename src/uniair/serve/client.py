@@ -94,9 +94,7 @@ class Client:
         """Sectors, layers of the map with their colours, figures, a drive test's too, and names of the files."""
         return self._get("/coverage")
 
-    def coverage_users(
-        self, sector: int | str | None = None, prediction: str | None = None
-    ) -> dict[str, NDArray[Any]]:
+    def coverage_users(self, sector: int | str | None = None, prediction: str | None = None) -> dict[str, NDArray[Any]]:
         """`ue` [U, 3], `floor` (−1 outdoors), `best` (−1 nobody), `rsrp` dBm, `sinr` dB, `throughput` Mbit/s [U].
 
         RSRP is that of one sector where it is given, of the best server else.
@@ -111,7 +109,9 @@ class Client:
         self, layer: str = "rsrp", sector: int | str | None = None, prediction: str | None = None
     ) -> NDArray[np.float64]:
         """Cells of `best`, `rsrp`, `sinr` or `throughput` [rows, columns], row 0 in the south; NaN inside buildings."""
-        values: NDArray[np.float64] = self._get("/coverage/map", layer=layer, sector=sector, prediction=prediction)["values"]
+        values: NDArray[np.float64] = self._get("/coverage/map", layer=layer, sector=sector, prediction=prediction)[
+            "values"
+        ]
         return values
 
     def drive_test(self, sector: int | str | None = None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import torch
 from uniair.radio import Radio
 from uniair.tasks.task import Task
 
-ABOUT = {"radio": str(Radio()), "remarks": []}
+WITHIN = {"radio": "in range", "mast": "in range", "users": "in range", "side": "in range", "clutter": "unknown"}
+ABOUT = {"radio": str(Radio()), "within": WITHIN, "remarks": []}
 RAYS = {
     "rays": [
         {"points": [[75.0, 60.0, 25.0], [120.0, 40.0, 1.5]], "gain_db": -78.31, "delay_ns": 182.2, "events": []},
@@ -38,8 +39,12 @@ GET: dict[str, dict[str, Any]] = {
         "georeference": {"longitude": 15.6, "latitude": 48.4, "corner": [-75.0, -75.0]},
         "corners_deg": [[15.599, 48.3993], [15.601, 48.3993], [15.599, 48.4007], [15.601, 48.4007]],
         "model": "small", "radio": Radio().to_json(), "radio_text": str(Radio()),
-        "beams": {"cosines": [0.0, 0.0625], "cyclic": True}, "remarks": [],
-        "stations": [{"name": "bs0", "x": 75.0, "y": 60.0, "height": 6.0, "bearing": 0.0}],
+        "remarks": [],
+        "stations": [{
+            "name": "bs0", "x": 75.0, "y": 60.0, "height": 6.0, "bearing": 0.0, "downtilt": 0.0,
+            "radio_text": str(Radio()), "beams": {"cosines": [0.0, 0.0625], "cyclic": True}, "within": WITHIN,
+            "remarks": [],
+        }],
         "tasks": {"path_loss": {
             "inputs": ["environment"], "about": "path loss", "title": "Path loss", "unit": "dB",
             "example": "How large is the path loss?", "metrics": [{"key": "rmse", "name": "RMSE", "unit": "dB",
@@ -47,7 +52,7 @@ GET: dict[str, dict[str, Any]] = {
             "column": "path_loss_db", "classes": None,
         }},
         "figures": {"bs0": {"path_loss": {"environment": {"rmse": 8.1}}}}, "assistant": True, "forecaster": True,
-        "coverage": True, "calibrated": False,
+        "coverage": True, "calibrated": False, "plan": False,
         "feedback": [{"code": "0123456789abcdef", "longest": 512, "tuned": True,
                       "beside": ["map", "map and position"]}],
     },

@@ -18,6 +18,7 @@ from uniair.explanation.conformal import mass
 from uniair.explanation.explain import Explanation, explain
 from uniair.serve.predictor import Predictor, Received
 from uniair.serve.views import Hypotheses
+from uniair.site import station_links
 from uniair.site.frame import View
 
 KEPT = 20_000  # channels that stay read, about a kilobyte each
@@ -89,7 +90,7 @@ class Explainer:
         links = self.predictor.station_links(station).links
         chosen = np.unique(np.linspace(0, len(links) - 1, min(channels, len(links))).round().astype(int))
         some = links.select(chosen)
-        radio = self.predictor.site.radio
+        radio = self.predictor.site.radio_of(station)
         env = here.in_site(self.predictor.site.stations[station].position, some.ue)
         found = audit_paths(
             self.predictor.model, self._paths(station, chosen), env, radio, known, calibration=self.calibration
@@ -121,7 +122,7 @@ class Explainer:
 
     def _paths(self, station: int, chosen: NDArray[np.int64]) -> list[list[ChannelPath]]:
         """What some of a station's channels are read as, without what each path adds to the CSI."""
-        model, radio = self.predictor.model, self.predictor.site.radio
+        model, radio = self.predictor.model, self.predictor.site.radio_of(station)
         links = self.predictor.station_links(station).links
         new = np.array([link for link in chosen.tolist() if (station, link) not in self._read], dtype=np.int64)
         if len(self._read) + len(new) > KEPT:
@@ -130,7 +131,7 @@ class Explainer:
         for first in range(0, len(new), PASS):
             part = new[first : first + PASS]
             some = links.select(part)
-            csi = model.check_csi(some.paths.csi(radio, some.bearing), radio)
+            csi = model.check_csi(station_links.csi(self.predictor.site, station, some), radio)
             for link, paths in zip(part.tolist(), channel_paths(model, csi, radio), strict=True):
                 self._read[station, link] = [replace(path, part=torch.empty(0)) for path in paths]
         return [self._read[station, link] for link in chosen.tolist()]

@@ -29,8 +29,10 @@ from uniair.serve.radio_limits import Room
 from uniair.serve.site_links import StationLinks, details, read_links
 from uniair.serve.station_codes import StationCodes
 from uniair.serve.views import Hypotheses, believed, embed
+from uniair.site import station_links
+from uniair.site.extrapolation import Scope
 from uniair.site.frame import View, view
-from uniair.site.site import Site, obstacles
+from uniair.site.site import Site
 from uniair.tasks import zero_shot
 from uniair.tasks.answers import Answer, Answers, Declined, Question
 from uniair.tasks.asking import Assistant
@@ -180,7 +182,7 @@ class Predictor:
     def csi(self, station: int, link: int) -> Tensor:
         """A link's CSI, complex64 [1, ports, subcarriers] of the site's radio."""
         one = self.link(station, link)
-        return one.paths.csi(self.site.radio, one.bearing)
+        return station_links.csi(self.site, self.station(station), one)
 
     def remarks(self, radio: Radio, station: int = 0, head: tuple[str, str] | None = None) -> list[str]:
         """What to know about answers on a radio, by the model and by a head of a station, (task, inputs).
@@ -193,6 +195,10 @@ class Predictor:
             found += TASKS[head[0]].remarks(self.heads[station][head].radio, radio, "this CSI")
         return list(found)
 
+    def scope(self, radio: Radio, station: int = 0) -> Scope:
+        """Which parts of a question about a radio at a station lie within what the weights learned from."""
+        return self.site.scope(station, self.model.remarks(radio))
+
     def tasks(self) -> dict[str, dict[str, Any]]:
         """What heads answer, for people: task → inputs, and how to show an answer, its figures and the label."""
         found: dict[str, set[str]] = {}
@@ -200,7 +206,7 @@ class Predictor:
             for task, inputs in heads:
                 found.setdefault(task, set()).add(inputs)
         return {
-            name: {"inputs": sorted(inputs)} | _shown(TASKS[name].on(self.site.radio))
+            name: {"inputs": sorted(inputs)} | _shown(TASKS[name].on(self.site.radio_of(0)))
             for name, inputs in sorted(found.items())
         }
 
@@ -251,7 +257,7 @@ class Predictor:
         own = self.views[self.station(station)]
         if buildings is None:
             return own
-        return view(self.site, station, obstacles(believed(buildings, self.site.area)[0], self.site.stations))
+        return view(self.site, station, self.site.picture(believed(buildings, self.site.area)[0]))
 
     # answers
 
@@ -294,7 +300,7 @@ class Predictor:
 
     def prepare(self, station: int) -> None:
         """Embeds the candidates of a station's likelihood map."""
-        self._grid(self.views[station], station, self.step, self.site.radio)
+        self._grid(self.views[station], station, self.step, self.site.radio_of(station))
 
     def likelihood(self, asked: Received, here: View, station: int, step: float) -> dict[str, Any]:
         """Where the UE of one channel may stand; the candidates of a map are embedded once.
@@ -341,7 +347,8 @@ class Predictor:
             brought = Given(None if received is None else received.csi, place,
                             None if received is None else received.radio)  # fmt: skip
         return AskedSite(
-            tuple(one.name for one in self.site.stations), 0 if known is None else len(known.links), self.site.radio,
+            tuple(one.name for one in self.site.stations), 0 if known is None else len(known.links),
+            self.site.radio_of(self.station(station)),
             self.site.area.size, (station, link), self.views, self.links, self.heads, brought, ue,
         )  # fmt: skip
 
@@ -375,7 +382,7 @@ class Predictor:
             self.room.note(scene.brought.radio)
         assistant = Assistant(
             lambda task, z: self._head(station, TASKS[task].read, task, z), self.model, self.router,
-            dict.fromkeys(TASKS, 1.0), radio=self.site.radio, scene=scene,
+            dict.fromkeys(TASKS, 1.0), radio=self.site.radio_of(self.station(station)), scene=scene,
         )  # fmt: skip
         return assistant.ask(instruction)
 

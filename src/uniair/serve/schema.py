@@ -205,6 +205,9 @@ class OfRadio(BaseModel):
     """An answer that an embedding or a head made."""
 
     radio: str = Field(description="The radio of the CSI, or else the site's, in one line.")
+    within: dict[str, Literal["in range", "extrapolated", "unknown"]] = Field(
+        description="Whether radio, mast, users, side and clutter lie within what the weights learned from."
+    )
     remarks: list[str] = Field(description="What to know about answers on this radio; empty where nothing differs.")
 
 

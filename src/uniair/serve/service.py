@@ -88,7 +88,7 @@ class Service:
         fields, csi = await self._read(request, schema.Encode)
         asked = self._received(fields, csi)
         if asked is None:
-            raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}")
+            raise InputError(f"csi is missing: give {_shape(self._own(fields))}")
         z = await self._embedding(asked)
         return reply(request, {"embedding": z.numpy()} | self._about(asked.radio), "embedding")
 
@@ -106,7 +106,7 @@ class Service:
         apart = None if both.apart is None else both.apart[:n]
         placed = await self._placed(both)
         found = await self._compared(asked, 1, partial(self.predictor.los, asked, placed, apart))
-        about = self._about(asked.radio, said=self.predictor.said_of(ue, here))
+        about = self._about(asked.radio, fields.number, said=self.predictor.said_of(ue, here))
         return reply(request, {"probability_of_los": found} | about, "probability_of_los")
 
     async def rank(self, request: Request) -> Response:
@@ -122,7 +122,7 @@ class Service:
         assert apart is not None
         lengths = len(np.unique(zero_shot.rounded(apart))) if self.predictor.searched(asked) else 1
         found = await self._compared(asked, lengths, partial(self.predictor.rank, asked, placed, apart))
-        about = self._about(asked.radio, said=self.predictor.said_of(ue, here))
+        about = self._about(asked.radio, fields.number, said=self.predictor.said_of(ue, here))
         return reply(request, {"probability": found} | about, "probability")
 
     def by_head(self, task: Task) -> Callable[[Request], Awaitable[Response]]:
@@ -146,7 +146,7 @@ class Service:
             partial(self.predictor.likelihood, asked, here, fields.number, fields.step or self.predictor.step)
         )
         sets = {"sets": self.explainer.position_sets(answer)}
-        return reply(request, answer | sets | self._about(asked.radio), "log10")
+        return reply(request, answer | sets | self._about(asked.radio, fields.number), "log10")
 
     async def explain(self, request: Request) -> Response:
         """Why one channel fits its place: its paths, what explains each, what it was worth, and how sure the answer is.
@@ -156,7 +156,7 @@ class Service:
         fields, csi = await self._read(request, schema.Explain)
         asked, ue = self._received(fields, csi), self._positions(fields)
         if asked is None:
-            raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}, or the number of a link")
+            raise InputError(f"csi is missing: give {_shape(self._own(fields))}, or the number of a link")
         if len(asked) != 1 or (ue is not None and len(ue) != 1):
             raise HTTPException(422, "explain: one channel and its one place at a time")
         here, buildings = await self._view(fields), fields.other_map()
@@ -176,7 +176,7 @@ class Service:
         here = await asyncio.to_thread(self.predictor.view, station, buildings)
         known, numbers = believed(buildings, self.predictor.site.area)
         found = await self.lanes.slow(partial(self.explainer.audit, station, fields.channels, here, known, numbers))
-        said = self._about(self.predictor.site.radio, station)
+        said = self._about(self.predictor.site.radio_of(station), station)
         return reply(request, found | _together(said, found), "contradicted")
 
     async def ask(self, request: Request) -> Response:
@@ -188,17 +188,18 @@ class Service:
         brought = (None, None) if own else (asked, ue)
         scene = self.predictor.asked(fields.number, fields.link, *brought)
         said = await self.lanes.slow(partial(self.predictor.ask, fields.instruction, fields.number, scene=scene))
-        radio = self.predictor.site.radio if asked is None else asked.radio
+        there = self.predictor.site.radio_of(fields.number)
+        radio = there if asked is None else asked.radio
         if isinstance(said, Declined):
             why = {"missing": list(said.missing), "refused": list(said.refused)}
             return reply(request, {"declined": said.reason, "text": said.message, "task": said.task} | why
-                         | self._about(radio))  # fmt: skip
+                         | self._about(radio, fields.number))  # fmt: skip
         if isinstance(said, Question):
             return reply(request, {"question": said.about, "text": said.message, "choices": list(said.choices)}
-                         | self._about(radio))  # fmt: skip
+                         | self._about(radio, fields.number))  # fmt: skip
         heads = list(dict.fromkeys(scene.used))
         if all(inputs == "environment" for _, _, inputs in heads):  # which no CSI is read for
-            radio = self.predictor.site.radio
+            radio = there
         remarks = [
             remark for station, task, inputs in heads for remark in self._remarks(radio, station, (task, inputs))
         ]
@@ -206,10 +207,11 @@ class Service:
         answers = said.entries()
         more = {"orders": said.to_json()["orders"], "notes": list(said.notes)} if isinstance(said, Answers) else {}
         return reply(request, {"task": said.to_json()["task"], "text": str(said), "answers": answers} | more
-                     | {"radio": str(radio), "remarks": list(dict.fromkeys(remarks))})  # fmt: skip
+                     | {"radio": str(radio), "within": self.predictor.scope(radio, fields.number).verdicts,
+                        "remarks": list(dict.fromkeys(remarks))})  # fmt: skip
 
     def _remarks(self, radio: Radio, station: int, head: tuple[str, str]) -> list[str]:
-        own = self.predictor.site.radio
+        own = self.predictor.site.radio_of(station)
         return self.predictor.remarks(own if head[1] == "environment" else radio, station, head)
 
     async def forecast(self, request: Request) -> Response:
@@ -238,12 +240,19 @@ class Service:
     def _about(
         self, radio: Radio, station: int = 0, head: tuple[str, str] | None = None, said: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """What every answer says of the radio, and what else there is to know about it."""
-        return {"radio": str(radio), "remarks": [*self.predictor.remarks(radio, station, head), *said]}
+        """What every answer says of the radio, of what the weights learned, and what else there is to know about it."""
+        return {
+            "radio": str(radio), "within": self.predictor.scope(radio, station).verdicts,
+            "remarks": [*self.predictor.remarks(radio, station, head), *said],
+        }  # fmt: skip
+
+    def _own(self, fields: schema.Encode) -> Radio:
+        """The radio of the station that is asked, or of the site's first."""
+        return self.predictor.site.radio_of(fields.number if isinstance(fields, schema.Channel) else 0)
 
     def _received(self, fields: schema.Encode, csi: NDArray[Any] | None) -> Received | None:
         """The CSI of a body or of a link, if either is given."""
-        own = self.predictor.site.radio
+        own = self._own(fields)
         if csi is None and fields.radio is not None:
             raise InputError("radio: it says what measured csi, so give csi too; links and heads have the site's radio")
         if isinstance(fields, schema.Channel):
@@ -266,7 +275,7 @@ class Service:
     async def _channel(self, fields: schema.Channel, csi: NDArray[Any] | None) -> Received:
         asked = self._received(fields, csi)
         if asked is None:
-            raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}, or the number of a link")
+            raise InputError(f"csi is missing: give {_shape(self._own(fields))}, or the number of a link")
         return asked if self.predictor.searched(asked) else replace(asked, z=await self._embedding(asked))
 
     async def _compared(self, asked: Received, lengths: int, job: Job) -> Any:
@@ -329,7 +338,7 @@ class Service:
         """Embeddings for a head on CSI, and what its answer says of the radio, which it may refuse."""
         asked = self._received(fields, csi)
         if asked is None:
-            raise InputError(f"csi is missing: give {_shape(self.predictor.site.radio)}, or the number of a link")
+            raise InputError(f"csi is missing: give {_shape(self._own(fields))}, or the number of a link")
         about = self._about(asked.radio, fields.number, (task, "channel"))
         return await self._embedding(asked), about
 
@@ -349,7 +358,8 @@ class Service:
         else:
             assert ue is not None
             self._received(fields, csi)  # refuses a radio that nothing is of
-            about = self._about(self.predictor.site.radio, fields.number, (task, inputs), self.predictor.said_of(ue))
+            own = self.predictor.site.radio_of(fields.number)
+            about = self._about(own, fields.number, (task, inputs), self.predictor.said_of(ue))
             z = await self._placed(Hypotheses(self.predictor.views[fields.number], len(ue), ue))
         answer = self.predictor.answer(task, inputs, z, fields.number)
         records = answer.records()

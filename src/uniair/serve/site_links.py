@@ -14,11 +14,11 @@ from torch import Tensor
 
 from uniair.angle_delay import TYPICAL
 from uniair.data.links.links import Links
-from uniair.data.links.loader import batch_of
 from uniair.models.universal import UniversalModel
 from uniair.propagation.ray_geometry import Surfaces
 from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.serve.drawn_rays import rays_of
+from uniair.site import station_links
 from uniair.site.site import Site
 from uniair.tasks.registry import TASKS
 from uniair.training.heads import Adaptation, divide
@@ -35,23 +35,21 @@ class StationLinks:
         links: N of them.
         labels: [N] of each task whose label is one number, by its column.
         tested: bool [N], those that the heads did not learn from.
+        downtilt: of the station's array, rad.
     """
 
     links: Links
     labels: dict[str, NDArray[Any]]
     tested: NDArray[np.bool_]
+    downtilt: float = 0.0
 
 
 def read_links(site: Site, station: int) -> StationLinks | None:
     """A station's links; None where the site has none of it."""
-    if not site.traced:
+    links = station_links.links_of(site, station)
+    if links is None or not len(links):
         return None
-    wanted = f"/{site.stations[station].name}"
-    numbers = [number for number, name in enumerate(site.links.areas) if name.endswith(wanted)]
-    if not numbers:
-        return None
-    links = site.links[numbers[0]]
-    batch = batch_of(links)
+    batch = station_links.batch(site, station, links)
     tested = np.ones(len(links), dtype=bool)
     for path in site.heads(station).values():
         with safe_open(path, framework="numpy") as file:
@@ -59,7 +57,7 @@ def read_links(site: Site, station: int) -> StationLinks | None:
         held = divide(links, replace(Adaptation(**learned), labels=None))[1]
         tested &= np.isin(np.arange(len(links)), held)
     labels = {task.label.column: task.label.values(task.target(batch)) for task in TASKS.values() if task.label}
-    return StationLinks(links, labels, tested)
+    return StationLinks(links, labels, tested, site.stations[station].downtilt)
 
 
 def details(known: StationLinks, link: int, model: UniversalModel, surfaces: Surfaces) -> dict[str, Any]:
@@ -72,7 +70,7 @@ def details(known: StationLinks, link: int, model: UniversalModel, surfaces: Sur
     """
     one = known.links.select(np.array([link]))
     radio = one.one_radio()
-    csi = one.paths.csi(radio, one.bearing)
+    csi = one.paths.csi(radio, one.bearing, downtilt=known.downtilt)
     spectrum = model.see(csi, radio).response[0].abs()
     level = 20 * torch.log10((spectrum / spectrum.max()).clamp_min(10 ** (DARK / 20)))
     ue, delay = one.ue[0].tolist(), one.paths.delay
@@ -85,14 +83,14 @@ def details(known: StationLinks, link: int, model: UniversalModel, surfaces: Sur
             "direct_ns": 1e9 * distance / SPEED_OF_LIGHT, "distance_m": distance, "paths": len(delay),
             "tested": bool(known.tested[link]),
         },
-        "paths": _traced(one, radio), "read": _read(model, csi, radio),
+        "paths": _traced(one, radio, known.downtilt), "read": _read(model, csi, radio),
         **rays_of(surfaces, one.bs[0], one.ue[0], one.paths),
     }  # fmt: skip
 
 
-def _traced(one: Links, radio: Radio) -> list[dict[str, float]]:
+def _traced(one: Links, radio: Radio, downtilt: float) -> list[dict[str, float]]:
     """The paths of a link as the array and the radio's clock have them, strongest first."""
-    paths, (direction, _) = one.paths, one.paths.departures(one.bearing)
+    paths, (direction, _) = one.paths, one.paths.departures(one.bearing, downtilt)
     delay = paths.delay.astype(np.float64)
     if radio.clock == "first_path":  # which the model puts at a length that streets have
         delay = delay - delay.min() + TYPICAL / SPEED_OF_LIGHT

@@ -9,7 +9,7 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from uniair.radio import ULA
+from uniair.radio import ULA, Antennas
 from uniair.serve.bodies import reply
 from uniair.serve.coverage_answers import PREDICTIONS, Coverage
 from uniair.serve.naming import NotHereError
@@ -37,23 +37,24 @@ def add_site(app: FastAPI, here: Site, predictor: Predictor | None, coverage: Co
         place, size = here.georeference, here.area.size
         corners = np.array([[0.0, 0.0], [size, 0.0], [0.0, size], [size, size]])
         asked = predictor is not None
+        remarks = [] if predictor is None else predictor.remarks(here.radio)
         return {
             "name": here.area.name, "size": size, "attribution": here.area.attribution,
             "georeference": None if place is None else vars(place),
             "corners_deg": None if place is None else place.to_degrees(corners).round(8).tolist(),
             "model": here.model if asked else None,
             "radio": here.radio.to_json() if asked else None, "radio_text": str(here.radio) if asked else "",
-            "beams": _beams(here) if asked else None,
-            "remarks": planning.remarks(here) if predictor is None else predictor.remarks(here.radio),
+            "remarks": planning.remarks(here) if here.planned else remarks,
             "stations": [
-                {"name": s.name, "x": s.position[0], "y": s.position[1], "height": s.position[2], "bearing": s.bearing}
-                for s in here.stations
+                {"name": s.name, "x": s.position[0], "y": s.position[1], "height": s.position[2], "bearing": s.bearing,
+                 "downtilt": s.downtilt} | ({} if predictor is None else _asked(predictor, number))
+                for number, s in enumerate(here.stations)
             ],
             "tasks": {} if predictor is None else predictor.tasks(), "figures": here.figures,
             "assistant": predictor is not None and predictor.router is not None,
             "forecaster": predictor is not None and predictor.forecaster is not None,
             "coverage": coverage is not None, "feedback": None if predictor is None else predictor.codes.about(),
-            "calibrated": predictor is not None and predictor.calibration is not None,
+            "calibrated": predictor is not None and predictor.calibration is not None, "plan": here.planned,
         }  # fmt: skip
 
     @app.get("/site/buildings", tags=["site"])
@@ -89,9 +90,15 @@ def add_site(app: FastAPI, here: Site, predictor: Predictor | None, coverage: Co
         return reply(request, predictor.link_details(predictor.station(station), link), "csi_db")
 
 
-def _beams(here: Site) -> dict[str, Any]:
-    """Where the beams of the site's array look along it, and whether the last one is beside the first."""
-    array = here.radio.array
+def _asked(predictor: Predictor, station: int) -> dict[str, Any]:
+    """A station's radio and beams, and what of it lies within what the weights learned from."""
+    radio = predictor.site.radio_of(station)
+    return {"radio_text": str(radio), "beams": _beams(radio.array), "within": predictor.scope(radio, station).verdicts,
+            "remarks": predictor.remarks(radio, station)}  # fmt: skip
+
+
+def _beams(array: Antennas) -> dict[str, Any]:
+    """Where the beams of an array look along it, and whether the last one is beside the first."""
     return {"cosines": array.beam_cosines()[:, 0].round(6).tolist(),
             "cyclic": isinstance(array, ULA) and array.codebook is None}  # fmt: skip
 

@@ -23,11 +23,11 @@ class StationCodes:
     """
 
     def __init__(self, site: Site, model: UniversalModel, common: Path | None = None) -> None:
-        shared = None if common is None else load_feedback(common, model, site.radio)
-        self._codes = {
-            station.name: load_feedback(own, model, site.radio) if (own := site.feedback(number)).exists() else shared
-            for number, station in enumerate(site.stations)
-        }
+        self._codes: dict[str, FeedbackCode | None] = {}
+        for number, station in enumerate(site.stations):
+            own = site.feedback(number)
+            file = own if own.exists() else common
+            self._codes[station.name] = None if file is None else load_feedback(file, model, site.radio_of(number))
 
     def of(self, station: int) -> FeedbackCode:
         """A station's code.

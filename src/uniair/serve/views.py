@@ -107,6 +107,7 @@ def embed(model: UniversalModel, parts: Sequence[Hypotheses]) -> list[Tensor]:
             size=torch.full((count,), here.size),
             ue=np.concatenate(ue) if ue else None,
             los=np.concatenate(los) if los else None,
+            downtilt=here.tilts(count),
         )
         z = model.encode_environment(env.seen_by(here.radio if chosen[0].radio is None else chosen[0].radio))
         for number, found in zip(members, torch.split(z, [part.count for part in chosen]), strict=True):

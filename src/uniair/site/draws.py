@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.models.universal import UniversalModel
 from uniair.site import survey
-from uniair.site.site import Station
+from uniair.site.site import Site
 from uniair.site.survey import Ground, Survey
 from uniair.tasks import zero_shot
 from uniair.tasks.registry import TASKS
@@ -27,11 +28,14 @@ def other_draw(ground: Ground, wanted: Survey) -> Area:
     return survey.cut(wanted, load_place(wanted.place, wanted.seed + 1), ground.corner)
 
 
-def compare(model: UniversalModel, ground: Ground, station: Station, links: Links, wanted: Survey) -> dict[str, Any]:
+def compare(
+    model: UniversalModel, site: Site, ground: Ground, number: int, links: Links, wanted: Survey
+) -> dict[str, Any]:
     """Answers for users of one station with the heights of the site, and with those of another draw.
 
     Args:
-        links: traced, of this station.
+        number: of the station.
+        links: traced, of this station, as `station_links.links_of` gives them.
         wanted: what the site is of.
 
     Returns:
@@ -39,7 +43,7 @@ def compare(model: UniversalModel, ground: Ground, station: Station, links: Link
         draw, `both` in both; `rows`: what differs for these, by title. `inside`: the height of the roof, m, where the
         station stands inside a building in the other draw, and nothing was traced.
     """
-    other = other_draw(ground, wanted)
+    other, station = other_draw(ground, wanted), site.stations[number]
     drawn = ground.area.drawn
     out: dict[str, Any] = {"heights": [round(float(area.heights[drawn].mean()), 1) for area in (ground.area, other)]}
     position = np.array([station.position])
@@ -49,6 +53,7 @@ def compare(model: UniversalModel, ground: Ground, station: Station, links: Link
     ue = ue[np.unique(np.linspace(0, len(ue) - 1, min(USERS, len(ue))).astype(int))]
     source = next(source for source in ground.sources if source.name == station.name)
     again = survey.links_of(survey.scene_of(other, wanted), ground, source, ue, wanted)
+    again = replace(again, maps=site.picture(other)[None])
     first, second = _shared(links.ue, again.ue)
     mine = np.isin(_keys(ue.astype(np.float32)), _keys(links.ue))
     pair = links.select(first), again.select(second)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uniair.area.area import Area
 from uniair.data.links.links import Links
-from uniair.data.links.loader import batch_of
+from uniair.data.links.loader import along_array, environment_of
 from uniair.environment import UE_HEIGHT, Environment
 from uniair.models.universal import UniversalModel
 from uniair.propagation.paths import UNKNOWN, Paths
@@ -27,22 +27,24 @@ class View:
     """What is fixed about a station, in the model's frame, and the way between the site's frame and that one.
 
     Attributes:
-        map: uint8 [R, R].
-        plan: uint8 [R, R], the same map in the site's frame.
+        map: float32 [R, R] building heights, m.
+        plan: [R, R], the same map in the site's frame, as `Site.picture` has it.
         bs: float32 [3] m.
         size: side of the turned square, m.
         side: of the site, m.
         bearing: of the array in the site, rad.
         radio: of the station.
+        downtilt: of the array, rad; None: it is level.
     """
 
     map: Tensor
-    plan: NDArray[np.uint8]
+    plan: NDArray[Any]
     bs: Tensor
     size: float
     side: float
     bearing: float
     radio: Radio
+    downtilt: float | None = None
 
     def turned(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """[N, 3] m, from the site's frame into the array's, as `along_array` turns links."""
@@ -69,7 +71,12 @@ class View:
         return Environment(
             map=self.map[None], bs=self.bs.expand(n, 3), ue=torch.from_numpy(self.turned(ue)),
             size=torch.full((n,), self.size), area=torch.zeros(n, dtype=torch.int64),
+            downtilt=self.tilts(n),
         ).seen_by(self.radio)  # fmt: skip
+
+    def tilts(self, count: int) -> Tensor | None:
+        """The downtilt of so many hypotheses, as `Environment` has it: [count] rad."""
+        return None if self.downtilt is None else torch.full((count,), self.downtilt)
 
     def in_site(self, station: Sequence[float], ue: NDArray[np.floating] | None, count: int = 1) -> Environment:
         """UEs [N, 3] in the site's own frame, in which explanations are told; of unknown ones `count`.
@@ -82,29 +89,32 @@ class View:
             map=self.plan[None], bs=np.tile(station, (n, 1)).astype(np.float32),
             ue=None if ue is None else np.asarray(ue, dtype=np.float32), size=np.full(n, self.side, dtype=np.float32),
             area=np.zeros(n, dtype=np.int64), bearing=np.full(n, self.bearing, dtype=np.float32),
+            downtilt=self.tilts(n),
         )  # fmt: skip
 
 
-def view(site: Site, station: int, map: NDArray[np.uint8] | None = None) -> View:
+def view(site: Site, station: int, map: NDArray[Any] | None = None) -> View:
     """A station's view.
 
     Args:
         station: its number.
-        map: occupancy [R, R] of the site to believe instead of its own, unturned.
+        map: [R, R] as `Site.picture` has it, to believe instead of the site's own, unturned.
     """
-    named, plan = site.stations[station], site.map if map is None else map
-    env = batch_of(stand_ins(site.area, named, np.array([named.position]), plan, site.radio)).environment
+    named, plan, radio = site.stations[station], site.map if map is None else map, site.radio_of(station)
+    links = along_array(stand_ins(site.area, named, np.array([named.position]), plan, radio))
+    env = environment_of(links)
     return View(
-        env.map[0], plan, env.bs[0], float(env.size[0]), float(np.float32(site.area.size)), named.bearing, site.radio
-    )
+        env.map[0], plan, env.bs[0], float(env.size[0]), float(np.float32(site.area.size)), named.bearing, radio,
+        named.downtilt or None,
+    )  # fmt: skip
 
 
-def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArray[np.uint8], radio: Radio) -> Links:
+def stand_ins(area: Area, station: Station, ue: NDArray[np.floating], map: NDArray[Any], radio: Radio) -> Links:
     """Links to UEs of which positions alone are known: one path each, of no meaning.
 
     Args:
         ue: [N, 3] m from the site's south-west corner.
-        map: occupancy [R, R] of what the model takes for walls: `Site.map`, or another one to believe.
+        map: [R, R] of what the model is told of the buildings: `Site.map`, or another one to believe.
         radio: of the station.
     """
     n, zero = len(ue), np.zeros(len(ue))
@@ -127,14 +137,14 @@ def log_likelihood(
     step: float = 2.0,
     coarse: float | None = None,
     height: float = UE_HEIGHT,
-    map: NDArray[np.uint8] | None = None,
+    map: NDArray[Any] | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:
     """`zero_shot.position_log_likelihood` over the site's own, unturned grid.
 
     Args:
         csi: complex [N, ports, subcarriers] of one station, or embeddings [N, E] where the clock is absolute.
         step, coarse, height: of the grid and the UEs, m.
-        map: occupancy [R, R] of the site to believe instead of its own, unturned.
+        map: [R, R] of the site to believe instead of its own, unturned, as `Site.picture` has it.
 
     Returns:
         Grid coordinates [G], m, the same for x and y, and float32 [N, G, G], row = y, −inf inside buildings.
@@ -143,7 +153,9 @@ def log_likelihood(
         InputError: see `position_log_likelihood`.
     """
     here = view(site, station, map)
-    turned, log = position_log_likelihood(model, csi, here.map, here.bs, here.size, step, height, coarse, site.radio)
+    turned, log = position_log_likelihood(
+        model, csi, here.map, here.bs, here.size, step, height, coarse, here.radio, here.downtilt
+    )
     if not here.bearing:
         return turned, log
     grid = np.arange(step / 2, here.side, step)

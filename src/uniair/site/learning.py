@@ -23,6 +23,7 @@ from uniair.environment import Batch
 from uniair.evaluation import classical
 from uniair.models.universal import BATCH, UniversalModel
 from uniair.radio import Radio
+from uniair.site import station_links
 from uniair.site.fitting import fit_on_streets
 from uniair.site.frame import stand_ins
 from uniair.site.measured import Measured
@@ -108,11 +109,11 @@ def samples(
         links: traced, of this station.
         measured: of all stations.
     """
-    traced = None if links is None else Samples("traced", links, batch_of(links), model)
+    traced = None if links is None else Samples("traced", links, station_links.batch(site, station, links), model)
     found = {} if traced is None else dict.fromkeys(pairs(), traced)
     mine = None if measured is None else measured.of(station)
     if mine is not None and len(mine) >= LEAST:
-        place = stand_ins(site.area, site.stations[station], mine.ue, site.map, site.radio)
+        place = stand_ins(site.area, site.stations[station], mine.ue, site.map, site.radio_of(station))
         every = (metric for task in TASKS.values() for metric in task.metrics)
         absent = () if "csi" in mine.labels else tuple(metric.key for metric in every if metric.of_channel)
         embedded: dict[str, Tensor] = {}  # one for all: labels do not change them
@@ -122,24 +123,38 @@ def samples(
     return {pair: found[pair] for pair in pairs() if pair in found}
 
 
-def sizes(labelled: Samples, seed: int) -> list[int]:
-    """Numbers of labels along the few-shot curve: `LABELS` below all that there are to learn from, then these."""
+def sizes(labelled: Samples, seed: int, curve: bool = True) -> list[int]:
+    """Numbers of labels along the few-shot curve: `LABELS` below all that there are to learn from, then these.
+
+    Args:
+        curve: give them; else all labels alone.
+    """
     most = len(labelled.divide(seed)[0])
+    if not curve:
+        return [most]
     return [*(count for count in LABELS if count < most), most]
 
 
 def head_rows(
-    site: Site, station: int, pair: tuple[str, str], labelled: Samples, training: HeadTraining, seed: int, keep: bool
+    site: Site,
+    station: int,
+    pair: tuple[str, str],
+    labelled: Samples,
+    training: HeadTraining,
+    seed: int,
+    keep: bool,
+    curve: bool = True,
 ) -> list[Row]:
     """A head from each number of labels, measured on the other streets.
 
     Args:
         keep: save the one that learned from all labels as the site's.
+        curve: see `sizes`.
     """
     (name, inputs), rows = pair, []
     task, z = labelled.task(name), labelled.embeddings(inputs)
     target = task.target(labelled.batch)
-    for count in sizes(labelled, seed):
+    for count in sizes(labelled, seed, curve):
         learn, test = labelled.divide(seed, count)
         places = labelled.links.ue[learn, :2]
         head = fit_on_streets(task, z[learn], target[learn], places, replace(training, seed=seed))
@@ -154,11 +169,13 @@ def head_rows(
     return rows
 
 
-def other_rows(pair: tuple[str, str], labelled: Samples, training: HeadTraining, seed: int) -> list[Row]:
+def other_rows(
+    pair: tuple[str, str], labelled: Samples, training: HeadTraining, seed: int, curve: bool = True
+) -> list[Row]:
     """The same for the methods that use no pretrained model and learn in seconds, and for knowing nothing."""
     rows, task = [], labelled.task(pair[0])
     target = task.target(labelled.batch)
-    for count in sizes(labelled, seed):
+    for count in sizes(labelled, seed, curve):
         learn, test = labelled.divide(seed, count)
         held = labelled.part(test)
         for method, outputs in methods(task, pair[1], training):

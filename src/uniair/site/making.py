@@ -8,21 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import uniair
-from uniair import metrics
 from uniair.area.streets import read_streets
 from uniair.data.csi_files import SUFFIXES
 from uniair.data.links.links import Links
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
-from uniair.evaluation.zero_shot_suite import Figure
 from uniair.files import sha256
 from uniair.models.universal import RadioWarning
 from uniair.propagation.ray_tracing import check_materials, tracer
 from uniair.site import (
-    confidence,
     draws,
     gis,
     learning,
@@ -30,27 +25,26 @@ from uniair.site import (
     reasons,
     site_coverage,
     site_recipe,
+    station_answers,
+    station_links,
     survey,
     traced_links,
-)  # fmt: skip
+)
 from uniair.site.covered import Covered
 from uniair.site.drive_tracing import Measurements
-from uniair.site.learning import Samples
 from uniair.site.measured import Terms, read_measured
 from uniair.site.report import write_card, write_report
 from uniair.site.site import NOTE, REPORT, Site
 from uniair.site.site_coverage import Planning
+from uniair.site.station_answers import Questions
 from uniair.site.steps import Steps, begin
 from uniair.site.survey import Survey
-from uniair.tasks import zero_shot
 from uniair.tasks.registry import pairs
 from uniair.training.checkpoint import digest
 from uniair.training.heads import HeadTraining
 
-POSITIONED = 60  # channels whose likelihood map is drawn, of those that no head learned from
-STEP = 4.0  # m; of these maps
-# rough seconds on two cores: what the progress bar makes its time left of
-TRACED, QUESTION, HEAD, OTHERS, EPOCH, EXPLAINED = 0.01, 0.006, 8.0, 4.0, 3.0, 0.06
+# rough seconds a link, and a channel explained, on two cores: what the progress bar makes its time left of
+TRACED, EXPLAINED = 0.01, 0.06
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,7 @@ class Request:
 
     Attributes:
         survey: place, base stations and users.
-        model: packaged model or checkpoint folder.
+        model: packaged model or checkpoint folder; None: none is asked, of a plan's coverage alone.
         measured: file or folder of measured labels, see `site.measured`; None: there are none.
         trace: trace links; without, heads learn from measured labels alone.
         epochs: passes of each network from scratch over its labels; 0 leaves these networks out.
@@ -69,11 +63,13 @@ class Request:
         planning: how coverage is counted.
         export: folder for files that a GIS opens; None: none.
         materials: of walls that a plan's drive test tries, see `Measurements`.
+        clock: of a plan's radios, see `station_answers.Questions`.
+        learning: options of learning that were given, which a plan that no model is asked about refuses.
         explained: channels of each station that the report's section on why and how sure reads; 0 leaves it out.
     """
 
     survey: Survey
-    model: str = "small"
+    model: str | None = "small"
     measured: str | None = None
     trace: bool = True
     epochs: int = 20
@@ -83,7 +79,19 @@ class Request:
     planning: Planning = field(default_factory=Planning)
     export: Path | None = None
     materials: tuple[str, ...] | None = None
+    clock: str = "absolute"
+    learning: tuple[str, ...] = ()
     explained: int = 150
+
+    @property
+    def questions(self) -> Questions | None:
+        """What a model is asked; None: none is."""
+        if self.model is None:
+            return None
+        planned = self.survey.sites is not None
+        return Questions(
+            self.model, self.epochs, self.seeds, self.training, self.survey.seed, self.clock, self.learning, not planned
+        )
 
 
 def make(request: Request, out: Path) -> Site:
@@ -97,17 +105,23 @@ def make(request: Request, out: Path) -> Site:
         # the site says it itself: `about` holds the model's remarks on its radio
         warnings.simplefilter("ignore", RadioWarning)
         with begin(out, "reading the map") as steps:
+            if request.seeds < 1 or request.epochs < 0:
+                raise InputError("--seeds must be at least 1, --epochs at least 0")
             if request.survey.sites is None:
                 return _make(request, out, steps)
+            if request.questions is None and request.learning:
+                raise InputError(f"{request.learning[0]}: nothing learns with --model none; leave it out")
             planning.require_plain(request.trace, request.measured is not None, request.terms)
             log = None if request.measured is None else Path(request.measured)
             measured = None if log is None else Measurements(log, request.terms, request.materials)
-            return planning.make(request.survey, request.planning, out, steps, request.export, measured)
+            return planning.make(
+                request.survey, request.planning, out, steps, request.export, measured, request.questions
+            )
 
 
 def _make(request: Request, out: Path, steps: Steps) -> Site:
-    if request.seeds < 1 or request.epochs < 0 or request.explained < 0:
-        raise InputError("--seeds must be at least 1, --epochs and --explained at least 0")
+    if request.explained < 0:
+        raise InputError("--explained must be at least 0")
     if not request.trace and request.survey.users is not None:
         raise InputError("--users are traced; leave --users out, or --trace false")
     if not request.trace and request.export is not None:
@@ -135,8 +149,11 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
         )
     if request.trace:
         check_materials(request.survey.ray_tracing)
-    model = uniair.load(request.model)
-    calibration = uniair.load_calibration(request.model, model)
+    wanted = request.questions
+    if wanted is None:
+        raise InputError("--model none: --bs asks a model; give one, or a file of --sites")
+    model = uniair.load(wanted.model)
+    calibration = uniair.load_calibration(wanted.model, model)
     settings = asdict(request)
     made = site_recipe.recipe(
         request.survey, weights=digest(model), training=settings["training"],
@@ -154,7 +171,7 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
         steps.finish()
         return kept
     site = Site(
-        out, ground.area, ground.stations, request.model, digest(model), ground.area.georeference,
+        out, ground.area, ground.stations, wanted.model, digest(model), ground.area.georeference,
         radio=request.survey.radio, streets=read_streets(request.survey.place, ground.area),
     )  # fmt: skip
     site.about["users"] = _users(ground, request)
@@ -166,26 +183,24 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
     found: dict[str, Any] = {"rows": {}, "zero_shot": {}, "position": {}, "draws": {}, "reasons": {}}
     labelled = {}
     for number, name in enumerate(names):
-        labelled[name] = learning.samples(model, site, number, traced.get(name), labels)
-        found["rows"][name] = _learn(site, number, labelled[name], request, steps)
-        if channels := labelled[name].get(("position", "channel")):
-            knows = channels.source == "traced" or (labels is not None and "los" in labels.labels)
-            ask = partial(_zero_shot, channels, knows)
-            found["zero_shot"][name] = steps.once(f"{name}-zero_shot", f"{name}: zero-shot", QUESTION * users, ask)
-            place = partial(_positions, site, number, channels, request.survey.seed)
-            found["position"][name] = steps.once(f"{name}-position", f"{name}: likelihood maps", 5.0, place)
-            if request.explained:
-                why = partial(reasons.reasons, site, number, channels, calibration, request.explained)
-                key, work = f"{name}-reasons-{request.explained}", EXPLAINED * request.explained
-                found["reasons"][name] = steps.once(key, f"{name}: why", work, why)
-        if name in traced and site.area.drawn.any():
-            again = partial(draws.compare, model, ground, ground.stations[number], traced[name], request.survey)
+        links = station_links.links_of(site, number) if name in traced else None
+        labelled[name] = learning.samples(model, site, number, links, labels)
+        knows = labels is not None and "los" in labels.labels
+        for what, answers in station_answers.ask(site, number, labelled[name], wanted, steps, users, knows).items():
+            found[what][name] = answers
+        if request.explained and (channels := labelled[name].get(("position", "channel"))):
+            why = partial(reasons.reasons, site, number, channels, calibration, request.explained)
+            key, work = f"{name}-reasons-{request.explained}", EXPLAINED * request.explained
+            found["reasons"][name] = steps.once(key, f"{name}: why", work, why)
+        if links is not None and site.area.drawn.any():
+            again = partial(draws.compare, model, site, ground, number, links, request.survey)
             found["draws"][name] = steps.once(f"{name}-draws", f"{name}: other heights", 5.0, again)
     coverage = _coverage(ground, traced, request, out) if traced else None
     steps.bar.set_description("report")
-    site.figures.update(_figures(found["rows"], request.survey.seed))
+    site.figures.update(station_answers.figures(found["rows"], request.survey.seed))
     site.about.update(
-        recipe=made, remarks=remarks, seconds=round(steps.seconds(), 1), corner=list(corner), measured=counts,
+        recipe=made, remarks=remarks, within=station_answers.within(model, site), corner=list(corner),
+        seconds=round(steps.seconds(), 1), measured=counts,
         links={name: len(links) for name, links in traced.items()}, uniair=uniair.__version__, coverage=coverage,
     )  # fmt: skip
     if not (out / REPORT).exists():
@@ -221,9 +236,10 @@ def _users(ground: survey.Ground, request: Request) -> dict[str, Any] | None:
 
 
 def _work(request: Request, heads: list[Any], users: int) -> float:
-    networks = EPOCH * request.epochs
-    each = [(HEAD + OTHERS + networks * (inputs == "channel")) * request.seeds for of in heads for _, inputs in of]
-    station = (TRACED * users if request.trace else 0) + QUESTION * users + 5.0 + EXPLAINED * request.explained
+    wanted = request.questions
+    assert wanted is not None
+    each = [station_answers.work(len(of), sum(inputs == "channel" for _, inputs in of), users, wanted) for of in heads]
+    station = (TRACED * users if request.trace else 0) + EXPLAINED * request.explained
     return sum(each) + station * len(heads) + 10.0
 
 
@@ -252,73 +268,3 @@ def _traced(site: Site, ground: survey.Ground, request: Request, steps: Steps) -
             f"station into the open, or give another --out and {more}"
         )
     return found
-
-
-def _learn(
-    site: Site, station: int, labelled: dict[tuple[str, str], Samples], request: Request, steps: Steps
-) -> list[dict[str, Any]]:
-    """Heads and what they are compared with: rows over all seeds."""
-    rows, name, first = [], site.stations[station].name, request.survey.seed
-    for pair, samples in labelled.items():
-        for seed in range(first, first + request.seeds):
-            key, about = f"{name}-{pair[0]}-{pair[1]}-{seed}", f"{name}: {pair[0]}"
-            keep = seed == first
-            head = partial(learning.head_rows, site, station, pair, samples, request.training, seed, keep)
-            rows += steps.once(key, about, HEAD, head)
-            others = partial(learning.other_rows, pair, samples, request.training, seed)
-            rows += steps.once(f"{key}-others", f"{about}, baselines", OTHERS, others)
-            if request.epochs and pair[1] == "channel":
-                network = partial(learning.network_rows, pair, samples, request.epochs, seed)
-                rows += steps.once(f"{key}-scratch", f"{about}, from scratch", EPOCH * request.epochs, network)
-    return rows
-
-
-def _zero_shot(channels: Samples, knows_los: bool) -> dict[str, Any]:
-    """Answers about every channel with nothing tuned: figures as the suite has them, and P(LOS) of each link."""
-    model, csi, env = channels.model, channels.batch.csi, channels.batch.environment
-    radio = channels.batch.radio
-    restored, normalised = (part.cpu() for part in zero_shot.feedback(model, csi, radio=radio))
-    nmse, sgcs = metrics.nmse_db(restored, normalised), metrics.sgcs(restored, normalised)
-    figures = [
-        Figure("CSI feedback, NMSE", nmse, 0.0, "for all-zero", "dB"),
-        Figure("CSI feedback, SGCS", sgcs, None, "", ""),
-    ]
-    out: dict[str, Any] = {}
-    if knows_los:
-        truth = channels.links.los if channels.source == "traced" else env.los.bool().numpy()
-        probability = zero_shot.los(model, channels.asked(), env, radio).cpu().numpy()
-        most = metrics.majority(truth)
-        figures = [
-            Figure("LOS from CSI, map and position", float(((probability > 0.5) == truth).mean()), most, "majority"),
-            Figure("  macro-F1", metrics.macro_f1(probability > 0.5, truth), None, ""),
-            Figure("  calibration error (ECE)", metrics.calibration_error(probability, truth), None, ""),
-            *figures,
-        ]
-        out["probability_of_los"] = probability.round(4).tolist()
-        out["los"] = truth.astype(int).tolist()
-    return {"figures": [vars(figure) for figure in figures], "links": len(csi), "source": channels.source} | out
-
-
-def _positions(site: Site, station: int, channels: Samples, seed: int) -> dict[str, Any]:
-    """Likelihood maps of channels from the tested streets."""
-    _, test = channels.divide(seed)
-    chosen = np.sort(np.random.default_rng(seed).permutation(test)[:POSITIONED])
-    answers = confidence.position_answers(
-        channels.model,
-        site,
-        station,
-        channels.asked()[chosen],
-        channels.links.ue[chosen],
-        STEP,
-    )
-    return {"links": chosen.tolist(), **answers, "figures": confidence.position_figures(answers)}
-
-
-def _figures(rows: dict[str, list[dict[str, Any]]], seed: int) -> dict[str, Any]:
-    """Station → task → inputs → figures of the head that is kept."""
-    out: dict[str, Any] = {}
-    for name, found in rows.items():
-        for row in found:  # more labels come later
-            if row["seed"] == seed and row["method"].startswith("head "):
-                out.setdefault(name, {}).setdefault(row["task"], {})[row["inputs"]] = row["figures"]
-    return out

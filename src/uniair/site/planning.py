@@ -1,4 +1,4 @@
-"""From a file of sites to a folder with its links and coverage, measured against a drive test; no model is asked."""
+"""From a file of sites to a folder with its links and coverage, a drive test's calibration, and a model's answers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,29 @@ from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.propagation.radio_map import Cells, SectorMap, sector_map
 from uniair.propagation.ray_tracing import check_materials, tracer
-from uniair.radio import Radio
-from uniair.site import drive_figure, drive_summary, drive_tracing, gis, plan_report, site_coverage, site_recipe, survey
+from uniair.site import (
+    drive_figure,
+    drive_summary,
+    drive_tracing,
+    gis,
+    plan_answers,
+    plan_answers_report,
+    plan_report,
+    site_coverage,
+    site_recipe,
+    survey,
+)
 from uniair.site.calibration import DriveTest
 from uniair.site.covered import Covered
 from uniair.site.drive_tracing import Measurements
 from uniair.site.measured import Terms
 from uniair.site.site import REPORT, Site
 from uniair.site.site_coverage import MapCoverage, Numbers, Planning, UserCoverage
+from uniair.site.station_answers import Questions
 from uniair.site.steps import Steps
 from uniair.site.survey import Ground, Survey
 from uniair.site.traced_links import OVER_ROOFS, traced
+from uniair.training.checkpoint import digest
 
 MAPPED = 3e-6  # rough seconds a ray on two cores
 CARD = "card.md"
@@ -40,15 +52,17 @@ def make(
     steps: Steps,
     export: Path | None = None,
     measurements: Measurements | None = None,
+    questions: Questions | None = None,
 ) -> Site:
-    """Traces the masts, maps the sectors, lays the log of a drive test over them, and writes figures, report and card.
+    """Traces the masts, maps the sectors, lays a drive test's log over them, asks a model, writes figures and report.
 
-    The same folder goes on with other tilts, powers, panels, patterns, logs and ways to count: its paths serve them
-    all. What was calibrated on a log stands beside what was planned, and never in its place.
+    The same folder goes on with other tilts, powers, panels, patterns, logs, models and ways to count: its paths serve
+    them all. What was calibrated on a log stands beside what was planned, and never in its place.
 
     Args:
         export: folder for files that a GIS opens; None: none.
         measurements: of a drive test; None: there are none.
+        questions: to a model; None: none is asked. One that can't read the sectors' radios is not asked, which is said.
 
     Raises:
         InputError: see `survey.crop`, `note_recipe` and `drive_tracing.prepare`; the tracer can't run here, or knows
@@ -56,6 +70,7 @@ def make(
     """
     ground = survey.crop(wanted)
     drive = None if measurements is None else drive_tracing.prepare(ground, wanted, measurements)
+    model, unasked = (None, "") if questions is None else plan_answers.readable(questions, ground)
     for carrier in dict.fromkeys(sector.carrier for sector in ground.sectors):
         check_materials(replace(wanted.ray_tracing, frequency=carrier))
     cells = Cells.over(ground.area, planning.cell) if planning.cell else None
@@ -65,10 +80,15 @@ def make(
     once = OVER_ROOFS * len(ground.traced(wanted.ue, wanted.seed)) * len(ground.sources)
     once += 0 if cells is None else MAPPED * planning.rays * len(ground.sectors)
     again = once if drive is not None and len(drive.materials) > 1 else 0.0
-    steps.expect(once + again + (0 if drive is None else OVER_ROOFS * drive.links(ground)) + 2)
-    radio = Radio(carrier=ground.sectors[0].carrier)
+    asking = 0.0 if model is None or questions is None else plan_answers.work(ground, questions)
+    steps.expect(once + again + (0 if drive is None else OVER_ROOFS * drive.links(ground)) + asking + 2)
     streets = read_streets(wanted.place, ground.area)
-    site = Site(out, ground.area, ground.stations, "", "", ground.area.georeference, radio=radio, streets=streets)
+    stations, name, weights = ground.stations, "", ""
+    if model is not None and questions is not None:
+        stations, name = plan_answers.stations(model, ground, questions, planning), questions.model
+        weights = digest(model)
+    radio = plan_answers.first_radio(stations, ground)
+    site = Site(out, ground.area, stations, name, weights, ground.area.georeference, radio=radio, streets=streets)
     covered, links = _covered(out, ground, wanted, cells, planning, steps)
     own, users = ground.own, covered.users
     site.about.update(
@@ -87,6 +107,12 @@ def make(
         if calibrated is not None:
             said["coverage"] = site_coverage.summary(ground, calibrated.users, calibrated.maps, planning)
         more.append(drive_figure.section(test, said, drive_lines(said, planning)))
+    site.about["model"] = None
+    if model is not None and questions is not None:
+        said = site.about["model"] = plan_answers.ask(model, site, covered, questions, steps)
+        more += plan_answers_report.sections(site, said)
+    elif unasked:
+        site.about["remarks"].append(unasked)
     site.about["seconds"] = round(steps.seconds(), 1)
     steps.bar.set_description("report")
     write_text(out / CARD, "\n".join(_card(site, planning)) + "\n")
@@ -199,6 +225,9 @@ def _card(site: Site, planning: Planning) -> list[str]:
         cells = (one["sector"], f"{one['azimuth_deg']:g}°", f"{one['power_dbm']:g} dBm", f"{one['reached']:,}",
                  f"{one['best_server']:,}", f"{one['los']:,}", median)  # fmt: skip
         out.append(f"| {' | '.join(cells)} |")
+    if (said := site.about.get("model")) is not None:
+        out += ["", f"## What {site.model} answers", "", *(f"- {line}" for line in plan_answers.lines(said)), ""]
+        out += ["\n\n".join(found.markdown() for _, found in plan_answers_report.tables(site, said))]
     if (drive := site.about.get("drive_test")) is not None:
         out += ["", "## Drive test", "", *(f"- {line}" for line in drive_lines(drive, planning)), ""]
         out += [drive_summary.table(drive).markdown()]
@@ -218,7 +247,7 @@ LIMITS = (
 
 
 def require_plain(trace: bool, measured: bool, terms: Terms) -> None:
-    """Raises `InputError` for what needs a model, a trace, or a drive test."""
+    """Raises `InputError` for what a plan has no use for, or what needs a drive test."""
     if not trace:
         raise InputError("--trace false leaves nothing of --sites; leave it out")
     if terms.transmit_power is not None or terms.first_beam is not None or terms.axes:

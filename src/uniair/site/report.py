@@ -24,6 +24,7 @@ from uniair.explanation.calibrated import Calibration
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
 from uniair.site import confidence, draws, reasons
+from uniair.site.extrapolation import said
 from uniair.site.learning import Samples
 from uniair.site.map_drawing import LAYERS, SiteMap
 from uniair.site.map_layers import QUALITATIVE
@@ -172,8 +173,13 @@ def _users(site: Site) -> str:
 
 
 def radio_text(site: Site) -> str:
-    """The site's radio, and what to know about the model's answers on it and for these stations."""
-    return " ".join([f"Radio: {site.radio}.", *(f"{r[0].upper()}{r[1:]}." for r in site.about.get("remarks", ()))])
+    """The site's radio, what lies within what the weights learned from, and what to know about answers."""
+    groups: dict[str, list[str]] = {}
+    for name, verdicts in site.about.get("within", {}).items():
+        groups.setdefault(said(verdicts), []).append(name)
+    within = [f"{', '.join(names)}: {line}." for line, names in groups.items()]
+    remarks = (f"{r[0].upper()}{r[1:]}." for r in site.about.get("remarks", ()))
+    return " ".join([f"Radio: {site.radio}.", *within, *remarks])
 
 
 def _about(site: Site) -> str:

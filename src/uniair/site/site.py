@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from string import ascii_lowercase, digits
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from shapely.geometry import Polygon
 from uniair.area.area import Area
 from uniair.area.coordinates import LARGEST
 from uniair.area.georeference import Georeference
-from uniair.area.raster import occupancy
+from uniair.area.raster import building_heights, occupancy
 from uniair.area.reading import Reading
 from uniair.area.streets import Street
 from uniair.data.links.store import Store
@@ -26,11 +27,12 @@ from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.radio import Radio
 from uniair.releases.node import located
-from uniair.site.extrapolation import remarks
+from uniair.site.extrapolation import Scope, reads_any_radio, remarks, scope
 from uniair.tasks.registry import TASKS
 
 FORMAT = "uniair-site/1"
 NOTE, REPORT = "site.json", "report.html"
+KEY = frozenset(ascii_lowercase + digits + "-")  # what names of files hold
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,19 @@ class Station:
         name: for people; unique in a site.
         position: x, y, z, m from the site's south-west corner.
         bearing: azimuth of its array's x, rad; 0 lies along +x.
+        radio: its own; None: the site's.
+        downtilt: of its array's boresight below the horizon, rad.
+        source: whose links hold its paths, of a sector its mast's; empty: its own.
+        key: in the names of its files, where its name comes from a file; empty: its name.
     """
 
     name: str
     position: tuple[float, float, float]
     bearing: float = 0.0
+    radio: Radio | None = None
+    downtilt: float = 0.0
+    source: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,11 +67,11 @@ class Site:
         area: buildings, south-west corner at the origin.
         stations: in the order of their numbers.
         model: name of the packaged model, or a checkpoint folder.
-        weights: digest of its weights; heads fit no other. Empty where no model was asked: a site of `--sites`.
+        weights: digest of its weights; heads fit no other. Empty where no model was asked: a plan that it can't read.
         georeference: where it lies; None where its file was in metres.
         figures: station → task → inputs → figures of the head on streets that it did not learn from.
         about: how it was made, for people and for resuming; `coverage` is `site_coverage.summary`.
-        radio: of all its base stations.
+        radio: of its base stations, but for those that have their own.
         streets: of the extract, for maps; none where its file holds none.
     """
 
@@ -87,16 +97,34 @@ class Site:
         return (self.folder / "links").is_dir()
 
     @cached_property
-    def map(self) -> NDArray[np.uint8]:
-        """What the model is told of the buildings: see `obstacles`."""
-        return obstacles(self.area, self.stations)
+    def map(self) -> NDArray[Any]:
+        """What the model is told of the site's buildings."""
+        return self.picture(self.area)
+
+    def picture(self, area: Area) -> NDArray[Any]:
+        """What the model is told of the buildings of an area, the site's own or one to believe: [256, 256].
+
+        Their heights, float32 m; of weights that know one radio, and no heights, what stands in the way: `obstacles`.
+        """
+        if reads_any_radio(self.model):
+            return building_heights(area.select(np.flatnonzero(area.obstacles)))
+        return obstacles(area, self.stations)
+
+    @property
+    def planned(self) -> bool:
+        """Whether it is of a file of sites."""
+        return "planning" in self.about
+
+    def radio_of(self, station: int) -> Radio:
+        """That of a station."""
+        return self.stations[station].radio or self.radio
 
     def require_model(self) -> None:
         """Raises `InputError` where the model was not asked about the site, so that there is nothing to answer with."""
         if not self.weights:
             raise InputError(
-                f"{self.folder}: holds the coverage of a file of sites, which the model was not asked about; make a "
-                "site with uniair site --bs for its answers"
+                f"{self.folder}: holds the coverage of a file of sites, which the model was not asked about; give "
+                "uniair site --sites a --model that reads its radio, or make a site with --bs"
             )
 
     def require_weights(self, digest: str) -> None:
@@ -111,11 +139,27 @@ class Site:
         """What to know about answers for a station, or all of them, that stands as the weights have not learned."""
         numbers = range(len(self.stations)) if station is None else [station]
         chosen = [(self.stations[number].name, self.stations[number].position) for number in numbers]
-        return remarks(self.area, chosen, self.model, (self.about.get("users") or {}).get("highest", UE_HEIGHT))
+        return remarks(self.area, chosen, self.model, self._highest)
+
+    def scope(self, station: int, of_radio: Sequence[str]) -> Scope:
+        """Which parts of a question to a station lie within what the weights learned from.
+
+        Args:
+            of_radio: what the model remarks on the radio that is asked about.
+        """
+        return scope(self.area, self.stations[station].position, self.map, self.model, of_radio, self._highest)
+
+    @property
+    def _highest(self) -> float:
+        """Of the users, m above ground."""
+        return float((self.about.get("users") or {}).get("highest", UE_HEIGHT))
 
     def head(self, task: str, inputs: str, station: int) -> Path:
         """File of a head."""
-        return self.folder / "heads" / f"{task}-{inputs}-{self.stations[station].name}.safetensors"
+        return self.folder / "heads" / f"{task}-{inputs}-{self._key(station)}.safetensors"
+
+    def _key(self, station: int) -> str:
+        return self.stations[station].key or self.stations[station].name
 
     def feedback(self, station: int) -> Path:
         """File of a station's own code for CSI feedback, which `uniair adapt --task feedback` makes."""
@@ -123,7 +167,7 @@ class Site:
 
     def heads(self, station: int) -> dict[tuple[str, str], Path]:
         """The heads of a station that are there, of tasks that are registered: (task, inputs) → file."""
-        found = sorted((self.folder / "heads").glob(f"*-*-{self.stations[station].name}.safetensors"))
+        found = sorted((self.folder / "heads").glob(f"*-*-{self._key(station)}.safetensors"))
         named = ((path, path.name.split("-", 2)) for path in found)
         return {(task, inputs): path for path, (task, inputs, _) in named if task in TASKS}
 
@@ -140,7 +184,7 @@ class Site:
         document = {
             "format": FORMAT, "name": self.area.name, "size": self.area.size, "attribution": self.area.attribution,
             "georeference": None if self.georeference is None else asdict(self.georeference),
-            "stations": [asdict(station) for station in self.stations],
+            "stations": list(map(_entry, self.stations)),
             "radio": self.radio.to_json(), "model": self.model, "weights": self.weights, "figures": self.figures,
             "about": self.about, "reading": None if reading is None else reading.as_dict(), "buildings": buildings,
             "streets": [{"name": s.name, "kind": s.kind, "line": s.line.round(2).tolist()} for s in self.streets],
@@ -214,11 +258,23 @@ def _of_document(path: Path, document: dict[str, Any]) -> Site:
     )  # fmt: skip
 
 
+def _entry(station: Station) -> dict[str, Any]:
+    """A station as JSON; what is the site's, or nothing, is left out."""
+    entry = asdict(replace(station, radio=None))
+    kept = {name: value for name, value in entry.items() if value or name in ("name", "position", "bearing")}
+    return kept | ({} if station.radio is None else {"radio": station.radio.to_json()})
+
+
 def _station(entry: dict[str, Any], size: float) -> Station:
     x, y, z = map(_number, entry["position"])
     if not (0 <= x <= size and 0 <= y <= size and z > 0):
         raise ValueError(f"a base station at ({x:g}, {y:g}, {z:g}) m, off the site")
-    return Station(_word(entry["name"]), (x, y, z), _number(entry["bearing"]))
+    key, downtilt = _word(entry.get("key", "")), _number(entry.get("downtilt", 0.0))
+    if not set(key) <= KEY or abs(downtilt) >= np.pi / 2:
+        raise ValueError(f"a base station with key {key!r:.40} and a downtilt of {downtilt:g} rad")
+    radio = Radio.from_json(entry["radio"], NOTE) if "radio" in entry else None
+    source = _word(entry.get("source", ""))
+    return Station(_word(entry["name"]), (x, y, z), _number(entry["bearing"]), radio, downtilt, source, key)
 
 
 def _street(entry: dict[str, Any]) -> Street:

@@ -301,6 +301,7 @@ def position_log_likelihood(
     height: float = UE_HEIGHT,
     coarse: float | None = None,
     radio: Radio | None = None,
+    downtilt: float | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:
     """The logarithm of `position_likelihood`, up to a constant a CSI; what several BSs say of one UE adds up.
 
@@ -309,6 +310,7 @@ def position_log_likelihood(
     Args:
         coarse: spacing of a first pass, m: only hypotheses (cell and LOS) within `MARGIN` of its best one, and their
             neighbours, are then asked at `step`; the others keep the value of the first pass.
+        downtilt: of the array, rad; None: it is level.
 
     Returns:
         Grid coordinates [G], m, and float32 [N, G, G], −inf inside buildings.
@@ -337,6 +339,7 @@ def position_log_likelihood(
             ue=np.column_stack([grid[column], grid[row], np.full(len(los), height)]).astype(np.float32),
             los=los,
             size=np.full(len(los), size, dtype=np.float32),
+            downtilt=None if downtilt is None else np.full(len(los), downtilt, dtype=np.float32),
         )
         return channels.with_each(candidates) / model.temperature
 

@@ -166,7 +166,8 @@ def learned_from(data: Stores, radios: Sequence[Radio]) -> Learned:
     apertures = [float(np.ptp(radio.array.layout, axis=0).max()) for radio in drawn]
     bands = [radio.grid.bandwidth / 1e6 for radio in drawn]
     carrier, aperture, band = ((min(values), max(values)) for values in (carriers, apertures, bands))
-    return Learned(carrier, aperture, band, station, user, side)
+    built, roofs = (tuple(extent) if np.isfinite(extent).all() else None for extent in data.clutter().tolist())
+    return Learned(carrier, aperture, band, station, user, side, built, roofs)
 
 
 def _about(data: Sequence[Links]) -> tuple[tuple[str, ...], int, tuple[Radio, ...]]:

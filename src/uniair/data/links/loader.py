@@ -16,18 +16,22 @@ from uniair.errors import InputError
 from uniair.radio import Radio
 
 
-def batch_of(links: Links, radio: Radio | None = None) -> Batch:
+def batch_of(links: Links, radio: Radio | None = None, downtilt: float = 0.0) -> Batch:
     """All the given links as one batch, each area turned so that its BS's array lies along +x.
 
     Args:
         radio: that sees them; None: their own.
+        downtilt: of all arrays, rad; the places are told it.
 
     Raises:
         InputError: some areas have a map and some have none, or they have several radios and none is given.
     """
     radio = links.one_radio() if radio is None else radio
     links = along_array(links)
-    return Batch(links.paths.csi(radio), environment_of(links).seen_by(radio), radio)
+    environment = environment_of(links)
+    if downtilt:
+        environment = replace(environment, downtilt=torch.full((len(links),), downtilt))
+    return Batch(links.paths.csi(radio, downtilt=downtilt), environment.seen_by(radio), radio)
 
 
 def environment_of(links: Links) -> Environment:

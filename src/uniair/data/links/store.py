@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from uniair.data.links import shards
 from uniair.data.links.links import Links, only_radio
+from uniair.environment import clutter
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.radio import Radio
@@ -130,6 +131,18 @@ class Store(Sequence[Links]):
             found.append([(each.min(), each.max()) for each in values])
         return _joined(found)
 
+    def clutter(self) -> NDArray[np.float64]:
+        """Least and most of the areas' built shares, and of their median building heights, m: [2, 2].
+
+        NaN where no map is known, or none says heights.
+        """
+        found = [np.full((2, 2), np.nan)]
+        for shard in dict.fromkeys(self._where[:, 0].tolist()):
+            file = self._open(self._path(shard))
+            maps = file.get_tensor("maps")[file.get_tensor("mapped").astype(bool)]
+            found += [np.repeat(np.array(clutter(one))[:, None], 2, axis=1) for one in maps]
+        return _joined(found)
+
     def los_share(self) -> float:
         """Share of links with line of sight."""
         los = [self._open(self._path(int(s))).get_slice("los")[a:b] for s, _, a, b, *_ in self._where]
@@ -207,6 +220,10 @@ class Stores(Sequence[Links]):
         """See `Store.extents`."""
         return _joined([store.extents() for store in self.stores])
 
+    def clutter(self) -> NDArray[np.float64]:
+        """See `Store.clutter`."""
+        return _joined([store.clutter() for store in self.stores])
+
     def los_share(self) -> float:
         """Share of links with line of sight."""
         return sum(store.los_share() * store.links for store in self.stores) / self.links
@@ -225,9 +242,9 @@ class Stores(Sequence[Links]):
 
 
 def _joined(extents: Sequence[Any]) -> NDArray[np.float64]:
-    """Ranges [K, 3, 2] as one."""
+    """Ranges [K, R, 2] as one [R, 2], those that are not known left out."""
     every = np.asarray(extents, dtype=np.float64)
-    return np.stack([every[..., 0].min(0), every[..., 1].max(0)], -1)
+    return np.stack([np.fmin.reduce(every[..., 0]), np.fmax.reduce(every[..., 1])], -1)
 
 
 def _reopened(folder: Path, areas: int) -> Store:

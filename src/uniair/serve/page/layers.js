@@ -3,7 +3,7 @@
 import { auditLegend } from "./audit.js";
 import { coverageLayers, marks } from "./coverage.js";
 import { driveLayers } from "./drive.js";
-import { planned, state } from "./state.js";
+import { planned, state, station } from "./state.js";
 
 const VIRIDIS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
 // cyclic: both ends are one colour, and any eye tells the way round by brightness and hue
@@ -27,7 +27,7 @@ export const layers = {
   beam: {
     label: "Best beam",
     // of a line of antennas the beams along −1 and 1 are neighbours, of a plane or a codebook they are the farthest
-    colours: ({ beam }) => beam.map((one) => blend(cyclic() ? CYCLE : VIRIDIS, (state.site.beams.cosines[one] + 1) / 2)),
+    colours: ({ beam }) => beam.map((one) => blend(cyclic() ? CYCLE : VIRIDIS, (station().beams.cosines[one] + 1) / 2)),
     legend: () => ({ ramp: cyclic() ? CYCLE : VIRIDIS, low: "cos −1", high: "1 along the array" }),
   },
   audit: { label: "Audit", colours: () => [], legend: () => auditLegend() },
@@ -142,7 +142,7 @@ export function mix(from, to, t) {
 
 export const channels = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
 
-const cyclic = () => state.site.beams.cyclic;
+const cyclic = () => station().beams.cyclic;
 
 /** 2nd and 98th percentile: one deep shadow must not use up the colours. */
 function range(values) {

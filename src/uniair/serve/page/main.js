@@ -28,15 +28,15 @@ async function start() {
   const [site, found] = await Promise.all([get("site"), get("site/buildings")]);
   const coverage = site.coverage ? await get("coverage") : null;
   const original = found.buildings.map((one) => ({ ...one, holes: one.holes ?? [] }));
-  update({ site, coverage, streets: found.streets, original, buildings: original, history: [] });
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const plan = site.model === null || (site.plan && !asked.has("station"));
+  update({ site, plan, coverage, streets: found.streets, original, buildings: original, history: [] });
   const parts = { model: !planned(), plan: planned(), coverage: coverage !== null };
   for (const part of document.querySelectorAll("[data-of]")) part.hidden = !parts[part.dataset.of];
   $("#name").textContent = site.name;
+  offerViews(site);
   const by = planned() ? `coverage of ${coverage.sectors.length} sectors` : `answered by ${site.model}`;
   $("#about").textContent = `${site.size.toFixed(0)} m wide, ${original.length} buildings, ${by}`;
-  $("#radio").textContent = site.radio_text && `Radio: ${site.radio_text}`;
-  $("#remarks").replaceChildren(...site.remarks.map((remark) => element("li", "", remark)));
-  $("#remarks").hidden = planned() || !site.remarks.length; // of a plan they stand with its limits
   $("#source").textContent = site.attribution.replace("(c)", "©");
   document.title = `${site.name}: UniAir site`;
   if (!planned()) allowAsking(site.assistant, site.tasks);
@@ -49,7 +49,6 @@ async function start() {
   const layer = planned() ? Object.keys(layers)[0] : "los";
   update({ layer });
   choices($("#layers"), "layer", Object.entries(layers).map(([name, { label }]) => [name, label]), switchLayer);
-  const asked = new URLSearchParams(location.hash.slice(1));
   if (planned()) {
     const sector = asked.has("sector") ? Number(asked.get("sector")) : null;
     offerSectors(coverage.sectors);
@@ -78,6 +77,7 @@ async function switchStation(station, link = NaN) {
   if (!links.ue[link]) link = before ? closest(links, before) : Math.max(links.tested.indexOf(true), 0);
   $(`#stations input[value="${station}"]`).checked = true;
   update({ station, links, link, answers: {} });
+  showRadio(state.site.stations[station]);
 }
 
 /** Shows what one sector of a plan gives, or the best server of each place where it is null. */
@@ -91,6 +91,30 @@ async function switchSector(sector, link = state.link) {
   if (mine !== turn) return;
   $("#sector").value = sector ?? "";
   update({ sector, cells, people, recast, links: people, link: people.ue[link] ? link : 0, answers: {} });
+}
+
+/** A plan that a model reads has two views: what its sectors give, and what the model answers. */
+function offerViews(site) {
+  $("#views").hidden = !(site.plan && site.model !== null);
+  $("#unasked").hidden ||= site.model !== null;
+  for (const link of document.querySelectorAll("#views a")) {
+    link.ariaCurrent = (link.id === "view-plan") === planned() ? "page" : null;
+    link.onclick = () => {
+      location.hash = link.hash;
+      location.reload();
+      return false;
+    };
+  }
+}
+
+/** The radio of what is asked, and what of it lies within what the weights learned from. */
+function showRadio({ radio_text: radio, within, remarks }) {
+  $("#radio").textContent = `Radio: ${radio}`;
+  const verdicts = ["in range", "extrapolated", "unknown"].map((one) => [one, Object.keys(within).filter((part) => within[part] === one)]);
+  const lines = verdicts.filter(([, parts]) => parts.length).map(([one, parts]) => `${one}: ${parts.join(", ")}`);
+  $("#within").textContent = `What the weights learned from: ${lines.join("; ")}`;
+  $("#remarks").replaceChildren(...remarks.map((remark) => element("li", "", remark)));
+  $("#remarks").hidden = !remarks.length;
 }
 
 function offerSectors(sectors) {

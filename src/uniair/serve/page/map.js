@@ -152,7 +152,7 @@ function drawBeams(pen, at) {
   fade.addColorStop(0, css("beam"));
   fade.addColorStop(1, `${css("beam")}18`);
   pen.fillStyle = fade;
-  const { cosines } = state.site.beams;
+  const { cosines } = station().beams;
   const half = width(cosines) / 2;
   answer.probabilities.forEach((probability, beam) => {
     if (probability < LEAST) return;

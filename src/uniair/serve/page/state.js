@@ -2,6 +2,7 @@
 
 export const state = {
   site: null, // GET /site
+  plan: false, // whether a plan's coverage is shown, and not what a model answers
   streets: [], // of GET /site/buildings
   original: [], // buildings as the site has them
   buildings: [], // buildings that the zero-shot model is told of
@@ -41,8 +42,8 @@ export function update(changes) {
   for (const listener of listeners) listener(changed);
 }
 
-/** Whether no model was asked about the site, so that its coverage alone is shown. */
-export const planned = () => state.site.model === null;
+/** Whether a plan's coverage is shown; else what a model answers about the site. */
+export const planned = () => state.plan;
 export const edited = () => state.buildings !== state.original;
 export const station = () => state.site.stations[state.station];
 export const user = () => state.links.ue[state.link];
