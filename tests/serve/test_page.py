@@ -54,8 +54,8 @@ def test_the_radio_and_what_differs_are_shown(visit: Visit, browser: Any, tmp_pa
         other.open()
         assert other.texts("#radio") == [f"Radio: {predictor.site.radio}"]
         assert other.texts("#remarks li") == predictor.remarks(predictor.site.radio)
-        assert not other.get("site")["beams"]["cyclic"]  # of a plane; those of a line are
-        assert visit.get("site")["beams"]["cyclic"]
+        assert not other.get("site")["stations"][0]["beams"]["cyclic"]  # of a plane; those of a line are
+        assert visit.get("site")["stations"][0]["beams"]["cyclic"]
         pictures = []
         for layer in ("beam", "server", "rsrp", "sinr"):
             other.page.check(f"input[value={layer}]")
