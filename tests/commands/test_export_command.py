@@ -16,9 +16,8 @@ from uniair.training.checkpoint import save_model
 
 
 def asked(**options: Any) -> SimpleNamespace:
-    return SimpleNamespace(
-        **({"site": None, "to": None, "model": None, "forecaster": None, "int8": False, "radio": None} | options)
-    )
+    given = dict.fromkeys(("site", "to", "model", "forecaster", "radio", "feedback")) | {"int8": False} | options
+    return SimpleNamespace(**given)
 
 
 def test_a_model_without_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

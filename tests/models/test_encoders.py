@@ -17,6 +17,7 @@ from uniair.models.encoders import (
     PretrainedCamera,
     Radar,
 )
+from uniair.radio import Radio
 
 N, T, WIDTH = 2, 3, 32
 
@@ -30,7 +31,7 @@ def example(name: str) -> tuple[Encoder, Tensor]:
         "camera": (Camera(WIDTH, image), torch.rand(N, T, 3, *image)),
         "lidar": (Lidar(WIDTH), 20 * torch.randn(N, T, 50, 3)),
         "radar": (Radar(WIDTH, cube), 10 * torch.rand(N, T, *cube)),
-        "csi": (Channel(WIDTH, uniair.build("tiny")), torch.randn(N, T, 32, 64, dtype=torch.complex64)),
+        "csi": (Channel(WIDTH, uniair.build("tiny"), Radio()), torch.randn(N, T, 32, 64, dtype=torch.complex64)),
     }[name]
 
 

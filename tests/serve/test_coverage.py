@@ -294,7 +294,7 @@ def form(value: Any) -> Any:
 def alike(one: Any, two: Any) -> bool:
     """Whether two forms are of one kind; what is empty, or null, tells nothing."""
     if isinstance(one, dict) and isinstance(two, dict):
-        return one.keys() == two.keys() and all(alike(one[key], two[key]) for key in one)
+        return not one or not two or (one.keys() == two.keys() and all(alike(one[key], two[key]) for key in one))
     if isinstance(one, list) and isinstance(two, list):
         return not one or not two or alike(one[0], two[0])
     return one == two or type(None) in (one, two)

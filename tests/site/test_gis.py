@@ -172,7 +172,9 @@ def driven(ground: Ground, planned: Covered) -> Covered:
     predicted = np.array([[-82.0, -90.0, -70.0, np.nan], [-60.0, -99.0, -60.0, np.nan]])
     half = np.array([LEARNED, TESTED, LEARNED, BETWEEN], dtype=np.int8)
     walls, offsets = Walls("concrete", "wood", "wood", 0.01, (), 3, 3), np.array([2.0, np.nan])
-    test = DriveTest(log, ("Köln-1", "Köln-2"), half, walls, offsets, (0.5, None), predicted, predicted + 2)
+    test = DriveTest(
+        log, ("Köln-1", "Köln-2"), half, walls, offsets, (0.5, None), (0.4, None), predicted, predicted + 2
+    )
     users = replace(planned.users, served=replace(planned.users.served, rsrp=planned.users.served.rsrp + 2))
     again = Covered.of(ground, users, planned.maps, planned.planning, offsets)
     return replace(planned, drive_test=test, calibrated=again)

@@ -97,8 +97,9 @@ def learned(model: str) -> Learned:
     Raises:
         InputError: as `located`.
     """
+    config = _config(model)
     try:
-        return Learned.from_json(_config(model)["learned"], model)
+        return Learned.from_json(config["learned"], model)
     except (LookupError, InputError):  # of the first version, or no folder
         return PAPER_1
 

@@ -13,7 +13,17 @@ import torch
 from torch import Tensor
 
 from uniair.radio import Radio
-from uniair.tasks.path_fit import LEAST, STRIDE, Dictionary, Measured, cells, dictionary, steering, tones, weighed
+from uniair.tasks.path_fit import (
+    LEAST,
+    STRIDE,
+    Dictionary,
+    Measured,
+    cells,
+    dictionary,
+    wave_of,
+    wave_slopes,
+    weighed,
+)
 
 ADDED, ROUNDS = 2, 8  # paths that are looked for in what is left over, and how often
 STEPS, LAST = 2, 6  # of the fit before and after each, and at the end
@@ -93,27 +103,26 @@ def turning(shift: Tensor, rate: Tensor, time: Tensor) -> tuple[Tensor, Tensor, 
 
 def _columns(paths: MovingPaths, time: Tensor, radio: Radio) -> _Product:
     """What each gain adds: polarisations · P columns."""
-    wave = steering(paths.along, paths.up, radio)[0]
-    count = wave.shape[1]
-    return _Product(
-        wave.flatten(1, 2),
-        tones(paths.delay, radio)[0].repeat(1, count, 1),
-        turning(paths.shift, paths.rate, time)[0].repeat(1, count, 1),
-    )
+    wave = wave_of(paths.along, paths.up, paths.delay, radio)
+    count = wave.ports.shape[1]
+    turn = turning(paths.shift, paths.rate, time)[0]
+    return _Product(wave.ports.flatten(1, 2), wave.tones.repeat(1, count, 1), turn.repeat(1, count, 1))
 
 
 def _slopes(paths: MovingPaths, measured: Snapshots, sizes: tuple[float, ...]) -> _Product:
     """What a cell further along, later, in shift, its rate and, where the radio tells, upwards adds: 4 P or 5 P."""
-    gain, (along, up, late, fast, faster) = paths.gain[..., None], sizes
-    wave, across, upwards = ((gain * part).sum(1) for part in steering(paths.along, paths.up, measured.radio))
-    ripple, later = tones(paths.delay, measured.radio)
+    along, up, late, fast, faster = sizes
+    place = (paths.along, paths.up, paths.delay)
+    wave = wave_of(*place, measured.radio)
+    across, upwards, later = wave_slopes(*place, paths.gain, measured.radio, wave)
+    ports = (paths.gain[..., None] * wave.ports).sum(1)
     turn, by_shift, by_rate = turning(paths.shift, paths.rate, measured.time)
     parts = [
-        (along * across, ripple, turn), (wave, late * later, turn),
-        (wave, ripple, fast * by_shift), (wave, ripple, faster * by_rate),
+        (along * across, wave.tones, turn), (ports, late * later, turn),
+        (ports, wave.tones, fast * by_shift), (ports, wave.tones, faster * by_rate),
     ]  # fmt: skip
-    if math.isfinite(up):
-        parts.append((up * upwards, ripple, turn))
+    if upwards is not None:
+        parts.append((up * upwards, wave.tones, turn))
     return _Product(*(torch.cat(rows, 1) for rows in zip(*parts, strict=True)))
 
 

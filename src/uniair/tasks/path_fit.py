@@ -243,22 +243,35 @@ def slopes_of(
     radio, (along, up, late) = measured.radio, sizes
     if wave is None:
         wave = wave_of(paths.along, paths.up, paths.delay, radio)
-    x, y, z = torch.from_numpy(radio.array.layout - radio.array.centre).to(paths.along.device).T
-    ahead = _ahead(paths.along, paths.up)
-
-    def turning(place: Tensor, cosine: Tensor) -> Tensor:
-        """By direction, with the gains: [N, P, ports]."""
-        slope = -2j * math.pi * (place - (cosine / ahead)[..., None] * y).to(torch.float32)
-        return (paths.gain[..., None] * _ports(slope * wave.elements, radio)).sum(1)
-
-    later = wave.tones * (-2j * math.pi * _offsets(radio, paths.delay).to(torch.float32))
+    across, upwards, later = wave_slopes(paths.along, paths.up, paths.delay, paths.gain, radio, wave)
     slopes = [
-        measured.joint(along * turning(x, paths.along), wave.tones),
+        measured.joint(along * across, wave.tones),
         measured.joint(late * (paths.gain[..., None] * wave.ports).sum(1), later),
     ]
-    if math.isfinite(up):
-        slopes.append(measured.joint(up * turning(z, paths.up), wave.tones))
+    if upwards is not None:
+        slopes.append(measured.joint(up * upwards, wave.tones))
     return torch.cat(slopes, 1).mT
+
+
+def wave_slopes(
+    along: Tensor, up: Tensor, delay: Tensor, gain: Tensor, radio: Radio, wave: Wave
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """What ports take in more further along and upwards, with the gains, [N, P, ports] each, and subcarriers later:
+    [N, P, subcarriers]; None upwards where the radio does not tell it.
+
+    Args:
+        gain: [N, polarisations, P].
+        wave: of the same directions and delays.
+    """
+    x, y, z = torch.from_numpy(radio.array.layout - radio.array.centre).to(along.device).T
+    ahead = _ahead(along, up)
+
+    def turning(place: Tensor, cosine: Tensor) -> Tensor:
+        slope = -2j * math.pi * (place - (cosine / ahead)[..., None] * y).to(torch.float32)
+        return (gain[..., None] * _ports(slope * wave.elements, radio)).sum(1)
+
+    later = wave.tones * (-2j * math.pi * _offsets(radio, delay).to(torch.float32))
+    return turning(x, along), turning(z, up) if math.isfinite(cells(radio)[1]) else None, later
 
 
 def _moved(

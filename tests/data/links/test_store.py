@@ -47,6 +47,21 @@ def test_a_store_is_the_areas_of_the_folder(tmp_path: Path) -> None:
     assert store.los_share() == pytest.approx(np.concatenate([a.los for a in areas]).mean())
 
 
+@pytest.mark.parametrize("heights", [False, True])
+def test_how_densely_and_high_areas_are_built(tmp_path: Path, heights: bool) -> None:
+    parts = [synthetic_links(s, areas=3, links=12, place=f"town{s}") for s in range(2)]
+    parts[1] = replace(parts[1], mapped=np.array([True, False, True]))
+    if heights:
+        parts = [replace(p, maps=np.float32(p.maps) * np.float32([[[3.0]], [[7.0]], [[12.0]]])) for p in parts]
+    areas = [(maps, known) for part in parts for maps, known in zip(part.maps, part.mapped, strict=True) if known]
+    shares = [float((maps > 0).mean()) for maps, _ in areas]
+    medians = [float(np.median(maps[maps > 0])) for maps, _ in areas if heights and (maps > 0).any()]
+    found = Store(folder(tmp_path, parts)).clutter()
+    np.testing.assert_allclose(found[0], [min(shares), max(shares)])
+    np.testing.assert_allclose(found[1], [min(medians), max(medians)] if heights else [np.nan, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(Store(tmp_path).first(1).clutter()[0], [shares[0]] * 2)
+
+
 def test_batches_from_disk_are_those_from_memory(tmp_path: Path, links: Links) -> None:
     store = Store(folder(tmp_path, [links]))
     for seed in range(3):

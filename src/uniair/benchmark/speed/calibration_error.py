@@ -78,7 +78,7 @@ def summed_up(tests: list[DriveTest], walls: str, offset: float) -> dict[str, An
 
 
 def run(
-    file: str, sites: str, side: float = 400.0, positions: int = 900, offset: float = 4.0, noise: float = 6.0,
+    file: str, sites: str, side: float = 600.0, positions: int = 900, offset: float = 4.0, noise: float = 6.0,
     logs: int = 60, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Measures and prints.

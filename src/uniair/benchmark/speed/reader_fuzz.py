@@ -78,7 +78,7 @@ class Found:
 
 def run(
     readers: str = "", budget: str = "quick", count: int = 0, seed: int = 0, workers: int = 2, memory: int = 2048,
-    save: str = "",
+    save: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Breaks files and reads them.
 
@@ -123,7 +123,7 @@ def run(
         for example in row["examples"][:3]:
             print(f"  {example}")
     if save:
-        write_text(Path(save), json.dumps({"seed": seed, "memory_mb": memory, "readers": result}, indent=1) + "\n")
+        write_text(save, json.dumps({"seed": seed, "memory_mb": memory, "readers": result}, indent=1) + "\n")
     return {"seed": seed, "readers": result}
 
 

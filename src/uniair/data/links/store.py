@@ -137,10 +137,12 @@ class Store(Sequence[Links]):
         NaN where no map is known, or none says heights.
         """
         found = [np.full((2, 2), np.nan)]
-        for shard in dict.fromkeys(self._where[:, 0].tolist()):
+        for shard, area in np.unique(self._where[: self._bounds[-1], :2], axis=0).tolist():
             file = self._open(self._path(shard))
-            maps = file.get_tensor("maps")[file.get_tensor("mapped").astype(bool)]
-            found += [np.repeat(np.array(clutter(one))[:, None], 2, axis=1) for one in maps]
+            header: dict[str, Any] = json.loads(file.metadata()["uniair"])
+            if area not in header.get("unmapped", []):
+                held = {key: np.asarray(file.get_slice(key)[area : area + 1]) for key in _maps(file)}
+                found.append(np.repeat(np.array(clutter(shards.maps_of(held, header)[0]))[:, None], 2, axis=1))
         return _joined(found)
 
     def los_share(self) -> float:
@@ -176,7 +178,7 @@ class Store(Sequence[Links]):
         header: dict[str, Any] = json.loads(file.metadata()["uniair"])
         held = set(file.keys())
         tensors = {key: part(key, head, tail) for key in held if key.startswith("paths.") and key != "paths.counts"}
-        tensors |= {key: part(key, area, area + 1) for key in ("maps", "heights") if key in held}
+        tensors |= {key: part(key, area, area + 1) for key in _maps(file)}
         tensors["paths.counts"] = part("paths.counts", first, last)
         return Links(
             areas=(name,),
@@ -239,6 +241,11 @@ class Stores(Sequence[Links]):
         index = range(len(self))[index]
         folder = int(np.searchsorted(self._ends, index, side="right"))
         return self.stores[folder][index - (int(self._ends[folder - 1]) if folder else 0)]
+
+
+def _maps(file: Any) -> list[str]:
+    """What a shard has of maps: occupancy or heights."""
+    return [key for key in ("maps", "heights") if key in file.keys()]  # noqa: SIM118  (not a mapping)
 
 
 def _joined(extents: Sequence[Any]) -> NDArray[np.float64]:
