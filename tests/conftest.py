@@ -6,6 +6,8 @@ import os
 
 # before torch comes, as the command line does: on a busy machine, threads that spin while they wait stop each other
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each of those that run the tests together
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -167,6 +167,7 @@ def test_every_ablation_runs_and_goes_on(
     budget = benchmark.Budget(1, 40, InstructTraining(epochs=1, batch=16))
     monkeypatch.setitem(benchmark.BUDGETS, "quick", budget)
     monkeypatch.setattr(benchmark, "RATES", (1e-3,))
+    monkeypatch.setattr(benchmark, "REPEATS", (1, 1))
     setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=1)
     result = perform("instruct", benchmark.INSTRUCT, setup, backbone="tiny")
     assert set(result["rows"]) == set(benchmark.METHODS)

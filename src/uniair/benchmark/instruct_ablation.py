@@ -72,6 +72,7 @@ METHODS = {
 }  # fmt: skip
 RATES = (1e-3, 2e-3, 4e-3)  # of which each method takes its best on links that it does not learn from
 MODALITIES = ("channel", "environment")
+REPEATS = (20, 3)  # answers alone, and answers of 256, that are timed
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def cost(answer: Callable[[Tensor], Tensor], parameters: int, embeddings: Tensor
             took.append(time.perf_counter() - began)
         return float(np.median(took))
 
-    return {"parameters": parameters, "latency_ms": 1e3 * seconds(1, 20), "answers_per_s": 256 / seconds(256, 3)}
+    return {"parameters": parameters, "latency_ms": 1e3 * seconds(1, REPEATS[0]), "answers_per_s": 256 / seconds(256, REPEATS[1])}
 
 
 def _sum_up(what: str, areas: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
