@@ -11,7 +11,7 @@ test: $(VENV)/.dev llvm chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n logical --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
