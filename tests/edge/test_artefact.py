@@ -13,6 +13,7 @@ import torch
 pytest.importorskip("tuf", reason="tuf is missing: pip install 'uniair[registry]'")
 
 import uniair
+from tests.explanation.calibration import calibration_of
 from tests.site.make import PLACES, town
 from uniair.cli import main
 from uniair.edge.artefact import check, describe
@@ -83,6 +84,20 @@ def test_a_model_is_loaded_as_it_was_published(registry: Registry, tmp_path: Pat
     assert digest(uniair.load(named)) == release.weights
     assert release.radio == json.loads(json.dumps(Radio().to_json()))
     assert uniair.load(named).preset.name == "tiny"
+
+
+def test_what_validation_taught_goes_along(registry: Registry, tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "run")
+    weights = digest(uniair.load(folder))
+    calibration_of(weights).write(Path(folder) / "calibration.json")
+    named = publish(registry, "mine", folder)
+    assert set(registry.releases()[0].files) == {"config.json", "model.safetensors", "calibration.json"}
+    found = uniair.load_calibration(named, uniair.load(named))
+    assert found is not None
+    assert found.weights == weights
+    calibration_of("0" * 16).write(Path(folder) / "calibration.json")
+    with pytest.raises(InputError, match=r"calibration\.json"):
+        describe(folder)
 
 
 def test_weights_that_are_not_what_their_release_says(registry: Registry, tmp_path: Path) -> None:

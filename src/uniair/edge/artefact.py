@@ -11,6 +11,7 @@ from typing import Any
 import uniair
 from uniair.edge.export import CARD
 from uniair.errors import InputError
+from uniair.explanation.calibrated import FILE as CALIBRATION
 from uniair.files import sha256
 from uniair.radio import Radio
 from uniair.releases.node import PACKAGE, located
@@ -79,11 +80,12 @@ def check(release: Release, folder: Path, model: str | None = None) -> None:
 
 def _model(path: Path) -> Artefact:
     model = uniair.load(str(path))
+    uniair.load_calibration(str(path), model)
     preset, parameters = model.preset, sum(p.numel() for p in model.parameters())
     radios = "any radio" if preset.radios == "any" else str(model.radio)
     return Artefact(
         "model", digest(model), _plain(model.radio), f"{preset.name}, {parameters / 1e6:.1f} M parameters, {radios}",
-        _files(path, (CONFIG, WEIGHTS), (CARD,)),
+        _files(path, (CONFIG, WEIGHTS), (CARD, CALIBRATION)),
     )  # fmt: skip
 
 
