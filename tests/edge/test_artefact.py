@@ -14,7 +14,7 @@ pytest.importorskip("tuf", reason="tuf is missing: pip install 'uniair[registry]
 
 import uniair
 from tests.explanation.calibration import calibration_of
-from tests.site.make import PLACES, town
+from tests.site.make import PLACES, add_code, town
 from uniair.cli import main
 from uniair.edge.artefact import check, describe
 from uniair.errors import InputError
@@ -30,6 +30,7 @@ from uniair.site.extrapolation import remarks
 from uniair.site.site import Site, Station
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest, save_model
+from uniair.training.feedback_adaptation import load_feedback
 from uniair.training.forecasting import PACKAGED, load_forecaster
 from uniair.training.heads import Adaptation, load_head, save_head
 from uniair.training.instruction import load_instruct
@@ -131,6 +132,19 @@ def test_a_head_goes_with_one_models_weights(registry: Registry, tmp_path: Path)
         describe(str(tmp_path / "beam.safetensors"), tiny(tmp_path / "run"))
 
 
+def test_a_code_for_feedback_is_published_like_a_head(registry: Registry, tmp_path: Path) -> None:
+    model, made = uniair.load("small"), site(tmp_path / "site", "small")
+    code = add_code(made, 0)
+    named = publish(registry, "feedback", str(made.feedback(0)), "small")
+    (release,) = registry.releases()
+    assert (release.kind, release.weights) == ("head", SMALL)
+    assert release.says == f"CSI feedback in up to {code.code.longest} bits"
+    assert load_feedback(Path(named), model).code.digest == code.code.digest
+    other = uniair.build("tiny")
+    with pytest.raises(InputError, match=f"is signed for the weights {SMALL}, not for"):
+        load_feedback(Path(named), other)
+
+
 def test_a_site_with_its_heads_on_a_model_of_the_registry(registry: Registry, tmp_path: Path) -> None:
     model = publish(registry, "towers", "small")
     made = site(tmp_path / "site", model)
@@ -227,6 +241,7 @@ def test_a_node_loads_signed_weights_alone(registry: Registry, tmp_path: Path, m
         lambda: load_forecaster(tmp_path / "wmlm"),
         lambda: load_instruct(tmp_path / "instruct"),
         lambda: load_head(head, model, "beam"),
+        lambda: load_feedback(made.feedback(0), model),
     ):
         with pytest.raises(InputError, match="is signed by nobody, and this node loads signed weights alone"):
             load()

@@ -19,6 +19,8 @@ from uniair.releases.release import Artefact, Release
 from uniair.site.site import NOTE, Site
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, read_header, read_tensors
+from uniair.training.feedback_adaptation import FORMAT as FEEDBACK
+from uniair.training.feedback_adaptation import load_feedback
 from uniair.training.forecasting import load_forecaster
 from uniair.training.heads import load_head
 from uniair.training.instruction import ROUTER
@@ -115,16 +117,20 @@ def _instruct(path: Path, config: dict[str, Any]) -> Artefact:
 
 def _head(path: Path, name: str | None) -> Artefact:
     header = read_header(path, "give a head of uniair adapt") if path.suffix == ".safetensors" else {}
-    task = str(header.get("task"))
-    if task not in TASKS:
+    task, coded = str(header.get("task")), header.get("format") == FEEDBACK
+    if task not in TASKS and not coded:
         raise InputError(f"{path}: not a head of uniair adapt")
     if name is None:
         raise InputError(f"{path}: a head fits one model's weights; give them as --model")
     model = uniair.load(name)
-    found = load_head(path, model, task)
+    if coded:
+        code = load_feedback(path, model)
+        radio, says = code.radio, f"CSI feedback in up to {code.code.longest} bits"
+    else:
+        found = load_head(path, model, task)
+        radio, says = found.radio, f"{TASKS[task].on(found.radio).about}, from {found.inputs}"
     names = (path.name, *([path.with_suffix(".json").name] if path.with_suffix(".json").is_file() else ()))
-    says = f"{TASKS[task].on(found.radio).about}, from {found.inputs}"
-    return Artefact("head", digest(model), _plain(found.radio), says, {name: path.parent / name for name in names})
+    return Artefact("head", digest(model), _plain(radio), says, {name: path.parent / name for name in names})
 
 
 def _site(path: Path) -> Artefact:

@@ -23,6 +23,7 @@ from uniair.evaluation.port_panel import subband_directions
 from uniair.files import atomic_path, write_text
 from uniair.models.universal import BATCH, UniversalModel
 from uniair.radio import Radio
+from uniair.releases.node import located
 from uniair.tasks import bit_code
 from uniair.tasks.bit_code import BitCode, decoder_sensitivity, learn
 from uniair.tasks.feedback_code import KNOWN, LENGTHS, FeedbackCode
@@ -295,13 +296,18 @@ def load_feedback(path: Path, model: UniversalModel, radio: Radio | None = None)
     """What `save_feedback` wrote.
 
     Args:
+        path: or `registry:NAME@VERSION`.
         model: that it learned with.
         radio: that its channels have to be of; None: any.
 
     Raises:
-        InputError: missing, broken or torn, of another format, other weights or another radio.
+        InputError: missing, broken or torn, of another format, other weights or another radio; or as `located`.
     """
-    header, weights = read_header(path, ADVICE), digest(model)
+    path, release = located(path)
+    weights = digest(model)
+    if release is not None and release.kind == "head":
+        release.require_weights(weights)
+    header = read_header(path, ADVICE)
     if header.get("format") != FORMAT:
         raise InputError(f"{path}: no feedback code of this version; {ADVICE}")
     if header.get("weights") != weights:
