@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from tests.serve.browsing import chromium
+from tests.serve.browsing import Visit, chromium, serving, visiting
 from tests.site.make import add_code, make_site
 from tests.site.make_plan import make_plan
 
@@ -80,3 +80,18 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def browser() -> Iterator[Any]:
     with chromium() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def address(predictor: Any) -> Iterator[str]:
+    with serving(predictor) as url:
+        yield url
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Visit]:
+    """A page that must stay without a console message, an error or a foreign request."""
+    with visiting(browser, address) as visit:
+        visit.open()
+        yield visit
+        assert visit.wrong == []

@@ -24,21 +24,6 @@ pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'uniair[s
 TOKEN = "a-token-of-this-test"
 
 
-@pytest.fixture(scope="module")
-def address(predictor: Any) -> Iterator[str]:
-    with serving(predictor) as url:
-        yield url
-
-
-@pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Visit]:
-    """A page that must stay without a console message, an error or a foreign request."""
-    with visiting(browser, address) as visit:
-        visit.open()
-        yield visit
-        assert visit.wrong == []
-
-
 def percent(p: float) -> str:
     return "> 99 %" if p > 0.995 else "< 1 %" if p < 0.005 else f"{100 * p:.0f} %"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,20 +10,6 @@ from tests.serve.browsing import LOOKS, Visit, fits, serving, visiting
 
 pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'uniair[serve]'")
 PICTURE = "document.querySelector('#map').toDataURL()"
-
-
-@pytest.fixture(scope="module")
-def address(predictor: Any) -> Iterator[str]:
-    with serving(predictor) as url:
-        yield url
-
-
-@pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Visit]:
-    with visiting(browser, address) as visit:
-        visit.open()
-        yield visit
-        assert visit.wrong == []
 
 
 def plain(text: str) -> str:
