@@ -78,7 +78,7 @@ def test_behind_a_building_the_corner_sends() -> None:
     assert length == pytest.approx(math.hypot(flat, BS[2] - user[2]), abs=1.5)
     assert cosine == pytest.approx(math.cos(math.pi / 4), abs=0.05)
     bend = math.pi / 4 - math.atan2(user[1] - corner[1], user[0] - corner[0])
-    assert paths.turn[paths.kind == KINDS.index("D")] == pytest.approx(bend, abs=0.12)
+    assert paths.turn[paths.kind == KINDS.index("D")] == pytest.approx(bend, abs=0.22)  # rays stand 0.18 apart
 
 
 def test_lengths_scale_with_the_map_and_sines_mirror() -> None:

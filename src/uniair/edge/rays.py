@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 GRID, RAYS, DEPTH, CORNERS, FAN, MARCH, LEVELS = 256, 256, 3, 16, 24, 40, 5
-FAN_ANGLES, LEAST_JUMP = (-0.35, 2.1), 4.0
+FAN_ANGLES, BESIDE, LEAST_JUMP = (-2.1, 2.1), np.float32(1.2), 4.0
 KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")
 HALF = np.float32(0.5)
 
@@ -162,8 +162,9 @@ def _diffracted(rays: Rays, length: Floats, hit: NDArray[np.bool_]) -> Rays:
     swap = (length < beyond)[first]
     near, far = np.where(swap, first, second), np.where(swap, second, first)
     passing, stopping, reach = rays.direction[far], rays.direction[near], length[near]
-    corner = rays.start[far] + (reach + 1)[:, None] * passing
     shadow = np.sign(passing[:, 0] * stopping[:, 1] - passing[:, 1] * stopping[:, 0])
+    away = np.stack([passing[:, 1], -passing[:, 0]], -1) * shadow[:, None]
+    corner = rays.start[far] + (reach + 1)[:, None] * passing + BESIDE * away
     turn = np.tile(np.linspace(*FAN_ANGLES, FAN, dtype=np.float32), CORNERS)
     angle = np.arctan2(passing[:, 1], passing[:, 0]).repeat(FAN) + shadow.repeat(FAN) * turn
     return Rays(

@@ -27,7 +27,8 @@ RAYS = 256
 DEPTH = 3  # interactions, of which one may be a diffraction
 CORNERS = 16  # of each kind: seen by the base station, and seen in a wall
 FAN = 24  # rays that leave a corner
-FAN_ANGLES = (-0.35, 2.1)  # rad from the ray that passes the corner, towards its shadow
+FAN_ANGLES = (-2.1, 2.1)  # rad from the ray that passes the corner, towards its shadow
+BESIDE = 1.2  # pixels from the wall at which a fan begins: the raster's steps are not to catch its rays
 LEAST_JUMP = 4.0  # pixels between the ends of two neighbouring rays with a corner between them
 MARCH = 40  # steps of a ray; one that has not met a wall by then ends there
 LOOK = 8  # steps between two looks at which rays still go on; divides MARCH
@@ -183,8 +184,9 @@ class Rays(NamedTuple):
             return values.repeat_interleave(FAN, dim=1)
 
         passing, stopping, reach = at(self.direction, far), at(self.direction, near), at(length, near)
-        corner = at(self.start, far) + (reach + 1)[..., None] * passing
         shadow = torch.sign(passing[..., 0] * stopping[..., 1] - passing[..., 1] * stopping[..., 0])
+        away = torch.stack([passing[..., 1], -passing[..., 0]], -1) * shadow[..., None]
+        corner = at(self.start, far) + (reach + 1)[..., None] * passing + BESIDE * away
         turn = torch.linspace(*FAN_ANGLES, FAN, device=length.device).repeat(CORNERS).expand(len(length), -1)
         angle = fanned(torch.atan2(passing[..., 1], passing[..., 0])) + fanned(shadow) * turn
         return Rays(
