@@ -64,7 +64,9 @@ class View:
         """Of the base station among what is higher than `least` m, launched once."""
         if least not in self._rays:
             plan = np.round(self.bs[:2] / (self.size / np.float32(GRID)) * 16) / 16
-            self._rays[least] = launch(self.heights > least, plan)
+            column, row = np.clip(self.bs[:2] / self.size * GRID, 0, GRID - 1).astype(int)
+            roof = self.heights[row, column]
+            self._rays[least] = launch(self.heights > least, plan, bool(0 < least < roof <= self.bs[2]))
         return self._rays[least]
 
     def turned(self, ue: NDArray[Any]) -> Floats:
