@@ -81,19 +81,21 @@ def test_behind_a_building_the_corner_sends() -> None:
     assert paths.turn[paths.kind == KINDS.index("D")] == pytest.approx(bend, abs=0.22)  # rays stand 0.18 apart
 
 
-def test_rays_of_a_station_on_a_roof_begin_at_its_edge() -> None:
-    heights = torch.zeros(256, 256)
-    heights[2 * 50 : 2 * 70, 2 * 30 : 2 * 50] = 12.0  # x 30 to 50 m, y 50 to 70 m, below the station
-    heights[2 * 100 :] = 20.0
-    station, image = (40.0, 60.0, 15.0), (UE[0], 2 * 100.0 - UE[1], UE[2])
-    place = Environment(map=heights[None], bs=torch.tensor([station]), ue=torch.tensor([UE]), size=torch.tensor([SIZE]))
-    paths = candidates(place.tensors(), torch.tensor([True]), solid=True)
-    assert found(paths, "")[0] == pytest.approx(math.dist(station, UE), abs=0.3)
-    assert found(paths, "R")[0] == pytest.approx(math.dist(station, image), abs=1.5)
-    below = Environment(map=heights[None], bs=torch.tensor([(40.0, 60.0, 11.0)]), ue=torch.tensor([UE]),
-                        size=torch.tensor([SIZE]))  # fmt: skip
-    inside = candidates(below.tensors(), torch.tensor([True]), solid=True)
-    assert set(inside.kind.tolist()) <= {ray_launching.OVER}  # within the building there is nowhere to go
+def test_rays_of_a_mast_fall_over_near_roofs_and_are_stopped_by_far_ones() -> None:
+    station, user = (40.0, 60.0, 25.0), (110.0, 80.0, 1.5)
+
+    def kinds(near: float, far: float) -> set[str]:
+        heights = torch.zeros(256, 256)
+        heights[2 * 50 : 2 * 75, 2 * 35 : 2 * 50] = near  # below the mast
+        heights[2 * 60 : 2 * 90, 2 * 95 : 2 * 105] = far  # before the user
+        place = Environment(map=heights[None], bs=torch.tensor([station]), ue=torch.tensor([user]),
+                            size=torch.tensor([SIZE]))  # fmt: skip
+        return {(*KINDS, "over")[kind] for kind in candidates(place.tensors(), torch.tensor([True]), solid=True).kind}
+
+    assert "" in kinds(near=18.0, far=0.0)
+    assert "" not in kinds(near=18.0, far=12.0)
+    assert "over" in kinds(near=0.0, far=12.0)
+    assert "" not in kinds(near=24.9, far=0.0)
 
 
 def test_lengths_scale_with_the_map_and_sines_mirror() -> None:
@@ -150,11 +152,9 @@ def test_rays_are_launched_once_a_place_and_anew_for_another_map(monkeypatch: py
     launched = []
     original = ray_launching.launch
 
-    def launch(
-        maps: torch.Tensor, area: torch.Tensor, bs: torch.Tensor, above: torch.Tensor
-    ) -> ray_launching.Segments:
+    def launch(maps: torch.Tensor, area: torch.Tensor, bs: torch.Tensor) -> ray_launching.Segments:
         launched.append(len(bs))
-        return original(maps, area, bs, above)
+        return original(maps, area, bs)
 
     monkeypatch.setattr(ray_launching, "launch", launch)
     ray_launching._of_bytes.cache_clear()

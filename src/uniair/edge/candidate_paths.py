@@ -20,7 +20,7 @@ COSINE_OCTAVES, LENGTH_OCTAVES = 5, 7
 OVER = len(KINDS)  # the kind that bends down from a roof
 FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
 FEATURES_3D = FEATURES + 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + 8
-LOW_STATION, LOW_WALL, WALL_STEP = 10.0, 2.0, 2.5  # m
+LOW_STATION, LOW_WALL, FALL = 10.0, 2.0, 0.75  # m, m, share of the side
 WALL_LOSS, CORNER_LOSS, NOTICED = 4.0, 18.0, 6.0  # dB
 LEG, SAMPLES = 16, 64  # points at which roofs are looked for: of a last leg, of a straight line
 NEAR, HIGHEST = 1.5, 100.0  # pixels, m
@@ -93,9 +93,15 @@ class Candidates(NamedTuple):
         return np.concatenate([self.features(clock), _joined(phases, np.zeros((len(phases), 0)), plain)], axis=1)
 
 
-def least_wall(height: float) -> float:
-    """From which height on, m, walls stop the rays of a station that stands so high, of weights for any radio."""
-    return LOW_WALL if height <= LOW_STATION else float(np.round(np.float32(height) / 2 / WALL_STEP) * WALL_STEP)
+def walls(heights: Floats, bs: Floats, size: np.float32) -> NDArray[np.bool_]:
+    """What stops the rays of a station [3] m, of weights for any radio, on a map of heights: [256, 256]."""
+    if bs[2] <= LOW_STATION:
+        return np.asarray(heights > LOW_WALL)
+    plan = np.round(bs[:2] / (size / np.float32(GRID)) * 16) / np.float32(16 * GRID)
+    centre = (np.arange(GRID, dtype=np.float32) + np.float32(0.5)) / np.float32(GRID)
+    away = np.hypot(centre - plan[0], centre[:, None] - plan[1])
+    return np.asarray(heights > np.maximum(bs[2] * (1 - away / np.float32(FALL)), np.float32(LOW_WALL)))
+
 
 
 def candidates(

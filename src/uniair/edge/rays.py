@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 GRID, RAYS, DEPTH, CORNERS, FAN, MARCH, LEVELS = 256, 256, 3, 16, 24, 40, 5
-FAN_ANGLES, BESIDE, ROOF, LEAST_JUMP = (-2.1, 2.1), np.float32(1.2), 96, 4.0
+FAN_ANGLES, BESIDE, LEAST_JUMP = (-2.1, 2.1), np.float32(1.2), 4.0
 KINDS = ("", "R", "RR", "RRR", "D", "DR", "DRR", "RD", "RDR", "RRD")
 HALF = np.float32(0.5)
 
@@ -91,24 +91,18 @@ class Terrain:
         return np.asarray(row * self.side + column)
 
 
-def launch(walls: NDArray[np.bool_], bs: NDArray[Any], above: bool = False) -> Segments:
+def launch(walls: NDArray[np.bool_], bs: NDArray[Any]) -> Segments:
     """Rays of a base station, reflected and diffracted in all `KINDS`.
 
     Args:
         walls: [256, 256] where they are; bs: [2], pixels.
-        above: it stands on a roof: rays begin where its edge is.
     """
     terrain = Terrain(walls)
     azimuth = (np.arange(RAYS, dtype=np.float32) + HALF) * np.float32(2 * math.pi / RAYS)
     direction = _direction(azimuth)
     none = np.zeros(RAYS, np.float32)
-    off = none + 1
-    if above:
-        ways = np.arange(1, ROOF + 1, dtype=np.float32)[:, None, None] * direction + np.asarray(bs, np.float32)
-        wall = terrain.step[terrain._pixel(ways.reshape(-1, 2))].reshape(ROOF, RAYS) == 0
-        off = off + wall.cumprod(0).sum(0).astype(np.float32)
-    start = np.asarray(bs, np.float32) + off[:, None] * direction
-    rays = Rays(start, direction, off, off, direction[:, 0], direction[:, 1], none, off <= ROOF)
+    start = np.asarray(bs, np.float32) + direction
+    rays = Rays(start, direction, none + 1, none + 1, direction[:, 0], direction[:, 1], none, none == 0)
     pieces = []
     for reflections in range(DEPTH + 1):
         length, hit, normal = terrain.march(rays)

@@ -25,7 +25,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from .candidate_paths import FEATURES, FEATURES_3D, SPEED_OF_LIGHT, TYPICAL, Roofs, candidates, least_wall
+from .candidate_paths import FEATURES, FEATURES_3D, SPEED_OF_LIGHT, TYPICAL, Roofs, candidates, walls
 from .rays import GRID, Floats, Integers, Segments, launch
 from .receiver import Receiver
 
@@ -58,16 +58,19 @@ class View:
         self.heights = heights(map)
         self.bs, self.size = np.asarray(bs, np.float32), np.float32(size)
         self.side, self.bearing, self.downtilt = float(size if side is None else side), bearing, downtilt
-        self._rays: dict[float, Segments] = {}
+        self._rays: dict[bool, Segments] = {}
 
-    def rays(self, least: float) -> Segments:
-        """Of the base station among what is higher than `least` m, launched once."""
-        if least not in self._rays:
+    def rays(self, solid: bool) -> Segments:
+        """Of the base station, launched once.
+
+        Args:
+            solid: heights count, as to weights for any radio.
+        """
+        if solid not in self._rays:
             plan = np.round(self.bs[:2] / (self.size / np.float32(GRID)) * 16) / 16
-            column, row = np.clip(self.bs[:2] / self.size * GRID, 0, GRID - 1).astype(int)
-            roof = self.heights[row, column]
-            self._rays[least] = launch(self.heights > least, plan, bool(0 < least < roof <= self.bs[2]))
-        return self._rays[least]
+            stops = walls(self.heights, self.bs, self.size) if solid else self.heights > 0
+            self._rays[solid] = launch(stops, plan)
+        return self._rays[solid]
 
     def turned(self, ue: NDArray[Any]) -> Floats:
         """[N, 3] m, from the site's frame into the array's."""
@@ -216,10 +219,10 @@ class Runner:
         """Candidate paths of distinct users [U, 3]: features [P, …], whose each is [P], and clocks [U] m."""
         size, none = float(view.size), np.zeros(len(ue), np.float32)
         if not self._any_radio:
-            found = candidates(view.rays(0.0), view.bs, ue, size)
+            found = candidates(view.rays(solid=False), view.bs, ue, size)
             return found.features(none), found.owner, none
         roofs = Roofs(view.heights, self.receiver.carrier, view.downtilt if self.receiver.directed else 0.0)
-        found = candidates(view.rays(least_wall(float(view.bs[2]))), view.bs, ue, size, roofs)
+        found = candidates(view.rays(solid=True), view.bs, ue, size, roofs)
         clock = found.clock(view.bs, ue) if self.receiver.first_path else none
         return found.features_3d(clock), found.owner, clock
 

@@ -29,7 +29,6 @@ CORNERS = 16  # of each kind: seen by the base station, and seen in a wall
 FAN = 24  # rays that leave a corner
 FAN_ANGLES = (-2.1, 2.1)  # rad from the ray that passes the corner, towards its shadow
 BESIDE = 1.2  # pixels from the wall at which a fan begins: the raster's steps are not to catch its rays
-ROOF = 96  # pixels that a roof below a station may reach in any direction
 LEAST_JUMP = 4.0  # pixels between the ends of two neighbouring rays with a corner between them
 MARCH = 40  # steps of a ray; one that has not met a wall by then ends there
 LOOK = 8  # steps between two looks at which rays still go on; divides MARCH
@@ -45,7 +44,7 @@ FEATURES = 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + len(KINDS) + 5
 FEATURES_3D = FEATURES + 2 * COSINE_OCTAVES + 2 * LENGTH_OCTAVES + 8
 LOW_STATION = 10.0  # m: rays of lower stations meet every wall
 LOW_WALL = 2.0  # m: lower things stop no ray
-WALL_STEP = 2.5  # m: in which the height from which walls stop the rays of higher stations is counted
+FALL = 0.75  # of the map's side, over which the rays of higher stations fall to the ground
 WALL_LOSS, CORNER_LOSS = 4.0, 18.0  # dB that a reflection and a diffraction take, roughly
 NOTICED = 6.0  # dB: the first path within so many of the strongest is where a receiver's clock starts
 LEG = 16  # points of a path's last leg at which roofs are looked for
@@ -109,19 +108,6 @@ class Terrain:
         """Flat index of the pixel of `place` [2, ...]; what lies beyond the map is on its rim."""
         column, row = (place + 1).clamp_(0, self.side - 1).long()
         return row.mul_(self.side).add_(column).add_(base)
-
-    def edge(self, base: Tensor, bs: Tensor, direction: Tensor, above: Tensor) -> Tensor:
-        """How far from a station [B, 2] the roof below it ends in directions [B, N, 2]: [B, N], 1 where it has none.
-
-        Args:
-            above: bool [B] it stands on one.
-        """
-        out = direction.new_ones(direction.shape[:-1])
-        for number in above.nonzero()[:, 0].tolist():
-            ways = torch.arange(1, ROOF + 1, device=bs.device) * direction[number, :, None].movedim(-1, 0)  # [2, N, K]
-            wall = self.step[self.pixel(base[number], ways + bs[number, :, None, None])] == 0
-            out[number] += wall.cumprod(1).sum(1)
-        return out
 
     def march(self, base: Tensor, start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rays [B, N, 2] until they meet a wall: length [B, N], whether they did, and the wall's normal [B, N, 2]."""
@@ -229,14 +215,13 @@ def _blurred(maps: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def launch(maps: Tensor, area: Tensor, bs: Tensor, above: Tensor | None = None) -> Segments:
+def launch(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
     """Rays of B base stations, reflected and diffracted in each of the `KINDS` of ways.
 
     Args:
         maps: [A, H, W] where walls are.
         area: int64 [B] the map of each.
         bs: [B, 2] position in pixels of a `GRID` × `GRID` map.
-        above: bool [B] stands on a roof: rays begin where its edge is. None: none does.
     """
     terrain = Terrain(maps)
     count = len(area)
@@ -245,11 +230,9 @@ def launch(maps: Tensor, area: Tensor, bs: Tensor, above: Tensor | None = None) 
     direction = torch.stack([azimuth.cos(), azimuth.sin()], -1).expand(count, -1, -1)
     none = bs.new_zeros(count, RAYS)
     # a base station on a wall's pixel gets off it
-    off = none + 1 if above is None else terrain.edge(base, bs, direction, above)
     rays = Rays(
-        bs[:, None] + off[..., None] * direction, direction, off, off, direction[..., 0], direction[..., 1], none,
-        off <= ROOF,
-    )  # fmt: skip
+        bs[:, None] + direction, direction, none + 1, none + 1, direction[..., 0], direction[..., 1], none, none == 0
+    )
     # rays of all kinds of as many interactions fly together: the way is many small operations
     flying, pieces = {"": rays}, {}
     for interactions in range(DEPTH + 1):
@@ -273,20 +256,32 @@ def launch(maps: Tensor, area: Tensor, bs: Tensor, above: Tensor | None = None) 
     return Segments(*(part[:, drawn] if part.ndim > 1 else part[drawn] for part in joined))
 
 
-def _kept(maps: Tensor, area: Tensor, bs: Tensor, above: Tensor) -> Segments:
+def falling(pixels: int, height: Tensor, plan: Tensor) -> Tensor:
+    """Heights up to which walls let the rays of B stations pass: [B, pixels, pixels] m, `LOW_WALL` of low ones.
+
+    They fall from the station to the ground, as lines to users do who are far away.
+
+    Args:
+        height: [B] m; plan: [B, 2] as shares of the side.
+    """
+    centre = (torch.arange(pixels, device=plan.device) + 0.5) / pixels
+    away = torch.hypot(centre - plan[:, :1, None], centre[:, None] - plan[:, 1:, None])
+    return (height[:, None, None] * (1 - away / FALL)).clamp_min(LOW_WALL)
+
+
+def _kept(maps: Tensor, area: Tensor, bs: Tensor) -> Segments:
     """As `launch`; a few stations' rays are kept, since who asks about a place asks several questions of it."""
     if maps.device.type != "cpu" or len(bs) > KEPT_STATIONS:
-        return launch(maps, area, bs, above)
-    return _of_bytes(*(part.numpy().tobytes() for part in (maps, area, bs, above)), tuple(maps.shape))
+        return launch(maps, area, bs)
+    return _of_bytes(*(part.numpy().tobytes() for part in (maps, area, bs)), tuple(maps.shape))
 
 
 @lru_cache(maxsize=8)
-def _of_bytes(maps: bytes, area: bytes, bs: bytes, above: bytes, shape: tuple[int, ...]) -> Segments:
+def _of_bytes(maps: bytes, area: bytes, bs: bytes, shape: tuple[int, ...]) -> Segments:
     with torch.inference_mode(False):  # for training too
         walls = torch.frombuffer(bytearray(maps), dtype=torch.bool).view(shape)
         where = torch.frombuffer(bytearray(area), dtype=torch.int64)
-        roofs = torch.frombuffer(bytearray(above), dtype=torch.bool)
-        return launch(walls, where, torch.frombuffer(bytearray(bs), dtype=torch.float32).view(-1, 2), roofs)
+        return launch(walls, where, torch.frombuffer(bytearray(bs), dtype=torch.float32).view(-1, 2))
 
 
 @dataclass(frozen=True)
@@ -388,17 +383,17 @@ def candidates(environment: Environment, usable: Tensor, solid: bool = False) ->
     area, (size, tilt, carrier, counts), bs, ue = rows[:, 0].long(), rows[:, 1:5].unbind(1), rows[:, 5:8], rows[:, 8:]
     pixel = (size / GRID)[:, None]
     rise = bs[:, 2] - ue[:, 2]
-    least, above = torch.zeros_like(size), torch.zeros_like(size)
-    if solid:
-        least = torch.where(bs[:, 2] <= LOW_STATION, LOW_WALL, (bs[:, 2] / 2 / WALL_STEP).round() * WALL_STEP)
-        roof = heights_at(Environment(map=environment.map, size=size, area=area), bs[:, None, :2])[:, 0]
-        above = ((roof > least) & (roof <= bs[:, 2])).to(size)
     plan, user = bs[:, :2] / pixel, ue[:, :2] / pixel
-    stations = torch.cat([area[:, None].float(), least[:, None], above[:, None], (plan * 16).round()], dim=1)
+    stations = torch.cat([area[:, None].float(), bs[:, 2:] * solid, (plan * 16).round()], dim=1)
     stations, which = torch.unique(stations, dim=0, return_inverse=True)
-    grounds, local = torch.unique(stations[:, :2], dim=0, return_inverse=True)
-    walls = environment.map[grounds[:, 0].long()] > grounds[:, 1, None, None]
-    rays = _kept(walls, local, stations[:, 3:] / 16, stations[:, 2] > 0)
+    # low stations of a map meet the same walls
+    own = torch.where(stations[:, 1:2] > LOW_STATION, stations[:, 1:], 0.0)
+    grounds, local = torch.unique(torch.cat([stations[:, :1], own], 1), dim=0, return_inverse=True)
+    heights = environment.map[grounds[:, 0].long()]
+    limit = grounds.new_full((), LOW_WALL if solid else 0.0)
+    if own.any():
+        limit = falling(heights.shape[-1], grounds[:, 1], grounds[:, 2:] / 16 / GRID)
+    rays = _kept(heights > limit, local, stations[:, 2:] / 16)
     parts = [_meet(rays, which[i : i + CHUNK], user[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
     n = torch.cat([part[0] + i * CHUNK for i, part in enumerate(parts)])
     s, t, q, spread = (torch.cat([part[k] for part in parts]) for k in range(1, 5))
