@@ -22,7 +22,7 @@ from uniair.benchmark.speed.training_speed import training_speed
 from uniair.cli import main
 from uniair.commands.bench import named, options_of
 from uniair.data.links import shards
-from uniair.data.links.store import SAMPLE
+from uniair.data.links.store import SAMPLE, Store, Stores
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, spread
 from uniair.models.universal import UniversalModel
@@ -38,7 +38,12 @@ def model() -> UniversalModel:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = {}
     # a curve over areas needs more of them than a batch takes; every run is measured on the others, so they are few
-    for name, place, areas, seed in (("train", "town", 9, 1), ("validation", "elsewhere", 2, 2)):
+    for name, place, areas, seed in (
+        ("train", "town", 9, 1),
+        ("train_mixed", "city", 9, 3),
+        ("validation", "elsewhere", 1, 2),
+        ("validation_mixed", "nowhere", 1, 4),
+    ):
         out[name] = tmp_path_factory.mktemp(name)
         shards.write_shard(out[name] / "links-00000.safetensors", geometric_links(seed, areas=areas, place=place))
         shards.write_manifest(out[name], {"seed": seed}, "")
@@ -124,7 +129,7 @@ def test_scaling_has_three_curves_of_four_points_and_goes_on(
 
 
 def test_fewer_links_an_area_are_its_first(folders: dict[str, Path]) -> None:
-    store = uniair.data.links.store.Store(folders["train"])
+    store = Stores([Store(folders["train"])])
     few = scaling.FewerLinks(store, 5)
     assert len(few) == len(store)
     assert [len(area) for area in few] == [5] * len(store)
@@ -145,6 +150,8 @@ def test_the_ablation_changes_what_it_says(
     assert settings["no_rays"]["preset"]["rays"] == 0 < settings["full"]["preset"]["rays"]
     assert settings["adamw"]["optimisation"]["matrix_rate"] == 0 < settings["full"]["optimisation"]["matrix_rate"]
     assert not settings["no_hypotheses"]["task"]["hypotheses"]
+    assert settings["one_radio"]["preset"]["radios"] == "one"
+    assert settings["one_campaign"]["areas"] == 9 < settings["full"]["areas"]
 
 
 def test_what_is_ablated_is_the_packaged_recipe() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ def test_every_method_is_asked_and_a_stopped_run_goes_on(tmp_path: Path, monkeyp
     shards.write_shard(tmp_path / "links/links-00000.safetensors", geometric_links(seed=3, areas=2, per_area=16))
     shards.write_manifest(tmp_path / "links", {}, "")
     torch.manual_seed(0)
-    model = UniversalModel(replace(PRESETS["tiny"], radios="any")).eval()
+    model = UniversalModel(PRESETS["tiny"]).eval()
     setup = Setup(model, tmp_path / "out", {"links": tmp_path / "links"}, seeds=2)
     found = perform("generation", GENERATION, setup)
     assert found["links"] > 0

@@ -76,7 +76,7 @@ def test_weights_of_any_radio_are_asked_on_masts_too(tmp_path: Path, monkeypatch
         here = replace(links, radios=(Radio(carrier=carrier),) * 2)
         shards.write_shard(tmp_path / name / "links-00000.safetensors", here)
         shards.write_manifest(tmp_path / name, {"made": "by a test"}, "")
-    model = UniversalModel(replace(PRESETS["tiny"], radios="any")).eval()
+    model = UniversalModel(PRESETS["tiny"]).eval()
     setup = Setup(model, tmp_path / "out", {name: tmp_path / name for name in ("links", "masts")}, seeds=1)
     result = perform("radios", RADIOS, setup)
     assert set(result["seen"]) == {"links", "masts"}

@@ -162,9 +162,10 @@ def test_another_map_is_believed(package: Path) -> None:
     own = runner.views[0]
     ue = np.array([[40.0, 60.0, 1.5], [100.0, 40.0, 1.5]])
     empty = View(np.zeros((256, 256)), own.bs, float(own.size), own.side, own.bearing)
-    expected = uniair.load("small").encode_environment(
-        Environment(map=np.zeros((1, 256, 256), np.uint8), bs=np.tile(own.bs, (2, 1)), ue=ue, size=np.full(2, 150.0))
+    place = Environment(
+        map=np.zeros((1, 256, 256), np.uint8), bs=np.tile(own.bs, (2, 1)), ue=ue, size=np.full(2, 150.0)
     )
+    expected = uniair.load("small").encode_environment(place.seen_by(Radio()))
     np.testing.assert_allclose(runner.embed(empty, 2, ue), expected, atol=1e-5)
     assert np.abs(runner.embed(own, 2, ue) - expected.numpy()).max() > 0.01
 

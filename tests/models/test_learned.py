@@ -26,7 +26,7 @@ KNOWN = Learned(
 
 def model() -> UniversalModel:
     torch.manual_seed(0)
-    return UniversalModel(replace(PRESETS["tiny"], radios="any"), learned=KNOWN).eval()
+    return UniversalModel(PRESETS["tiny"], learned=KNOWN).eval()
 
 
 def test_what_lies_outside_is_said_with_both_ends() -> None:

@@ -8,6 +8,7 @@ import uniair
 from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches, batch_of, symmetric
 from uniair.losses import contrastive, covariance, wrong_hypotheses
+from uniair.radio import Radio
 from uniair.tasks.alignment import WRONG, Alignment, indistinguishable, with_bare, with_wrong
 
 
@@ -105,9 +106,9 @@ def test_the_loss_reaches_every_parameter(links: Links) -> None:
     torch.manual_seed(0)
     model = uniair.build("tiny")
     rng = np.random.default_rng(0)
-    terms = Alignment(unknown_map=0.5, unknown_both=0.3, unknown_bs=0.2, unknown_ue=0.2).loss(
-        model, batch_of(links), rng
-    )
+    batch = batch_of(links, Radio(calibrated=True))  # paper 1's alone would tell the towers nothing
+    task = Alignment(unknown_map=0.5, unknown_both=0.3, unknown_bs=0.2, unknown_ue=0.2)
+    terms = task.loss(model, batch, rng)
     terms["total"].backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     silent = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.any()]

@@ -12,7 +12,6 @@ import pytest
 import torch
 from tests.conftest import geometric_links
 
-import uniair
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
@@ -31,7 +30,8 @@ from uniair.training.distributed import World
 from uniair.training.loop import Optimisation
 from uniair.training.pretraining import Batches, pretrain
 
-ANY = replace(PRESETS["tiny"], radios="any")
+ANY = PRESETS["tiny"]
+ONE = replace(ANY, radios="one")
 RADIOS = (
     Radio(),
     Radio(array=UPA(2, 4, polarisation="slanted"), grid=OFDM(24, 360e3), carrier=3.5e9, clock="first_path"),
@@ -66,7 +66,7 @@ def trained(folders: tuple[Path, Path, Path], out: Path, steps: int = 4, start: 
     held = {"held": shards.read(folders[2])}
     optimisation = Optimisation(steps=steps, save_every=2, log_every=2, seed=1)
     task = Alignment(place_profile_weight=0.3)
-    return pretrain(ANY, data, held, task, Batches(3, 6, radios=True), optimisation, out, World.alone(), start).eval()
+    return pretrain(ANY, data, held, task, Batches(3, 6), optimisation, out, World.alone(), start).eval()
 
 
 def test_it_trains_on_several_folders_and_says_what_it_learned(
@@ -101,7 +101,7 @@ def test_folders_stand_side_by_side(folders: tuple[Path, Path, Path]) -> None:
 
 def test_begun_from_weights_of_one_radio_it_answers_nearly_as_they_do(links: Links) -> None:
     torch.manual_seed(0)
-    old, new = UniversalModel(PRESETS["tiny"]).eval(), UniversalModel(ANY).eval()
+    old, new = UniversalModel(ONE).eval(), UniversalModel(ANY).eval()
     begin_from(new, old)
     new.cfenn.told.weight.data.zero_()
     new.cfenn.told.bias.data.zero_()
@@ -171,7 +171,7 @@ def test_a_place_tells_a_channel_of_any_radio(links: Links, radio: Radio) -> Non
     paths = paths_of_place(model, env, radio)
     assert paths.gain.abs().square().sum(1) == pytest.approx(1, rel=1e-4)
     with pytest.raises(InputError, match="knows one radio"):
-        channel_of_place(uniair.build("tiny"), env)
+        channel_of_place(UniversalModel(ONE).eval(), env)
 
 
 def test_a_place_is_taught_its_channel(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:

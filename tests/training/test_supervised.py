@@ -9,13 +9,13 @@ import pytest
 import torch
 from tests.conftest import geometric_links
 
-import uniair
 from uniair import metrics
 from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.models.baselines import ChannelAutoencoder, ChannelViT, channel_side
 from uniair.models.presets import PRESETS, Preset
+from uniair.models.universal import UniversalModel
 from uniair.tasks.registry import TASKS
 from uniair.training.supervised import minibatches, steps, train_autoencoder, train_vit
 
@@ -80,7 +80,7 @@ def test_an_autoencoder_learns_to_restore_channels(batch: Batch) -> None:
 
 
 def test_an_autoencoder_is_the_universal_models_side_of_the_channel() -> None:
-    whole = uniair.build("tiny")
+    whole = UniversalModel(replace(TINY, radios="one"))
     counts = whole.parameter_counts()
     parameters = sum(p.numel() for p in ChannelAutoencoder(TINY).parameters())
     assert parameters == counts["cfenn"] + counts["crnn"] + whole.project_channel.weight.numel()

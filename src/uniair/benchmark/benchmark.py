@@ -26,9 +26,12 @@ DATA = {
     "dense": "uniair trace --config recipes/trace-dense.yaml --root FOOTPRINTS --out runs/dense",
     "deepmimo": "uniair import deepmimo SCENARIOS --out runs/deepmimo",
     "train": "uniair trace --config recipes/trace-train.yaml --root FOOTPRINTS --out runs/train",
+    "train_mixed": "uniair trace --config recipes/trace-train-mixed.yaml --root FOOTPRINTS --out runs/train-mixed",
     "validation": "uniair trace --config recipes/trace-validation.yaml --root FOOTPRINTS --out runs/validation",
+    "validation_mixed": "uniair trace --config recipes/trace-validation-mixed.yaml --root FOOTPRINTS "
+    "--out runs/validation-mixed",
     "masts": "uniair trace --config recipes/trace-test-masts.yaml --root FOOTPRINTS --out runs/test-masts",
-    "mixed": "uniair trace --config recipes/trace-test-any.yaml --root FOOTPRINTS --out runs/test-any",
+    "mixed": "uniair trace --config recipes/trace-test-mixed.yaml --root FOOTPRINTS --out runs/test-mixed",
     "drives": "uniair import deepsense DEEPSENSE --out runs/drives",
 }
 

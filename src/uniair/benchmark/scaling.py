@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from uniair.benchmark.benchmark import Benchmark, Setup
-from uniair.benchmark.trained import BATCHES, COLUMNS, OPTIMISATION, TASK, cells, trained
+from uniair.benchmark.trained import BATCHES, COLUMNS, NEEDS, OPTIMISATION, TASK, cells, heads, noted, stores, trained
 from uniair.data.links.links import Links
-from uniair.data.links.store import Store
+from uniair.data.links.store import Stores
 from uniair.evaluation.tables import Table
 from uniair.models.presets import preset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STEPS = {"quick": 240, "full": 2000}
+STEPS = {"quick": 240, "full": 1000}
 SHARES = (1 / 64, 1 / 16, 1 / 4, 1)  # of the areas and of the steps; links per area are in `LINKS`
 LINKS = (2, 8, 32, 128)
-FEWEST = BATCHES.areas
+FEWEST = 2 * BATCHES.areas
 SHOWN = ("los", "scale", "top1", "top5")
 
 
 class FewerLinks(Sequence[Links]):
-    """A store whose areas have at most `most` links each, the first ones."""
+    """Folders whose areas have at most `most` links each, the first ones."""
 
-    def __init__(self, store: Store, most: int) -> None:
-        self.store, self.most = store, most
+    def __init__(self, data: Stores, most: int) -> None:
+        self.data, self.most = data, most
 
     def __len__(self) -> int:
-        return len(self.store)
+        return len(self.data)
 
     @overload
     def __getitem__(self, index: int) -> Links: ...
@@ -44,17 +44,14 @@ class FewerLinks(Sequence[Links]):
         """One area, or several."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        area = self.store[index]
+        area = self.data[index]
         return area.select(np.arange(min(self.most, len(area))))
 
 
 def run(setup: Setup) -> dict[str, Any]:
     """Three curves with four points each; every run has its own whole learning-rate schedule."""
-    store = setup.store("train")
-    shape = setup.model.preset if setup.full else preset("tiny")
-    steps = STEPS[setup.budget]
-    setup.note(steps=steps, preset=shape.name, train=store.manifest["recipe"], links=store.links,
-                 validation=setup.store("validation").manifest["recipe"])  # fmt: skip
+    data, shape, steps = stores(setup), preset("tiny"), STEPS[setup.budget]
+    setup.note(steps=steps, preset=shape.name, links=data.links, **noted(setup))
     curves: dict[str, list[dict[str, Any]]] = {"areas": [], "links per area": [], "steps": []}
 
     def point(curve: str, value: int, data: Sequence[Links], steps: int) -> None:
@@ -70,13 +67,13 @@ def run(setup: Setup) -> dict[str, Any]:
         })  # fmt: skip
 
     for share in SHARES:
-        areas = max(FEWEST, round(share * len(store)))
-        point("areas", areas, store.first(areas), steps)
+        areas = max(FEWEST, round(share * len(data)))
+        point("areas", areas, stores(setup, most=areas // 2), steps)
     for most in LINKS:
-        point("links per area", most, FewerLinks(store, most), steps)
+        point("links per area", most, FewerLinks(data, most), steps)
     for share in SHARES:
-        point("steps", round(share * steps), store, round(share * steps))
-    return {"steps": steps, "trained_preset": shape.name, "areas": len(store), "links": store.links, "curves": curves}
+        point("steps", round(share * steps), data, round(share * steps))
+    return {"steps": steps, "trained_preset": shape.name, "areas": len(data), "links": data.links, "curves": curves}
 
 
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
@@ -86,7 +83,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
             f"links of each; held-out places; %, ± over {result['seeds']} seeds")  # fmt: skip
     return [
         (f"Number of {curve}: {rest}",
-         Table([curve, *COLUMNS.values()], [[f"{p['value']:,}", *cells(p["mean"], p["spread"])] for p in points]))
+         Table([curve, *heads()], [[f"{p['value']:,}", *cells(p["mean"], p["spread"])] for p in points]))
         for curve, points in result["curves"].items()
     ]  # fmt: skip
 
@@ -97,7 +94,8 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     for axes, (curve, points) in zip(panels, result["curves"].items(), strict=True):
         for column in SHOWN:
             axes.errorbar([p["value"] for p in points], [100 * p["mean"][column] for p in points],
-                          [100 * p["spread"][column] for p in points], marker="o", label=COLUMNS[column])  # fmt: skip
+                          [100 * p["spread"][column] for p in points], marker="o",
+                          label=COLUMNS[column].name)  # fmt: skip
         axes.set_xscale("log")
         axes.set_xlabel(f"number of {curve}")
         axes.grid(alpha=0.3)
@@ -107,5 +105,5 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 SCALING = Benchmark(
     "none; it trains once, on 2.25 million links for 100 epochs.",
-    ("train", "validation"), run, tables, draw,
+    NEEDS, run, tables, draw,
 )  # fmt: skip

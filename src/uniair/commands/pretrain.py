@@ -2,11 +2,13 @@
 
 TRAIN and VALIDATION are folders that `uniair trace` made, one or several each, of different places. The run writes its
 log (metrics.jsonl), its state and, at its end, the model; killed and started again, it goes on bit for bit. Under
-torchrun it trains on all processes. With --batches.radios true every batch is seen by another radio; --start says which
-weights to begin from.
+torchrun it trains on all processes. `small` and `tiny` learn any radio: every batch is seen by another one, drawn anew
+(--radios one: by the links' own); `base` learns paper 1's. --start says which weights to begin from.
 
 Example:
-  uniair pretrain --config recipes/pretrain-small.yaml --train runs/train --validation runs/validation --out runs/small
+  uniair pretrain --config recipes/pretrain-one-radio.yaml --train runs/train --validation runs/validation --out runs/a
+  uniair pretrain --config recipes/pretrain-small.yaml --train runs/train runs/train-mixed \
+    --validation runs/validation --start runs/a --out runs/small
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, required=True, help="folder for log, state and model")
     parser.add_argument("--preset", type=str, default="small", help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--first_areas", type=int | None, default=None, help="of each folder, train on so many only")
-    parser.add_argument("--radios", type=Literal["one", "any"], default="one", help="what the towers are made for")
+    parser.add_argument("--radios", type=Literal["one", "any"] | None, default=None, help="instead of the preset's")
     parser.add_argument("--start", type=str | None, default=None, help="folder of weights to begin from")
     parser.add_class_arguments(Optimisation)
     parser.add_class_arguments(Batches, "batches")
@@ -44,7 +46,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> dict[str, Any]:
     """Trains and sums up the last validation figures."""
-    chosen = replace(preset(options.preset), radios=options.radios)
+    chosen = preset(options.preset)
+    chosen = chosen if options.radios is None else replace(chosen, radios=options.radios)
     out = Path(options.out)
     optimisation = Optimisation(**{name: options[name] for name in Optimisation.__dataclass_fields__})
     data = Stores([Store(folder).first(options.first_areas) for folder in options.train])

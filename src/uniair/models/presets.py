@@ -87,13 +87,13 @@ PRESETS = {
     "small": Preset(
         "small", width=128, heads=4, blocks=4, shared=2, crnn_blocks=3, csi_domain="angle_delay", csi_patch=(8, 8),
         crnn_patch=(8, 16), raster=96, map_patch=12, positions="features", line_window=(32, 16), rays=256,
-        position_tokens=4, pool="flat", attention="prefix",
+        position_tokens=4, pool="flat", attention="prefix", radios="any",
     ),
     # for tests
     "tiny": Preset(
         "tiny", width=32, heads=2, blocks=2, shared=1, crnn_blocks=1, embedding=32, csi_domain="angle_delay",
         csi_patch=(8, 8), crnn_patch=(8, 8), raster=32, map_patch=8, positions="features", line_window=(16, 8),
-        rays=64, position_tokens=2, pool="flat", attention="prefix",
+        rays=64, position_tokens=2, pool="flat", attention="prefix", radios="any",
     ),
 }  # fmt: skip
 

@@ -47,13 +47,11 @@ class Batches:
         areas: areas a batch; the links of an area are each other's negatives.
         links_per_area: most links drawn from an area.
         augment: turn and mirror each area at random (8 symmetries).
-        radios: let each batch be seen by a radio that is drawn anew; see `drawn_radios`.
     """
 
     areas: int = 6
     links_per_area: int = 32
     augment: bool = True
-    radios: bool = False
 
 
 def check_split(train: Iterable[str], held_out: Iterable[str]) -> None:
@@ -92,7 +90,7 @@ def pretrain(
     """Trains a model of the preset into `out`, watching zero-shot figures on a sample of the held-out links.
 
     Each process draws batches of its own, from (seed, number of the batch, rank): their links are negatives of each
-    other.
+    other. A preset for any radio is trained on radios that are drawn anew for every batch, see `drawn_radios`.
 
     Args:
         data: one `Links` an area, `Stores` or `links.split()`.
@@ -104,22 +102,23 @@ def pretrain(
         InputError: as `run`, a place is on both sides, or the links are of several radios.
     """
     names, count, radios = (data.areas, data.links, data.radios) if isinstance(data, Stores) else _about(data)
-    radio = Radio() if batches.radios else only_radio(radios)
+    any_radio = preset.radios == "any"
+    radio = Radio() if any_radio else only_radio(radios)
     for links in held_out.values():
         check_split(names, links.areas)
-        if batches.radios or not (other := links.one_radio().differs(radio)):
+        if any_radio or not (other := links.one_radio().differs(radio)):
             continue
         what = ", ".join(f"{name} {here}, there {there}" for name, (there, here) in other.items())
         raise InputError(f"validation links of another radio than the training links: {what}; trace them alike")
     torch.manual_seed(optimisation.seed)
-    learned = learned_from(data, radios) if batches.radios and isinstance(data, Stores) else None
+    learned = learned_from(data, radios) if any_radio and isinstance(data, Stores) else None
     model = UniversalModel(preset, radio, learned)
     if start is not None:
         begin_from(model, load_model(start))
     model = model.to(world.device)
     temperature = model.log_temperature.requires_grad_(task.learned_temperature)
     watched = {name: sample(links, VALIDATION_LINKS, seed=0) for name, links in held_out.items()}
-    area_batches = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment, batches.radios)
+    area_batches = AreaBatches(data, batches.areas, batches.links_per_area, batches.augment, any_radio)
 
     def draw(number: int) -> tuple[Batch, np.random.Generator]:
         rng = np.random.default_rng([optimisation.seed, number, world.rank])
@@ -134,7 +133,7 @@ def pretrain(
         return {**terms, "samples_per_s": len(batch.csi) * world.size, "waiting": waited}
 
     def figures() -> dict[str, float]:
-        seen_by = radio if batches.radios else None
+        seen_by = radio if any_radio else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RadioWarning)  # what is watched may lie outside what is trained on
             return {

@@ -48,12 +48,16 @@ class Drawn:
     phase_error: float = 0.0
 
 
-def draw(rng: np.random.Generator) -> Drawn:
-    """Any radio but those of `splits/radios-v1.json`, which stay unseen; often paper 1's."""
+def draw(rng: np.random.Generator, polarised: bool = True) -> Drawn:
+    """Any radio but those of `splits/radios-v1.json`, which stay unseen; often paper 1's.
+
+    Args:
+        polarised: the paths know polarisation; else all antennas are vertical.
+    """
     calibrated = bool(rng.random() < 0.5)
     if rng.random() < OWN:
         return Drawn(Radio(calibrated=calibrated, clock="first_path" if rng.random() < 0.25 else "absolute"))
-    array, downtilt = _array(rng)
+    array, downtilt = _array(rng, polarised)
     ue = ULA(1)
     if array.polarisation == "horizontal":
         ue = ULA(1, polarisation="horizontal")
@@ -69,11 +73,15 @@ def draw(rng: np.random.Generator) -> Drawn:
     )  # fmt: skip
 
 
-def _array(rng: np.random.Generator) -> tuple[Antennas, float]:
+def _array(rng: np.random.Generator, polarised: bool) -> tuple[Antennas, float]:
     """An array and its tilt, rad."""
     directed = bool(rng.random() < 0.3)
     pattern = "tr38901" if directed else "isotropic"
-    polarisation = str(rng.choice(["vertical", "horizontal", "dual", "slanted"], p=[0.6, 0.05, 0.15, 0.2]))
+    polarisation = (
+        str(rng.choice(["vertical", "horizontal", "dual", "slanted"], p=[0.6, 0.05, 0.15, 0.2]))
+        if polarised
+        else "vertical"
+    )
     trimmings: dict[str, Any] = {"pattern": pattern, "polarisation": polarisation}
     spacing = 0.5 if rng.random() < 0.5 else round(float(rng.uniform(0.4, 0.9)), 2)
     while True:

@@ -157,5 +157,6 @@ class AreaBatches:
         if self.augment:
             links = symmetric(links, rng.integers(0, 8, len(links.areas)))
         if self.radios:
-            return drawn_radios.measured(links.paths, environment_of(links), drawn_radios.draw(rng), rng)
+            radio = drawn_radios.draw(rng, polarised=links.paths.cross is not None)
+            return drawn_radios.measured(links.paths, environment_of(links), radio, rng)
         return batch_of(links)
