@@ -1,6 +1,7 @@
 """Packages trained weights: half precision, card and log.
 
-    python benchmarks/package.py runs/small-any small
+Example:
+    python benchmarks/package.py runs/small small
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.radio import OFDM, ULA, UPA, Radio
 from uniair.tasks.registry import TASKS
+from uniair.training import heads
+from uniair.training.checkpoint import digest
 from uniair.training.heads import BLOCK, Adaptation, HeadTraining, adapt, divide, embed, fit, load_head, save_head
 
 QUICK = HeadTraining(epochs=1, steps=100, batch=32)
@@ -96,6 +98,8 @@ def test_a_saved_head_answers_the_same(name: str, model: UniversalModel, area: L
         load_head(path, model, other)
     with pytest.raises(InputError, match="on preset tiny, not for"):
         load_head(path, uniair.load("small"), name)
+    with pytest.raises(InputError, match=r"a head for other weights of tiny; train one with uniair adapt$"):
+        load_head(path, uniair.build("tiny"), name)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="truncated"):
         load_head(path, model, name)
@@ -145,10 +149,15 @@ def test_a_heads_outputs_are_of_its_array_alone() -> None:
     assert TASKS["beam"].remarks(Radio(), Radio(calibrated=True)) == ()
 
 
-def test_a_head_of_the_first_version_is_of_paper_1s_radio(model: UniversalModel, tmp_path: Path) -> None:
+def test_a_head_of_the_first_version_is_of_paper_1s_radio_and_its_weights(
+    model: UniversalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, head = tmp_path / "old.safetensors", Head(TASKS["los"].widths)
     header = {"format": "uniair-head/1", "task": "los", "inputs": "channel", "preset": "tiny", "widths": [128, 2]}
     save_file(dict(head.state_dict()), path, metadata={"uniair": json.dumps(header)})
+    with pytest.raises(InputError, match=r"old.safetensors: a head for other weights of tiny.*git archive cf55874"):
+        load_head(path, model, "los")
+    monkeypatch.setattr(heads, "FIRST", digest(model))
     assert load_head(path, model, "los").radio == Radio()
     newer = {**header, "radio": {"format": "uniair-radio/9"}}
     save_file(dict(head.state_dict()), path, metadata={"uniair": json.dumps(newer)})

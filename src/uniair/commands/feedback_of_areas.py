@@ -53,9 +53,7 @@ def of_site(site: Site) -> tuple[UniversalModel, Store]:
     """
     site.require_model()
     model = uniair.load(site.model)
-    if digest(model) != site.weights:
-        raise InputError(f"{site.folder}: made with other weights of {site.model} than those here; run uniair site "
-                         "again, or install the version of uniair that made it")  # fmt: skip
+    site.require_weights(digest(model))
     if not site.traced:
         raise InputError(f"{site.folder}: holds no links to learn from; run uniair site without --trace false")
     return model, site.links

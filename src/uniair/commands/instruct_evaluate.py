@@ -20,6 +20,7 @@ import uniair
 from uniair.commands.dense_area import area_number, lines
 from uniair.data.links.store import Store
 from uniair.errors import InputError
+from uniair.releases.earlier import way_back
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation
 from uniair.training.instruction import load_instruct, measure, questions
@@ -41,7 +42,7 @@ def run(options: Any) -> dict[str, Any]:
     about = config["about"]
     if about["towers"] != digest(towers):
         raise InputError(f"{options.run}: learned on the embeddings of another model than --model {options.model}; "
-                         "give that one, or train again")  # fmt: skip
+                         f"give that one, or train again{way_back(about['towers'])}")  # fmt: skip
     number = area_number(store, about["area"] if options.area is None else options.area)
     wanted = Adaptation(**about["wanted"])
     modalities = tuple({i.modality: None for i in model.instructions.values()})

@@ -103,7 +103,6 @@ def walls(heights: Floats, bs: Floats, size: np.float32) -> NDArray[np.bool_]:
     return np.asarray(heights > np.maximum(bs[2] * (1 - away / np.float32(FALL)), np.float32(LOW_WALL)))
 
 
-
 def candidates(
     rays: Segments, bs: NDArray[Any], ue: NDArray[Any], size: float, roofs: Roofs | None = None
 ) -> Candidates:

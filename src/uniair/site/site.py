@@ -26,6 +26,7 @@ from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.radio import Radio
+from uniair.releases.earlier import way_back
 from uniair.releases.node import located
 from uniair.site.extrapolation import Scope, reads_any_radio, remarks, scope
 from uniair.tasks.registry import TASKS
@@ -132,7 +133,7 @@ class Site:
         if digest != self.weights:
             raise InputError(
                 f"{self.folder}: its heads learned on other weights of {self.model} than those here; "
-                "run uniair site again, or install the version of uniair that made it"
+                f"run uniair site again{way_back(self.weights)}"
             )
 
     def remarks(self, station: int | None = None) -> tuple[str, ...]:

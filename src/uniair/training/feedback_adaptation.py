@@ -23,6 +23,7 @@ from uniair.evaluation.port_panel import subband_directions
 from uniair.files import atomic_path, write_text
 from uniair.models.universal import BATCH, UniversalModel
 from uniair.radio import Radio
+from uniair.releases.earlier import way_back
 from uniair.releases.node import located
 from uniair.tasks import bit_code
 from uniair.tasks.bit_code import BitCode, decoder_sensitivity, learn
@@ -311,8 +312,9 @@ def load_feedback(path: Path, model: UniversalModel, radio: Radio | None = None)
     if header.get("format") != FORMAT:
         raise InputError(f"{path}: no feedback code of this version; {ADVICE}")
     if header.get("weights") != weights:
-        raise InputError(f"{path}: a feedback code of weights {header.get('weights')}, the model has {weights}; "
-                         "learn it again with uniair adapt --task feedback")  # fmt: skip
+        learned_on = str(header.get("weights"))
+        raise InputError(f"{path}: a feedback code of weights {learned_on}, the model has {weights}; "
+                         f"learn it again with uniair adapt --task feedback{way_back(learned_on)}")  # fmt: skip
     parts: dict[str, dict[str, Tensor]] = {"code": {}, "beside": {}, "decoder": {}}
     try:
         for name, tensor in read_tensors(path).items():

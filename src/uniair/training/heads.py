@@ -22,6 +22,7 @@ from uniair.files import atomic_path, write_text
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
+from uniair.releases.earlier import FIRST, way_back
 from uniair.releases.node import located
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
@@ -208,14 +209,15 @@ def measure(task: Task, head: Head, z: Tensor, batch: Batch) -> dict[str, float]
 def save_head(
     path: Path, head: Head, adaptation: Adaptation, model: UniversalModel, radio: Radio, about: dict[str, Any]
 ) -> None:
-    """Writes a head of a few kB: safetensors with task, inputs, radio and the model's preset in its metadata.
+    """Writes a head of a few kB: safetensors with task, inputs, radio and the model's digest in its metadata.
 
     Args:
         radio: that its labels came from.
     """
     header = {
         "format": FORMAT, "task": adaptation.task, "inputs": adaptation.reads, "preset": model.preset.name,
-        "widths": list(head.widths), "radio": radio.to_json(), "adaptation": asdict(adaptation), "about": about,
+        "weights": digest(model), "widths": list(head.widths), "radio": radio.to_json(),
+        "adaptation": asdict(adaptation), "about": about,
     }  # fmt: skip
     with atomic_path(path) as temporary:
         save_file(dict(head.state_dict()), temporary, metadata={"uniair": json.dumps(header, sort_keys=True)})
@@ -237,17 +239,21 @@ class SavedHead(NamedTuple):
 
 
 def load_head(path: Path, model: UniversalModel, task: str) -> SavedHead:
-    """A head that fits the model and the task; of the first version's, which name no radio, it is paper 1's.
+    """A head that fits the model and the task.
+
+    Those of the first version name neither radio nor weights: paper 1's, and those that were packaged then.
 
     Args:
         path: or `registry:NAME@VERSION`.
 
     Raises:
-        InputError: missing, broken, of another preset or task, of a radio of a newer format, or as `located`.
+        InputError: missing, broken, of another preset, other weights or another task, of a radio of a newer format, or
+            as `located`.
     """
     path, release = located(path)
+    weights = digest(model)
     if release is not None and release.kind == "head":
-        release.require_weights(digest(model))
+        release.require_weights(weights)
     header = read_header(path, "make it with uniair adapt")
     try:
         head = Head(tuple(header["widths"]))
@@ -260,5 +266,8 @@ def load_head(path: Path, model: UniversalModel, task: str) -> SavedHead:
             f"{path}: a head for {found['task']} on preset {found['preset']}, not for {task} on {model.preset.name}; "
             "train one with uniair adapt"
         )
+    if (learned_on := str(header.get("weights", FIRST))) != weights:
+        raise InputError(f"{path}: a head for other weights of {found['preset']}; train one with uniair adapt"
+                         f"{way_back(learned_on)}")  # fmt: skip
     fill(head.state_dict(), read_tensors(path), path, "a head of other widths")
     return SavedHead(head.eval(), str(found["inputs"]), Radio.from_json(learned, str(path)))

@@ -22,6 +22,7 @@ from uniair.models.backbone import Backbone, load_backbone
 from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
 from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
+from uniair.releases.earlier import way_back
 from uniair.releases.node import located
 from uniair.tasks import instruct_loss
 from uniair.tasks.asking import Assistant, phrases
@@ -285,7 +286,8 @@ def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = 
     folder, _ = located(folder)
     model, config = load_instruct(folder, backbone)
     if config["about"]["towers"] != digest(towers):
-        raise InputError(f"{folder}: learned on the embeddings of another model; give the towers it was trained with")
+        raise InputError(f"{folder}: learned on the embeddings of another model; give the towers it was trained with"
+                         f"{way_back(config['about']['towers'])}")  # fmt: skip
     if not (language := _language(model, backbone)):
         raise InputError(f"{folder}: has no language model that could read an instruction")
     router = load_router(language, folder / ROUTER)
