@@ -13,6 +13,7 @@ from typing import Any
 
 from uniair.errors import InputError
 from uniair.folder_lock import alone_in
+from uniair.memory import keep_large_pages
 
 # before torch comes: threads that spin while they wait for each other take the processor from whatever else runs
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -89,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
             """Keeps the lines of the description, so that an example stays on one."""
 
+        keep_large_pages()
         command = import_module(f"uniair.commands.{MODULES.get(name, name.replace(' ', '_'))}")
         parser = jsonargparse.ArgumentParser(
             prog=f"uniair {name}", description=command.__doc__, exit_on_error=False,

@@ -12,6 +12,7 @@ from uniair.benchmark.benchmark import Benchmark
 from uniair.benchmark.catalogue import FIGURES, Entry
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
+from uniair.releases.earlier import FIRST
 
 HEAD = """# Results
 
@@ -63,6 +64,7 @@ def _section(entry: Entry, name: str, folder: Path) -> str:
         made += f" --dtype {result['dtype']}`" if result.get("dtype", "float32") != "float32" else "`"
         if "weights" in result:
             made += f", preset `{result['preset']}`, weights {result['weights']}"
+            made += ", those of the first version, which knew one radio" if result["weights"] == FIRST else ""
         tables = "".join(f"**{heading}**\n\n{table.markdown()}\n\n" for heading, table in benchmark.tables(result))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a result of uniair bench {name} ({error!r}); run it again") from error
