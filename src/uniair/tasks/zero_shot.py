@@ -323,24 +323,14 @@ def position_log_likelihood(
     if coarse is not None and not step <= coarse <= size:
         raise InputError(f"likelihood map: coarse step {coarse} m must lie between the step and the area's {size} m")
     occupied = np.asarray(map)
-    grid = np.arange(step / 2, size, step)
-    pixel = np.minimum((grid / size * occupied.shape[0]).astype(int), occupied.shape[0] - 1)
-    outdoors = occupied[np.ix_(pixel, pixel)] == 0
+    grid, outdoors = cells(occupied, size, step)
     if not outdoors.any():
         raise InputError("likelihood map: the map is built over everywhere, there is no outdoor position to test")
     channels = Channels(model, csi, radio)
 
     def ask(hypotheses: NDArray[np.bool_]) -> Tensor:
         """Log-likelihoods of hypotheses [2, G, G], LOS last: [N, number of them]."""
-        los, row, column = np.nonzero(hypotheses)
-        candidates = Environment(
-            map=occupied[None],
-            bs=np.tile(np.asarray(bs, dtype=np.float32), (len(los), 1)),
-            ue=np.column_stack([grid[column], grid[row], np.full(len(los), height)]).astype(np.float32),
-            los=los,
-            size=np.full(len(los), size, dtype=np.float32),
-            downtilt=None if downtilt is None else np.full(len(los), downtilt, dtype=np.float32),
-        )
+        candidates = places(hypotheses, grid, occupied, bs, size, height, downtilt)
         return channels.with_each(candidates) / model.temperature
 
     log = torch.full((len(channels), 2, *outdoors.shape), -torch.inf, device=model.device)
@@ -357,6 +347,40 @@ def position_log_likelihood(
         asked &= likely[:, block][..., block]
     log[:, torch.from_numpy(asked).to(log.device)] = ask(asked)
     return grid, torch.logsumexp(log, dim=1)
+
+
+def cells(map: NDArray[Any], size: float, step: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """A grid over an area: its coordinates [G], m, the same for x and y, and which cells are outdoors, [G, G]."""
+    grid = np.arange(step / 2, size, step)
+    pixel = np.minimum((grid / size * map.shape[0]).astype(int), map.shape[0] - 1)
+    return grid, map[np.ix_(pixel, pixel)] == 0
+
+
+def places(
+    hypotheses: NDArray[np.bool_],
+    grid: NDArray[np.float64],
+    map: NDArray[Any],
+    bs: Any,
+    size: float,
+    height: float = UE_HEIGHT,
+    downtilt: float | None = None,
+) -> Environment:
+    """Those cells of a grid that are asked about, as hypotheses of one BS.
+
+    Args:
+        hypotheses: bool [2, G, G] NLOS and LOS, row = y.
+        grid: [G] m, the same for x and y.
+        map, bs, size, height, downtilt: as for `position_log_likelihood`.
+    """
+    los, row, column = np.nonzero(hypotheses)
+    return Environment(
+        map=map[None],
+        bs=np.tile(np.asarray(bs, dtype=np.float32), (len(los), 1)),
+        ue=np.column_stack([grid[column], grid[row], np.full(len(los), height)]).astype(np.float32),
+        los=los,
+        size=np.full(len(los), size, dtype=np.float32),
+        downtilt=None if downtilt is None else np.full(len(los), downtilt, dtype=np.float32),
+    )
 
 
 def _nearest_outdoors(grid: NDArray[np.float64], coarse: float, outdoors: NDArray[np.bool_]) -> NDArray[np.bool_]:
