@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "uniair"
 # ground floor first; parts of one floor do not import each other
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("files", "folder_lock", "memory", "metrics", "losses", "noise", "progress", "radio", "complex_arrays"),
+    ("files", "folder_lock", "memory", "metrics", "losses", "noise", "attack", "progress", "radio", "complex_arrays"),
     ("releases",),
     ("angle_delay",),
     ("area", "environment", "link_budget"),

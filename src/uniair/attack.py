@@ -1,7 +1,7 @@
 """The worst perturbation of a power: what noise is by chance, this is by somebody who knows the model.
 
-Projected gradient ascent (Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018) over
-all perturbations of exactly that power, which is a sphere and not a ball: an attacker has no reason to send less.
+Projected gradient ascent (Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018)
+over all perturbations of exactly that power: a sphere, and not the ball of all that are at most as strong.
 """
 
 from __future__ import annotations
@@ -43,21 +43,19 @@ def attacked(
     def of(direction: Tensor) -> Tensor:
         return loss(with_power(clean, direction, power_db))
 
-    best = found = None
-    for _ in range(restarts):
-        start = torch.randn(clean.shape, dtype=clean.dtype, generator=draw).to(clean.device)
-        direction = ascend(of, start, steps)
-        with torch.no_grad():
-            raised = of(direction)
-        better = torch.ones_like(raised, dtype=torch.bool) if best is None else raised > best
-        best = raised if best is None else torch.where(better, raised, best)
-        found = direction if found is None else torch.where(_beside(better, clean), direction, found)
-    assert found is not None
-    return with_power(clean, found, power_db)
+    def found() -> tuple[Tensor, Tensor]:
+        return ascend(of, torch.randn(clean.shape, dtype=clean.dtype, generator=draw).to(clean.device), steps)
+
+    direction, best = found()
+    for _ in range(1, restarts):
+        other, raised = found()
+        direction = torch.where(_beside(raised > best, clean), other, direction)
+        best = torch.maximum(raised, best)
+    return with_power(clean, direction, power_db)
 
 
-def ascend(loss: Loss, start: Tensor, steps: int) -> Tensor:
-    """The direction of unit norm in which a loss was highest on the way up: [N, ...] like `start`.
+def ascend(loss: Loss, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The direction of unit norm in which a loss was highest on the way up, [N, ...] like `start`, and that loss, [N].
 
     Each step goes along the normalised slope, the first as far as the sphere's radius, the last hardly, and back to the
     sphere. Of a linear loss the end is the slope's own direction, which is the closed-form optimum.
@@ -84,7 +82,7 @@ def ascend(loss: Loss, start: Tensor, steps: int) -> Tensor:
                 if not torch.isfinite(slope.abs()).all():
                     raise InputError(f"attack: the loss has no slope at step {step}; leave such samples out")
                 direction = unit(direction.detach() + (1 - step / steps) * unit(slope))
-        return found
+        return found, best
 
 
 def with_power(clean: Tensor, perturbation: Tensor, power_db: float | Tensor) -> Tensor:

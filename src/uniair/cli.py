@@ -27,6 +27,7 @@ COMMANDS = {
     "twin": "make a digital twin of DeepSense 6G: drives, beams, GPS and pictures by ray tracing",
     "data": "check a data set and write its data card with pictures, or write its CSI for other models",
     "pretrain": "train the universal model on traced links",
+    "harden": "fine-tune the model's channel tower against attacks on CSI",
     "adapt": "train a light head of a task on the frozen model, area by area",
     "zeroshot": "measure a model's zero-shot answers on traced links",
     "explain": "say why: which paths and walls are behind an answer, and where channels contradict a map",

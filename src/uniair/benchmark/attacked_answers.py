@@ -1,4 +1,4 @@
-"""Answers that an attacker wants wrong: by how much each is right, differentiable down to the CSI, and what came of it."""
+"""Answers that an attacker wants wrong: how far each is right, with a slope down to the CSI, and what came of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
-from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
 from uniair.tasks.beam import beam, beam_gains
@@ -51,13 +50,8 @@ class Victims:
     def of_area(cls, links: Links, most: int, rng: np.random.Generator) -> Victims | None:
         """Up to `most` users of the base station of an area that has the most; None where it has not even three.
 
-        Of weights for one radio and of weights for any: amplitudes are told to neither.
-
-        Raises:
-            InputError: a clock at the first path, which is none that CSI can be moved along.
+        Amplitudes are not told as gains: no attacker would keep to them.
         """
-        if links.one_radio().clock == "first_path":
-            raise InputError("attack: links with a clock at the first path; give links of an absolute clock")
         stations, of = np.unique(np.column_stack([links.area, links.bs]), axis=0, return_inverse=True)
         mine = np.flatnonzero(of == np.bincount(of, minlength=len(stations)).argmax())
         if len(mine) < 3:

@@ -1,9 +1,9 @@
 """What an attacker with one antenna elsewhere can send: one waveform, which its own channel brings to the base station.
 
-On top of every channel that the base station measures lies then H_a[n, k] · w[k]: of a single path the steering vector of
-the attacker's direction times w, of several a sum of those. It knows neither the channel under attack nor its phase, so
-that one w serves for all links, and each link sees it under a phase that is drawn. It is taken to know when pilots are
-sent, and to reach the base station with the power that is asked for.
+On top of every channel that the base station measures then lies H_a[n, k] · w[k]: of a single path the steering vector
+of the attacker's direction times w, of several a sum of those. It knows neither the channel under attack nor its phase,
+so that one w serves for all links, and each link sees it under a phase that is drawn. It is taken to know when pilots
+are sent, and to reach the base station with the power that is asked for.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def random_waveform(subcarriers: int, draw: torch.Generator) -> Tensor:
 def learned_waveform(
     loss: Callable[[Tensor], Tensor], csi: Tensor, channel: Tensor, power_db: float, steps: int, draw: torch.Generator
 ) -> Tensor:
-    """The waveform that raises a loss the most, mean over N links, each under a phase of its own: complex64 [subcarriers].
+    """The waveform that raises the mean loss of N links the most, each under its own phase: complex64 [subcarriers].
 
     Args:
         loss: CSI [N, ports, subcarriers] → [N] nats; above `ENOUGH` more counts for nothing.
@@ -73,4 +73,4 @@ def learned_waveform(
         return loss(with_power(csi, added, power_db)).clamp_max(ENOUGH).mean()[None]
 
     start = random_waveform(csi.shape[2], torch.Generator().manual_seed(draw.initial_seed()))
-    return ascend(mean, start[None].to(csi.device), steps)[0]
+    return ascend(mean, start[None].to(csi.device), steps)[0][0]
