@@ -12,7 +12,7 @@ import torch
 from tests.conftest import geometric_links
 
 import uniair
-from uniair.benchmark import attack_defences, attacks
+from uniair.benchmark import attack_defences, attacked_answers, attacks
 from uniair.benchmark.attack_defences import detected, told_apart
 from uniair.benchmark.attacked_answers import BEAM, LOS, POSITION, USER, Victims, answers, embedded
 from uniair.benchmark.attacked_forecasts import forecasts_under_attack, heard
@@ -94,6 +94,7 @@ def test_every_attack_and_defence_has_its_row_and_a_stopped_run_goes_on(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(attacks.BUDGETS, "quick", QUICK)
+    monkeypatch.setattr(attacked_answers, "CELLS", 8)
     hardened = uniair.build("tiny")
     with torch.no_grad():
         hardened.cfenn.class_token += 1
@@ -129,6 +130,7 @@ def test_without_training_places_nothing_is_learned(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(attacks.BUDGETS, "quick", replace(QUICK, areas=1, powers=(0,)))
+    monkeypatch.setattr(attacked_answers, "CELLS", 8)
     setup = Setup(uniair.build("tiny"), tmp_path / "out", {"links": folders["links"]}, seeds=1)
     result = perform("attack", ATTACKS, setup)
     assert "learned waveform" not in result["answers"]["as they are"]

@@ -24,7 +24,7 @@ from uniair.training import hardening
 from uniair.training.checkpoint import load_model
 from uniair.training.hardening import TUNED, Hardening, harden, moved
 
-PLAN = Hardening(weakest=-15, strongest=-5, steps=40, learning_rate=3e-3, areas=2, links_per_area=6)
+PLAN = Hardening(weakest=-15, strongest=-5, steps=25, learning_rate=3e-3, areas=2, links_per_area=6)
 
 
 def build(**changes: str) -> UniversalModel:
@@ -105,9 +105,13 @@ def test_the_command_hardens_and_says_what_is_wrong(
     shards.write_shard(tmp_path / "other" / "links-00000.safetensors", other)
     shards.write_manifest(tmp_path / "other", {}, "")
     given[1], given[5] = str(tmp_path / "other"), str(tmp_path / "refused")
-    for more, says in ((["--plan.areas", "2"], "links of another radio than the weights'"),
-                       (["--plan.weakest", "nan"], "plan.weakest"),
-                       (["--plan.steps", "0"], "at least 1")):  # fmt: skip
+    refused = (
+        (["--plan.areas", "2"], "links of another radio than the weights'"),
+        (["--plan.weakest", "nan"], "plan.weakest"),
+        (["--plan.weakest", "-10"], "the weakest first"),
+        (["--plan.steps", "0"], "at least 1"),
+    )
+    for more, says in refused:
         assert main([*given, *more]) == 2
         message = capsys.readouterr().err
         assert says in message
