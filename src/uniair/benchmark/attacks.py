@@ -86,8 +86,8 @@ def run(setup: Setup, *, hardened: Path | None = None) -> dict[str, Any]:
         models[HARDENED] = uniair.load(str(hardened))
     for model in models.values():
         if odd := [radio for radio in store.radios if zero_shot.searched(model, radio) or radio.ue.ports > 1]:
-            raise InputError(f"{store.folder}: links of {odd[0]}, whose clock or antennas at the user are searched for "
-                             "by these weights; give links of an absolute clock and one antenna")  # fmt: skip
+            raise InputError(f"{store.folder}: links of {odd[0]}; give links of one antenna at the user and, to these "
+                             "weights, of an absolute clock: they search for any other")  # fmt: skip
     setup.note(
         data=store.manifest["recipe"], train=None if train is None else train.manifest["recipe"], areas=budget.areas,
         links=budget.links, hardened=None if hardened is None else digest(models[HARDENED]),

@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,15 @@ def run(options: Any) -> dict[str, Any]:
         Stores([Store(folder) for folder in options.train]),
         Path(options.out),
     )
+    began = time.perf_counter()
     with world() as here:
         hardened = harden(model, data, options.plan, out, here)
         if not here.main:
             return {}
     write_card(out, data, [], {"hardening": asdict(options.plan), "start": digest(model)})
+    seconds = time.perf_counter() - began
     last = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()][-1]
-    print(f"{out}: weights {digest(hardened)}, from {digest(model)}; off from those, 1 − cosine: attacked channels "
-          f"{last['attacked']:.3f}, clean ones {last['clean']:.3f}")  # fmt: skip
-    return {"out": str(out), "weights": digest(hardened), "start": digest(model),
+    print(f"{out}: weights {digest(hardened)}, from {digest(model)}, in {seconds:.0f} s; off from those, 1 − cosine: "
+          f"attacked channels {last['attacked']:.3f}, clean ones {last['clean']:.3f}")  # fmt: skip
+    return {"out": str(out), "weights": digest(hardened), "start": digest(model), "seconds": seconds,
             **{name: last[name] for name in ("attacked", "clean")}}  # fmt: skip
