@@ -21,6 +21,7 @@ from uniair.benchmark.benchmark import Setup, perform
 from uniair.cli import main
 from uniair.data.links import shards
 from uniair.errors import InputError
+from uniair.evaluation.smoothing import Smoothing
 from uniair.tasks import zero_shot
 from uniair.training.checkpoint import save_model
 
@@ -97,7 +98,7 @@ def test_every_attack_and_defence_has_its_row_and_a_stopped_run_goes_on(
     monkeypatch.setattr(attacked_answers, "CELLS", 8)
     hardened = uniair.build("tiny")
     with torch.no_grad():
-        hardened.cfenn.class_token += 1
+        hardened.cfenn.class_token.add_(1)
     save_model(hardened, tmp_path / "hardened")
     setup = Setup(uniair.build("tiny"), tmp_path / "out", folders, seeds=1)
     result = perform("attack", ATTACKS, setup, hardened=tmp_path / "hardened")
@@ -139,7 +140,7 @@ def test_without_training_places_nothing_is_learned(
 
 def test_of_a_majority_that_is_wrong_nothing_is_certified() -> None:
     csi = torch.randn(3, 4, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    smoothing = attack_defences.Smoothing(copies=50)
+    smoothing = Smoothing(copies=50)
     wanted = torch.tensor([True, False, True])
     found = attack_defences.smoothed(lambda x: wanted[: len(x)], csi, smoothing, torch.Generator().manual_seed(0))
     assert found["right"] == [1, 0, 1]

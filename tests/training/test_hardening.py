@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import uniair
-from uniair.attack import Loss
+from uniair.attack import Loss, attacked
 from uniair.cli import main
 from uniair.data.links import shards
 from uniair.data.links.links import Links
@@ -27,9 +27,9 @@ from uniair.training.hardening import TUNED, Hardening, harden, moved
 PLAN = Hardening(weakest=-15, strongest=-5, steps=25, learning_rate=3e-3, areas=2, links_per_area=6)
 
 
-def build(**changes: str) -> UniversalModel:
+def build(radios: str = "one") -> UniversalModel:
     torch.manual_seed(0)
-    return UniversalModel(replace(PRESETS["tiny"], **changes)).eval()
+    return UniversalModel(replace(PRESETS["tiny"], radios=radios)).eval()
 
 
 def test_attacked_channels_move_less_and_all_but_the_channel_tower_stays_to_the_bit(links: Links) -> None:
@@ -121,11 +121,10 @@ def test_the_command_hardens_and_says_what_is_wrong(
 
 def test_powers_are_drawn_between_the_two(links: Links, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
-    usual = hardening.attacked
 
     def noted(loss: Loss, clean: Tensor, power_db: Tensor, steps: int, draw: torch.Generator) -> Tensor:
         seen.append(power_db)
-        return usual(loss, clean, power_db, steps, draw)
+        return attacked(loss, clean, power_db, steps, draw)
 
     monkeypatch.setattr(hardening, "attacked", noted)
     harden(build(), links.split(), replace(PLAN, steps=3, ascent=1))
