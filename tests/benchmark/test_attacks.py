@@ -25,7 +25,7 @@ from uniair.evaluation.smoothing import Smoothing
 from uniair.tasks import zero_shot
 from uniair.training.checkpoint import save_model
 
-QUICK = AttackBudget(areas=2, links=5, train=2, steps=2, restarts=1, powers=(-20, 0), copies=4, windows=6)
+QUICK = AttackBudget(areas=2, links=5, train=1, steps=1, restarts=1, powers=(-20, 0), copies=4, windows=6)
 
 
 @pytest.fixture

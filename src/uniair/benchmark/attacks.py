@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE
 from uniair.evaluation.over_the_air import learned_waveform, random_waveform, received
-from uniair.evaluation.smoothing import Smoothing
+from uniair.evaluation.smoothing import Smoothing, certified_db
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
@@ -122,6 +123,10 @@ def run(setup: Setup, *, hardened: Path | None = None) -> dict[str, Any]:
         "powers": list(budget.powers),
         "steps": budget.steps,
         "copies": budget.copies,
+        "certifiable_db": max(
+            float(certified_db(np.array([budget.copies]), Smoothing(LOS_SNR, budget.copies), math.prod(radio.shape))[0])
+            for radio in store.radios
+        ),
         "answers": {name: _answers(per_seed) for name, per_seed in found.items()},
         "forecasts": {
             attack: {power: spread([[one[attack][power] for one in forecasts]]) for power in by_power}
