@@ -18,7 +18,7 @@ import uniair
 from uniair.attack import attacked, with_power
 from uniair.benchmark import attack_defences
 from uniair.benchmark.attack_defences import LOS_SNR, detected, signals_of, smoothed
-from uniair.benchmark.attacked_answers import BEAM, LOS, NEAR, POSITION, USER, Answer, Victims, answers, embedded
+from uniair.benchmark.attacked_answers import BEAM, LOS, POSITION, USER, Answer, Victims, answers, embedded
 from uniair.benchmark.attacked_forecasts import forecasts_under_attack
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import some_areas
@@ -313,7 +313,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
         if name != POSITION:
             axes.set_ylim(0, 102)
     grid[5].axis("off")
-    grid[5].legend(*grid[0].get_legend_handles_labels(), loc="center", title=f"dotted: clean; near is {NEAR:g} m")
+    grid[5].legend(*grid[0].get_legend_handles_labels(), loc="center", title="dotted: clean")
 
 
 ATTACKS = Benchmark("paper 3 asks for security; no figures", ("links",), run, tables, draw, may_use=("train",))
