@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("explanation",),
     ("training",),
+    ("federation",),
     ("site",),
     ("edge",),
     ("serve",),

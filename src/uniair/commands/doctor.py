@@ -33,6 +33,8 @@ PACKAGES = (
     ("fastapi", "uniair serve", "pip install 'uniair[serve]'"),
     ("onnxruntime", "uniair export", "pip install 'uniair[serve]'"),
     ("tuf", "uniair registry", "pip install 'uniair[registry]'"),
+    ("flwr", "uniair federate", "pip install 'uniair[federated]'"),
+    ("opacus", "private learning", "pip install 'uniair[federated]'"),
 )
 
 

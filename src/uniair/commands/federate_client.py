@@ -1,0 +1,67 @@
+"""Take part in a federation with a site's own links: they stay here, parameters of a head travel.
+
+LINKS is a folder of links: of uniair trace or import, or the links of a site that uniair site made. The server says what is
+learned and with how much privacy; before anything is sent, the digest of the model, the radio and the head's widths are
+compared, and where they differ the command ends with one line. In the end --out holds the head of all sites,
+federated-TASK-INPUTS-SEED.safetensors, as uniair adapt writes it; until then whatever lies there stays.
+
+With differential privacy (--federation.epsilon at the server) --out also keeps privacy.json: all that was ever learned
+privately from these links, so that nothing is sent that would spend more than the epsilon agreed on. Keep that file with the
+links: a federation that starts without it counts from 0. A server that was killed is waited for, and a round that it asks for
+again is answered as it was.
+
+Example:
+  uniair federate client runs/links --server 127.0.0.1:8080 --name munich --out runs/munich
+  uniair federate client runs/links --server leader.example:8080 --ca ca.pem --name munich --out runs/munich
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+import uniair
+from uniair.data.links.links import Links
+from uniair.data.links.store import Store
+from uniair.errors import InputError
+from uniair.federation.aggregate import require_flower
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("links", metavar="LINKS", type=str, help="links folder")
+    parser.add_argument("--server", type=str, required=True, help="HOST:PORT of uniair federate server")
+    parser.add_argument("--out", type=str, required=True, help="folder for the head, and the account of privacy")
+    parser.add_argument("--name", type=str, default=socket.gethostname(), help="under which the site joins")
+    parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
+    parser.add_argument("--ca", type=str | None, default=None, help="certificate of who signed the server's, PEM")
+    parser.add_argument("--wait", type=float, default=600.0, help="s to wait for a server")
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Takes part until the last round."""
+    require_flower(private=True)
+    from uniair.federation.connection import check_address, join
+    from uniair.federation.site_client import SiteClient
+
+    if not options.wait > 0:
+        raise InputError(f"--wait {options.wait}: give seconds above 0")
+    check_address(options.server, options.ca is not None, "--server")
+    if options.ca is not None and not Path(options.ca).is_file():
+        raise InputError(f"--ca {options.ca}: no such file; give the certificate of who signed the server's")
+    model, store = uniair.load(options.model), Store(options.links).first(options.areas)
+    store.one_radio()
+    for remark in model.remarks(store.one_radio()):
+        print(remark)
+    links = Links.concatenate(list(store))
+    client = SiteClient(
+        options.name, model, links, Path(options.out), say=lambda line: print(line, flush=True)
+    )
+    join(client, options.server, options.wait, None if options.ca is None else Path(options.ca).read_bytes())
+    assert client.head is not None and client.training is not None
+    print(client.head)
+    return {"head": str(client.head), "links": client.training.links, "epsilon": client.training.epsilon}

@@ -1,0 +1,69 @@
+"""A federation in one process: the areas or the places of a links folder are its sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from uniair.data.links.links import Links
+from uniair.data.links.store import Store
+from uniair.errors import InputError
+from uniair.federation.agreement import Agreement
+from uniair.federation.connection import run_here
+from uniair.federation.rounds import Rounds
+from uniair.federation.site_client import SiteClient
+from uniair.models.head import Head
+from uniair.models.universal import UniversalModel
+
+LEAST_LINKS = 20  # of a site
+
+
+def sites_of(store: Store, by: str = "area", count: int | None = None) -> dict[str, Links]:
+    """The links of each site, by name.
+
+    Args:
+        by: `area`, or `place`, which has several areas.
+        count: first so many sites; all where None.
+
+    Raises:
+        InputError: an unknown division, or fewer sites with `LEAST_LINKS` links.
+    """
+    if by not in ("area", "place"):
+        raise InputError(f"by {by!r}: choose area or place")
+    members: dict[str, list[int]] = {}
+    for number, name in enumerate(store.areas):
+        members.setdefault(name if by == "area" else name.split("/")[0], []).append(number)
+    enough = {name: those for name, those in members.items() if store.counts[those].sum() >= LEAST_LINKS}
+    if len(enough) < (count or 1):
+        raise InputError(f"{store.folder}: {len(enough)} {by}s have {LEAST_LINKS} links, {count or 1} are needed")
+    chosen = list(enough.items())[:count]
+    return {name: Links.concatenate([store[number] for number in those]) for name, those in chosen}
+
+
+def simulate(
+    agreement: Agreement,
+    begin: Head,
+    model: UniversalModel,
+    sites: Mapping[str, Links],
+    out: Path | None = None,
+    say: Callable[[str], object] = print,
+    client: Callable[[str, UniversalModel, Links, Path | None], SiteClient] | None = None,
+) -> Rounds:
+    """All rounds, the sites one after another; noise of private learning comes from the seed and protects nothing.
+
+    Args:
+        out: folder for state, head, and a folder of each site in `sites`; None keeps nothing.
+        client: makes a site of its name, the model, its links and its folder, where it is not an ordinary one.
+
+    Raises:
+        InputError: as `Rounds`.
+    """
+    rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say)
+    made = []
+    for name, links in sites.items():
+        folder = None if out is None or not agreement.private else out / "sites" / name.replace("/", "-")
+        made.append(
+            SiteClient(name, model, links, folder, seeded=True) if client is None else client(name, model, links, folder)
+        )
+    run_here(rounds, made)
+    return rounds
