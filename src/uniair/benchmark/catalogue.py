@@ -84,6 +84,9 @@ FIGURES = {
         "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
         "forecast_on_site:ON_SITE",
     ),
+    "federated": Entry(
+        "Heads that sites learn together without sending data: under poison, and with privacy", "federated:FEDERATED"
+    ),
 }
 SPEED = {
     "synthesis": Entry("CSI from paths, links per second", "speed.synthesis:run"),

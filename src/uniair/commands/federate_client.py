@@ -1,14 +1,14 @@
 """Take part in a federation with a site's own links: they stay here, parameters of a head travel.
 
-LINKS is a folder of links: of uniair trace or import, or the links of a site that uniair site made. The server says what is
-learned and with how much privacy; before anything is sent, the digest of the model, the radio and the head's widths are
-compared, and where they differ the command ends with one line. In the end --out holds the head of all sites,
+LINKS is a folder of links: of uniair trace or import, or the links of a site that uniair site made. The server says
+what is learned and with how much privacy; before anything is sent, the digest of the model, the radio and the head's
+widths are compared, and where they differ the command ends with one line. In the end --out holds the head of all sites,
 federated-TASK-INPUTS-SEED.safetensors, as uniair adapt writes it; until then whatever lies there stays.
 
 With differential privacy (--federation.epsilon at the server) --out also keeps privacy.json: all that was ever learned
-privately from these links, so that nothing is sent that would spend more than the epsilon agreed on. Keep that file with the
-links: a federation that starts without it counts from 0. A server that was killed is waited for, and a round that it asks for
-again is answered as it was.
+privately from these links, so that nothing is sent that would spend more than the epsilon agreed on. Keep that file
+with the links: a federation that starts without it counts from 0. A server that was killed is waited for, and a round
+that it asks for again is answered as it was.
 
 Example:
   uniair federate client runs/links --server 127.0.0.1:8080 --name munich --out runs/munich
@@ -58,10 +58,9 @@ def run(options: Any) -> dict[str, Any]:
     for remark in model.remarks(store.one_radio()):
         print(remark)
     links = Links.concatenate(list(store))
-    client = SiteClient(
-        options.name, model, links, Path(options.out), say=lambda line: print(line, flush=True)
-    )
+    client = SiteClient(options.name, model, links, Path(options.out), say=lambda line: print(line, flush=True))
     join(client, options.server, options.wait, None if options.ca is None else Path(options.ca).read_bytes())
-    assert client.head is not None and client.training is not None
+    assert client.head is not None
+    assert client.training is not None
     print(client.head)
     return {"head": str(client.head), "links": client.training.links, "epsilon": client.training.epsilon}

@@ -1,20 +1,21 @@
 """Lead a federation: sites that keep their data learn one head together; parameters of the head travel, nothing else.
 
-The server has no data. It waits until --federation.sites sites have joined (uniair federate client), sends them the head,
-lets each learn from its own links, and aggregates what comes back: --federation.rounds times. A site whose model has another
-digest, or whose links are of another radio than --radio, is refused by name. A round without enough sites is not applied:
-the command ends with one line, the head of the round before stays in --out, and the same command goes on from there, as it
-does after a kill.
+The server has no data. It waits until --federation.sites sites have joined (uniair federate client), sends them the
+head, lets each learn from its own links, and aggregates what comes back: --federation.rounds times. A site whose model
+has another digest, or whose links are of another radio than --radio, is refused by name. A round without enough sites
+is not applied: the command ends with one line, the head of the round before stays in --out, and the same command goes
+on from there, as it does after a kill.
 
-In --out: federated-TASK-INPUTS-SEED.safetensors, a head as uniair adapt writes it, replaced after every round, with rounds,
-sites, links, aggregate and privacy on its card; federation.safetensors, the state.
+In --out: federated-TASK-INPUTS-SEED.safetensors, a head as uniair adapt writes it, replaced after every round, with
+rounds, sites, links, aggregate and privacy on its card; federation.safetensors, the state.
 
---federation.aggregate median, trimmed, krum or multi-krum withstand --federation.poisoned sites; the mean withstands none.
---federation.epsilon 8 has every site learn with differential privacy of a single link (DP-SGD by Opacus), at
+--federation.aggregate median, trimmed, krum or multi-krum withstand --federation.poisoned sites; the mean withstands
+none. --federation.epsilon 8 has every site learn with differential privacy of a single link (DP-SGD by Opacus), at
 --federation.delta. The noise is drawn at the sites: what they send is private from the server too.
 
-Between machines a federation speaks TLS alone: --tls is a folder with ca.pem, server.pem and server.key. Whoever reaches the
-address can join, so let only the sites reach it. Transport, sites and aggregates are Flower's; it reports to nobody.
+Between machines a federation speaks TLS alone: --tls is a folder with ca.pem, server.pem and server.key. Whoever
+reaches the address can join, so let only the sites reach it. Transport, sites and aggregates are Flower's; it reports
+to nobody.
 
 Example:
   uniair federate server --federation.task los --federation.sites 8 --out runs/server

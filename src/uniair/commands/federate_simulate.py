@@ -1,19 +1,19 @@
 """Learn one head from the sites of a links folder, in this process, as a federation would: a rehearsal.
 
-LINKS is a folder of links; each of its areas is a site (--by area), or each of its places (--by place). Every site learns
-from 80 % of its links and measures on the rest. Rounds are printed with the headline figure, the mean over sites. In --out:
-federated-TASK-INPUTS-SEED.safetensors, a head as uniair adapt writes it, with rounds, sites, links and privacy on its card;
-and the state that the same command goes on from after it was stopped. uniair bench federated compares with what every site
-learns alone, with all links in one place, with poisoned sites and with privacy.
+LINKS is a folder of links; each of its areas is a site (--by area), or each of its places (--by place). Every site
+learns from 80 % of its links and measures on the rest. Rounds are printed with the headline figure, the mean over
+sites. In --out: federated-TASK-INPUTS-SEED.safetensors, a head as uniair adapt writes it, with rounds, sites, links and
+privacy on its card; and the state that the same command goes on from after it was stopped. uniair bench federated
+compares with what every site learns alone, with all links in one place, with poisoned sites and with privacy.
 
---federation.aggregate median, trimmed, krum or multi-krum withstand --federation.poisoned sites; the mean withstands none.
---federation.epsilon 8 makes learning differentially private for every single link (DP-SGD by Opacus). The noise of a
-rehearsal comes from the seed, so the head that it makes is not private.
+--federation.aggregate median, trimmed, krum or multi-krum withstand --federation.poisoned sites; the mean withstands
+none. --federation.epsilon 8 makes learning differentially private for every single link (DP-SGD by Opacus). The noise
+of a rehearsal comes from the seed, so the head that it makes is not private.
 
 Example:
   uniair federate simulate runs/validation --by place --federation.task los --out runs/federated
   uniair federate simulate runs/dense --federation.aggregate median --out runs/median
-  uniair federate simulate runs/dense --federation.epsilon 8 --federation.batch 1024 --federation.steps 5 --out runs/private
+  uniair federate simulate runs/dense --federation.epsilon 8 --federation.batch 1024 --out runs/private
 """
 
 from __future__ import annotations

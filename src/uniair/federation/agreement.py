@@ -175,7 +175,8 @@ class Agreement:
             return (f"its model has the digest {weights}, the federation's {self.weights} (preset {self.preset}); "
                     "give the same --model at both")  # fmt: skip
         if odd := self.radio.differs(radio):
-            return f"its links are of {radio}, the federation's of {self.radio} ({', '.join(odd)}); give the server that --radio"
+            return (f"its links are of {radio}, the federation's of {self.radio} ({', '.join(odd)}); "
+                    "give the server that --radio")  # fmt: skip
         delta = self.federation.delta
         if self.private and delta >= 1 / links:
             return f"delta {delta:g} is not below 1/{links}, one over the links that it learns from; lower --delta"
@@ -199,7 +200,9 @@ class Agreement:
         try:
             found = json.loads(text)
             if found["format"] != FORMAT:
-                raise InputError(f"the server speaks {found['format']}, this site {FORMAT}; install one version at both")
+                raise InputError(
+                    f"the server speaks {found['format']}, this site {FORMAT}; install one version at both"
+                )
             known = {f.name for f in fields(Federation)}
             if unknown := sorted(found["federation"].keys() - known):
                 raise InputError(f"the server asks for {', '.join(unknown)}; install one version of uniair at both")
@@ -214,7 +217,7 @@ class Agreement:
 
 
 def fresh(model: UniversalModel, task: Task, reads: str, radio: Radio, seed: int) -> Head:
-    """A head that has learned nothing, scaled by the packaged sample's embeddings and targets as the radio sees them."""
+    """A head that has learned nothing, scaled by what the radio would see of the packaged sample."""
     # only scalings come of it, so paths at the sample's carrier do for any
     seen = [batch_of(part, replace(radio, carrier=part.one_radio().carrier)) for part in Store(SAMPLE).first(SAMPLED)]
     z, target = [embed(model, batch, reads) for batch in seen], [task.target(batch) for batch in seen]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from flwr.client import Client
 from flwr.common import (
@@ -111,14 +110,14 @@ def join(client: SiteClient, address: str, wait: float, ca: bytes | None = None)
             if client.refusal:
                 break
             if time.monotonic() - client.asked > wait:
-                raise InputError(f"--server {address}: no federation there for {wait:g} s ({type(error).__name__}); start "
-                                 "uniair federate server, or give its address") from error  # fmt: skip
+                raise InputError(f"--server {address}: no federation there for {wait:g} s ({type(error).__name__}); "
+                                 "start uniair federate server, or give its address") from error  # fmt: skip
             time.sleep(0.5)
     if client.refusal:
         raise InputError(f"{client.name} does not take part: {client.refusal}")
     if client.head is None:
-        raise InputError(f"{client.name}: the server ended before the last round, so there is no new head here; run the same "
-                         "command again when the server runs again")  # fmt: skip
+        raise InputError(f"{client.name}: the server ended before the last round, so there is no new head here; run "
+                         "the same command again when the server runs again")  # fmt: skip
 
 
 def read_certificates(folder: Path) -> tuple[bytes, bytes, bytes]:
@@ -143,5 +142,5 @@ def check_address(address: str, secured: bool, option: str) -> None:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"{option} {address}: give HOST:PORT, such as 127.0.0.1:8080")
     if host not in LOOPBACK and not secured:
-        raise InputError(f"{option} {address}: parameters between machines travel by TLS alone; give the server --tls and "
-                         "its sites --ca")  # fmt: skip
+        raise InputError(f"{option} {address}: parameters between machines travel by TLS alone; give the server --tls "
+                         "and its sites --ca")  # fmt: skip

@@ -69,8 +69,8 @@ class Rounds(Server):
         """Every round that is left; then the sites are handed the head, and let go.
 
         Raises:
-            InputError: too few sites joined or answered. Nothing of that round is applied; the state and the head of the
-                round before stay.
+            InputError: too few sites joined or answered. Nothing of that round is applied; state and head of the round
+                before stay.
         """
         try:
             while self.done < self.agreement.federation.rounds:
@@ -147,8 +147,8 @@ class Rounds(Server):
             if len(present) >= plan.sites:
                 return sorted(present, key=lambda site: self.joined[site.cid])
             if time.monotonic() - began > self.wait:
-                raise InputError(f"round {number}: {len(present)} sites are there after {self.wait:g} s, {plan.sites} are "
-                                 f"needed; {self._kept()}")  # fmt: skip
+                raise InputError(f"round {number}: {len(present)} sites are there after {self.wait:g} s, {plan.sites} "
+                                 f"are needed; {self._kept()}")  # fmt: skip
             time.sleep(0.05)
 
     def _greet(self, site: ClientProxy) -> None:
@@ -192,7 +192,8 @@ class Rounds(Server):
 
     def _line(self, entry: dict[str, Any]) -> str:
         plan, task = self.agreement.federation, self.agreement.task
-        line = f"round {entry['round']} of {plan.rounds}: {len(entry['sites'])} sites, {sum(entry['sites'].values()):,} links"
+        sites = entry["sites"]
+        line = f"round {entry['round']} of {plan.rounds}: {len(sites)} sites, {sum(sites.values()):,} links"
         if figures := entry.get("figures"):
             line += f", {task.headline} {np.mean([each[task.headline] for each in figures.values()]):.3f}"
         if epsilon := entry.get("epsilon"):
@@ -201,7 +202,8 @@ class Rounds(Server):
 
     def _kept(self) -> str:
         where = "" if self.out is None else f" in {self.out}"
-        return f"nothing is applied, the head of round {self.done}{where} stays; run the same command again with more sites"
+        stays = f"the head of round {self.done}{where} stays"
+        return f"nothing is applied, {stays}; run the same command again with more sites"
 
     def _save(self) -> None:
         if self.out is None:

@@ -63,7 +63,9 @@ def simulate(
     for name, links in sites.items():
         folder = None if out is None or not agreement.private else out / "sites" / name.replace("/", "-")
         made.append(
-            SiteClient(name, model, links, folder, seeded=True) if client is None else client(name, model, links, folder)
+            SiteClient(name, model, links, folder, seeded=True)
+            if client is None
+            else client(name, model, links, folder)
         )
     run_here(rounds, made)
     return rounds

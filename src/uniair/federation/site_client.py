@@ -30,8 +30,8 @@ from safetensors.numpy import load, save
 
 from uniair.data.links.links import Links
 from uniair.errors import InputError
-from uniair.federation.agreement import Agreement
 from uniair.federation.aggregate import Arrays
+from uniair.federation.agreement import Agreement
 from uniair.federation.privacy import Account
 from uniair.federation.site_training import SiteData, SiteTraining, filled
 from uniair.files import atomic_path

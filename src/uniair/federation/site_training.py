@@ -15,8 +15,8 @@ from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
 from uniair.errors import InputError
-from uniair.federation.agreement import Agreement, parameters
 from uniair.federation.aggregate import Arrays
+from uniair.federation.agreement import Agreement, parameters
 from uniair.federation.privacy import Account, Noise, learn_privately, noise_for, sampling_rate
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
@@ -50,8 +50,8 @@ class SiteData:
         batch = batch_of(links)
         z = embed(model, batch, agreement.federation.adaptation.reads)
         if (agreement.widths[0], agreement.widths[-1]) != (z.shape[1], agreement.task.outputs):
-            raise InputError(f"the head agreed on maps {agreement.widths[0]} numbers to {agreement.widths[-1]}, here they "
-                             f"are {z.shape[1]} and {agreement.task.outputs}; install one version at both")  # fmt: skip
+            raise InputError(f"the head agreed on maps {agreement.widths[0]} numbers to {agreement.widths[-1]}, here "
+                             f"{z.shape[1]} to {agreement.task.outputs}; install one version at both")  # fmt: skip
         return cls(z[learn], agreement.task.target(batch)[learn], z[test], batch_of(links.select(test), batch.radio))
 
 
@@ -110,7 +110,8 @@ class SiteTraining:
         head.train()
         seed = int.from_bytes(hashlib.sha256(f"{plan.seed}/{self.name}/{number}".encode()).digest()[:7])
         if (noise := self.noise) is not None:
-            assert self.account is not None and plan.epsilon is not None
+            assert self.account is not None
+            assert plan.epsilon is not None
             self.account.check(noise, plan.steps, plan.epsilon, plan.delta)
             learn_privately(
                 head, data.z, data.target, loss, optimiser, noise=noise, batch=plan.batch, steps=plan.steps,

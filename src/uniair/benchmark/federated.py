@@ -1,0 +1,359 @@
+"""Heads learned by federations: beside each site alone and all links in one place, under poison, and with privacy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.benchmark.membership import References, attack
+from uniair.data.links.links import Links
+from uniair.errors import InputError
+from uniair.evaluation.tables import Table, plus_minus
+from uniair.federation.aggregate import AGGREGATES, require_flower
+from uniair.federation.agreement import Agreement, Federation
+from uniair.models.head import Head
+from uniair.models.universal import UniversalModel
+from uniair.progress import track
+from uniair.tasks.registry import TASKS
+from uniair.tasks.task import Task
+from uniair.training.heads import HeadTraining, fit, measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from uniair.federation.site_client import SiteClient
+    from uniair.federation.site_training import SiteData
+
+SITES = 8
+SCALE = 10.0  # of a poisoned site's parameters
+POISONS = {"labels": "labels flipped", "weights": f"parameters × {SCALE:g}"}
+ALONE, POOLED = "each site alone", "all links in one place"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a comparison may cost.
+
+    Attributes:
+        new: sites that take no part, on which heads are measured too.
+        plan: of the federations that are not private.
+        private: steps, minibatches and learning rate of private ones; few large minibatches bear noise best.
+        epsilons: of the private ones.
+        references: heads of the attacker.
+        heads: how heads are trained alone, in one place, and by the attacker.
+    """
+
+    new: int
+    plan: Federation
+    private: Federation
+    epsilons: tuple[float, ...]
+    references: int
+    heads: HeadTraining
+
+
+PLAN = Federation(sites=SITES)
+BUDGETS = {
+    "quick": Budget(
+        4, replace(PLAN, rounds=20), replace(PLAN, rounds=20, steps=5, batch=1024, delta=1e-4), (2.0, 8.0), 4,
+        HeadTraining(epochs=1, steps=1000),
+    ),
+    "full": Budget(
+        8, replace(PLAN, rounds=60), replace(PLAN, rounds=60, steps=5, batch=1024, delta=1e-4),
+        (1.0, 2.0, 4.0, 8.0, 16.0), 16, HeadTraining(),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One task and seed; what its runs share is made when it is first asked for."""
+
+    model: UniversalModel
+    sites: Mapping[str, Links]
+    others: Mapping[str, Links]
+    plan: Federation
+    budget: Budget
+
+    @cached_property
+    def begun(self) -> tuple[Agreement, Head]:
+        """What all begin from."""
+        radio = next(iter(self.sites.values())).one_radio()
+        return Agreement.of(self.model, self.plan, radio)
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.begun[0].task
+
+    @cached_property
+    def data(self) -> dict[str, SiteData]:
+        """Of the sites."""
+        return self._embedded(self.sites)
+
+    @cached_property
+    def new(self) -> dict[str, SiteData]:
+        """Of those that take no part."""
+        return self._embedded(self.others)
+
+    @cached_property
+    def pool(self) -> tuple[Tensor, Tensor, Any]:
+        """All links of the sites, and which are learned from."""
+        every = self.data.values()
+        held = [self.task.target(each.held) for each in every]
+        z = torch.cat([*(each.z for each in every), *(each.held_z for each in every)])
+        member = np.arange(len(z)) < sum(len(each.z) for each in every)
+        return z, torch.cat([*(each.target for each in every), *held]), member
+
+    @cached_property
+    def references(self) -> References:
+        """The attacker's."""
+        z, target, _ = self.pool
+        return References(self.task, z, target, self.budget.references, self.budget.heads, self.plan.seed)
+
+    def _embedded(self, sites: Mapping[str, Links]) -> dict[str, SiteData]:
+        from uniair.federation.site_training import SiteData
+
+        return {name: SiteData.of(self.model, links, self.begun[0]) for name, links in sites.items()}
+
+    def figure(self, head: Head, sites: Mapping[str, SiteData], without: Sequence[str] = ()) -> float:
+        """The task's headline on the links held out, the mean over sites."""
+        found = [
+            measure(self.task, head, each.held_z, each.held)[self.task.headline]
+            for name, each in sites.items()
+            if name not in without
+        ]
+        return float(np.mean(found))
+
+    def described(self, head: Head, attacked: bool = False) -> dict[str, Any]:
+        """A head's figures; those of attacks on it, where asked for."""
+        found: dict[str, Any] = {"own": self.figure(head, self.data), "new": self.figure(head, self.new)}
+        if attacked:
+            found["attacks"] = attack(self.task, head, *self.pool, self.references)
+        return found
+
+    def alone(self) -> dict[str, Any]:
+        """A head of each site's own links, on its own and on the new sites."""
+        heads = {name: fit(self.task, each.z, each.target, self.training) for name, each in self.data.items()}
+        own = [self.figure(head, {name: self.data[name]}) for name, head in heads.items()]
+        return {"own": float(np.mean(own)), "new": float(np.mean([self.figure(h, self.new) for h in heads.values()]))}
+
+    def pooled(self) -> dict[str, Any]:
+        """One head of all sites' links."""
+        z, target, member = self.pool
+        return self.described(fit(self.task, z[member], target[member], self.training), attacked=True)
+
+    @property
+    def training(self) -> HeadTraining:
+        """Of the heads without a federation."""
+        return replace(self.budget.heads, seed=self.plan.seed)
+
+    def federated(self, plan: Federation, poison: str | None = None, attacked: bool = False) -> dict[str, Any]:
+        """One head of a federation, whose last site is poisoned or not.
+
+        Its figures are those of the head, of the honest sites alone, and the headline after every round.
+        """
+        from uniair.federation.simulation import simulate
+        from uniair.federation.site_training import filled
+
+        agreement, begin = replace(self.begun[0], federation=plan), self.begun[1]
+        bad = list(self.data)[-1]
+
+        def client(name: str, model: UniversalModel, links: Links, out: Path | None) -> SiteClient:
+            return _client(name, model, links, out, self.data[name], poison if name == bad else None, agreement.task)
+
+        rounds = simulate(agreement, begin, self.model, self.sites, say=lambda _: None, client=client)
+        head = filled(agreement, rounds.arrays).eval()
+        key = agreement.task.headline
+        curve = [
+            float(np.mean([found[key] for found in each["figures"].values()]))
+            for each in rounds.history
+            if "figures" in each
+        ]
+        found = self.described(head, attacked) | {"honest": self.figure(head, self.data, without=[bad]), "curve": curve}
+        if plan.epsilon is not None:
+            found["noise"] = float(np.mean(list(rounds.history[-1]["noise_multiplier"].values())))
+            found["epsilon"] = rounds.about()["privacy"]["epsilon"]
+        return found
+
+
+def _client(
+    name: str, model: UniversalModel, links: Links, out: Path | None, data: SiteData, poison: str | None, task: Task
+) -> SiteClient:
+    """A site; a poisoned one learns from wrong labels, or sends parameters that are scaled."""
+    from flwr.common import FitIns, FitRes, ndarrays_to_parameters, parameters_to_ndarrays
+
+    from uniair.federation.site_client import SiteClient
+
+    class Scaled(SiteClient):
+        def fit(self, ins: FitIns) -> FitRes:
+            answer = super().fit(ins)
+            wrong = [SCALE * values for values in parameters_to_ndarrays(answer.parameters)]
+            answer.parameters = ndarrays_to_parameters(wrong)
+            return answer
+
+    if poison == "labels":
+        data = replace(data, target=flipped(task, data.target))
+    kind = Scaled if poison == "weights" else SiteClient
+    return kind(name, model, links, out, data=data, seeded=True)
+
+
+def flipped(task: Task, target: Tensor) -> Tensor:
+    """Labels as a poisoned site has them: classes in reverse, other targets mirrored at their mean."""
+    return task.outputs - 1 - target if task.form == "classes" else 2 * target.mean(0) - target
+
+
+def run(setup: Setup, *, by: str = "area", tasks: tuple[str, ...] = ("los", "beam")) -> dict[str, Any]:
+    """Every federation, task and seed.
+
+    Args:
+        by: what a site is: area, or place.
+        tasks: that heads are learned of.
+
+    Raises:
+        InputError: too few sites, an unknown task, or a package is missing.
+    """
+    require_flower(private=True)
+    from uniair.federation.simulation import sites_of
+
+    if odd := [name for name in tasks if name not in TASKS]:
+        raise InputError(f"--tasks {odd[0]}: choose of {', '.join(TASKS)}")
+    budget, store = BUDGETS[setup.budget], setup.store("links")
+    every = sites_of(store, by)
+    if len(every) <= SITES:
+        raise InputError(f"{store.folder}: {len(every)} {by}s with enough links, more than {SITES} are needed; "
+                         "give a larger folder")  # fmt: skip
+    chosen = np.linspace(0, len(every) - 1, min(len(every), SITES + budget.new)).round().astype(int)
+    # every so many-th is new, so that both are of all the folder
+    new = set(chosen[np.linspace(0, len(chosen) - 1, len(chosen) - SITES).round().astype(int)].tolist())
+    named = list(every.items())
+    sites = {named[i][0]: named[i][1] for i in chosen.tolist() if i not in new}
+    others = {named[i][0]: named[i][1] for i in sorted(new)}
+    setup.note(data=store.manifest["recipe"], by=by, sites=[*sites], new=[*others], plan=asdict(budget.plan),
+               private=asdict(budget.private), references=budget.references, heads=asdict(budget.heads))  # fmt: skip
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {task: {} for task in tasks}
+    for task in tasks:
+        for seed in track(range(setup.seeds), "seed", task):
+            trial = Trial(setup.model, sites, others, replace(budget.plan, task=task, seed=seed), budget)
+            for name, made in _runs(trial).items():
+                runs[task].setdefault(name, []).append(setup.once(f"{task}-{name}-{seed}", made))
+    links = {name: len(each) for name, each in sites.items()}
+    rows = {task: {name: _summed(found) for name, found in made.items()} for task, made in runs.items()}
+    return {"by": by, "sites": links, "new": [*others], "rounds": budget.plan.rounds, "delta": budget.private.delta,
+            "headlines": {task: TASKS[task].headline for task in tasks}, "epsilons": list(budget.epsilons),
+            "rows": rows}  # fmt: skip
+
+
+def _runs(trial: Trial) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What is run of a task and seed, by name."""
+    made: dict[str, Callable[[], dict[str, Any]]] = {"alone": trial.alone, "pooled": trial.pooled}
+
+    def add(name: str, plan: Federation, poison: str | None = None, attacked: bool = False) -> None:
+        made[name] = lambda: trial.federated(plan, poison, attacked)
+
+    for aggregate in AGGREGATES:
+        plan = replace(trial.plan, aggregate=aggregate)
+        add(aggregate, plan, attacked=aggregate == "mean")
+        for poison in POISONS:
+            add(f"{aggregate}, {poison}", plan, poison)
+    for epsilon in trial.budget.epsilons:
+        private = replace(trial.budget.private, task=trial.plan.task, seed=trial.plan.seed, epsilon=epsilon)
+        add(f"epsilon {epsilon:g}", private, attacked=True)
+    return made
+
+
+def _summed(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and spread over seeds of every number, in place."""
+    first = found[0]
+    out: dict[str, Any] = {}
+    for key, value in first.items():
+        those = [each[key] for each in found]
+        if isinstance(value, dict):
+            out[key] = _summed(those)
+        elif isinstance(value, list):
+            out[key] = np.mean(those, axis=0).tolist()
+        else:
+            out[key] = {"mean": float(np.mean(those)), "spread": float(np.std(those))}
+    return out
+
+
+def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
+    """Of each task: federated beside alone and in one place; one poisoned site of eight; privacy."""
+    found: list[tuple[str, Table]] = []
+    links = result["sites"].values()
+    about = f"{len(links)} {result['by']}s of {min(links)} to {max(links)} links"
+    for name, rows in result["rows"].items():
+        task = TASKS[name]
+        metric = task.compared
+
+        def shown(entry: dict[str, float], metric: Any = metric) -> str:
+            return plus_minus(entry["mean"], entry["spread"], metric.digits, metric.scale)
+
+        kinds = {"alone": ALONE, "pooled": POOLED} | {key: f"federated, {key}" for key in AGGREGATES}
+        found.append(
+            (f"{task.title}: {metric.heading}, {about}, {result['rounds']} rounds, {result['seeds']} seeds",
+             Table(["", "held-out links of the sites", f"{len(result['new'])} sites that took no part"],
+                   [[said, shown(rows[key]["own"]), shown(rows[key]["new"])] for key, said in kinds.items()])),
+        )  # fmt: skip
+        found.append(
+            (f"{task.title}: {metric.heading} of the honest sites, one of {SITES} poisoned",
+             Table(["", "none", *POISONS.values()],
+                   [[key, *(shown(rows[kind]["honest"]) for kind in (key, *(f"{key}, {poison}" for poison in POISONS)))]
+                    for key in AGGREGATES])),
+        )  # fmt: skip
+        private = {f"epsilon {epsilon:g}": f"ε = {epsilon:g}" for epsilon in result["epsilons"]}
+        found.append(
+            (f"{task.title}: privacy of a link, δ = {result['delta']:g}, and who is found by membership inference",
+             Table(["", metric.heading, "noise, of the clip", "AUROC by loss", "AUROC, calibrated", "found at 1 %"],
+                   [[said, shown(rows[key]["own"]), f"{rows[key]['noise']['mean']:.1f}" if "noise" in rows[key] else "",
+                     *_attacked(rows[key]["attacks"])]
+                    for key, said in ({"pooled": POOLED, "mean": "federated, not private"} | private).items()])),
+        )  # fmt: skip
+    return found
+
+
+def _attacked(attacks: dict[str, Any]) -> list[str]:
+    cells = [
+        plus_minus(attacks[kind]["auroc"]["mean"], attacks[kind]["auroc"]["spread"], 3)
+        for kind in ("loss", "calibrated")
+    ]
+    found = attacks["calibrated"]["found"]
+    return [*cells, plus_minus(found["mean"], found["spread"], 1, 100) + " %"]
+
+
+def draw(result: dict[str, Any], figure: Figure) -> None:
+    """Of each task the headline against rounds, and against ε."""
+    axes = figure.subplots(len(result["rows"]), 2, squeeze=False)
+    for (left, right), (name, rows) in zip(axes, result["rows"].items(), strict=True):
+        metric = TASKS[name].compared
+        for colour, key in enumerate(AGGREGATES):
+            curve = rows[key]["curve"]
+            left.plot(range(1, len(curve) + 1), metric.scale * np.array(curve), color=f"C{colour}", label=key)
+        for key, said, style in (("pooled", POOLED, "--"), ("alone", ALONE, ":")):
+            for one in (left, right):
+                one.axhline(
+                    metric.scale * rows[key]["own"]["mean"], color="k", linestyle=style, linewidth=1, label=said
+                )
+        private = [rows[f"epsilon {epsilon:g}"]["own"] for epsilon in result["epsilons"]]
+        right.errorbar(
+            result["epsilons"], [metric.scale * each["mean"] for each in private],
+            [metric.scale * each["spread"] for each in private], fmt="o-", color="C0",
+        )  # fmt: skip
+        right.axhline(metric.scale * rows["mean"]["own"]["mean"], color="C0", linewidth=1)
+        right.set_xscale("log")
+        left.set_ylabel(f"{TASKS[name].title}: {metric.heading}", fontsize="small")
+        left.set_xlabel("round", fontsize="small")
+        right.set_xlabel(f"ε at δ = {result['delta']:g} (solid: not private)", fontsize="small")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+
+
+FEDERATED = Benchmark(
+    "", ("links",), run, tables, draw,
+)  # fmt: skip

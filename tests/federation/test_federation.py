@@ -1,0 +1,447 @@
+"""Federations: closed forms of aggregates and privacy, rounds that resume, sites refused, two real processes."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import geometric_links
+
+pytest.importorskip("flwr", reason="a federation needs flwr: pip install 'uniair[federated]'")
+
+import uniair
+from uniair.cli import main
+from uniair.data.links import shards
+from uniair.data.links.links import Links
+from uniair.errors import InputError
+from uniair.federation.aggregate import AGGREGATES, Arrays, aggregated, require_flower
+from uniair.federation.agreement import Agreement, Federation, parameters
+from uniair.federation.privacy import Account, Noise, learn_privately, noise_for, sampling_rate
+from uniair.federation.rounds import STATE
+from uniair.federation.simulation import simulate
+from uniair.federation.site_client import SiteClient
+from uniair.federation.site_training import MOMENTUM, SiteData, SiteTraining, filled
+from uniair.models.head import Head
+from uniair.models.universal import UniversalModel
+from uniair.radio import OFDM, Radio
+from uniair.tasks.registry import TASKS
+from uniair.training.checkpoint import save_model
+from uniair.training.heads import load_head
+
+require_flower(private=True)
+PLAN = Federation(task="los", rounds=3, steps=2, batch=8, learning_rate=0.1, sites=2)
+HEAD = "federated-los-channel-0.safetensors"
+
+
+def silent(_: str) -> None:
+    """Says nothing."""
+
+
+def make(seed: int = 0) -> UniversalModel:
+    torch.manual_seed(seed)
+    return uniair.build("tiny")
+
+
+@pytest.fixture(scope="module")
+def model() -> UniversalModel:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def sites() -> dict[str, Links]:
+    return {f"site-{n}": geometric_links(seed=n, areas=1, per_area=30, place=f"town-{n}") for n in range(3)}
+
+
+@pytest.fixture(scope="module")
+def begun(model: UniversalModel) -> tuple[Agreement, Head]:
+    return Agreement.of(model, PLAN, Radio())
+
+
+def started(begun: tuple[Agreement, Head]) -> Arrays:
+    return [value.numpy().copy() for _, value in parameters(begun[1])]
+
+
+def on(begun: tuple[Agreement, Head], **changes: Any) -> Agreement:
+    return replace(begun[0], federation=replace(PLAN, **changes))
+
+
+def test_the_mean_of_one_step_on_full_batches_is_a_step_on_all_links_in_one_place(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head]
+) -> None:
+    agreement = on(begun, steps=1, batch=1000)
+    data = [SiteData.of(model, links, agreement) for links in sites.values()]
+    arrays = started(begun)
+    learned = [SiteTraining(str(k), agreement, each).learn(arrays, 1) for k, each in enumerate(data)]
+    found = aggregated("mean", 0, [(each, len(part.z)) for each, part in zip(learned, data, strict=True)])
+    head = filled(agreement, arrays)
+    loss = TASKS["los"].loss(head(torch.cat([each.z for each in data])), torch.cat([each.target for each in data]))
+    loss.backward()
+    for have, parameter in zip(found, head.parameters(), strict=True):
+        assert parameter.grad is not None
+        np.testing.assert_allclose(have, (parameter - 0.1 * parameter.grad).detach().numpy(), atol=1e-6)
+
+
+def test_identical_sites_learn_as_one_does(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head]
+) -> None:
+    data = SiteData.of(model, sites["site-0"], begun[0])
+    alone = SiteTraining("a", begun[0], data).learn(started(begun), 1)
+    for name in ("mean", "median", "krum"):
+        for have, want in zip(aggregated(name, 0, [(alone, len(data.z))] * 3), alone, strict=True):
+            np.testing.assert_allclose(have, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", AGGREGATES)
+@pytest.mark.parametrize("wrong", [1e6, -1e6, 0.5])
+def test_one_outlier_moves_the_mean_alone(name: str, wrong: float) -> None:
+    honest = [np.full((2, 3), 2.0, np.float32), np.arange(4, dtype=np.float32)]
+    outlier = [values + np.float32(wrong) for values in honest]
+    found = aggregated(name, 1, [(honest, 10)] * 3 + [(outlier, 10)] + [(honest, 10)] * 4)
+    moved = max(float(np.abs(have - want).max()) for have, want in zip(found, honest, strict=True))
+    if name == "mean":
+        assert moved == pytest.approx(abs(wrong) / 8, rel=1e-5)
+    else:
+        assert moved == 0
+
+
+def test_the_mean_is_weighted_by_links() -> None:
+    one, other = ([np.array([value], np.float32)] for value in (1.0, 4.0))
+    assert aggregated("mean", 0, [(one, 20), (other, 10)])[0] == pytest.approx(2.0)
+    assert aggregated("trimmed", 1, [(one, 1), (one, 1), (other, 99)])[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("name", "fewest"), [("median", 3), ("trimmed", 3), ("krum", 5), ("multi-krum", 5)])
+def test_a_rule_is_refused_where_it_could_not_withstand_what_it_promises(name: str, fewest: int) -> None:
+    Federation(aggregate=name, poisoned=1, sites=fewest)
+    with pytest.raises(InputError, match=f"among {fewest} at least"):
+        Federation(aggregate=name, poisoned=1, sites=fewest - 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"rounds": 0}, {"steps": 0}, {"learning_rate": math.nan}, {"aggregate": "mode"}, {"epsilon": 0.0}, {"delta": 1.0},
+     {"clip": -1.0}, {"task": "weather"}, {"poisoned": -1}, {"epsilon": math.inf}],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Federation(**wrong)
+
+
+def test_what_is_spent_is_what_opacus_accounts(tmp_path: Path) -> None:
+    from opacus.accountants import RDPAccountant
+
+    noise = noise_for(3.0, 1e-3, sampling_rate(100, 25), 40)
+    account, theirs = Account(tmp_path), RDPAccountant()
+    theirs.history = [(noise.multiplier, 0.25, 40), (2.0, 0.5, 3)]
+    account.accountant.history = [(noise.multiplier, 0.25, 40)]
+    assert 2.99 <= account.spent(1e-3) <= 3.0  # what the noise was chosen for
+    assert account.spent(1e-3, Noise(2.0, 0.5), 3) == pytest.approx(theirs.get_epsilon(1e-3), rel=1e-9)
+    account.check(noise, 0, 3.0, 1e-3)
+    with pytest.raises(InputError, match=r"above the 3 agreed on.*nothing more leaves"):
+        account.check(noise, 1, 3.0, 1e-3)
+    account.save()
+    assert Account(tmp_path).spent(1e-3) == account.spent(1e-3)
+    (tmp_path / "privacy.json").write_text("{}")
+    with pytest.raises(InputError, match=r"privacy\.json"):
+        Account(tmp_path)
+
+
+def test_private_steps_clip_each_link_and_add_noise_of_the_scale_that_is_accounted() -> None:
+    task, clip = TASKS["los"], 0.05
+    draw = torch.Generator().manual_seed(0)
+    z, target = torch.randn(16, 128, generator=draw), torch.randint(0, 2, (16,), generator=draw)
+
+    def stepped(multiplier: float, seed: int) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            head = Head((128, 2))
+        optimiser = torch.optim.SGD(head.parameters(), lr=1.0)
+        learn_privately(
+            head, z, target, task.loss, optimiser, noise=Noise(multiplier, 1.0), batch=16, steps=1, clip=clip,
+            account=account, seed=seed,
+        )  # fmt: skip
+        return torch.cat([p.detach().flatten() for p in head.parameters()])
+
+    account = Account(None)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        head = Head((128, 2))
+    before = torch.cat([p.detach().flatten() for p in head.parameters()])
+    total = torch.zeros_like(before)
+    for one, truth in zip(z, target, strict=True):
+        gradient = torch.autograd.grad(task.loss(head(one[None]), truth[None]), list(head.parameters()))
+        flat = torch.cat([g.flatten() for g in gradient])
+        total += flat * min(1.0, clip / float(flat.norm()))
+    clean = before - total / 16
+    torch.testing.assert_close(stepped(1e-9, 0), clean, atol=1e-5, rtol=1e-4)
+    noise = torch.cat([stepped(3.0, seed) - clean for seed in range(4)])
+    assert float(noise.std()) == pytest.approx(3.0 * clip / 16, rel=0.1)
+    assert sum(steps for *_, steps in account.accountant.history) == 5
+
+
+def test_a_minibatch_of_no_link_is_a_step_of_noise() -> None:
+    head, account = Head((128, 2)), Account(None)
+    z, target = torch.zeros(40, 128), torch.zeros(40, dtype=torch.long)
+    learn_privately(
+        head, z, target, TASKS["los"].loss, torch.optim.SGD(head.parameters(), lr=0.1), noise=Noise(1.0, 1 / 40),
+        batch=1, steps=12, clip=1.0, account=account, seed=0,
+    )  # fmt: skip
+    assert all(torch.isfinite(p).all() for p in head.parameters())
+    assert account.accountant.history == [(1.0, 1 / 40, 12)]
+
+
+@pytest.mark.parametrize("epsilon", [None, 20.0])
+def test_a_killed_federation_goes_on_to_the_same_head(
+    epsilon: float | None,
+    model: UniversalModel,
+    sites: Mapping[str, Links],
+    begun: tuple[Agreement, Head],
+    tmp_path: Path,
+) -> None:
+    agreement = on(begun, epsilon=epsilon, delta=1e-3)
+    simulate(agreement, begun[1], model, sites, tmp_path / "whole", silent)
+
+    def killed(line: str) -> None:
+        if line.startswith("round 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(agreement, begun[1], model, sites, tmp_path / "killed", killed)
+    lines: list[str] = []
+    rounds = simulate(agreement, begun[1], model, sites, tmp_path / "killed", lines.append)
+    assert [line[:12] for line in lines if line.startswith("round")] == ["round 3 of 3"]
+    assert (tmp_path / "whole" / HEAD).read_bytes() == (tmp_path / "killed" / HEAD).read_bytes()
+    saved = load_head(tmp_path / "killed" / HEAD, model, "los")
+    for have, (_, want) in zip(rounds.arrays, parameters(saved.head), strict=True):
+        np.testing.assert_array_equal(have, want.numpy())
+    card = json.loads((tmp_path / "killed" / HEAD).with_suffix(".json").read_text())["about"]["federated"]
+    assert card["rounds"] == 3
+    assert card["links"] == sum(card["sites"].values()) == 69
+    if epsilon is None:
+        assert card["privacy"] is None
+        assert card["figures"].keys() == sites.keys()
+    else:
+        assert 19.0 < card["privacy"]["epsilon"] <= 20.0
+        assert not card["figures"]  # they would give away what the noise hides
+    with pytest.raises(InputError, match=r"another federation\.rounds"):
+        simulate(on(begun, rounds=9), begun[1], model, sites, tmp_path / "whole", silent)
+
+
+def test_a_round_that_is_asked_twice_spends_once(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+) -> None:
+    from flwr.common import FitIns, GetPropertiesIns, ndarrays_to_parameters, parameters_to_ndarrays
+
+    agreement = on(begun, epsilon=8.0, delta=1e-3)
+
+    def joined() -> SiteClient:
+        client = SiteClient("a", model, sites["site-0"], tmp_path)
+        client.get_properties(GetPropertiesIns({"agreement": json.dumps(agreement.to_json())}))
+        return client
+
+    ask = FitIns(ndarrays_to_parameters(started(begun)), {"round": 1})
+    first, again = joined(), joined()
+    one, two = (parameters_to_ndarrays(client.fit(ask).parameters) for client in (first, again))
+    for have, want in zip(one, two, strict=True):
+        np.testing.assert_array_equal(have, want)
+    spent = Account(tmp_path).spent(1e-3)
+    joined().fit(FitIns(ndarrays_to_parameters(started(begun)), {"round": 2}))
+    assert Account(tmp_path).spent(1e-3) > spent
+    # all that was agreed on is spent before the rounds are over: another federation has learned from these links
+    for number in range(3, 9):
+        answer = joined().fit(FitIns(ndarrays_to_parameters(started(begun)), {"round": number}))
+    assert "nothing more leaves this site" in answer.status.message
+    assert Account(tmp_path).spent(1e-3) <= 8.0
+
+
+def refusing(
+    made: Callable[[str, Links], SiteClient],
+) -> Callable[[str, UniversalModel, Links, Path | None], SiteClient]:
+    return lambda name, _model, links, _out: made(name, links)
+
+
+def test_sites_of_another_model_or_radio_or_too_few_links_are_refused_and_the_old_head_stays(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+) -> None:
+    simulate(on(begun, rounds=1), begun[1], model, sites, tmp_path, silent)
+    old = (tmp_path / HEAD).read_bytes()
+    other = replace(sites["site-2"], radios=(Radio(grid=OFDM(64, 240e3)),))
+    odd: list[tuple[Callable[[str, Links], SiteClient], Federation, str]] = [
+        (lambda name, links: SiteClient(name, make(1), links), PLAN, r"digest \w{16}, the federation's \w{16}"),
+        (lambda name, _links: SiteClient(name, model, other), PLAN, r"240 kHz.*\(grid\)"),
+        (lambda name, links: SiteClient(name, model, links), replace(PLAN, epsilon=8.0, delta=0.1), r"not below 1/23"),
+        (lambda _name, links: SiteClient("twin", model, links), PLAN, "another site has joined under that name"),
+    ]
+    for k, (made, plan, reason) in enumerate(odd):
+        lines: list[str] = []
+        agreement = replace(begun[0], federation=replace(plan, sites=3))
+        with pytest.raises(InputError, match=r"round 1: [01] sites are there.*nothing is applied"):
+            simulate(agreement, begun[1], model, sites, tmp_path / str(k), lines.append, refusing(made))
+        assert any(line.startswith("refused ") and re.search(reason, line) for line in lines), lines
+        assert not (tmp_path / str(k) / HEAD).exists()
+    with pytest.raises(InputError, match="run the same command again"):
+        simulate(on(begun, rounds=1, sites=4), begun[1], model, sites, tmp_path / "few", silent)
+    assert (tmp_path / HEAD).read_bytes() == old
+
+
+class Broken(SiteClient):
+    """Sends NaN, or parameters of another head."""
+
+    wrong: Arrays | None = None
+
+    def fit(self, ins: Any) -> Any:
+        """As said."""
+        from flwr.common import ndarrays_to_parameters, parameters_to_ndarrays
+
+        answer = super().fit(ins)
+        arrays = [np.full_like(each, np.nan) for each in parameters_to_ndarrays(answer.parameters)]
+        answer.parameters = ndarrays_to_parameters(arrays if self.name == "site-2" else arrays[:1])
+        return answer
+
+
+def test_parameters_that_are_not_finite_or_of_another_head_are_left_out(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+) -> None:
+    def made(name: str, links: Links) -> SiteClient:
+        return (SiteClient if name == "site-0" else Broken)(name, model, links)
+
+    lines: list[str] = []
+    with pytest.raises(InputError, match=r"round 1: 1 sites answered, 2 are needed \(site-1: .*other widths"):
+        simulate(begun[0], begun[1], model, sites, tmp_path, lines.append, refusing(made))
+    assert any("site-2" in line and "NaN" in line for line in lines)
+    assert not (tmp_path / STATE).exists()
+    rounds = simulate(on(begun, sites=1), begun[1], model, sites, None, silent, refusing(made))
+    assert rounds.about()["sites"].keys() == {"site-0"}
+
+
+def test_a_head_is_begun_from_another_one(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+) -> None:
+    rounds = simulate(on(begun, rounds=1), begun[1], model, sites, tmp_path, silent)
+    saved = load_head(tmp_path / HEAD, model, "los")
+    agreement, head = Agreement.of(model, PLAN, Radio(), saved, HEAD)
+    for have, (_, want) in zip(rounds.arrays, parameters(head), strict=True):
+        np.testing.assert_array_equal(have, want.numpy())
+    assert Agreement.from_json(json.dumps(agreement.to_json())) == replace(agreement, scalings=dict(agreement.scalings))
+    with pytest.raises(InputError, match="reads the channel"):
+        Agreement.of(model, replace(PLAN, inputs="environment"), Radio(), saved, HEAD)
+    with pytest.raises(InputError, match=r"learned on.*\(grid\)"):
+        Agreement.of(model, PLAN, Radio(grid=OFDM(64, 240e3)), saved, HEAD)
+    for text in ("{", '{"format": "uniair-federation/9"}', "[]"):
+        with pytest.raises(InputError, match=r"agreement|install one version"):
+            Agreement.from_json(text)
+
+
+def test_the_momentum_is_of_one_round(begun: tuple[Agreement, Head], model: UniversalModel, sites: Any) -> None:
+    """Two steps on the whole batch, by hand."""
+    agreement = on(begun, steps=2, batch=1000)
+    data = SiteData.of(model, sites["site-1"], agreement)
+    found = SiteTraining("a", agreement, data).learn(started(begun), 2)
+    rate = 0.1 * 0.5 * (1 + math.cos(math.pi / 3))
+    assert agreement.federation.rate(2) == pytest.approx(rate)
+    head, velocity = filled(agreement, started(begun)), None
+    for _ in range(2):
+        loss = TASKS["los"].loss(head(data.z), data.target)
+        gradient = torch.autograd.grad(loss, list(head.parameters()))
+        velocity = gradient if velocity is None else [MOMENTUM * v + g for v, g in zip(velocity, gradient, strict=True)]
+        with torch.no_grad():
+            for parameter, v in zip(head.parameters(), velocity, strict=True):
+                parameter -= rate * v
+    for have, parameter in zip(found, head.parameters(), strict=True):
+        np.testing.assert_allclose(have, parameter.detach().numpy(), atol=1e-5)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def written(folder: Path, sites: Mapping[str, Links]) -> None:
+    for name, links in sites.items():
+        shards.write_shard(folder / name / "links-00000.safetensors", links)
+        shards.write_manifest(folder / name, {}, "")
+
+
+def test_two_sites_in_processes_of_their_own_make_the_head_of_a_simulation(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    two = {name: sites[name] for name in ("site-0", "site-1")}
+    written(tmp_path, two)
+    save_model(model, tmp_path / "model")
+    save_model(make(1), tmp_path / "other")
+    simulate(begun[0], begun[1], model, two, tmp_path / "simulated", silent)
+    address = f"127.0.0.1:{free_port()}"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "uniair.cli", "federate", "client", name, "--server", address, "--name", name,
+             "--model", "model", "--out", f"out-{name}", "--wait", "60"],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for name in two
+    ]  # fmt: skip
+    plan = [
+        "--federation.task",
+        "los",
+        "--federation.rounds",
+        "3",
+        "--federation.steps",
+        "2",
+        "--federation.batch",
+        "8",
+    ]
+    leader = subprocess.Popen(
+        [sys.executable, "-m", "uniair.cli", "federate", "server", "--address", address, "--model", "model", "--out",
+         "leader", *plan, "--federation.learning_rate", "0.1"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        # of another model: refused, with one line, and what lies in its folder stays
+        (tmp_path / "late").mkdir()
+        (tmp_path / "late" / HEAD).write_bytes(b"old")
+        asked = ["federate", "client", str(tmp_path / "site-0"), "--server", address, "--name", "late", "--wait", "60",
+                 "--model", str(tmp_path / "other"), "--out", str(tmp_path / "late")]  # fmt: skip
+        assert main(asked) == 2
+        said = capsys.readouterr().err
+        assert "late" in said
+        assert said.count("\n") == 1
+        assert (tmp_path / "late" / HEAD).read_bytes() == b"old"
+        ends = [process.communicate(timeout=90) for process in (leader, *started)]
+    finally:
+        for process in (leader, *started):
+            process.kill()
+    assert [process.returncode for process in (leader, *started)] == [0, 0, 0], ends
+    assert all("DEPRECATED" not in err for _, err in ends)
+    want = (tmp_path / "simulated" / HEAD).read_bytes()
+    for name in ("leader", "out-site-0", "out-site-1"):
+        assert (tmp_path / name / HEAD).read_bytes() == want
+
+
+def test_bad_addresses_and_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, wanted in (
+        (["client", str(tmp_path), "--server", "nowhere", "--out", str(tmp_path / "o")], "give HOST:PORT"),
+        (["client", str(tmp_path), "--server", "far:8080", "--out", str(tmp_path / "o")], "TLS alone"),
+        (["server", "--address", "0.0.0.0:8080", "--out", str(tmp_path / "o")], "TLS alone"),
+        (["server", "--address", "0.0.0.0:8080", "--tls", str(tmp_path), "--out", str(tmp_path / "o")], "lacks ca.pem"),
+        (
+            ["simulate", str(tmp_path), "--out", str(tmp_path / "o"), "--federation.aggregate", "krum"],
+            "among 5 at least",
+        ),
+    ):
+        assert main(["federate", *words]) == 2
+        said = capsys.readouterr().err
+        assert wanted in said
+        assert said.count("\n") == 1
