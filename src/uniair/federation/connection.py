@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.client import Client
@@ -26,14 +28,15 @@ from uniair.federation.rounds import Rounds
 from uniair.federation.site_client import SiteClient
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+WATCHED = 0.5  # s; gRPC looks at a channel every 0.2 s
 CERTIFICATES = ("ca.pem", "server.pem", "server.key")
 
 
 class Here(ClientProxy):
-    """A site in this process."""
+    """A site in this process, by a number."""
 
-    def __init__(self, client: SiteClient) -> None:
-        super().__init__(client.name)
+    def __init__(self, client: SiteClient, number: int) -> None:
+        super().__init__(str(number))
         self.client: Client = client
 
     def get_properties(self, ins: GetPropertiesIns, timeout: float | None, group_id: int | None) -> GetPropertiesRes:
@@ -63,8 +66,8 @@ def run_here(rounds: Rounds, clients: Iterable[SiteClient]) -> None:
     Raises:
         InputError: as `Rounds.run`, or a site refuses.
     """
-    for client in clients:
-        rounds.client_manager().register(Here(client))
+    for number, client in enumerate(clients):
+        rounds.client_manager().register(Here(client, number))
     rounds.run()
 
 
@@ -101,10 +104,10 @@ def join(client: SiteClient, address: str, wait: float, ca: bytes | None = None)
 
     while True:
         try:
-            start_client_internal(
-                server_address=address, node_config={}, client=client, root_certificates=ca, insecure=ca is None,
-                max_wait_time=wait,
-            )  # fmt: skip
+            with _closing_quietly():
+                start_client_internal(
+                    server_address=address, node_config={}, client=client, root_certificates=ca, insecure=ca is None
+                )
             break
         except (RpcError, StopIteration, ConnectionError, RuntimeError) as error:
             if client.refusal:
@@ -118,6 +121,23 @@ def join(client: SiteClient, address: str, wait: float, ca: bytes | None = None)
     if client.head is None:
         raise InputError(f"{client.name}: the server ended before the last round, so there is no new head here; run "
                          "the same command again when the server runs again")  # fmt: skip
+
+
+@contextmanager
+def _closing_quietly() -> Iterator[None]:
+    """Flower closes a channel that gRPC still watches from a thread, which says so with a traceback a moment later."""
+    before = threading.excepthook
+
+    def hook(found: threading.ExceptHookArgs) -> None:
+        if not (isinstance(found.exc_value, ValueError) and "Channel closed" in str(found.exc_value)):
+            before(found)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        time.sleep(WATCHED)
+        threading.excepthook = before
 
 
 def read_certificates(folder: Path) -> tuple[bytes, bytes, bytes]:
