@@ -29,8 +29,9 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.federation.aggregate import AGGREGATES, Arrays, aggregated, require_flower
 from uniair.federation.agreement import Agreement, Federation, parameters
+from uniair.federation.connection import run_here
 from uniair.federation.privacy import Account, Noise, learn_privately, noise_for, sampling_rate
-from uniair.federation.rounds import STATE
+from uniair.federation.rounds import STATE, Rounds
 from uniair.federation.simulation import simulate
 from uniair.federation.site_client import SiteClient
 from uniair.federation.site_training import MOMENTUM, SiteData, SiteTraining, filled
@@ -88,7 +89,7 @@ def test_the_mean_of_one_step_on_full_batches_is_a_step_on_all_links_in_one_plac
     found = aggregated("mean", 0, [(each, len(part.z)) for each, part in zip(learned, data, strict=True)])
     head = filled(agreement, arrays)
     loss = TASKS["los"].loss(head(torch.cat([each.z for each in data])), torch.cat([each.target for each in data]))
-    loss.backward()
+    torch.autograd.backward(loss)
     for have, parameter in zip(found, head.parameters(), strict=True):
         assert parameter.grad is not None
         np.testing.assert_allclose(have, (parameter - 0.1 * parameter.grad).detach().numpy(), atol=1e-6)
@@ -235,6 +236,7 @@ def test_a_killed_federation_goes_on_to_the_same_head(
         assert card["figures"].keys() == sites.keys()
     else:
         assert 19.0 < card["privacy"]["epsilon"] <= 20.0
+        assert card["privacy"]["rehearsal"]
         assert not card["figures"]  # they would give away what the noise hides
     with pytest.raises(InputError, match=r"another federation\.rounds"):
         simulate(on(begun, rounds=9), begun[1], model, sites, tmp_path / "whole", silent)
@@ -267,10 +269,13 @@ def test_a_round_that_is_asked_twice_spends_once(
     assert Account(tmp_path).spent(1e-3) <= 8.0
 
 
-def refusing(
-    made: Callable[[str, Links], SiteClient],
-) -> Callable[[str, UniversalModel, Links, Path | None], SiteClient]:
-    return lambda name, _model, links, _out: made(name, links)
+def rehearsed(
+    agreement: Agreement, begin: Head, model: UniversalModel, clients: list[SiteClient], out: Path | None,
+    say: Callable[[str], object],
+) -> Rounds:  # fmt: skip
+    rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say)
+    run_here(rounds, clients)
+    return rounds
 
 
 def test_sites_of_another_model_or_radio_or_too_few_links_are_refused_and_the_old_head_stays(
@@ -283,13 +288,15 @@ def test_sites_of_another_model_or_radio_or_too_few_links_are_refused_and_the_ol
         (lambda name, links: SiteClient(name, make(1), links), PLAN, r"digest \w{16}, the federation's \w{16}"),
         (lambda name, _links: SiteClient(name, model, other), PLAN, r"240 kHz.*\(grid\)"),
         (lambda name, links: SiteClient(name, model, links), replace(PLAN, epsilon=8.0, delta=0.1), r"not below 1/24"),
+        (lambda name, links: SiteClient(name, model, links, epsilon=8.0), PLAN, "private, this site spends at most"),
         (lambda _name, links: SiteClient("twin", model, links), PLAN, "another site has joined under that name"),
     ]
     for k, (made, plan, reason) in enumerate(odd):
         lines: list[str] = []
         agreement = replace(begun[0], federation=replace(plan, sites=3))
+        clients = [made(name, links) for name, links in sites.items()]
         with pytest.raises(InputError, match=r"round 1: [01] sites are there.*nothing is applied"):
-            simulate(agreement, begun[1], model, sites, tmp_path / str(k), lines.append, refusing(made))
+            rehearsed(agreement, begun[1], model, clients, tmp_path / str(k), lines.append)
         assert any(line.startswith("refused ") and re.search(reason, line) for line in lines), lines
         assert not (tmp_path / str(k) / HEAD).exists()
     with pytest.raises(InputError, match="run the same command again"):
@@ -299,8 +306,6 @@ def test_sites_of_another_model_or_radio_or_too_few_links_are_refused_and_the_ol
 
 class Broken(SiteClient):
     """Sends NaN, or parameters of another head."""
-
-    wrong: Arrays | None = None
 
     def fit(self, ins: Any) -> Any:
         """As said."""
@@ -315,15 +320,16 @@ class Broken(SiteClient):
 def test_parameters_that_are_not_finite_or_of_another_head_are_left_out(
     model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
 ) -> None:
-    def made(name: str, links: Links) -> SiteClient:
-        return (SiteClient if name == "site-0" else Broken)(name, model, links)
+    def made() -> list[SiteClient]:
+        kinds = {name: SiteClient if name == "site-0" else Broken for name in sites}
+        return [kinds[name](name, model, links) for name, links in sites.items()]
 
     lines: list[str] = []
     with pytest.raises(InputError, match=r"round 1: 1 sites answered, 2 are needed \(site-1: .*other widths"):
-        simulate(begun[0], begun[1], model, sites, tmp_path, lines.append, refusing(made))
+        rehearsed(begun[0], begun[1], model, made(), tmp_path, lines.append)
     assert any("site-2" in line and "NaN" in line for line in lines)
     assert not (tmp_path / STATE).exists()
-    rounds = simulate(on(begun, sites=1), begun[1], model, sites, None, silent, refusing(made))
+    rounds = rehearsed(on(begun, sites=1), begun[1], model, made(), None, silent)
     assert rounds.about()["sites"].keys() == {"site-0"}
 
 
@@ -352,14 +358,15 @@ def test_the_momentum_is_of_one_round(begun: tuple[Agreement, Head], model: Univ
     found = SiteTraining("a", agreement, data).learn(started(begun), 2)
     rate = 0.1 * 0.5 * (1 + math.cos(math.pi / 3))
     assert agreement.federation.rate(2) == pytest.approx(rate)
-    head, velocity = filled(agreement, started(begun)), None
+    head = filled(agreement, started(begun))
+    velocity = [torch.zeros_like(parameter) for parameter in head.parameters()]
     for _ in range(2):
         loss = TASKS["los"].loss(head(data.z), data.target)
         gradient = torch.autograd.grad(loss, list(head.parameters()))
-        velocity = gradient if velocity is None else [MOMENTUM * v + g for v, g in zip(velocity, gradient, strict=True)]
+        velocity = [MOMENTUM * v + g for v, g in zip(velocity, gradient, strict=True)]
         with torch.no_grad():
             for parameter, v in zip(head.parameters(), velocity, strict=True):
-                parameter -= rate * v
+                parameter.sub_(rate * v)
     for have, parameter in zip(found, head.parameters(), strict=True):
         np.testing.assert_allclose(have, parameter.detach().numpy(), atol=1e-5)
 
@@ -377,53 +384,50 @@ def written(folder: Path, sites: Mapping[str, Links]) -> None:
 
 
 def test_two_sites_in_processes_of_their_own_make_the_head_of_a_simulation(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
-) -> None:
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     two = {name: sites[name] for name in ("site-0", "site-1")}
     written(tmp_path, two)
     save_model(model, tmp_path / "model")
     save_model(make(1), tmp_path / "other")
     simulate(begun[0], begun[1], model, two, tmp_path / "simulated", silent)
     address, base = f"127.0.0.1:{free_port()}", [sys.executable, "-m", "uniair.cli", "federate"]
-    plan = [
-        "--federation.task",
-        "los",
-        "--federation.rounds",
-        "3",
-        "--federation.steps",
-        "2",
-        "--federation.batch",
-        "8",
-    ]
-    leader = [*base, "server", "--address", address, "--model", "model", "--out", "leader", *plan]
-    leader += ["--federation.learning_rate", "0.1"]
+    leader = [*base, "server", "--address", address, "--model", "model", "--out", "leader"]
+    for option in ("task", "rounds", "steps", "batch", "learning_rate"):
+        leader += [f"--federation.{option}", str(getattr(PLAN, option))]
 
     def client(links: str, name: str, known: str) -> list[str]:
         return [*base, "client", links, "--server", address, "--name", name, "--model", known, "--out", f"out-{name}"]
 
-    # of another model: refused, with one line, and what lies in its folder stays
-    (tmp_path / "out-late").mkdir()
-    (tmp_path / "out-late" / HEAD).write_bytes(b"old")
-    lines = {"leader": leader, "late": client("site-0", "late", "other")}
-    lines |= {name: client(name, name, "model") for name in two}
+    monkeypatch.chdir(tmp_path)
     with ExitStack() as held:
         running: dict[str, subprocess.Popen[str]] = {}
-        for name, line in lines.items():
+
+        def start(name: str, line: list[str]) -> None:
             err = held.enter_context((tmp_path / f"{name}.err").open("w"))
-            running[name] = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=err, text=True)
+            running[name] = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=err, text=True)
             held.callback(running[name].kill)
-            # it must come before there are enough, or the last round may be over
-            if name == "late":
-                running[name].wait(timeout=120)
+
+        start("leader", leader)
+        # of another model: refused, with one line, and what lies in its folder stays
+        (tmp_path / "out-late").mkdir()
+        (tmp_path / "out-late" / HEAD).write_bytes(b"old")
+        assert main(client("site-0", "late", "other")[3:]) == 2
+        assert re.fullmatch(
+            r"uniair federate client: late does not take part: .*digest \w{16}.*\n", capsys.readouterr().err
+        )
+        assert (tmp_path / "out-late" / HEAD).read_bytes() == b"old"
+        for name in two:
+            start(name, client(name, name, "model"))
         ends = {name: process.wait(timeout=120) for name, process in running.items()}
-    said = {name: (tmp_path / f"{name}.err").read_text() for name in lines}
-    assert ends == {"leader": 0, "late": 2, "site-0": 0, "site-1": 0}, said
-    assert re.fullmatch(r"uniair federate client: late does not take part: .*digest \w{16}.*\n", said["late"])
-    assert (tmp_path / "out-late" / HEAD).read_bytes() == b"old"
+    said = {name: (tmp_path / f"{name}.err").read_text() for name in running}
+    assert ends == {"leader": 0, "site-0": 0, "site-1": 0}, said
     want = (tmp_path / "simulated" / HEAD).read_bytes()
     for name in ("leader", "out-site-0", "out-site-1"):
         assert (tmp_path / name / HEAD).read_bytes() == want
     assert not said["site-0"]
+    assert not said["leader"]
 
 
 def test_bad_addresses_and_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,14 +1,16 @@
 """Take part in a federation with a site's own links: they stay here, parameters of a head travel.
 
-LINKS is a folder of links: of uniair trace or import, or the links of a site that uniair site made. The server says
-what is learned and with how much privacy; before anything is sent, the digest of the model, the radio and the head's
-widths are compared, and where they differ the command ends with one line. In the end --out holds the head of all sites,
-federated-TASK-INPUTS-SEED.safetensors, as uniair adapt writes it; until then whatever lies there stays.
+What is sent: parameters, the number of links, and unless learning is private the task's figures of those held out.
 
-With differential privacy (--federation.epsilon at the server) --out also keeps privacy.json: all that was ever learned
-privately from these links, so that nothing is sent that would spend more than the epsilon agreed on. Keep that file
-with the links: a federation that starts without it counts from 0. A server that was killed is waited for, and a round
-that it asks for again is answered as it was.
+LINKS is a folder of links: of uniair trace or import. The server says what is learned and with how much privacy; before
+anything is sent, the digest of the model, the radio and the head's widths are compared, and where they differ the
+command ends with one line. In the end --out holds the head of all sites, federated-TASK-INPUTS-SEED.safetensors, as
+uniair adapt writes it; until then whatever lies there stays.
+
+With differential privacy (--federation.epsilon at the server; --epsilon refuses more than that, and less privacy) --out
+also keeps privacy.json: all that was ever learned privately from these links, so that nothing is sent that would spend
+more than the epsilon agreed on. Keep that file with the links: a federation that starts without it counts from 0. A
+server that was killed is waited for, and a round that it asks for again is answered as it was.
 
 Example:
   uniair federate client runs/links --server 127.0.0.1:8080 --name munich --out runs/munich
@@ -38,6 +40,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", type=str, default=socket.gethostname(), help="under which the site joins")
     parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
     parser.add_argument("--areas", type=int | None, default=None, help="only the first so many areas")
+    parser.add_argument("--epsilon", type=float | None, default=None,
+                        help="most that may be spent of privacy; whatever the server says if not given")  # fmt: skip
     parser.add_argument("--ca", type=str | None, default=None, help="certificate of who signed the server's, PEM")
     parser.add_argument("--wait", type=float, default=600.0, help="s to wait for a server")
 
@@ -48,6 +52,8 @@ def run(options: Any) -> dict[str, Any]:
     from uniair.federation.connection import check_address, join
     from uniair.federation.site_client import SiteClient
 
+    if options.epsilon is not None and not options.epsilon > 0:
+        raise InputError(f"--epsilon {options.epsilon}: give a number above 0, such as 8")
     if not options.wait > 0:
         raise InputError(f"--wait {options.wait}: give seconds above 0")
     check_address(options.server, options.ca is not None, "--server")
@@ -58,7 +64,10 @@ def run(options: Any) -> dict[str, Any]:
     for remark in model.remarks(store.one_radio()):
         print(remark)
     links = Links.concatenate(list(store))
-    client = SiteClient(options.name, model, links, Path(options.out), say=lambda line: print(line, flush=True))
+    client = SiteClient(
+        options.name, model, links, Path(options.out), epsilon=options.epsilon,
+        say=lambda line: print(line, flush=True),
+    )  # fmt: skip
     join(client, options.server, options.wait, None if options.ca is None else Path(options.ca).read_bytes())
     assert client.head is not None
     assert client.training is not None

@@ -1,4 +1,4 @@
-"""Lead a federation: sites that keep their data learn one head together; parameters of the head travel, nothing else.
+"""Lead a federation: sites that keep their data learn one head together; parameters of the head travel, never data.
 
 The server has no data. It waits until --federation.sites sites have joined (uniair federate client), sends them the
 head, lets each learn from its own links, and aggregates what comes back: --federation.rounds times. A site whose model

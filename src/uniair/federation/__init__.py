@@ -1,4 +1,4 @@
-"""One head from many sites that keep their data, by Flower: parameters travel and nothing else (McMahan et al., 2017).
+"""One head from many sites that keep their data, by Flower: parameters travel, never data (McMahan et al., 2017).
 
 What is sent, aggregated and handed out is Flower's; its reports to its makers stay off, whatever the environment says.
 """

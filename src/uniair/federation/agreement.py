@@ -51,9 +51,9 @@ class Federation:
     task: str = "beam"
     inputs: str | None = None
     rounds: int = 30
-    steps: int = 20
+    steps: int = 10
     batch: int = 64
-    learning_rate: float = 5e-3
+    learning_rate: float = 0.05
     aggregate: str = "mean"
     poisoned: int = 1
     sites: int = 2

@@ -47,6 +47,7 @@ class Rounds(Server):
         wait: s for sites to join, and for their answers.
         workers: sites that are asked at once; None: all.
         say: what is done with a line for people.
+        rehearsal: the sites draw their noise from the seed, which the head's card then says.
 
     Raises:
         InputError: `out` holds a federation with other settings, or a broken state.
@@ -54,12 +55,13 @@ class Rounds(Server):
 
     def __init__(
         self, agreement: Agreement, begin: Head, model: UniversalModel, out: Path | None, wait: float = 600.0,
-        workers: int | None = None, say: Callable[[str], object] = print,
+        workers: int | None = None, say: Callable[[str], object] = print, rehearsal: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(client_manager=SimpleClientManager())
         self.set_max_workers(workers)
         self.agreement, self.model, self.out, self.wait, self.say = agreement, model, out, wait, say
         self.arrays: Arrays = [value.numpy().copy() for _, value in parameters(begin)]
+        self.rehearsal = rehearsal
         self.done = 0  # rounds
         self.history: list[dict[str, Any]] = []
         self.joined: dict[str, str] = {}  # name by Flower's id
@@ -91,7 +93,7 @@ class Rounds(Server):
             "poisoned": None if plan.aggregate == "mean" else plan.poisoned,
             "privacy": None if plan.epsilon is None else {
                 "epsilon": max(spent, default=0.0), "delta": plan.delta, "clip": plan.clip, "unit": "link",
-                "accountant": "rdp",
+                "accountant": "rdp", "rehearsal": self.rehearsal,
             },
             "begun": self.agreement.begun,
             "figures": self.history[-1].get("figures", {}) if self.history else {},
@@ -111,6 +113,7 @@ class Rounds(Server):
                 answers[name] = (arrays, answer)
             except (InputError, ValueError) as error:
                 reasons.append(f"{name}: {error}")
+        reasons.sort()
         for reason in reasons:
             self.say(f"round {number}: left out {reason}")
         least = max(plan.sites, AGGREGATES[plan.aggregate].fewest(plan.poisoned))

@@ -47,25 +47,17 @@ def simulate(
     sites: Mapping[str, Links],
     out: Path | None = None,
     say: Callable[[str], object] = print,
-    client: Callable[[str, UniversalModel, Links, Path | None], SiteClient] | None = None,
 ) -> Rounds:
     """All rounds, the sites one after another; noise of private learning comes from the seed and protects nothing.
 
     Args:
-        out: folder for state, head, and a folder of each site in `sites`; None keeps nothing.
-        client: makes a site of its name, the model, its links and its folder, where it is not an ordinary one.
+        out: folder for state, head, and where learning is private a folder of each site in `sites`; None keeps nothing.
 
     Raises:
         InputError: as `Rounds`.
     """
-    rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say)
-    made = []
-    for name, links in sites.items():
-        folder = None if out is None or not agreement.private else out / "sites" / name.replace("/", "-")
-        made.append(
-            SiteClient(name, model, links, folder, seeded=True)
-            if client is None
-            else client(name, model, links, folder)
-        )
-    run_here(rounds, made)
+    rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say, rehearsal=True)
+    kept = out / "sites" if out is not None and agreement.private else None
+    folders = {name: None if kept is None else kept / name.replace("/", "-") for name in sites}
+    run_here(rounds, [SiteClient(name, model, links, folders[name], seeded=True) for name, links in sites.items()])
     return rounds

@@ -54,17 +54,19 @@ class SiteClient(Client):
         model: frozen.
         links: its own.
         out: folder for the account of privacy, the last answer, and the head in the end; None keeps nothing.
+        epsilon: most that may be spent of the links' privacy; what is not private is refused then. None: any.
         data: of the links, where they are embedded already.
         seeded: as `SiteTraining.seeded`.
         say: what is done with a line for people.
     """
 
     def __init__(
-        self, name: str, model: UniversalModel, links: Links, out: Path | None = None, *, data: SiteData | None = None,
-        seeded: bool = False, say: Callable[[str], object] = lambda _: None,
+        self, name: str, model: UniversalModel, links: Links, out: Path | None = None, *,
+        epsilon: float | None = None, data: SiteData | None = None, seeded: bool = False,
+        say: Callable[[str], object] = lambda _: None,
     ) -> None:  # fmt: skip
         self.name, self.model, self.own, self.out, self.data = name, model, links, out, data
-        self.seeded, self.say = seeded, say
+        self.epsilon, self.seeded, self.say = epsilon, seeded, say
         self.asked = time.monotonic()  # last
         self.refusal = ""  # why the site does not take part, or not any more
         self.training: SiteTraining | None = None
@@ -79,7 +81,11 @@ class SiteClient(Client):
             agreement = Agreement.from_json(str(ins.config["agreement"]))
             learn, _ = divide(self.own, agreement.federation.adaptation)
             found["links"] = len(learn)
+            asked = agreement.federation.epsilon
             self.refusal = agreement.refusal(found["weights"], self.own.one_radio(), len(learn))
+            if self.epsilon is not None and (asked is None or asked > self.epsilon):
+                wanted = "learning that is not private" if asked is None else f"epsilon {asked:g}"
+                self.refusal = f"the server asks for {wanted}, this site spends at most epsilon {self.epsilon:g}"
             if not self.refusal:
                 account = Account(self.out) if agreement.private else None
                 self.data = self.data or SiteData.of(self.model, self.own, agreement)

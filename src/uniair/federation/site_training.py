@@ -126,7 +126,7 @@ class SiteTraining:
                     shuffled = torch.cat([shuffled, torch.randperm(self.links, generator=order)])
                 drawn, shuffled = shuffled[:size], shuffled[size:]
                 optimiser.zero_grad()
-                loss(head(data.z[drawn]), data.target[drawn]).backward()
+                torch.autograd.backward(loss(head(data.z[drawn]), data.target[drawn]))
                 optimiser.step()
         return [value.numpy() for _, value in parameters(head)]
 
