@@ -61,7 +61,7 @@ def test_every_command_teaches_its_use(name: str, capsys: pytest.CaptureFixture[
         (["demo", "--model", "large"], "neither a packaged model"),
         (["pretrain", "--train", "nowhere", "--validation", "nowhere", "--out", "x"], "no such file"),
         (["pretrain", "--train", "a", "--validation", "b", "--out", "x", "--preset", "huge"], "choose one of"),
-        (["bench", "ablation", "--train", "a"], "ablation needs --validation"),
+        (["bench", "ablation", "--train", "a"], "ablation needs --train_mixed"),
         (["areas", "sionna:atlantis"], "sionna"),
         (["areas", "procedural:1", "--side", "-5"], "above 0"),
         (["areas", "procedural:x"], "procedural"),

@@ -22,6 +22,8 @@ from uniair.cli import main
 from uniair.data.links import shards
 from uniair.errors import InputError
 from uniair.evaluation.smoothing import Smoothing
+from uniair.models.presets import PRESETS
+from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
 from uniair.training.checkpoint import save_model
 
@@ -166,7 +168,7 @@ def test_bad_input_is_one_line(
     for name, made in (("clocked", clocked), ("few", few)):
         shards.write_shard(tmp_path / name / "links-00000.safetensors", made)
         shards.write_manifest(tmp_path / name, {}, "")
-    save_model(uniair.build("tiny"), tmp_path / "tiny")
+    save_model(UniversalModel(replace(PRESETS["tiny"], radios="one")), tmp_path / "tiny")
     for given, says in (
         ([], "attack needs --links"),
         (["--links", "nowhere"], "no such file"),

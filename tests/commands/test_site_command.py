@@ -137,7 +137,7 @@ def test_own_users_a_mast_and_drawn_heights_are_said(
     aside = [towns.degrees(35, 5), towns.degrees(900, 5)]  # in a house, and far off
     table = tmp_path / "walk.csv"
     table.write_text("\n".join(["lon,lat", *(f"{x},{y}" for x, y in [*street, *aside])]))
-    out, bs = tmp_path / "site", ",".join(map(str, [*towns.degrees(55, 25), 40]))
+    out, bs = tmp_path / "site", ",".join(map(str, [*towns.degrees(55, 25), 60]))
     line = ["site", str(place), "--bs", bs, "--users", str(table), *QUICK, "--out", str(out), "--json"]
     assert cli.main(line) == 0
     printed = capsys.readouterr().out
@@ -156,7 +156,7 @@ def test_own_users_a_mast_and_drawn_heights_are_said(
     report, card = (out / "report.html").read_text(), (out / "card.md").read_text()
     for text in (report, card):
         for told in ("8 of 9 heights drawn", "left out: underground: 1", "in this square: 8 of 9 heights drawn",
-                     "bs0: drawn heights average", "in another draw", "Extrapolated: bs0 stands 40 m above ground",
+                     "bs0: drawn heights average", "in another draw", "Extrapolated: bs0 stands 60 m above ground",
                      "140 users of walk.csv, 1 outside the square left out, 1 inside a building left out"):  # fmt: skip
             assert told in text, told
     few = tmp_path / "few.csv"

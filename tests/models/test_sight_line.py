@@ -80,9 +80,10 @@ def test_a_path_over_the_roof_is_a_candidate_where_one_is_known_to_block() -> No
 
 
 def test_rays_of_a_high_station_pass_over_low_walls() -> None:
-    direct = over_roofs(place(wall(8.0)))
-    assert (direct.kind == 0).any()
-    assert not (candidates(place(wall(8.0)), torch.tensor([True])).kind == 0).any()  # the flat ones don't
+    near, far = place(wall(8.0, x=60.0)), place(wall(8.0))  # the line is 20 and 6 m high there
+    assert (over_roofs(near).kind == 0).any()
+    assert not (over_roofs(far).kind == 0).any()
+    assert not (candidates(near, torch.tensor([True])).kind == 0).any()  # the flat ones don't
 
 
 def test_the_last_leg_knows_the_roofs_that_it_passes_over() -> None:

@@ -119,8 +119,10 @@ def test_the_likelihood_map_of_a_turned_station_is_in_the_sites_frame(predictor:
 
 def test_another_map_is_believed(predictor: Predictor) -> None:
     own = [{"outline": list(f.exterior.coords[:-1]), "holes": []} for f in predictor.site.area.footprints]
-    np.testing.assert_array_equal(predictor.view(0, own).plan, predictor.site.map)
-    fewer = predictor.view(0, own[1:])
+    tall = [{**one, "height": float(h)} for one, h in zip(own, predictor.site.area.heights, strict=True)]
+    np.testing.assert_array_equal(predictor.view(0, tall).plan, predictor.site.map)
+    np.testing.assert_array_equal(predictor.view(0, own).plan > 0, predictor.site.map > 0)  # walls without a height
+    fewer = predictor.view(0, tall[1:])
     assert fewer.plan.sum() < predictor.site.map.sum()
     z = received(predictor, predictor.csi(0, 4))
     a, b = (predictor.likelihood(z, here, 0, 10.0)["log10"] for here in (predictor.views[0], fewer))

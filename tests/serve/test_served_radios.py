@@ -115,8 +115,13 @@ def test_heads_say_what_differs_and_beams_are_of_one_array(http: Any, predictor:
     assert post(http, "/path_loss", ue=[75.0, 40.0, 1.5]).json()["remarks"] == []
 
 
+@pytest.mark.parametrize("searched", [False, True], ids=["told", "searched for"])
 @pytest.mark.parametrize("radio", [Radio(clock="first_path"), Radio(ULA(16), clock="first_path")], ids=str)
-def test_a_clock_at_the_first_path_is_searched_for(radio: Radio, http: Any, predictor: Predictor) -> None:
+def test_a_clock_at_the_first_path(
+    radio: Radio, searched: bool, http: Any, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if searched:  # as by weights that know no other clock
+        monkeypatch.setattr(zero_shot, "searched", lambda model, radio: radio.clock == "first_path")
     model, links = predictor.model, predictor.station_links(1).links
     csi, ue = channels(predictor, radio, 4, station=1), links.ue[:4]
     env = predictor.views[1].environment(ue)
@@ -132,7 +137,7 @@ def test_a_clock_at_the_first_path_is_searched_for(radio: Radio, http: Any, pred
     assert max(v for row in field["log10"] for v in row if v is not None) == 0
     many = [[float(x), 5.0, 1.5] for x in np.linspace(5, 145, 60)]
     refused = post(http, "/rank", ue=many, **(given | {"csi": channels(predictor, radio, 60, station=1)}))
-    assert (refused.status_code, "whose clock is searched for" in refused.text) == (413, True)
+    assert (refused.status_code, "whose clock is searched for" in refused.text) == (413 if searched else 200, searched)
 
 
 def test_the_power_of_calibrated_gains_counts(http: Any, predictor: Predictor) -> None:
@@ -142,8 +147,8 @@ def test_the_power_of_calibrated_gains_counts(http: Any, predictor: Predictor) -
     env = predictor.views[0].environment(ue)
     np.testing.assert_allclose(found, zero_shot.los(predictor.model, csi, env, radio), atol=2e-3)
     weaker = post(http, "/los", csi=1e-3 * csi, ue=ue.tolist(), radio=radio.to_json()).json()["probability_of_los"]
-    assert (np.array(weaker) <= np.array(found)).all()
-    assert max(weaker) < 0.01
+    np.testing.assert_allclose(weaker, zero_shot.los(predictor.model, 1e-3 * csi, env, radio), atol=2e-3)
+    assert np.abs(np.array(weaker) - found).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -248,7 +253,7 @@ def test_a_site_of_its_own_radio_says_so(midband: Any) -> None:
     assert Radio.from_json(site["radio"]) == radio
     assert site["radio_text"] == str(radio)
     assert site["remarks"] == list(predictor.model.remarks(radio))
-    assert site["remarks"][0].startswith("extrapolated: carrier 3.5 GHz")
+    assert site["remarks"][0].startswith("converted: array and grid of UPA of 4 × 8")
     assert site["tasks"]["beam"]["about"] == "best of 32 DFT beams"
     links = batch_of(predictor.station_links(1).links)
     assert links.csi.shape[1:] == (32, 48)

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 import uniair
 from uniair.area.area import Area
-from uniair.area.raster import occupancy
+from uniair.area.raster import building_heights
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
@@ -77,7 +77,7 @@ def station_links(area: Area, station: Station, users: int = USERS, seed: int = 
     ue = area.drop(users, 1.5, np.random.default_rng([seed, len(station.name), users]))
     paths = synthetic_paths(area, np.asarray(station.position), ue, seed)
     return Links(
-        areas=(f"{area.name}/{station.name}",), maps=occupancy(area)[None], mapped=np.ones(1, dtype=bool),
+        areas=(f"{area.name}/{station.name}",), maps=building_heights(area)[None], mapped=np.ones(1, dtype=bool),
         sizes=np.array([area.size], dtype=np.float32), area=np.zeros(users, dtype=np.int32),
         bs=np.tile(station.position, (users, 1)).astype(np.float32), ue=ue.astype(np.float32),
         bearing=np.full(users, station.bearing, dtype=np.float32), los=paths.los(), paths=paths,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_what_hangs_on_the_draw_is_said(wanted: Survey) -> None:
     apart = abs(float(ground.area.heights.mean() - other.heights.mean()))  # dB, by the tracer above
     (loss,) = (said for title, said in found["rows"].items() if " dB apart" in said)
     assert loss.startswith(f"{apart:.1f} dB apart in the middle")
-    assert found["rows"]["LOS, zero-shot"] == "another answer for 0 %"
+    assert re.fullmatch(r"another answer for \d %", found["rows"]["LOS, zero-shot"])
     (line,) = draws.sentences("bs0", found)
     assert line.startswith(f"bs0: drawn heights average {found['heights'][0]:g} m here")
 

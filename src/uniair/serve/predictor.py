@@ -21,6 +21,7 @@ from uniair.errors import InputError
 from uniair.explanation.calibrated import Calibration
 from uniair.models.forecast import WMLM
 from uniair.models.router import Router
+from uniair.models.universal import mean_gain
 from uniair.propagation.ray_geometry import Surfaces
 from uniair.radio import Radio
 from uniair.serve.asked_site import AskedSite
@@ -234,18 +235,21 @@ class Predictor:
         """`encode` of CSI of one radio."""
         self.room.note(radio)
         checked: list[Tensor | Exception] = []
+        gains = []
         for part in parts:
             try:
                 checked.append(self.model.check_csi(part, radio))
+                gains.append(mean_gain(part))
             except InputError as error:
                 checked.append(error)
         good = [part for part in checked if isinstance(part, Tensor)]
         if not good:
             return checked
         try:
-            z = iter(torch.split(self.model.encode_channel(torch.cat(good), radio), [len(part) for part in good]))
+            encoded = self.model.encode_checked(torch.cat(good), radio, torch.cat(gains))
         except InputError as error:  # of the radio
             return [error] * len(parts)
+        z = iter(torch.split(encoded, [len(part) for part in good]))
         return [next(z) if isinstance(part, Tensor) else part for part in checked]
 
     def embed(self, parts: Sequence[Hypotheses]) -> list[Tensor]:
