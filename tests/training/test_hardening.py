@@ -100,7 +100,7 @@ def test_the_command_hardens_and_says_what_is_wrong(
     given = ["harden", str(tmp_path / "train"), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
     assert main([*given, "--plan.steps", "2", "--plan.areas", "2"]) == 0
     assert "1 − cosine: attacked channels" in capsys.readouterr().out
-    assert uniair.load(str(tmp_path / "out")).preset == PRESETS["tiny"]
+    assert uniair.load(str(tmp_path / "out")).preset == uniair.load(str(tmp_path / "model")).preset
     other = replace(links, radios=tuple(Radio(grid=OFDM(64, 240e3)) for _ in links.radios))
     shards.write_shard(tmp_path / "other" / "links-00000.safetensors", other)
     shards.write_manifest(tmp_path / "other", {}, "")
