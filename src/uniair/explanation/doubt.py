@@ -74,7 +74,7 @@ class Doubt:
 
         if wrong.all() or not wrong.any():
             raise InputError(
-                f"{len(wrong)} answers, all of them {'wrong' if wrong.any() else 'right'}: nothing to learn"
+                f"{len(wrong)} answers, all of them {'wrong' if wrong.any() else 'right'}: nothing to learn; give more"
             )
         columns = torch.stack(list(signals), 1).double().numpy()
         middle, spread = columns.mean(0), np.maximum(columns.std(0), 1e-6)
