@@ -148,7 +148,7 @@ def test_the_power_of_calibrated_gains_counts(http: Any, predictor: Predictor) -
     np.testing.assert_allclose(found, zero_shot.los(predictor.model, csi, env, radio), atol=2e-3)
     weaker = post(http, "/los", csi=1e-3 * csi, ue=ue.tolist(), radio=radio.to_json()).json()["probability_of_los"]
     np.testing.assert_allclose(weaker, zero_shot.los(predictor.model, 1e-3 * csi, env, radio), atol=2e-3)
-    assert np.abs(np.array(weaker) - found).max() > 0.01
+    assert np.mean(weaker) < np.mean(found) - 0.05
 
 
 @pytest.mark.parametrize(

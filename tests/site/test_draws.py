@@ -57,7 +57,9 @@ def test_what_hangs_on_the_draw_is_said(wanted: Survey) -> None:
     apart = abs(float(ground.area.heights.mean() - other.heights.mean()))  # dB, by the tracer above
     (loss,) = (said for title, said in found["rows"].items() if " dB apart" in said)
     assert loss.startswith(f"{apart:.1f} dB apart in the middle")
-    assert re.fullmatch(r"another answer for \d %", found["rows"]["LOS, zero-shot"])
+    said = re.fullmatch(r"another answer for (\d) %", found["rows"]["LOS, zero-shot"])
+    assert said is not None
+    assert int(said[1]) <= 2  # two or three of 120, who know their walls' heights
     (line,) = draws.sentences("bs0", found)
     assert line.startswith(f"bs0: drawn heights average {found['heights'][0]:g} m here")
 

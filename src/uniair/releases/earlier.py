@@ -10,5 +10,7 @@ def way_back(weights: str) -> str:
     """What a refusal of something that learned on other weights adds, if they were those of the first version."""
     if weights != FIRST:
         return ""
-    return (f"; those were packaged once and knew paper 1's radio alone: in a clone of uniair, `mkdir OLD && git archive "
-            f"{COMMIT} {FOLDER} | tar x -C OLD` brings them back, for --model OLD/{FOLDER}")  # fmt: skip
+    return (
+        "; those were packaged once and knew paper 1's radio alone: in a clone of uniair, `mkdir OLD && git archive "
+        f"{COMMIT} {FOLDER} | tar x -C OLD` brings them back, for --model OLD/{FOLDER}"
+    )
