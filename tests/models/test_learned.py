@@ -15,7 +15,7 @@ from uniair.errors import InputError
 from uniair.models.learned import Learned
 from uniair.models.presets import PRESETS
 from uniair.models.universal import RadioWarning, UniversalModel
-from uniair.radio import OFDM, ULA, Radio
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, Radio
 from uniair.training.checkpoint import load_model, save_model
 
 KNOWN = Learned(
@@ -64,3 +64,22 @@ def test_it_travels_with_the_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(config.replace('"carrier": [', '"carriers": ['))
     with pytest.raises(InputError, match="not what weights learned from"):
         load_model(tmp_path)
+
+
+def test_power_that_no_link_had_is_said() -> None:
+    known = replace(KNOWN, loss=(10.0, 1e5))
+    calibrated = Radio(calibrated=True)
+    usual, weak, strong = (float((SPEED_OF_LIGHT / 28e9 / (4 * np.pi * metres)) ** 2) for metres in (100, 1e7, 1e-3))
+    assert known.of_power(np.array([usual]), calibrated) == ()
+    assert known.of_power(np.array([weak]), Radio()) == ()  # whose power is not known anyway
+    assert KNOWN.of_power(np.array([weak]), calibrated) == ()  # nothing is noted
+    assert known.of_power(np.array([weak]), calibrated) == (
+        "extrapolated: the channel is as weak as over 10,000 km of free space, learned 10 m to 100 km; "
+        "are its gains received over transmitted?",
+    )
+    (line,) = known.of_power(np.array([usual, strong, strong]), calibrated)
+    assert "2 of 3 channels are as strong as over 0.001 m of free space" in line
+    asked = UniversalModel(PRESETS["tiny"], learned=known).eval()
+    csi = np.random.default_rng(0).normal(size=(2, 32, 64)) + 0j  # as if a metre's tenth away
+    with pytest.warns(RadioWarning, match="2 of 2 channels are as strong"):
+        asked.encode_channel(csi, calibrated)

@@ -19,6 +19,7 @@ from tests.site.make import make_site
 from uniair.angle_delay import filters
 from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
+from uniair.models.learned import Learned
 from uniair.radio import OFDM, ULA, UPA, Array, Radio, Subcarriers
 from uniair.serve.predictor import Predictor
 from uniair.tasks import zero_shot
@@ -113,6 +114,19 @@ def test_heads_say_what_differs_and_beams_are_of_one_array(http: Any, predictor:
     said = post(http, "/beam", csi=channels(predictor, wider), radio=wider.to_json()).json()
     assert said["remarks"][-1].endswith("what differs: grid")
     assert post(http, "/path_loss", ue=[75.0, 40.0, 1.5]).json()["remarks"] == []
+
+
+def test_power_that_nothing_learned_from(http: Any, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Learned((1, 71), (1, 100), (1, 400), (3, 40), (1.5, 30), (50, 600), loss=(5.0, 1e7))
+    monkeypatch.setattr(predictor.model, "learned", known)
+    radio = Radio(calibrated=True)
+    csi, place = channels(predictor, radio), [75.0, 40.0, 1.5]
+    for path, fields in (("/los", {"ue": place}), ("/rank", {"ue": [place, place]}), ("/beam", {}), ("/encode", {})):
+        said = [post(http, path, csi=one, radio=radio.to_json(), **fields).json() for one in (csi, csi * 1e-7)]
+        usual, weak = ([line for line in one["remarks"] if "of free space" in line] for one in said)
+        assert usual == []
+        assert weak[0].startswith("extrapolated: 3 of 3 channels are as weak as over")
+        assert [one["within"]["radio"] for one in said] == ["in range", "extrapolated"]
 
 
 @pytest.mark.parametrize("searched", [False, True], ids=["told", "searched for"])

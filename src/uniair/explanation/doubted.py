@@ -13,7 +13,7 @@ from uniair.environment import Batch, Environment
 from uniair.explanation.calibrated import Calibration
 from uniair.explanation.conformal import mass
 from uniair.explanation.doubt import Signals, certainty, signals
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import UniversalModel, mean_gain
 from uniair.radio import Radio
 from uniair.tasks.beam import beam_gains
 from uniair.tasks.generation import channel_of_place
@@ -28,7 +28,7 @@ class Doubted:
 
     Attributes:
         signals: what can be seen, one number each: see `doubt.Signals`.
-        in_range: whether radio and place lie within what the weights have learned from.
+        in_range: whether radio, place and power lie within what the weights have learned from.
         wrong: probability that the LOS answer is wrong; None: not calibrated.
         los: promised coverage → the answers about LOS that belong to the set; empty: not calibrated.
         beams: the same of the strongest beam, by the place alone, numbers as in `Antennas.dft_codebook`; empty: not
@@ -80,7 +80,8 @@ def doubted(
     seen = signals(model, csi, env, certainty(either), radio, fit, code)
     inside = not any(line.startswith("extrapolated") for line in [*model.remarks(radio), *of_place(model, env)])
     numbers = [dict(zip(Signals._fields, row, strict=True)) for row in torch.stack(list(seen), 1).tolist()]
-    plain = [Doubted(one, inside) for one in numbers]
+    usual = [not model.power_remarks(one, radio) for one in torch.split(mean_gain(csi), 1)]
+    plain = [Doubted(one, inside and power) for one, power in zip(numbers, usual, strict=True)]
     if calibration is None:
         return plain
     wrong = calibration.doubts["los"].of(seen).tolist()

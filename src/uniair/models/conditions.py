@@ -36,10 +36,20 @@ def of_radio(radio: Radio, links: int, carrier: Tensor | None = None, gain: Tens
         told, distance = torch.zeros(links), torch.zeros(links)
     else:
         told = torch.ones(links, device=device)
-        wavelength = SPEED_OF_LIGHT / carriers.double().to(gain.device)
-        distance = (wavelength / (4 * math.pi) / gain.double().clamp_min(1e-38).sqrt() / USUAL_DISTANCE).log10()
+        distance = (free_space_distance(gain, carriers.to(gain.device)) / USUAL_DISTANCE).log10()
     last = torch.stack([value.to(out) for value in (rate, told, distance, distance.square() / 2)], 1)
     return torch.cat([out, last], 1)
+
+
+def free_space_distance(gain: Tensor, carrier: Tensor | float) -> Tensor:
+    """Over how many metres of free space as much power is lost between isotropic antennas: float64 [N].
+
+    Args:
+        gain: [N] received power over transmitted.
+        carrier: Hz.
+    """
+    wavelength = SPEED_OF_LIGHT / torch.as_tensor(carrier).double()
+    return wavelength / (4 * math.pi) / gain.double().clamp_min(1e-38).sqrt()
 
 
 @lru_cache(maxsize=64)

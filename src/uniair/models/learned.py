@@ -7,10 +7,12 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from uniair.environment import BS_HEIGHT, UE_HEIGHT, clutter
 from uniair.errors import InputError
+from uniair.models.conditions import free_space_distance
 from uniair.radio import Radio
 
 # a range goes on so far beyond either end, as a share; of sides, who asks for the scale asks for 0.8 and 1.2 of one
@@ -30,6 +32,8 @@ class Learned:
         side: of the area, m.
         built, roofs: share of an area's ground that is built, and median height of what is, m (`environment.clutter`);
             None: not noted.
+        loss: of power, told as the free-space distance over which as much would be lost, m, of all but the weakest and
+            strongest thousandth of links; None: not noted.
     """
 
     carrier: Range
@@ -40,6 +44,7 @@ class Learned:
     side: Range
     built: Range | None = None
     roofs: Range | None = None
+    loss: Range | None = None
 
     def of_radio(self, radio: Radio) -> tuple[str, ...]:
         """What of a radio lies outside, a line each."""
@@ -82,6 +87,28 @@ class Learned:
         )
         return tuple(line for line in lines if line)
 
+    def of_power(self, gain: Any, radio: Radio) -> tuple[str, ...]:
+        """What of the power of channels lies outside, a line each; nothing where power counts for nothing.
+
+        Args:
+            gain: [N] mean power of an entry of the CSI, received over transmitted.
+            radio: that measured them.
+        """
+        if self.loss is None or not radio.calibrated or not radio.isotropic or not np.size(gain):
+            return ()
+        low, high = self.loss
+        distance = free_space_distance(torch.as_tensor(gain), radio.carrier).numpy(force=True)
+        weak, strong = distance > high * (1 + BESIDE), distance < low * (1 - BESIDE)
+        lines = []
+        for word, out, farthest in (("weak", weak, distance.max()), ("strong", strong, distance.min())):
+            if count := int(out.sum()):
+                who = "the channel is" if len(distance) == 1 else f"{count:,} of {len(distance):,} channels are"
+                lines.append(
+                    f"extrapolated: {who} as {word} as over {_metres(farthest)} of free space, learned {_metres(low)} "
+                    f"to {_metres(high)}; are its gains received over transmitted?"
+                )
+        return tuple(lines)
+
     def _outside(self, name: str, value: float, what: str, unit: str) -> str:
         low, high = getattr(self, name)
         beside = BESIDE_SIDE if name == "side" else BESIDE
@@ -109,6 +136,11 @@ class Learned:
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: not what weights learned from ({error})") from error
         return cls(**ranges)
+
+
+def _metres(value: float) -> str:
+    value = float(f"{value:.3g}")
+    return f"{value:g} m" if value < 1e3 else f"{value / 1e3:,.10g} km"
 
 
 # what weights that do not say it learned from: areas of 120 to 250 m, stations of 6 m in the street

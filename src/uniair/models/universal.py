@@ -260,13 +260,14 @@ class UniversalModel(nn.Module):
             InputError: see `check_csi`.
 
         Warns:
-            RadioWarning: a carrier that the weights do not know.
+            RadioWarning: a radio, or a power of calibrated gains, that lies outside what the weights have learned from.
         """
         radio = self.own_or(radio)
-        self.warn(radio)
         checked = self.check_csi(csi, radio)
+        gain = mean_gain(csi)
+        self.warn(radio, gain)
         known = None if distance is None else _distances(distance, len(checked))
-        return self.encode_checked(checked, radio, mean_gain(csi), known)
+        return self.encode_checked(checked, radio, gain, known)
 
     @torch.inference_mode()
     def encode_checked(self, csi: Tensor, radio: Radio, gain: Tensor, distance: Tensor | None = None) -> Tensor:
@@ -284,9 +285,13 @@ class UniversalModel(nn.Module):
         ]
         return torch.cat(parts) if parts else torch.zeros(0, self.preset.embedding)
 
-    def warn(self, radio: Radio) -> None:
+    def power_remarks(self, gain: Any, radio: Radio) -> tuple[str, ...]:
+        """What to know about answers on channels of such mean power [N], see `mean_gain`, a line each."""
+        return () if self.learned is None else self.learned.of_power(gain, radio)
+
+    def warn(self, radio: Radio, gain: Any = ()) -> None:
         """Warns of what lies outside what the weights have learned from."""
-        for remark in self.remarks(radio):
+        for remark in (*self.remarks(radio), *self.power_remarks(gain, radio)):
             if remark.startswith("extrapolated"):
                 warnings.warn(remark, RadioWarning, stacklevel=3)
 

@@ -196,9 +196,13 @@ class Predictor:
             found += TASKS[head[0]].remarks(self.heads[station][head].radio, radio, "this CSI")
         return list(found)
 
-    def scope(self, radio: Radio, station: int = 0) -> Scope:
+    def said_of_power(self, asked: Received) -> tuple[str, ...]:
+        """What to say of channels that are weaker or stronger than any that the weights learned from."""
+        return self.model.power_remarks(mean_gain(asked.csi), asked.radio)
+
+    def scope(self, radio: Radio, station: int = 0, of_power: Sequence[str] = ()) -> Scope:
         """Which parts of a question about a radio at a station lie within what the weights learned from."""
-        return self.site.scope(station, self.model.remarks(radio))
+        return self.site.scope(station, (*self.model.remarks(radio), *of_power))
 
     def tasks(self) -> dict[str, dict[str, Any]]:
         """What heads answer, for people: task → inputs, and how to show an answer, its figures and the label."""

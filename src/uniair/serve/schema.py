@@ -324,7 +324,7 @@ class Doubt(BaseModel):
     """How sure the answer is."""
 
     wrong: float | None = Field(description="Probability that the LOS answer is wrong; null: not calibrated.")
-    in_range: bool = Field(description="Whether radio and place lie within what the weights have learned from.")
+    in_range: bool = Field(description="Whether radio, place and power lie within what the weights have learned from.")
     signals: dict[str, float]
     los_sets: dict[str, list[Literal["LOS", "NLOS"]]] = Field(
         description="Promised coverage → answers that hold the right one as often."

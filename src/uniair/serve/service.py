@@ -90,7 +90,7 @@ class Service:
         if asked is None:
             raise InputError(f"csi is missing: give {_shape(self._own(fields))}")
         z = await self._embedding(asked)
-        return reply(request, {"embedding": z.numpy()} | self._about(asked.radio), "embedding")
+        return reply(request, {"embedding": z.numpy()} | self._about(asked), "embedding")
 
     async def los(self, request: Request) -> Response:
         """Zero-shot: how likely each channel has line of sight, given map and, where known, positions."""
@@ -106,7 +106,7 @@ class Service:
         apart = None if both.apart is None else both.apart[:n]
         placed = await self._placed(both)
         found = await self._compared(asked, 1, partial(self.predictor.los, asked, placed, apart))
-        about = self._about(asked.radio, fields.number, said=self.predictor.said_of(ue, here))
+        about = self._about(asked, fields.number, said=self.predictor.said_of(ue, here))
         return reply(request, {"probability_of_los": found} | about, "probability_of_los")
 
     async def rank(self, request: Request) -> Response:
@@ -122,7 +122,7 @@ class Service:
         assert apart is not None
         lengths = len(np.unique(zero_shot.rounded(apart))) if self.predictor.searched(asked) else 1
         found = await self._compared(asked, lengths, partial(self.predictor.rank, asked, placed, apart))
-        about = self._about(asked.radio, fields.number, said=self.predictor.said_of(ue, here))
+        about = self._about(asked, fields.number, said=self.predictor.said_of(ue, here))
         return reply(request, {"probability": found} | about, "probability")
 
     def by_head(self, task: Task) -> Callable[[Request], Awaitable[Response]]:
@@ -146,7 +146,7 @@ class Service:
             partial(self.predictor.likelihood, asked, here, fields.number, fields.step or self.predictor.step)
         )
         sets = {"sets": self.explainer.position_sets(answer)}
-        return reply(request, answer | sets | self._about(asked.radio, fields.number), "log10")
+        return reply(request, answer | sets | self._about(asked, fields.number), "log10")
 
     async def explain(self, request: Request) -> Response:
         """Why one channel fits its place: its paths, what explains each, what it was worth, and how sure the answer is.
@@ -164,7 +164,7 @@ class Service:
         found = await self.lanes.slow(
             partial(self.explainer.explain, asked, fields.number, ue, here, known, numbers, fields.taken_off)
         )
-        said = self._about(asked.radio, fields.number, said=self.predictor.said_of(ue, here))
+        said = self._about(asked, fields.number, said=self.predictor.said_of(ue, here))
         return reply(request, found | _together(said, found))
 
     async def audit(self, request: Request) -> Response:
@@ -190,6 +190,7 @@ class Service:
         said = await self.lanes.slow(partial(self.predictor.ask, fields.instruction, fields.number, scene=scene))
         there = self.predictor.site.radio_of(fields.number)
         radio = there if asked is None else asked.radio
+        power = () if asked is None else self.predictor.said_of_power(asked)
         if isinstance(said, Declined):
             why = {"missing": list(said.missing), "refused": list(said.refused)}
             return reply(request, {"declined": said.reason, "text": said.message, "task": said.task} | why
@@ -199,15 +200,15 @@ class Service:
                          | self._about(radio, fields.number))  # fmt: skip
         heads = list(dict.fromkeys(scene.used))
         if all(inputs == "environment" for _, _, inputs in heads):  # which no CSI is read for
-            radio = there
-        remarks = [
-            remark for station, task, inputs in heads for remark in self._remarks(radio, station, (task, inputs))
-        ]
+            radio, power = there, ()
+        remarks = [*power]
+        for station, task, inputs in heads:
+            remarks += self._remarks(radio, station, (task, inputs))
         remarks += [remark for places in scene.places for remark in self.predictor.said_of(places)]
         answers = said.entries()
         more = {"orders": said.to_json()["orders"], "notes": list(said.notes)} if isinstance(said, Answers) else {}
         return reply(request, {"task": said.to_json()["task"], "text": str(said), "answers": answers} | more
-                     | {"radio": str(radio), "within": self.predictor.scope(radio, fields.number).verdicts,
+                     | {"radio": str(radio), "within": self.predictor.scope(radio, fields.number, power).verdicts,
                         "remarks": list(dict.fromkeys(remarks))})  # fmt: skip
 
     def _remarks(self, radio: Radio, station: int, head: tuple[str, str]) -> list[str]:
@@ -238,12 +239,15 @@ class Service:
         return fields, csi
 
     def _about(
-        self, radio: Radio, station: int = 0, head: tuple[str, str] | None = None, said: Sequence[str] = ()
+        self, asked: Received | Radio, station: int = 0, head: tuple[str, str] | None = None, said: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """What every answer says of the radio, of what the weights learned, and what else there is to know about it."""
+        """What every answer says of radio and power, of what the weights learned, and what else there is to know."""
+        radio, power = (
+            (asked.radio, self.predictor.said_of_power(asked)) if isinstance(asked, Received) else (asked, ())
+        )
         return {
-            "radio": str(radio), "within": self.predictor.scope(radio, station).verdicts,
-            "remarks": [*self.predictor.remarks(radio, station, head), *said],
+            "radio": str(radio), "within": self.predictor.scope(radio, station, power).verdicts,
+            "remarks": [*self.predictor.remarks(radio, station, head), *power, *said],
         }  # fmt: skip
 
     def _own(self, fields: schema.Encode) -> Radio:
@@ -339,7 +343,7 @@ class Service:
         asked = self._received(fields, csi)
         if asked is None:
             raise InputError(f"csi is missing: give {_shape(self._own(fields))}, or the number of a link")
-        about = self._about(asked.radio, fields.number, (task, "channel"))
+        about = self._about(asked, fields.number, (task, "channel"))
         return await self._embedding(asked), about
 
     async def _by_either(self, request: Request, task: str) -> Response:

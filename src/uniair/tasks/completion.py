@@ -199,9 +199,9 @@ def read(model: UniversalModel, measured: Measured, known: Tensor) -> tuple[Fitt
     """
     part = part_of(measured.radio, known)
     csi = measured.filled(measured.values)[:, known.any(1)][:, :, known.any(0)]
-    model.warn(part)
-    checked = model.check_csi(csi, part)
-    code = model.encode_checked(checked, part, mean_gain(csi))
+    checked, gain = model.check_csi(csi, part), mean_gain(csi)
+    model.warn(part, gain)
+    code = model.encode_checked(checked, part, gain)
     with torch.inference_mode():
         paths, where = model.crnn.paths(code), model.crnn(code, part)[1]
     late = torch.zeros(len(csi), dtype=torch.float64)

@@ -166,7 +166,8 @@ def learned_from(data: Stores, radios: Sequence[Radio]) -> Learned:
     bands = [radio.grid.bandwidth / 1e6 for radio in drawn]
     carrier, aperture, band = ((min(values), max(values)) for values in (carriers, apertures, bands))
     built, roofs = (tuple(extent) if np.isfinite(extent).all() else None for extent in data.clutter().tolist())
-    return Learned(carrier, aperture, band, station, user, side, built, roofs)
+    nearest, farthest = np.quantile(data.losses(), (0.001, 0.999)).tolist()
+    return Learned(carrier, aperture, band, station, user, side, built, roofs, (nearest, farthest))
 
 
 def _about(data: Sequence[Links]) -> tuple[tuple[str, ...], int, tuple[Radio, ...]]:

@@ -19,9 +19,9 @@ from tests.data.synthetic import assert_same, synthetic_links
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches
-from uniair.data.links.store import Store
+from uniair.data.links.store import Store, Stores
 from uniair.errors import InputError
-from uniair.radio import ULA, Radio
+from uniair.radio import SPEED_OF_LIGHT, ULA, Radio
 
 
 def folder(path: Path, parts: list[Links]) -> Path:
@@ -60,6 +60,18 @@ def test_how_densely_and_high_areas_are_built(tmp_path: Path, heights: bool) -> 
     np.testing.assert_allclose(found[0], [min(shares), max(shares)])
     np.testing.assert_allclose(found[1], [min(medians), max(medians)] if heights else [np.nan, np.nan], rtol=1e-6)
     np.testing.assert_allclose(Store(tmp_path).first(1).clutter()[0], [shares[0]] * 2)
+
+
+def test_losses_are_told_as_lengths_of_free_space(tmp_path: Path) -> None:
+    links = synthetic_links(0, areas=3, links=12)
+    carriers = (28e9, 3.5e9, 60e9)
+    links = replace(links, radios=tuple(Radio(carrier=carrier) for carrier in carriers))
+    owned = links.paths.link_of_path
+    power = np.array([np.square(np.abs(links.paths.gain[owned == i])).sum() for i in range(len(links))])
+    want = SPEED_OF_LIGHT / np.array(carriers)[links.area] / (4 * np.pi * np.sqrt(power))
+    store = Store(folder(tmp_path, [links]))
+    np.testing.assert_allclose(store.losses(), want, rtol=1e-6)
+    np.testing.assert_allclose(Stores([store, store.first(1)]).losses(), [*want, *want[: store.counts[0]]], rtol=1e-6)
 
 
 def test_batches_from_disk_are_those_from_memory(tmp_path: Path, links: Links) -> None:

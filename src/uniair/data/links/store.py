@@ -17,7 +17,7 @@ from uniair.data.links.links import Links, only_radio
 from uniair.environment import clutter
 from uniair.errors import InputError
 from uniair.files import sha256
-from uniair.radio import Radio
+from uniair.radio import SPEED_OF_LIGHT, Radio
 
 SAMPLE = Path(__file__).parents[2] / "sample"  # the packaged links
 OPEN_SHARDS = 64  # memory-mapped at once; each holds a file open
@@ -145,6 +145,18 @@ class Store(Sequence[Links]):
                 found.append(np.repeat(np.array(clutter(shards.maps_of(held, header)[0]))[:, None], 2, axis=1))
         return _joined(found)
 
+    def losses(self) -> NDArray[np.float64]:
+        """Over how many metres of free space as much power is lost as over each link: [links]."""
+        found = []
+        for shard, area, first, last, head, tail in self._where.tolist():
+            file, path = self._open(self._path(shard)), self._path(shard)
+            gain = np.asarray(file.get_slice("paths.gain")[head:tail], dtype=np.float64)
+            starts = np.cumsum(np.asarray(file.get_slice("paths.counts")[first:last]))
+            power = np.add.reduceat(np.square(gain).sum(1), np.r_[0, starts[:-1]])
+            carrier = shards.radios_of(json.loads(file.metadata()["uniair"]), path)[area].carrier
+            found.append(SPEED_OF_LIGHT / (4 * np.pi * carrier) / np.sqrt(power))
+        return np.concatenate(found)
+
     def los_share(self) -> float:
         """Share of links with line of sight."""
         los = [self._open(self._path(int(s))).get_slice("los")[a:b] for s, _, a, b, *_ in self._where]
@@ -225,6 +237,10 @@ class Stores(Sequence[Links]):
     def clutter(self) -> NDArray[np.float64]:
         """See `Store.clutter`."""
         return _joined([store.clutter() for store in self.stores])
+
+    def losses(self) -> NDArray[np.float64]:
+        """See `Store.losses`."""
+        return np.concatenate([store.losses() for store in self.stores])
 
     def los_share(self) -> float:
         """Share of links with line of sight."""
