@@ -12,9 +12,11 @@ from tests.conftest import geometric_links
 
 from uniair.benchmark import doubts, explanations, map_audit
 from uniair.benchmark.benchmark import Benchmark, Setup, perform
+from uniair.benchmark.radios import CONDITIONS
 from uniair.data.links import shards
 from uniair.data.links.loader import along_array
 from uniair.explanation.calibrated import FILE, Calibration
+from uniair.explanation.doubt import signals
 from uniair.models.presets import PRESETS
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
@@ -103,3 +105,16 @@ def test_doubt_is_measured_on_other_places_than_it_was_fitted_on(
     assert kept.about["places"] == 1
     assert kept.about["radios"] == ["paper 1's radio"]
     assert (kept.rates is None) == isinstance(kept.about["rates"], str)  # either counted, or why not
+
+
+def test_doubt_about_a_place_is_told_of_the_likeliest_not_of_the_right_one(
+    model: UniversalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = geometric_links(seed=3, areas=1, per_area=24)
+    asked: list[torch.Tensor] = []
+    monkeypatch.setattr(doubts, "LINKS", 16)
+    monkeypatch.setattr(doubts, "signals", lambda *given: asked.append(given[2].ue) or signals(*given))
+    doubts._area(model, links, CONDITIONS[0], 0)
+    own, likeliest = asked[:2]
+    assert not own.equal(likeliest)  # these weights have learned nothing
+    assert {tuple(one) for one in likeliest.tolist()} < {tuple(one) for one in own.tolist()}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.explanation.calibration import RATES, calibration_of
 
 from uniair.explanation.calibrated import CELLS
@@ -157,3 +158,44 @@ def test_a_calibration_puts_doubt_into_numbers(calibrated: Explainer, predictor:
     assert inside >= 0.5  # the threshold of 0.8: mass of what is likelier, and half its own
     assert calibrated.position_sets(predictor.likelihood(asked, here, 0, 10.0)) is None
     assert Explainer(predictor).position_sets(field) is None
+
+
+def test_los_and_rank_say_how_sure_they_are_when_asked(http: Any, predictor: Predictor) -> None:
+    told, noise = {"station": 0, "link": 5}, np.random.default_rng(0).normal(size=(2, 2, 32, 64))
+    plain = http.post("/los", json=told).json()
+    found = http.post("/los", json=told | {"doubt": True}).json()
+    assert plain["probability_of_los"] == found["probability_of_los"]
+    assert "doubt" not in plain
+    (doubt,) = found["doubt"]
+    assert doubt["wrong"] is None
+    explained = http.post("/explain", json=told).json()["doubt"]
+    for name in ("restored", "outside"):
+        assert doubt["signals"][name] == pytest.approx(explained["signals"][name], abs=1e-2)
+    assert doubt["signals"]["fit"] == pytest.approx(explained["signals"]["fit"], abs=2e-3)
+    blind = http.post(
+        "/los",
+        json={"csi": {"real": noise[0].tolist(), "imag": noise[1].tolist()}, "doubt": True},
+        headers={"accept": "application/x-npy"},
+    )
+    assert len(blind.json()["doubt"]) == 2  # an array alone would drop it
+    places = [[75.0, 40.0, 1.5], [90.0, 40.0, 1.5], [30.0, 20.0, 1.5]]
+    ranked = http.post("/rank", json=told | {"ue": places, "doubt": True}).json()
+    best = int(np.argmax(ranked["probability"][0]))
+    alone = http.post("/los", json=told | {"ue": places[best], "doubt": True}).json()["doubt"][0]
+    assert ranked["doubt"][0]["signals"]["fit"] == pytest.approx(alone["signals"]["fit"], abs=2e-3)
+    assert ranked["doubt"][0]["los_sets"] == {}
+
+
+def test_calibrated_doubt_about_los_and_places(calibrated: Explainer, predictor: Predictor) -> None:
+    from uniair.serve.predictor import Received
+
+    links = predictor.station_links(0).links.select(np.arange(4))
+    csi = torch.cat([predictor.csi(0, i) for i in range(4)])
+    asked = Received(csi, predictor.site.radio, predictor.model.encode_channel(csi))
+    los = np.array([0.9, 0.2, 0.5, 0.99], dtype=np.float32)
+    found = calibrated.doubts_of_los(asked, 0, links.ue, predictor.views[0], los)
+    assert [one["wrong"] for one in found] == pytest.approx([0.1, 0.2, 0.5, 0.01], abs=1e-3)
+    assert found[2]["los_sets"]["0.95"] == ["NLOS", "LOS"]
+    shares = np.array([[0.7, 0.2, 0.1]] * 4, dtype=np.float32)
+    places = calibrated.doubts_of_places(asked, 0, links.ue[:3], predictor.views[0], shares)
+    assert [one["wrong"] for one in places] == pytest.approx([0.3] * 4, abs=1e-3)

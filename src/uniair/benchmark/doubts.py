@@ -122,10 +122,11 @@ def _area(model: UniversalModel, links: Links, condition: Condition, seed: int) 
     los = zero_shot.los(model, csi, env, radio).cpu().double()
     either = torch.stack([1 - los, los], 1)
     users = zero_shot.rank(model, csi, env, radio).cpu().double()
+    likeliest = env.select(users.argmax(1))  # whose place is judged: the right one is not known
     wrong = (los > 0.5) != batch.environment.los.bool()
     out: dict[str, Columns] = {
         "los": _columns(signals(model, csi, env, certainty(either), radio), wrong),
-        "place": _columns(signals(model, csi, env, certainty(users), radio), metrics.true_ranks(users) > 0),
+        "place": _columns(signals(model, csi, likeliest, certainty(users), radio), metrics.true_ranks(users) > 0),
         "strange": _alien(model, csi, env, radio, rng),
     }  # fmt: skip
     out["los"]["score"] = of_right(mass(either), batch.environment.los.long()).tolist()

@@ -1,4 +1,4 @@
-"""How sure an answer about a channel in its place is: what can be seen of it, and what validation places make of it."""
+"""How sure an answer about a channel and its place is: by what can be seen, and what validation places make of that."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class Doubted:
     Attributes:
         signals: what can be seen, one number each: see `doubt.Signals`.
         in_range: whether radio, place and power lie within what the weights have learned from.
-        wrong: probability that the LOS answer is wrong; None: not calibrated.
+        wrong: probability that the answer is wrong; None: not calibrated.
         los: promised coverage → the answers about LOS that belong to the set; empty: not calibrated.
         beams: the same of the strongest beam, by the place alone, numbers as in `Antennas.dft_codebook`; empty: not
             calibrated, or the place is not known.
+        answer: what it is about, for people.
     """
 
     signals: Mapping[str, float]
@@ -40,11 +41,12 @@ class Doubted:
     wrong: float | None = None
     los: Mapping[float, tuple[str, ...]] = field(default_factory=dict)
     beams: Mapping[float, tuple[int, ...]] = field(default_factory=dict)
+    answer: str = "the LOS answer"
 
     def __str__(self) -> str:
         if self.wrong is None:
             return NONE
-        words = [f"the LOS answer is wrong with {100 * self.wrong:.0f} %"]
+        words = [f"{self.answer} is wrong with {100 * self.wrong:.0f} %"]
         words += [f"{' or '.join(found)} holds with {100 * level:g} %" for level, found in self.los.items()][1:2]
         return "; ".join(words) + ("" if self.in_range else "; outside of what these weights have learned")
 
@@ -78,10 +80,7 @@ def doubted(
     probability = los.detach().cpu().double()
     either = torch.stack([1 - probability, probability], 1)
     seen = signals(model, csi, env, certainty(either), radio, fit, code)
-    inside = not any(line.startswith("extrapolated") for line in [*model.remarks(radio), *of_place(model, env)])
-    numbers = [dict(zip(Signals._fields, row, strict=True)) for row in torch.stack(list(seen), 1).tolist()]
-    usual = [not model.power_remarks(one, radio) for one in torch.split(mean_gain(csi), 1)]
-    plain = [Doubted(one, inside and power) for one, power in zip(numbers, usual, strict=True)]
+    plain = _seen(model, csi, env, radio, seen)
     if calibration is None:
         return plain
     wrong = calibration.doubts["los"].of(seen).tolist()
@@ -94,6 +93,38 @@ def doubted(
         )
         for i, one in enumerate(plain)
     ]  # fmt: skip
+
+
+def doubted_places(
+    model: UniversalModel, csi: Any, env: Environment, shares: Tensor, radio: Radio, calibration: Calibration | None,
+    code: Tensor | None = None,
+) -> list[Doubted]:  # fmt: skip
+    """How sure it is that N channels came from the likeliest of K places: `beams` and `los` stay empty.
+
+    Args:
+        csi, radio, calibration, code: as for `doubted`.
+        env: K hypotheses.
+        shares: [N, K] probabilities of each.
+
+    Raises:
+        InputError: see `doubt.signals`.
+    """
+    chosen = env.tensors().select(shares.argmax(1))
+    seen = signals(model, csi, chosen, certainty(shares.detach().cpu()), radio, code=code)
+    plain = [replace(one, answer="the likeliest place") for one in _seen(model, csi, chosen, radio, seen)]
+    if calibration is None:
+        return plain
+    wrong = calibration.doubts["place"].of(seen).tolist()
+    return [replace(one, wrong=each) for one, each in zip(plain, wrong, strict=True)]
+
+
+def _seen(model: UniversalModel, csi: Any, env: Environment, radio: Radio, seen: Signals) -> list[Doubted]:
+    """What can be seen alone, not calibrated."""
+    inside = not any(line.startswith("extrapolated") for line in model.remarks(radio))
+    numbers = [dict(zip(Signals._fields, row, strict=True)) for row in torch.stack(list(seen), 1).tolist()]
+    place = not of_place(model, env)
+    usual = [not model.power_remarks(one, radio) for one in torch.split(mean_gain(csi), 1)]
+    return [Doubted(one, inside and place and power) for one, power in zip(numbers, usual, strict=True)]
 
 
 def of_place(model: UniversalModel, env: Environment) -> tuple[str, ...]:

@@ -152,6 +152,17 @@ class Client:
         return self._array("/los", "probability_of_los", csi=csi, station=station, link=link, ue=ue,
                            buildings=buildings, radio=radio)  # fmt: skip
 
+    def doubts(
+        self, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None,
+        ue: ArrayLike | None = None,
+        buildings: Sequence[dict[str, Any]] | None = None,
+        radio: Radio | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """How sure the answers of `los` are, an object a channel: `wrong`, `in_range`, `signals`, `los_sets`."""
+        found: list[dict[str, Any]] = self._post("/los", csi=csi, station=station, link=link, ue=ue,
+                                                 buildings=buildings, radio=radio, doubt=True)["doubt"]  # fmt: skip
+        return found
+
     def rank(
         self, ue: ArrayLike, csi: ArrayLike | None = None, station: int | str = 0, link: int | None = None,
         buildings: Sequence[dict[str, Any]] | None = None,

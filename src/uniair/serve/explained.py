@@ -15,6 +15,7 @@ from uniair.explanation.audit import CELL, audit_paths
 from uniair.explanation.calibrated import CELLS
 from uniair.explanation.channel_paths import ChannelPath, channel_paths
 from uniair.explanation.conformal import mass
+from uniair.explanation.doubted import doubted, doubted_places
 from uniair.explanation.explain import Explanation, explain
 from uniair.serve.predictor import Predictor, Received
 from uniair.serve.views import Hypotheses
@@ -72,6 +73,33 @@ class Explainer:
             entry["line"] = [[round(x, 2), round(y, 2)] for x, y in ((bs[0], bs[1]), *path.points, why.user)]
             entry["whole"] = path.whole
         return found
+
+    def doubts_of_los(
+        self, asked: Received, station: int, ue: NDArray[np.floating] | None, here: View, los: NDArray[np.float32]
+    ) -> list[dict[str, Any]]:
+        """How sure the LOS answers [N] about N channels are, an entry each; see `doubted`.
+
+        Args:
+            ue: [N, 3] m; None: unknown.
+        """
+        env = here.in_site(self.predictor.site.stations[station].position, ue, len(asked))
+        sure = doubted(self.predictor.model, asked.csi, env, torch.from_numpy(los), asked.radio, self.calibration,
+                       code=asked.z)  # fmt: skip
+        return [one.to_json() for one in sure]
+
+    def doubts_of_places(
+        self, asked: Received, station: int, ue: NDArray[np.floating], here: View, shares: NDArray[np.float32]
+    ) -> list[dict[str, Any]]:
+        """How sure it is that N channels came from the likeliest of K positions, an entry each; see `doubted_places`.
+
+        Args:
+            ue: [K, 3] m.
+            shares: [N, K] the answer.
+        """
+        env = here.in_site(self.predictor.site.stations[station].position, ue)
+        sure = doubted_places(self.predictor.model, asked.csi, env, torch.from_numpy(shares), asked.radio,
+                              self.calibration, asked.z)  # fmt: skip
+        return [one.to_json() for one in sure]
 
     def audit(self, station: int, channels: int, here: View, known: Area, numbers: Sequence[int]) -> dict[str, Any]:
         """Where a station's channels contradict a map: see `Audit.to_json`.

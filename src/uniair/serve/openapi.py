@@ -21,8 +21,8 @@ ZERO_SHOT: dict[
     str, tuple[type[schema.Body], type[BaseModel], dict[str, Any]]
 ] = {  # path → body, answer, example; each is answered by the method of its name, see `method_of`
     "/encode": (schema.Encode, schema.Embedding, {"csi": schema.small_csi()}),
-    "/los": (schema.Hypothesis, schema.LineOfSight, ONE),
-    "/rank": (schema.Hypothesis, schema.Ranking, ONE | {"ue": [[75.0, 40.0, 1.5], [90.0, 40.0, 1.5]]}),
+    "/los": (schema.Asked, schema.LineOfSight, ONE),
+    "/rank": (schema.Asked, schema.Ranking, ONE | {"ue": [[75.0, 40.0, 1.5], [90.0, 40.0, 1.5]]}),
     "/likelihood": (schema.Likelihood, schema.Field2D, ONE | {"step": 10.0}),
     "/explain": (schema.Explain, schema.Explained, ONE),
     "/audit": (schema.AuditOf, schema.Audited, {"station": 0, "channels": 20}),

@@ -117,6 +117,12 @@ class Hypothesis(OnMap, Place):
     """A channel and a place to compare it with."""
 
 
+class Asked(Hypothesis):
+    """A channel and a place, and whether to say how sure the answer is."""
+
+    doubt: bool = Field(False, description="Say how likely the answer is wrong; takes a second look at each channel.")
+
+
 class Likelihood(OnMap):
     """One channel whose user is looked for."""
 
@@ -217,16 +223,32 @@ class Embedding(OfRadio):
     embedding: list[list[float]]
 
 
+class Doubt(BaseModel):
+    """How sure the answer is."""
+
+    wrong: float | None = Field(description="Probability that the answer is wrong; null: not calibrated.")
+    in_range: bool = Field(description="Whether radio, place and power lie within what the weights have learned from.")
+    signals: dict[str, float]
+    los_sets: dict[str, list[Literal["LOS", "NLOS"]]] = Field(
+        description="Promised coverage → answers that hold the right one as often."
+    )
+    beam_sets: dict[str, list[int]] = Field(description="The same of the strongest beam, by the place alone.")
+
+
 class LineOfSight(OfRadio):
     """Zero-shot probabilities of line of sight, [N]."""
 
     probability_of_los: list[float]
+    doubt: list[Doubt] | None = Field(None, description="Of each channel, where it was asked for.")
 
 
 class Ranking(OfRadio):
     """Zero-shot probabilities of the candidates, [N, candidates]; rows sum to 1."""
 
     probability: list[list[float]]
+    doubt: list[Doubt] | None = Field(
+        None, description="That each channel came from the likeliest place, where it was asked for; without sets."
+    )
 
 
 class Sent(OfRadio):
@@ -318,18 +340,6 @@ class TakenOff(Worth):
     """What a building was worth, when all that the model sees of it was taken off the map."""
 
     building: int
-
-
-class Doubt(BaseModel):
-    """How sure the answer is."""
-
-    wrong: float | None = Field(description="Probability that the LOS answer is wrong; null: not calibrated.")
-    in_range: bool = Field(description="Whether radio, place and power lie within what the weights have learned from.")
-    signals: dict[str, float]
-    los_sets: dict[str, list[Literal["LOS", "NLOS"]]] = Field(
-        description="Promised coverage → answers that hold the right one as often."
-    )
-    beam_sets: dict[str, list[int]] = Field(description="The same of the strongest beam, by the place alone.")
 
 
 class Explained(OfRadio):

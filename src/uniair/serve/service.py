@@ -94,7 +94,7 @@ class Service:
 
     async def los(self, request: Request) -> Response:
         """Zero-shot: how likely each channel has line of sight, given map and, where known, positions."""
-        fields, csi = await self._read(request, schema.Hypothesis)
+        fields, csi = await self._read(request, schema.Asked)
         asked, ue = await self._channel_and_place(fields, csi)
         here = await self._view(fields)
         n = len(asked)
@@ -107,11 +107,14 @@ class Service:
         placed = await self._placed(both)
         found = await self._compared(asked, 1, partial(self.predictor.los, asked, placed, apart))
         about = self._about(asked, fields.number, said=self.predictor.said_of(ue, here))
-        return reply(request, {"probability_of_los": found} | about, "probability_of_los")
+        if fields.doubt:
+            job = partial(self.explainer.doubts_of_los, asked, fields.number, ue, here, found)
+            about["doubt"] = await self.lanes.slow(job)
+        return reply(request, {"probability_of_los": found} | about, None if fields.doubt else "probability_of_los")
 
     async def rank(self, request: Request) -> Response:
         """Zero-shot: how likely each of several positions sent the channel."""
-        fields, csi = await self._read(request, schema.Hypothesis)
+        fields, csi = await self._read(request, schema.Asked)
         if fields.ue is None:
             raise InputError("ue is missing: give the candidate positions [[x, y, z], ...]")
         asked, ue = await self._channel_and_place(fields, csi)
@@ -123,7 +126,10 @@ class Service:
         lengths = len(np.unique(zero_shot.rounded(apart))) if self.predictor.searched(asked) else 1
         found = await self._compared(asked, lengths, partial(self.predictor.rank, asked, placed, apart))
         about = self._about(asked, fields.number, said=self.predictor.said_of(ue, here))
-        return reply(request, {"probability": found} | about, "probability")
+        if fields.doubt:
+            job = partial(self.explainer.doubts_of_places, asked, fields.number, ue, here, found)
+            about["doubt"] = await self.lanes.slow(job)
+        return reply(request, {"probability": found} | about, None if fields.doubt else "probability")
 
     def by_head(self, task: Task) -> Callable[[Request], Awaitable[Response]]:
         """What answers a task's requests by the station's light head: from the channel, or from a position."""
