@@ -32,6 +32,7 @@ from uniair.federation.agreement import Agreement, Federation, parameters
 from uniair.federation.connection import run_here
 from uniair.federation.privacy import Account, Noise, learn_privately, noise_for, sampling_rate
 from uniair.federation.rounds import STATE, Rounds
+from uniair.federation.shared_secret import read_secret
 from uniair.federation.simulation import simulate
 from uniair.federation.site_client import SiteClient
 from uniair.federation.site_training import MOMENTUM, SiteData, SiteTraining, filled
@@ -271,9 +272,9 @@ def test_a_round_that_is_asked_twice_spends_once(
 
 def rehearsed(
     agreement: Agreement, begin: Head, model: UniversalModel, clients: list[SiteClient], out: Path | None,
-    say: Callable[[str], object],
+    say: Callable[[str], object], secret: bytes | None = None,
 ) -> Rounds:  # fmt: skip
-    rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say)
+    rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say, secret=secret)
     run_here(rounds, clients)
     return rounds
 
@@ -302,6 +303,41 @@ def test_sites_of_another_model_or_radio_or_too_few_links_are_refused_and_the_ol
     with pytest.raises(InputError, match="run the same command again"):
         simulate(on(begun, rounds=1, sites=4), begun[1], model, sites, tmp_path / "few", silent)
     assert (tmp_path / HEAD).read_bytes() == old
+
+
+def test_only_who_knows_the_secret_joins(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+) -> None:
+    class Pretending(SiteClient):
+        """Answers with what another site proved."""
+
+        def get_properties(self, ins: Any) -> Any:
+            """As said."""
+            answer = super().get_properties(ins)
+            return replace(answer, properties=answer.properties | {"name": "site-9", "refusal": ""})
+
+    right, wrong = b"a secret of many letters", b"another of many letters"
+
+    def lines_of(known: Mapping[str, bytes | None], asked: bytes | None, kind: type[SiteClient] = SiteClient) -> str:
+        lines: list[str] = []
+        clients = [kind(name, model, sites[name], secret=one) for name, one in known.items()]
+        with pytest.raises(InputError, match=r"round 1: [01] sites are there"):
+            rehearsed(on(begun, rounds=1), begun[1], model, clients, tmp_path, lines.append, asked)
+        return "\n".join(lines)
+
+    assert "refused site-1: it does not know the secret" in lines_of({"site-0": right, "site-1": wrong}, right)
+    assert "refused site-1: the server asks for a secret" in lines_of({"site-0": right, "site-1": None}, right)
+    assert "refused site-0: the server asks for no secret" in lines_of({"site-0": right, "site-1": None}, None)
+    assert "refused site-9: it does not know the secret" in lines_of({"site-0": right}, right, Pretending)
+    rounds = rehearsed(
+        on(begun, rounds=1), begun[1], model,
+        [SiteClient(name, model, links, secret=right) for name, links in sites.items()], None, silent, right,
+    )  # fmt: skip
+    assert rounds.about()["sites"].keys() == sites.keys()
+    (tmp_path / "short").write_text("guessed\n")
+    for name, said in (("none", "no such file; make one"), ("short", "7 characters can be guessed; give 16")):
+        with pytest.raises(InputError, match=said):
+            read_secret(str(tmp_path / name))
 
 
 class Broken(SiteClient):
@@ -393,12 +429,14 @@ def test_two_sites_in_processes_of_their_own_make_the_head_of_a_simulation(
     save_model(make(1), tmp_path / "other")
     simulate(begun[0], begun[1], model, two, tmp_path / "simulated", silent)
     address, base = f"127.0.0.1:{free_port()}", [sys.executable, "-m", "uniair.cli", "federate"]
-    leader = [*base, "server", "--address", address, "--model", "model", "--out", "leader"]
+    (tmp_path / "secret").write_text("a secret of many letters\n")
+    leader = [*base, "server", "--address", address, "--model", "model", "--out", "leader", "--secret", "secret"]
     for option in ("task", "rounds", "steps", "batch", "learning_rate"):
         leader += [f"--federation.{option}", str(getattr(PLAN, option))]
 
     def client(links: str, name: str, known: str) -> list[str]:
-        return [*base, "client", links, "--server", address, "--name", name, "--model", known, "--out", f"out-{name}"]
+        known_to_both = ["--server", address, "--secret", "secret"]
+        return [*base, "client", links, *known_to_both, "--name", name, "--model", known, "--out", f"out-{name}"]
 
     monkeypatch.chdir(tmp_path)
     with ExitStack() as held:

@@ -14,7 +14,7 @@ server that was killed is waited for, and a round that it asks for again is answ
 
 Example:
   uniair federate client runs/links --server 127.0.0.1:8080 --name munich --out runs/munich
-  uniair federate client runs/links --server leader.example:8080 --ca ca.pem --name munich --out runs/munich
+  uniair federate client runs/links --server leader.example:8080 --ca ca.pem --secret secret --out runs/munich
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--epsilon", type=float | None, default=None,
                         help="most that may be spent of privacy; whatever the server says if not given")  # fmt: skip
     parser.add_argument("--ca", type=str | None, default=None, help="certificate of who signed the server's, PEM")
+    parser.add_argument("--secret", type=str | None, default=None, help="file with the secret that the server asks for")
     parser.add_argument("--wait", type=float, default=600.0, help="s to wait for a server")
 
 
@@ -50,6 +51,7 @@ def run(options: Any) -> dict[str, Any]:
     """Takes part until the last round."""
     require_flower(private=True)
     from uniair.federation.connection import check_address, join
+    from uniair.federation.shared_secret import read_secret
     from uniair.federation.site_client import SiteClient
 
     if options.epsilon is not None and not options.epsilon > 0:
@@ -59,13 +61,14 @@ def run(options: Any) -> dict[str, Any]:
     check_address(options.server, options.ca is not None, "--server")
     if options.ca is not None and not Path(options.ca).is_file():
         raise InputError(f"--ca {options.ca}: no such file; give the certificate of who signed the server's")
+    secret = read_secret(options.secret)
     model, store = uniair.load(options.model), Store(options.links).first(options.areas)
     store.one_radio()
     for remark in model.remarks(store.one_radio()):
         print(remark)
     links = Links.concatenate(list(store))
     client = SiteClient(
-        options.name, model, links, Path(options.out), epsilon=options.epsilon,
+        options.name, model, links, Path(options.out), epsilon=options.epsilon, secret=secret,
         say=lambda line: print(line, flush=True),
     )  # fmt: skip
     join(client, options.server, options.wait, None if options.ca is None else Path(options.ca).read_bytes())

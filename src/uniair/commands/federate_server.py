@@ -13,13 +13,13 @@ rounds, sites, links, aggregate and privacy on its card; federation.safetensors,
 none. --federation.epsilon 8 has every site learn with differential privacy of a single link (DP-SGD by Opacus), at
 --federation.delta. The noise is drawn at the sites: what they send is private from the server too.
 
-Between machines a federation speaks TLS alone: --tls is a folder with ca.pem, server.pem and server.key. Whoever
-reaches the address can join, so let only the sites reach it. Transport, sites and aggregates are Flower's; it reports
-to nobody.
+Between machines a federation speaks TLS alone: --tls is a folder with ca.pem, server.pem and server.key. With --secret,
+a file that sites have too, only who knows it joins (it is proved, never sent); without, whoever reaches the address
+can. Transport, sites and aggregates are Flower's; it reports to nobody.
 
 Example:
   uniair federate server --federation.task los --federation.sites 8 --out runs/server
-  uniair federate server --address 0.0.0.0:8080 --tls keys --federation.aggregate median --out runs/server
+  uniair federate server --address 0.0.0.0:8080 --tls keys --secret secret --out runs/server
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--head", type=str | None, default=None, help="a head to begin from")
     parser.add_argument("--address", type=str, default="127.0.0.1:8080", help="where sites reach it")
     parser.add_argument("--tls", type=str | None, default=None, help="folder with ca.pem, server.pem, server.key")
+    parser.add_argument("--secret", type=str | None, default=None, help="file with a secret that sites have to know")
     parser.add_argument("--wait", type=float, default=600.0, help="s for enough sites to join, and for their answers")
     parser.add_argument("--federation", type=Federation, default=Federation(), help="what is learned and how")
 
@@ -56,16 +57,21 @@ def run(options: Any) -> dict[str, Any]:
     require_flower()
     from uniair.federation.connection import check_address, read_certificates, serve
     from uniair.federation.rounds import Rounds
+    from uniair.federation.shared_secret import read_secret
 
     if not options.wait > 0:
         raise InputError(f"--wait {options.wait}: give seconds above 0")
     check_address(options.address, options.tls is not None, "--address")
+    secret = read_secret(options.secret)
     certificates = None if options.tls is None else read_certificates(Path(options.tls))
     model = uniair.load(options.model)
     radio = model.radio if options.radio is None else Radio.parse(options.radio)
     start = None if options.head is None else load_head(Path(options.head), model, plan.task)
     agreement, begin = Agreement.of(model, plan, radio, start, options.head or "")
-    rounds = Rounds(agreement, begin, model, Path(options.out), options.wait, say=lambda line: print(line, flush=True))
+    rounds = Rounds(
+        agreement, begin, model, Path(options.out), options.wait, secret=secret,
+        say=lambda line: print(line, flush=True),
+    )  # fmt: skip
     print(f"{options.address}: waits for {plan.sites} sites with model {agreement.weights}, {radio}", flush=True)
     serve(rounds, options.address, certificates)
     print(f"{options.out}: the head of {rounds.done} rounds")

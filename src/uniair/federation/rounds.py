@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from safetensors.numpy import load_file, save_file
 from uniair.errors import InputError
 from uniair.federation.aggregate import AGGREGATES, Arrays, aggregated
 from uniair.federation.agreement import FORMAT, Agreement, parameters
+from uniair.federation.shared_secret import is_proof
 from uniair.federation.site_client import keep_head
 from uniair.federation.site_training import filled
 from uniair.files import atomic_path
@@ -48,6 +50,7 @@ class Rounds(Server):
         workers: sites that are asked at once; None: all.
         say: what is done with a line for people.
         rehearsal: the sites draw their noise from the seed, which the head's card then says.
+        secret: that a site has to know; None: whoever reaches the server can join.
 
     Raises:
         InputError: `out` holds a federation with other settings, or a broken state.
@@ -56,12 +59,13 @@ class Rounds(Server):
     def __init__(
         self, agreement: Agreement, begin: Head, model: UniversalModel, out: Path | None, wait: float = 600.0,
         workers: int | None = None, say: Callable[[str], object] = print, rehearsal: bool = False,
+        secret: bytes | None = None,
     ) -> None:  # fmt: skip
         super().__init__(client_manager=SimpleClientManager())
         self.set_max_workers(workers)
         self.agreement, self.model, self.out, self.wait, self.say = agreement, model, out, wait, say
         self.arrays: Arrays = [value.numpy().copy() for _, value in parameters(begin)]
-        self.rehearsal = rehearsal
+        self.rehearsal, self.secret = rehearsal, secret
         self.done = 0  # rounds
         self.history: list[dict[str, Any]] = []
         self.joined: dict[str, str] = {}  # name by Flower's id
@@ -155,7 +159,8 @@ class Rounds(Server):
             time.sleep(0.05)
 
     def _greet(self, site: ClientProxy) -> None:
-        ask = GetPropertiesIns({"agreement": json.dumps(self.agreement.to_json())})
+        challenge = "" if self.secret is None else secrets.token_hex(16)
+        ask = GetPropertiesIns({"agreement": json.dumps(self.agreement.to_json()), "challenge": challenge})
         try:
             said = site.get_properties(ask, self.wait, None).properties
         except Exception as error:  # whatever the transport raises when the other end is gone
@@ -163,6 +168,9 @@ class Rounds(Server):
             self.say(f"a site left before it joined ({type(error).__name__})")
             return
         name, reason = str(said.get("name", site.cid)), str(said.get("refusal", ""))
+        proved = self.secret is None or is_proof(self.secret, challenge, name, str(said.get("proof", "")))
+        if not reason and not proved:
+            reason = "it does not know the secret; give both the same --secret"
         if not reason and said.get("weights") != self.agreement.weights:
             reason = f"its model has the digest {said.get('weights')}, the federation's {self.agreement.weights}"
         if not reason and name in self.joined.values():

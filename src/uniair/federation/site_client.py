@@ -33,6 +33,7 @@ from uniair.errors import InputError
 from uniair.federation.aggregate import Arrays
 from uniair.federation.agreement import Agreement
 from uniair.federation.privacy import Account
+from uniair.federation.shared_secret import proof
 from uniair.federation.site_training import SiteData, SiteTraining, filled
 from uniair.files import atomic_path
 from uniair.models.universal import UniversalModel
@@ -57,16 +58,17 @@ class SiteClient(Client):
         epsilon: most that may be spent of the links' privacy; what is not private is refused then. None: any.
         data: of the links, where they are embedded already.
         seeded: as `SiteTraining.seeded`.
+        secret: that the server asks for; one that does not is refused. None: this site knows none.
         say: what is done with a line for people.
     """
 
     def __init__(
         self, name: str, model: UniversalModel, links: Links, out: Path | None = None, *,
         epsilon: float | None = None, data: SiteData | None = None, seeded: bool = False,
-        say: Callable[[str], object] = lambda _: None,
+        secret: bytes | None = None, say: Callable[[str], object] = lambda _: None,
     ) -> None:  # fmt: skip
         self.name, self.model, self.own, self.out, self.data = name, model, links, out, data
-        self.epsilon, self.seeded, self.say = epsilon, seeded, say
+        self.epsilon, self.seeded, self.secret, self.say = epsilon, seeded, secret, say
         self.asked = time.monotonic()  # last
         self.refusal = ""  # why the site does not take part, or not any more
         self.training: SiteTraining | None = None
@@ -86,6 +88,13 @@ class SiteClient(Client):
             if self.epsilon is not None and (asked is None or asked > self.epsilon):
                 wanted = "learning that is not private" if asked is None else f"epsilon {asked:g}"
                 self.refusal = f"the server asks for {wanted}, this site spends at most epsilon {self.epsilon:g}"
+            challenge = str(ins.config.get("challenge", ""))
+            if self.secret is not None and not challenge:
+                self.refusal = "the server asks for no secret; give it --secret"
+            elif challenge and self.secret is None:
+                self.refusal = "the server asks for a secret; give --secret"
+            elif self.secret is not None:
+                found["proof"] = proof(self.secret, challenge, self.name)
             if not self.refusal:
                 account = Account(self.out) if agreement.private else None
                 self.data = self.data or SiteData.of(self.model, self.own, agreement)
