@@ -28,14 +28,15 @@ from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.federation.aggregate import AGGREGATES, Arrays, aggregated, require_flower
-from uniair.federation.agreement import Agreement, Federation, parameters
+from uniair.federation.agreement import Federation, read
 from uniair.federation.connection import run_here
+from uniair.federation.forecast_agreement import ForecastAgreement
+from uniair.federation.head_agreement import MOMENTUM, HeadAgreement, HeadSite, SiteData, parameters
 from uniair.federation.privacy import Account, Noise, learn_privately, noise_for, sampling_rate
 from uniair.federation.rounds import STATE, Rounds
 from uniair.federation.shared_secret import read_secret
 from uniair.federation.simulation import simulate
 from uniair.federation.site_client import SiteClient
-from uniair.federation.site_training import MOMENTUM, SiteData, SiteTraining, filled
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.radio import OFDM, Radio
@@ -68,27 +69,27 @@ def sites() -> dict[str, Links]:
 
 
 @pytest.fixture(scope="module")
-def begun(model: UniversalModel) -> tuple[Agreement, Head]:
-    return Agreement.of(model, PLAN, Radio())
+def begun(model: UniversalModel) -> tuple[HeadAgreement, Arrays]:
+    return HeadAgreement.of(model, PLAN, Radio())
 
 
-def started(begun: tuple[Agreement, Head]) -> Arrays:
-    return [value.numpy().copy() for _, value in parameters(begun[1])]
+def started(begun: tuple[HeadAgreement, Arrays]) -> Arrays:
+    return [each.copy() for each in begun[1]]
 
 
-def on(begun: tuple[Agreement, Head], **changes: Any) -> Agreement:
+def on(begun: tuple[HeadAgreement, Arrays], **changes: Any) -> HeadAgreement:
     return replace(begun[0], federation=replace(PLAN, **changes))
 
 
 def test_the_mean_of_one_step_on_full_batches_is_a_step_on_all_links_in_one_place(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head]
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays]
 ) -> None:
     agreement = on(begun, steps=1, batch=1000)
     data = [SiteData.of(model, links, agreement) for links in sites.values()]
     arrays = started(begun)
-    learned = [SiteTraining(str(k), agreement, each).learn(arrays, 1) for k, each in enumerate(data)]
+    learned = [HeadSite(str(k), agreement, each).learn(arrays, 1) for k, each in enumerate(data)]
     found = aggregated("mean", 0, [(each, len(part.z)) for each, part in zip(learned, data, strict=True)])
-    head = filled(agreement, arrays)
+    head = agreement.head(arrays)
     loss = TASKS["los"].loss(head(torch.cat([each.z for each in data])), torch.cat([each.target for each in data]))
     torch.autograd.backward(loss)
     for have, parameter in zip(found, head.parameters(), strict=True):
@@ -97,10 +98,10 @@ def test_the_mean_of_one_step_on_full_batches_is_a_step_on_all_links_in_one_plac
 
 
 def test_identical_sites_learn_as_one_does(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head]
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays]
 ) -> None:
     data = SiteData.of(model, sites["site-0"], begun[0])
-    alone = SiteTraining("a", begun[0], data).learn(started(begun), 1)
+    alone = HeadSite("a", begun[0], data).learn(started(begun), 1)
     for name in ("mean", "median", "krum"):
         for have, want in zip(aggregated(name, 0, [(alone, len(data.z))] * 3), alone, strict=True):
             np.testing.assert_allclose(have, want, rtol=1e-6)
@@ -210,7 +211,7 @@ def test_a_killed_federation_goes_on_to_the_same_head(
     epsilon: float | None,
     model: UniversalModel,
     sites: Mapping[str, Links],
-    begun: tuple[Agreement, Head],
+    begun: tuple[HeadAgreement, Arrays],
     tmp_path: Path,
 ) -> None:
     agreement = on(begun, epsilon=epsilon, delta=1e-3)
@@ -244,7 +245,7 @@ def test_a_killed_federation_goes_on_to_the_same_head(
 
 
 def test_a_round_that_is_asked_twice_spends_once(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
 ) -> None:
     from flwr.common import FitIns, GetPropertiesIns, ndarrays_to_parameters, parameters_to_ndarrays
 
@@ -271,7 +272,7 @@ def test_a_round_that_is_asked_twice_spends_once(
 
 
 def rehearsed(
-    agreement: Agreement, begin: Head, model: UniversalModel, clients: list[SiteClient], out: Path | None,
+    agreement: HeadAgreement, begin: Arrays, model: UniversalModel, clients: list[SiteClient], out: Path | None,
     say: Callable[[str], object], secret: bytes | None = None,
 ) -> Rounds:  # fmt: skip
     rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say, secret=secret)
@@ -280,7 +281,7 @@ def rehearsed(
 
 
 def test_sites_of_another_model_or_radio_or_too_few_links_are_refused_and_the_old_head_stays(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
 ) -> None:
     simulate(on(begun, rounds=1), begun[1], model, sites, tmp_path, silent)
     old = (tmp_path / HEAD).read_bytes()
@@ -306,7 +307,7 @@ def test_sites_of_another_model_or_radio_or_too_few_links_are_refused_and_the_ol
 
 
 def test_only_who_knows_the_secret_joins(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
 ) -> None:
     class Pretending(SiteClient):
         """Answers with what another site proved."""
@@ -354,7 +355,7 @@ class Broken(SiteClient):
 
 
 def test_parameters_that_are_not_finite_or_of_another_head_are_left_out(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
 ) -> None:
     def made() -> list[SiteClient]:
         kinds = {name: SiteClient if name == "site-0" else Broken for name in sites}
@@ -370,31 +371,32 @@ def test_parameters_that_are_not_finite_or_of_another_head_are_left_out(
 
 
 def test_a_head_is_begun_from_another_one(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
 ) -> None:
     rounds = simulate(on(begun, rounds=1), begun[1], model, sites, tmp_path, silent)
     saved = load_head(tmp_path / HEAD, model, "los")
-    agreement, head = Agreement.of(model, PLAN, Radio(), saved, HEAD)
-    for have, (_, want) in zip(rounds.arrays, parameters(head), strict=True):
-        np.testing.assert_array_equal(have, want.numpy())
-    assert Agreement.from_json(json.dumps(agreement.to_json())) == replace(agreement, scalings=dict(agreement.scalings))
+    agreement, arrays = HeadAgreement.of(model, PLAN, Radio(), saved, HEAD)
+    for have, want in zip(rounds.arrays, arrays, strict=True):
+        np.testing.assert_array_equal(have, want)
+    sent = read(json.dumps(agreement.to_json()), HeadAgreement, ForecastAgreement)
+    assert sent == replace(agreement, scalings=dict(agreement.scalings))
     with pytest.raises(InputError, match="reads the channel"):
-        Agreement.of(model, replace(PLAN, inputs="environment"), Radio(), saved, HEAD)
+        HeadAgreement.of(model, replace(PLAN, inputs="environment"), Radio(), saved, HEAD)
     with pytest.raises(InputError, match=r"learned on.*\(grid\)"):
-        Agreement.of(model, PLAN, Radio(grid=OFDM(64, 240e3)), saved, HEAD)
+        HeadAgreement.of(model, PLAN, Radio(grid=OFDM(64, 240e3)), saved, HEAD)
     for text in ("{", '{"format": "uniair-federation/9"}', "[]"):
         with pytest.raises(InputError, match=r"agreement|install one version"):
-            Agreement.from_json(text)
+            read(text, HeadAgreement, ForecastAgreement)
 
 
-def test_the_momentum_is_of_one_round(begun: tuple[Agreement, Head], model: UniversalModel, sites: Any) -> None:
+def test_the_momentum_is_of_one_round(begun: tuple[HeadAgreement, Arrays], model: UniversalModel, sites: Any) -> None:
     """Two steps on the whole batch, by hand."""
     agreement = on(begun, steps=2, batch=1000)
     data = SiteData.of(model, sites["site-1"], agreement)
-    found = SiteTraining("a", agreement, data).learn(started(begun), 2)
+    found = HeadSite("a", agreement, data).learn(started(begun), 2)
     rate = 0.1 * 0.5 * (1 + math.cos(math.pi / 3))
     assert agreement.federation.rate(2) == pytest.approx(rate)
-    head = filled(agreement, started(begun))
+    head = agreement.head(started(begun))
     velocity = [torch.zeros_like(parameter) for parameter in head.parameters()]
     for _ in range(2):
         loss = TASKS["los"].loss(head(data.z), data.target)
@@ -420,7 +422,7 @@ def written(folder: Path, sites: Mapping[str, Links]) -> None:
 
 
 def test_two_sites_in_processes_of_their_own_make_the_head_of_a_simulation(
-    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[Agreement, Head], tmp_path: Path,
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     two = {name: sites[name] for name in ("site-0", "site-1")}

@@ -18,7 +18,7 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus
 from uniair.federation.aggregate import AGGREGATES, require_flower
-from uniair.federation.agreement import Agreement, Federation
+from uniair.federation.agreement import Federation
 from uniair.models.head import Head
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
@@ -29,8 +29,9 @@ from uniair.training.heads import HeadTraining, fit, measure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from uniair.federation.aggregate import Arrays
+    from uniair.federation.head_agreement import HeadAgreement, SiteData
     from uniair.federation.site_client import SiteClient
-    from uniair.federation.site_training import SiteData
 
 SITES = 8
 SCALE = 10.0  # of a poisoned site's parameters
@@ -85,10 +86,12 @@ class Trial:
     budget: Budget
 
     @cached_property
-    def begun(self) -> tuple[Agreement, Head]:
+    def begun(self) -> tuple[HeadAgreement, Arrays]:
         """What all begin from."""
+        from uniair.federation.head_agreement import HeadAgreement
+
         radio = next(iter(self.sites.values())).one_radio()
-        return Agreement.of(self.model, self.plan, radio)
+        return HeadAgreement.of(self.model, self.plan, radio)
 
     @property
     def task(self) -> Task:
@@ -121,7 +124,7 @@ class Trial:
         return References(self.task, z, target, self.budget.references, self.budget.heads, self.plan.seed)
 
     def _embedded(self, sites: Mapping[str, Links]) -> dict[str, SiteData]:
-        from uniair.federation.site_training import SiteData
+        from uniair.federation.head_agreement import SiteData
 
         return {name: SiteData.of(self.model, links, self.begun[0]) for name, links in sites.items()}
 
@@ -164,7 +167,6 @@ class Trial:
         """
         from uniair.federation.connection import run_here
         from uniair.federation.rounds import Rounds
-        from uniair.federation.site_training import filled
 
         agreement, bad = replace(self.begun[0], federation=plan), list(self.data)[-1]
         rounds = Rounds(
@@ -174,7 +176,7 @@ class Trial:
         # parameters that grow without bound end a federation; the head of its last round stays
         with suppress(InputError), np.errstate(over="ignore", invalid="ignore"):
             run_here(rounds, clients)
-        head = filled(agreement, rounds.arrays).eval()
+        head = agreement.head(rounds.arrays).eval()
         key, shown = agreement.task.headline, [each["figures"] for each in rounds.history if "figures" in each]
         curve = [float(np.mean([found[key] for found in figures.values()])) for figures in shown]
         curve += curve[-1:] * (plan.rounds - len(curve))
@@ -190,9 +192,15 @@ def _client(name: str, trial: Trial, poison: str | None) -> SiteClient:
     """A site; a poisoned one learns from wrong labels, or sends parameters that are scaled."""
     from flwr.common import FitIns, FitRes, ndarrays_to_parameters, parameters_to_ndarrays
 
+    from uniair.federation.head_agreement import HeadAgreement, HeadSite
     from uniair.federation.site_client import SiteClient
 
-    class Scaled(SiteClient):
+    class Embedded(SiteClient):
+        def made(self, agreement: Any, account: Any) -> HeadSite:
+            assert isinstance(agreement, HeadAgreement)
+            return agreement.site(self.name, self.model, self.own, account, self.seeded, data)
+
+    class Scaled(Embedded):
         def fit(self, ins: FitIns) -> FitRes:
             answer = super().fit(ins)
             wrong = [SCALE * values for values in parameters_to_ndarrays(answer.parameters)]
@@ -202,8 +210,8 @@ def _client(name: str, trial: Trial, poison: str | None) -> SiteClient:
     data = trial.data[name]
     if poison == "labels":
         data = replace(data, target=flipped(trial.task, data.target))
-    kind = Scaled if poison == "weights" else SiteClient
-    return kind(name, trial.model, trial.sites[name], data=data, seeded=True)
+    kind = Scaled if poison == "weights" else Embedded
+    return kind(name, trial.model, trial.sites[name], seeded=True)
 
 
 def flipped(task: Task, target: Tensor) -> Tensor:

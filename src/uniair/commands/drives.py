@@ -10,10 +10,11 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.data.drives.drive import SENSORS, Drive
-from uniair.data.drives.windows import Sensing, codebook, read_folder
+from uniair.data.drives.drive import Drive
+from uniair.data.drives.windows import codebook, read_folder
 from uniair.errors import InputError
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
+from uniair.training.forecast_split import sensing
 from uniair.training.forecasting import load_forecaster
 
 FOLDER = "folder of drives: uniair import deepsense, or uniair import twin"
@@ -39,6 +40,11 @@ def drives_of(folder: Path, scenarios: Sequence[str]) -> list[Drive]:
     drives = read_folder(folder)
     check_scenarios(folder, drives, scenarios)
     return [drive for drive in drives if not scenarios or drive.scenario in scenarios]
+
+
+def are_drives(folder: Path) -> bool:
+    """Whether a folder holds drives, and not links or something else."""
+    return next(iter(folder.glob("drives-*.safetensors")), None) is not None
 
 
 def check_scenarios(folder: Path, drives: Sequence[Drive], scenarios: Sequence[str]) -> None:
@@ -84,11 +90,6 @@ def carrier(folder: Path, drives: Sequence[Drive], otherwise: float) -> float:
 def forecaster(folder: Path, tower: str) -> WMLM:
     """A trained forecaster; one that reads CSI gets the named tower."""
     return load_forecaster(folder, partial(uniair.load, tower))
-
-
-def sensing(preset: ForecastPreset) -> Sensing:
-    """The sensors that a forecaster reads, in its shapes."""
-    return Sensing(tuple(s for s in SENSORS if s in preset.modalities), preset.image, cube=preset.cube)
 
 
 def sized(preset: ForecastPreset, size: str | None) -> ForecastPreset:

@@ -1,13 +1,15 @@
-"""Lead a federation: sites that keep their data learn one head together; parameters of the head travel, never data.
+"""Lead a federation: sites that keep their data learn one head or forecaster together; parameters travel, never data.
 
 The server has no data. It waits until --federation.sites sites have joined (uniair federate client), sends them the
-head, lets each learn from its own links, and aggregates what comes back: --federation.rounds times. A site whose model
-has another digest, or whose links are of another radio than --radio, is refused by name. A round without enough sites
-is not applied: the command ends with one line, the head of the round before stays in --out, and the same command goes
-on from there, as it does after a kill.
+parameters, lets each learn from its own links or drives, and aggregates what comes back: --federation.rounds times. A
+site whose model has another digest, or whose links are of another radio than --radio, is refused by name. A round
+without enough sites is not applied: the command ends with one line, what the round before gave stays in --out, and the
+same command goes on from there, as it does after a kill.
 
 In --out: federated-TASK-INPUTS-SEED.safetensors, a head as uniair adapt writes it, replaced after every round, with
-rounds, sites, links, aggregate and privacy on its card; federation.safetensors, the state.
+rounds, sites, links, aggregate and privacy on its card; federation.safetensors, the state. With --federation.task
+forecast, LoRA (or --federation.part head, or all) of the forecaster --model learns from drives instead, and the folder
+federated-forecast-PART-SEED is what uniair forecast adapt would write.
 
 --federation.aggregate median, trimmed, krum or multi-krum withstand --federation.poisoned sites; the mean withstands
 none. --federation.epsilon 8 has every site learn with differential privacy of a single link (DP-SGD by Opacus), at
@@ -24,23 +26,30 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 import uniair
+from uniair.commands.drives import TOWER, forecaster
 from uniair.errors import InputError
 from uniair.federation.aggregate import require_flower
-from uniair.federation.agreement import Agreement, Federation
+from uniair.federation.agreement import FORECAST, Agreement, Federation
+from uniair.models.forecast import WMLM
+from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
+from uniair.training.forecasting import PACKAGED
 from uniair.training.heads import load_head
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--out", type=str, required=True, help="folder for head and state")
-    parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--out", type=str, required=True, help="folder for result and state")
+    parser.add_argument("--model", type=str | None, default=None,
+                        help="packaged model, checkpoint folder, or forecaster; packaged if not given")  # fmt: skip
+    parser.add_argument("--tower", type=str, default="small", help=TOWER)
     parser.add_argument("--radio", type=str | None, default=None,
                         help="of the sites' links, file or JSON; the model's own if not given")  # fmt: skip
     parser.add_argument("--head", type=str | None, default=None, help="a head to begin from")
@@ -64,15 +73,30 @@ def run(options: Any) -> dict[str, Any]:
     check_address(options.address, options.tls is not None, "--address")
     secret = read_secret(options.secret)
     certificates = None if options.tls is None else read_certificates(Path(options.tls))
-    model = uniair.load(options.model)
-    radio = model.radio if options.radio is None else Radio.parse(options.radio)
-    start = None if options.head is None else load_head(Path(options.head), model, plan.task)
-    agreement, begin = Agreement.of(model, plan, radio, start, options.head or "")
+    agreement, begin, model = _begun(options)
     rounds = Rounds(
         agreement, begin, model, Path(options.out), options.wait, secret=secret,
         say=lambda line: print(line, flush=True),
     )  # fmt: skip
-    print(f"{options.address}: waits for {plan.sites} sites with model {agreement.weights}, {radio}", flush=True)
+    print(f"{options.address}: waits for {plan.sites} sites with model {agreement.weights}{agreement.more}", flush=True)
     serve(rounds, options.address, certificates)
-    print(f"{options.out}: the head of {rounds.done} rounds")
+    print(f"{agreement.kept_at(Path(options.out))}: {rounds.done} rounds")
     return rounds.about()
+
+
+def _begun(options: Any) -> tuple[Agreement, Sequence[Any], UniversalModel | WMLM]:
+    """What is agreed on, and what all begin from."""
+    from uniair.federation.forecast_agreement import ForecastAgreement
+    from uniair.federation.head_agreement import HeadAgreement
+
+    plan: Federation = options.federation
+    if plan.task == FORECAST:
+        for name in ("radio", "head"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name}: heads have one, a forecaster is learned from drives; leave it out")
+        base = forecaster(Path(options.model or PACKAGED), options.tower)
+        return *ForecastAgreement.of(base, plan, options.model or "the packaged forecaster"), base
+    model = uniair.load(options.model or "small")
+    radio = model.radio if options.radio is None else Radio.parse(options.radio)
+    start = None if options.head is None else load_head(Path(options.head), model, plan.task)
+    return *HeadAgreement.of(model, plan, radio, start, options.head or ""), model

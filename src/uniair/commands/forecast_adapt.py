@@ -15,12 +15,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_drives, drives_of, forecaster, sensing
+from uniair.commands.drives import FOLDER, SCENARIOS, TOWER, check_drives, drives_of, forecaster
 from uniair.tasks.beam_forecast import figures, forecasts
 from uniair.training.checkpoint import save_model
 from uniair.training.distributed import world
 from uniair.training.forecast_adaptation import OnSite, adapt_on_site
-from uniair.training.forecast_split import settings
+from uniair.training.forecast_split import sensing, settings
 from uniair.training.forecasting import PACKAGED
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given, sensing
+from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.tasks.beam_forecast import figures, forecasts, los_figures
-from uniair.training.forecast_split import settings
+from uniair.training.forecast_split import sensing, settings
 from uniair.training.forecasting import PACKAGED, SAMPLE
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given, sensing
+from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given
 from uniair.data.drives.windows import frames, measured
 from uniair.serve.stream import Stream
+from uniair.training.forecast_split import sensing
 from uniair.training.forecasting import PACKAGED, SAMPLE
 
 

@@ -27,7 +27,6 @@ from uniair.commands.drives import (
     check_scenarios,
     check_sensors,
     drives_of,
-    sensing,
     sized,
 )
 from uniair.data.drives.windows import Augmentation, codebook
@@ -38,7 +37,7 @@ from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.tasks.beam_forecast import ANCHORS, SensorAlignment
 from uniair.training.checkpoint import save_model
 from uniair.training.distributed import world
-from uniair.training.forecast_split import FUTURE, PAST, settings
+from uniair.training.forecast_split import FUTURE, PAST, sensing, settings
 from uniair.training.forecasting import ForecastTraining, train
 
 

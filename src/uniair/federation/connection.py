@@ -118,8 +118,8 @@ def join(client: SiteClient, address: str, wait: float, ca: bytes | None = None)
             time.sleep(0.5)
     if client.refusal:
         raise InputError(f"{client.name} does not take part: {client.refusal}")
-    if client.head is None:
-        raise InputError(f"{client.name}: the server ended before the last round, so there is no new head here; run "
+    if client.kept is None:
+        raise InputError(f"{client.name}: the server ended before the last round, so nothing new is kept here; run "
                          "the same command again when the server runs again")  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,10 @@ from safetensors.numpy import load_file, save_file
 
 from uniair.errors import InputError
 from uniair.federation.aggregate import AGGREGATES, Arrays, aggregated
-from uniair.federation.agreement import FORMAT, Agreement, parameters
+from uniair.federation.agreement import FORMAT, Agreement
 from uniair.federation.shared_secret import is_proof
-from uniair.federation.site_client import keep_head
-from uniair.federation.site_training import filled
 from uniair.files import atomic_path
-from uniair.models.head import Head
+from uniair.models.forecast import WMLM
 from uniair.models.universal import UniversalModel
 from uniair.training.checkpoint import differences, read_header
 
@@ -39,17 +37,17 @@ STATE = "federation.safetensors"
 
 
 class Rounds(Server):
-    """All rounds of a federation. After each, state and head in `out` are replaced, one file in one step each.
+    """All rounds of a federation. After each, state and result in `out` are replaced, one file in one step each.
 
     Args:
         agreement: what is learned.
-        begin: the head of round 0.
-        model: frozen.
-        out: folder for state and head; one that holds a state of the same agreement goes on from it.
+        begin: the parameters of round 0.
+        model: that a head reads embeddings of, or the forecaster that is learned.
+        out: folder for state and what is learned; one that holds a state of the same agreement goes on from it.
         wait: s for sites to join, and for their answers.
         workers: sites that are asked at once; None: all.
         say: what is done with a line for people.
-        rehearsal: the sites draw their noise from the seed, which the head's card then says.
+        rehearsal: the sites draw their noise from the seed, which the card then says.
         secret: that a site has to know; None: whoever reaches the server can join.
 
     Raises:
@@ -57,14 +55,14 @@ class Rounds(Server):
     """
 
     def __init__(
-        self, agreement: Agreement, begin: Head, model: UniversalModel, out: Path | None, wait: float = 600.0,
-        workers: int | None = None, say: Callable[[str], object] = print, rehearsal: bool = False,
+        self, agreement: Agreement, begin: Sequence[Any], model: UniversalModel | WMLM, out: Path | None,
+        wait: float = 600.0, workers: int | None = None, say: Callable[[str], object] = print, rehearsal: bool = False,
         secret: bytes | None = None,
     ) -> None:  # fmt: skip
         super().__init__(client_manager=SimpleClientManager())
         self.set_max_workers(workers)
         self.agreement, self.model, self.out, self.wait, self.say = agreement, model, out, wait, say
-        self.arrays: Arrays = [value.numpy().copy() for _, value in parameters(begin)]
+        self.arrays: Arrays = list(begin)
         self.rehearsal, self.secret = rehearsal, secret
         self.done = 0  # rounds
         self.history: list[dict[str, Any]] = []
@@ -72,11 +70,11 @@ class Rounds(Server):
         self._load()
 
     def run(self) -> None:
-        """Every round that is left; then the sites are handed the head, and let go.
+        """Every round that is left; then the sites are handed the result, and let go.
 
         Raises:
-            InputError: too few sites joined or answered. Nothing of that round is applied; state and head of the round
-                before stay.
+            InputError: too few sites joined or answered. Nothing of that round is applied; state and result of the
+                round before stay.
         """
         try:
             while self.done < self.agreement.federation.rounds:
@@ -86,14 +84,15 @@ class Rounds(Server):
             self.let_go()
 
     def about(self) -> dict[str, Any]:
-        """The head's card: rounds, sites, links, aggregate, privacy."""
+        """The card: rounds, sites, what they learned from, aggregate, privacy."""
         plan = self.agreement.federation
         sites: dict[str, int] = {}
         for each in self.history:
             sites |= each["sites"]
         spent = [value for each in self.history for value in each.get("epsilon", {}).values()]
         return {
-            "rounds": self.done, "sites": sites, "links": sum(sites.values()), "aggregate": plan.aggregate,
+            "rounds": self.done, "sites": sites, self.agreement.counted: sum(sites.values()),
+            "aggregate": plan.aggregate,
             "poisoned": None if plan.aggregate == "mean" else plan.poisoned,
             "privacy": None if plan.epsilon is None else {
                 "epsilon": max(spent, default=0.0), "delta": plan.delta, "clip": plan.clip, "unit": "link",
@@ -113,7 +112,7 @@ class Rounds(Server):
             name = self.joined.get(site.cid, site.cid)
             try:
                 arrays = parameters_to_ndarrays(answer.parameters)
-                filled(self.agreement, arrays)
+                self.agreement.check(arrays, self.model)
                 answers[name] = (arrays, answer)
             except (InputError, ValueError) as error:
                 reasons.append(f"{name}: {error}")
@@ -177,14 +176,14 @@ class Rounds(Server):
             reason = "another site has joined under that name; give --name"
         if not reason:
             self.joined[site.cid] = name
-            self.say(f"{name} has joined, with {said.get('links')} links")
+            self.say(f"{name} has joined, with {said.get('examples')} {self.agreement.counted}")
             return
         self.say(f"refused {name}: {reason}")
         self._client_manager.unregister(site)
         reconnect_clients([(site, ReconnectIns(None))], self.max_workers, self.wait)
 
     def _figures(self, present: list[ClientProxy], config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """What the sites measure of the head as it is now, by name."""
+        """What the sites measure of the parameters as they are now, by name."""
         instructions = [(site, EvaluateIns(ndarrays_to_parameters(self.arrays), config)) for site in present]
         results, _ = evaluate_clients(instructions, self.max_workers, self.wait, self.done)
         found = {self.joined[site.cid]: dict(res.metrics) for site, res in results if site.cid in self.joined}
@@ -194,7 +193,7 @@ class Rounds(Server):
         try:
             there = self._gather(self.done)  # of a run that was killed after the last round they come again
         except InputError:
-            self.say("too few sites are there to be handed the head; the same command waits for them again")
+            self.say("too few sites are there to be handed the result; the same command waits for them again")
             return
         self._figures(there, {"about": json.dumps(self.about())})
 
@@ -206,18 +205,18 @@ class Rounds(Server):
             self.say(f"a site left by itself ({type(error).__name__})")
 
     def _line(self, entry: dict[str, Any]) -> str:
-        plan, task = self.agreement.federation, self.agreement.task
-        sites = entry["sites"]
-        line = f"round {entry['round']} of {plan.rounds}: {len(sites)} sites, {sum(sites.values()):,} links"
+        plan, headline = self.agreement.federation, self.agreement.headline
+        sites, counted = entry["sites"], self.agreement.counted
+        line = f"round {entry['round']} of {plan.rounds}: {len(sites)} sites, {sum(sites.values()):,} {counted}"
         if figures := entry.get("figures"):
-            line += f", {task.headline} {np.mean([each[task.headline] for each in figures.values()]):.3f}"
+            line += f", {headline} {np.mean([each[headline] for each in figures.values()]):.3f}"
         if epsilon := entry.get("epsilon"):
             line += f", epsilon {max(epsilon.values()):.3g} at delta {plan.delta:g}"
         return line
 
     def _kept(self) -> str:
         where = "" if self.out is None else f" in {self.out}"
-        stays = f"the head of round {self.done}{where} stays"
+        stays = f"what round {self.done} gave{where} stays"
         return f"nothing is applied, {stays}; run the same command again with more sites"
 
     def _save(self) -> None:
@@ -227,7 +226,7 @@ class Rounds(Server):
         tensors = {str(k): np.ascontiguousarray(values) for k, values in enumerate(self.arrays)}
         with atomic_path(self.out / STATE) as temporary:
             save_file(tensors, temporary, {"uniair": json.dumps(header)})
-        keep_head(self.out, self.agreement, self.arrays, self.model, self.about())
+        self.agreement.keep(self.out, self.arrays, self.model, self.about())
 
     def _load(self) -> None:
         if self.out is None or not (path := self.out / STATE).exists():
@@ -240,9 +239,9 @@ class Rounds(Server):
             raise InputError(f"{self.out}: holds a federation with another {changed[0]}; give another --out")
         tensors = load_file(path)
         self.arrays = [tensors[str(k)] for k in range(len(tensors))]
-        filled(self.agreement, self.arrays)
+        self.agreement.check(self.arrays, self.model)
         self.done, self.history = int(header["done"]), header["history"]
-        keep_head(self.out, self.agreement, self.arrays, self.model, self.about())  # killed between the two
+        self.agreement.keep(self.out, self.arrays, self.model, self.about())  # killed between the two
 
 
 def _reason(joined: dict[str, str], failure: tuple[ClientProxy, FitRes] | BaseException) -> str:

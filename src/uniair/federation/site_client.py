@@ -28,17 +28,19 @@ from flwr.common import (
 )
 from safetensors.numpy import load, save
 
+from uniair.data.drives.drive import Drive
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.federation.aggregate import Arrays
-from uniair.federation.agreement import Agreement
+from uniair.federation.agreement import Agreement, Site, read
+from uniair.federation.forecast_agreement import ForecastAgreement
+from uniair.federation.head_agreement import HeadAgreement
 from uniair.federation.privacy import Account
 from uniair.federation.shared_secret import proof
-from uniair.federation.site_training import SiteData, SiteTraining, filled
 from uniair.files import atomic_path
+from uniair.models.forecast import WMLM
 from uniair.models.universal import UniversalModel
 from uniair.training.checkpoint import digest
-from uniair.training.heads import divide, save_head
 
 OK = Status(Code.OK, "")
 ANSWER = "answer.safetensors"  # of the round that was learned last
@@ -52,39 +54,38 @@ class SiteClient(Client):
 
     Args:
         name: under which the site joins.
-        model: frozen.
-        links: its own.
-        out: folder for the account of privacy, the last answer, and the head in the end; None keeps nothing.
+        model: that its head reads embeddings of, or the forecaster that is learned.
+        own: its links or drives.
+        out: folder for the account of privacy, the last answer, and what was learned in the end; None keeps nothing.
         epsilon: most that may be spent of the links' privacy; what is not private is refused then. None: any.
-        data: of the links, where they are embedded already.
         seeded: as `SiteTraining.seeded`.
         secret: that the server asks for; one that does not is refused. None: this site knows none.
         say: what is done with a line for people.
     """
 
     def __init__(
-        self, name: str, model: UniversalModel, links: Links, out: Path | None = None, *,
-        epsilon: float | None = None, data: SiteData | None = None, seeded: bool = False,
+        self, name: str, model: UniversalModel | WMLM, own: Links | Sequence[Drive], out: Path | None = None, *,
+        epsilon: float | None = None, seeded: bool = False,
         secret: bytes | None = None, say: Callable[[str], object] = lambda _: None,
     ) -> None:  # fmt: skip
-        self.name, self.model, self.own, self.out, self.data = name, model, links, out, data
+        self.name, self.model, self.own, self.out = name, model, own, out
         self.epsilon, self.seeded, self.secret, self.say = epsilon, seeded, secret, say
         self.asked = time.monotonic()  # last
         self.refusal = ""  # why the site does not take part, or not any more
-        self.training: SiteTraining | None = None
-        self.head: Path | None = None  # that was handed out
+        self.agreement: Agreement | None = None
+        self.site: Site | None = None
+        self.kept: Path | None = None  # what was handed out
         self._answer: tuple[str, Arrays] | None = None
 
     def get_properties(self, ins: GetPropertiesIns) -> GetPropertiesRes:
         """Joins, or says why it can't."""
         self.asked = time.monotonic()
-        found: dict[str, Any] = {"name": self.name, "weights": digest(self.model), "links": 0, "refusal": ""}
+        found: dict[str, Any] = {"name": self.name, "weights": digest(self.model), "examples": 0, "refusal": ""}
         try:
-            agreement = Agreement.from_json(str(ins.config["agreement"]))
-            learn, _ = divide(self.own, agreement.federation.adaptation)
-            found["links"] = len(learn)
+            agreement = read(str(ins.config["agreement"]), HeadAgreement, ForecastAgreement)
+            found["examples"] = agreement.examples(self.own)
             asked = agreement.federation.epsilon
-            self.refusal = agreement.refusal(found["weights"], self.own.one_radio(), len(learn))
+            self.refusal = agreement.refusal(found["weights"], self.own)
             if self.epsilon is not None and (asked is None or asked > self.epsilon):
                 wanted = "learning that is not private" if asked is None else f"epsilon {asked:g}"
                 self.refusal = f"the server asks for {wanted}, this site spends at most epsilon {self.epsilon:g}"
@@ -97,59 +98,65 @@ class SiteClient(Client):
                 found["proof"] = proof(self.secret, challenge, self.name)
             if not self.refusal:
                 account = Account(self.out) if agreement.private else None
-                self.data = self.data or SiteData.of(self.model, self.own, agreement)
-                self.training = SiteTraining(self.name, agreement, self.data, account, self.seeded)
+                self.agreement, self.site = agreement, self.made(agreement, account)
         except (InputError, KeyError) as error:
             self.refusal = str(error)
         found["refusal"] = self.refusal
         return GetPropertiesRes(OK, found)
 
+    def made(self, agreement: Agreement, account: Account | None) -> Site:
+        """What learns here.
+
+        Raises:
+            InputError: it can't learn what was agreed on.
+        """
+        return agreement.site(self.name, self.model, self.own, account, self.seeded)
+
     def get_parameters(self, ins: GetParametersIns) -> GetParametersRes:
-        """None: the server has the head that all begin from."""
+        """None: the server has what all begin from."""
         status = Status(Code.GET_PARAMETERS_NOT_IMPLEMENTED, "the server has what all begin from")
         return GetParametersRes(status, ndarrays_to_parameters([]))
 
     def fit(self, ins: FitIns) -> FitRes:
         """Learns a round from the parameters that came."""
         try:
-            training = self._joined()
+            agreement, site = self._joined()
             arrays, number = parameters_to_ndarrays(ins.parameters), int(ins.config["round"])
-            asked = _name_of(training.agreement, arrays, number)
+            asked = _name_of(agreement, arrays, number)
             found = self._kept(asked)
             if found is None:
-                found = training.learn(arrays, number)
+                found = site.learn(arrays, number)
                 self._keep(asked, found)
-            said: dict[str, Any] = {"links": training.links}
-            if (noise := training.noise) is not None:
-                said |= {"epsilon": training.epsilon, "noise_multiplier": noise.multiplier, "sampling_rate": noise.rate}
-            self.say(f"round {number}: learned from {training.links} links"
-                     + (f", epsilon {training.epsilon:.3g} spent" if training.account is not None else ""))  # fmt: skip
-            return FitRes(OK, ndarrays_to_parameters(found), training.links, said)
+            said: dict[str, Any] = {}
+            if (noise := site.noise) is not None:
+                said |= {"epsilon": site.epsilon, "noise_multiplier": noise.multiplier, "sampling_rate": noise.rate}
+            self.say(f"round {number}: learned from {site.examples} {agreement.counted}"
+                     + ("" if site.epsilon is None else f", epsilon {site.epsilon:.3g} spent"))  # fmt: skip
+            return FitRes(OK, ndarrays_to_parameters(found), site.examples, said)
         except (InputError, KeyError, ValueError) as error:
             self.refusal = str(error)
             return FitRes(Status(Code.FIT_NOT_IMPLEMENTED, str(error)), Parameters([], ""), 0, {"name": self.name})
 
     def evaluate(self, ins: EvaluateIns) -> EvaluateRes:
-        """Figures of the parameters that came on the links held out, or nothing where learning is private.
+        """Figures of the parameters that came on what is held out, or nothing where learning is private.
 
-        In the end it also keeps the head.
+        In the end it also keeps what was learned.
         """
         try:
-            training = self._joined()
+            agreement, site = self._joined()
             arrays = parameters_to_ndarrays(ins.parameters)
-            figures = {} if training.agreement.private else training.figures(arrays)
+            figures = {} if agreement.private else site.figures(arrays)
             if "about" in ins.config and self.out is not None:
-                about = json.loads(str(ins.config["about"]))
-                self.head = keep_head(self.out, training.agreement, arrays, self.model, about)
-            return EvaluateRes(OK, 0.0, training.links, dict(figures))
+                self.kept = agreement.keep(self.out, arrays, self.model, json.loads(str(ins.config["about"])))
+            return EvaluateRes(OK, 0.0, site.examples, dict(figures))
         except (InputError, KeyError, ValueError) as error:
             return EvaluateRes(Status(Code.EVALUATE_NOT_IMPLEMENTED, str(error)), 0.0, 0, {"name": self.name})
 
-    def _joined(self) -> SiteTraining:
+    def _joined(self) -> tuple[Agreement, Site]:
         self.asked = time.monotonic()
-        if self.training is None:
+        if self.agreement is None or self.site is None:
             raise InputError(self.refusal or "asked to learn before it joined; start the server again")
-        return self.training
+        return self.agreement, self.site
 
     def _kept(self, asked: str) -> Arrays | None:
         if self._answer is None and self.out is not None and (path := self.out / ANSWER).exists():
@@ -166,20 +173,6 @@ class SiteClient(Client):
         if self.out is not None:
             with atomic_path(self.out / ANSWER) as temporary:
                 temporary.write_bytes(save({f"{asked}/{k}": values for k, values in enumerate(found)}))
-
-
-def keep_head(
-    out: Path, agreement: Agreement, arrays: Sequence[Any], model: UniversalModel, about: dict[str, Any]
-) -> Path:
-    """Writes a head as `uniair adapt` does; returns its file.
-
-    Args:
-        about: for its card: rounds, sites, links, aggregate, privacy.
-    """
-    adaptation = agreement.federation.adaptation
-    path = out / f"federated-{adaptation.task}-{adaptation.reads}-{adaptation.seed}.safetensors"
-    save_head(path, filled(agreement, arrays).eval(), adaptation, model, agreement.radio, {"federated": about})
-    return path
 
 
 def _name_of(agreement: Agreement, arrays: Sequence[Any], number: int) -> str:

@@ -110,7 +110,7 @@ def read_preset(folder: Path, kind: type[Shape], advice: str) -> tuple[Shape, di
         raise InputError(f"{folder / CONFIG}: not a model's config ({error})") from error
 
 
-def digest(model: UniversalModel) -> str:
+def digest(model: UniversalModel | WMLM) -> str:
     """Tells the weights of one training run from another's: 16 hexadecimal digits."""
     found = hashlib.sha256()
     for values in model.parameters():

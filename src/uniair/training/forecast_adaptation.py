@@ -108,20 +108,32 @@ def adapt_on_site(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.optimisation.seed)
-        adapted: Any = copy.deepcopy(model)
-        if config.part == "lora":
-            adapted = _with_lora(adapted, config.rank)
-        else:
-            _tune(adapted, lambda name: config.part == "all" or name.startswith(HEADS))
+        adapted = opened(model, config)
         tuned = sum(p.numel() for p in parameters(adapted).values())
         if config.part == "all":
             plan = config.optimisation
             config = replace(config, optimisation=replace(plan, learning_rate=plan.learning_rate / 10))
         learn(adapted, site, earlier, config, about="adapting", world=world)
+    return closed(adapted, config), tuned
+
+
+def opened(model: WMLM, config: OnSite) -> nn.Module:
+    """A copy of the model of which a part learns; LoRA's factors are drawn from torch's generator, and change nothing.
+
+    Raises:
+        InputError: LoRA is wanted and peft is missing.
+    """
+    copied = copy.deepcopy(model)
     if config.part == "lora":
-        adapted = adapted.merge_and_unload()
-    adapted.requires_grad_(True)
-    return adapted.eval(), tuned
+        return _with_lora(copied, config.rank)
+    _tune(copied, lambda name: config.part == "all" or name.startswith(HEADS))
+    return copied
+
+
+def closed(adapted: Any, config: OnSite) -> WMLM:
+    """What `opened` gave and has learned, in eval mode, LoRA's changes added into the weights."""
+    model: WMLM = adapted.merge_and_unload() if config.part == "lora" else adapted
+    return model.requires_grad_(True).eval()
 
 
 def adapt_online(

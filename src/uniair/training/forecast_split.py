@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from uniair.data import splits
-from uniair.data.drives.drive import Drive
+from uniair.data.drives.drive import SENSORS, Drive
 from uniair.data.drives.windows import Augmentation, Frames, Passages, Sensing, Windows, cut, frames
 from uniair.data.import_report import ImportReport
+from uniair.models.forecast import ForecastPreset
 from uniair.training.forecasting import tensors, validation
 
 PAST = 5
@@ -73,6 +74,11 @@ class Setting:
     def passages(self, length: int, augmentation: Augmentation) -> Passages:
         """Passages of the training drives with so many steps that are heard."""
         return Passages(self.train, length + FUTURE, augmentation, self.sensing, self.frames)
+
+
+def sensing(preset: ForecastPreset) -> Sensing:
+    """The sensors that a forecaster reads, in its shapes."""
+    return Sensing(tuple(s for s in SENSORS if s in preset.modalities), preset.image, cube=preset.cube)
 
 
 def settings(drives: Sequence[Drive], sensing: Sensing = Sensing()) -> list[Setting]:
