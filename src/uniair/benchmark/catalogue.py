@@ -87,6 +87,10 @@ FIGURES = {
     "federated": Entry(
         "Heads that sites learn together without sending data: under poison, and with privacy", "federated:FEDERATED"
     ),
+    "federated-forecasts": Entry(
+        "A forecaster that streets learn together without sending drives, also with one of them poisoned",
+        "federated_forecasts:FEDERATED_FORECASTS",
+    ),
 }
 SPEED = {
     "synthesis": Entry("CSI from paths, links per second", "speed.synthesis:run"),
