@@ -223,7 +223,7 @@ class InstructModel(nn.Module):
 
     def _attach(self, backbone: Backbone, modalities: Sequence[Modality]) -> None:
         """Begins adapters and prefixes at the size of token embeddings, and puts LoRAs into the backbone."""
-        table = backbone.model.base_model.get_input_embeddings().weight
+        table = backbone.model.base_model.get_input_embeddings().weight.detach()
         middle, spread = torch.zeros(backbone.width), 0.02
         if not table.is_meta:
             words = table.float()

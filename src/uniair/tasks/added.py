@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from uniair.environment import Batch
 from uniair.errors import InputError
-from uniair.models.router import packaged_phrases
+from uniair.models.router import OUT_OF_SCOPE, packaged_phrases
 from uniair.tasks.answers import Answer
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Metric, Task
@@ -128,10 +128,13 @@ class AddedTask:
 
     def check_words(self, others: tuple[AddedTask, ...] = ()) -> None:
         """Raises `InputError` where its words ask for another task, or would take a packaged instruction from one."""
+        if self.name in TASKS or self.name in {other.name for other in others}:
+            raise InputError(f"task {self.name}: is there already; give another name")
         cues = lexicon([*TASKS.values(), *(other.task(1) for other in others)]).cues
         packaged = [
-            (" ".join(["", *WORD.findall(text.lower()), ""]), label)
+            (" ".join(["", *WORD.findall(text.lower()), ""]), f"{label}, as in {text!r}")
             for label, styles in packaged_phrases("train").items()
+            if label != OUT_OF_SCOPE  # of which it may take what it answers
             for texts in styles.values()
             for text in texts
         ]
@@ -140,10 +143,8 @@ class AddedTask:
                 (label for text, label in packaged if f" {said} " in text), ""
             )
             if taken:
-                raise InputError(f"task {self.name}: {said!r} asks for {taken} already; give other --keywords or "
-                                 "--phrases, or another name")  # fmt: skip
-        if self.name in TASKS or self.name in {other.name for other in others}:
-            raise InputError(f"task {self.name}: is there already; give another name")
+                raise InputError(f"task {self.name}: {said!r} asks for {taken}; give other --keywords or --phrases, "
+                                 "or another name")  # fmt: skip
 
     def task(self, length: int) -> Task:
         """The same as other tasks are defined.

@@ -25,7 +25,7 @@ from uniair.tasks.added import AddedTask, figures
 from uniair.tasks.asking import representation
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import NEEDS
-from uniair.training.checkpoint import CONFIG, check_state, digest, read_tensors
+from uniair.training.checkpoint import CONFIG, STATE, digest, read_tensors
 from uniair.training.distributed import ALONE, World
 from uniair.training.heads import blocks, embed, hold_out
 from uniair.training.instruction import (
@@ -262,7 +262,7 @@ def add(
             raise InputError(f"{data.name}: {name} has {found} numbers, the model's {there.length}; give its own kind")
     if len(task.names) != (width := _outputs(data, task)):
         raise InputError(f"{data.name}: {width} {task.form}, but {len(task.names)} names; give one for each")
-    if (out / CONFIG).exists() and check_state(out, {}) is None:
+    if (out / CONFIG).exists() and not (out / STATE).exists():
         raise InputError(f"{out}: holds another model; give another --out")
     learn, test = hold_out(data.unit, labels, seed)
     if data.form == "classes" and len(data.target[torch.from_numpy(learn)].unique()) < 2:
