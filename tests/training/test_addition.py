@@ -47,7 +47,7 @@ def trained() -> InstructModel:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for value in model.tuned().values():
-            value += 0.02 * torch.randn(value.shape, generator=generator)
+            value.add_(0.02 * torch.randn(value.shape, generator=generator))
     return model
 
 
@@ -78,7 +78,8 @@ def camera(path: Path, count: int = 240, **more: Any) -> Path:
     """Pictures in which the sign of a known sum of six numbers tells whether the view is blocked."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(count, 6)).astype(np.float32)
-    np.savez(path, **{"camera": z, "target": (z @ [1, -2, 1, 0.5, 1, 2] > 0).astype(np.int64)} | more)
+    arrays: dict[str, Any] = {"camera": z, "target": (z @ [1, -2, 1, 0.5, 1, 2] > 0).astype(np.int64)} | more
+    np.savez(path, allow_pickle=False, **arrays)
     return path
 
 
@@ -180,6 +181,7 @@ def test_it_is_asked_for_by_its_own_words(folder: Path, towers: UniversalModel, 
     add(Begun.read(folder / "run"), data, VIEW, (), QUICK, tmp_path / "out")
     before, assistant = (load_assistant(path, towers) for path in (folder / "run", tmp_path / "out"))
     z = data.representations["camera"][:3].numpy()
+    said: Any = None
     for words in (
         "camera image",
         "Is the image clear?",
@@ -274,6 +276,8 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     answer = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert answer["task"] == "sight_by_both"
     assert answer["truth"] in (["line of sight"], ["no line of sight"])
+    assert answer["learned_from"] == "town/00000"
+    assert "extrapolated" not in answer
     np.savez(tmp_path / "seen.npz", camera=np.ones(6))
     assert (
         main(["instruct", "ask", "camera image", *ask, "--representations", str(tmp_path / "seen.npz"), "--json"]) == 0
@@ -281,6 +285,8 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     seen = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert seen["answers"][0]["class"] in ("free", "blocked")
     assert seen["truth"] == []
+    assert seen["learned_from"] == "camera.npz"
+    assert "camera.npz" in seen["extrapolated"]
     assert main(["instruct", "ask", "--tools", *ask]) == 0
     tools = {tool["function"]["name"]: tool["function"] for tool in json.loads(capsys.readouterr().out)}
     assert "camera" in tools["tell_camera_image"]["parameters"]["properties"]

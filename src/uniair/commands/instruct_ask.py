@@ -34,6 +34,7 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
+from uniair.releases.node import located
 from uniair.tasks.answers import Answer, Answers
 from uniair.tasks.asking import tools
 from uniair.tasks.scene import Given, NoLinkError, Scene
@@ -73,7 +74,7 @@ def run(options: Any) -> dict[str, Any]:
         area = area_of(store, options.area, options.link)
         name = store.areas[options.area]
     if options.tools:
-        known = tools(area, [task.task(1) for task in added_tasks(read_config(folder_of(options.run)))])
+        known = tools(area, [task.task(1) for task in added_tasks(read_config(located(folder_of(options.run))[0]))])
         print(json.dumps(known, indent=1))
         return {"tools": known}
     assistant = uniair.load_instruct(options.run, options.model, options.backbone)
@@ -85,14 +86,16 @@ def run(options: Any) -> dict[str, Any]:
         given["representations"] = read_arrays(Path(options.representations))
     answer = assistant.ask(options.instruction, **given)
     print(answer)
-    found = answer.to_json() | {"learned_from": assistant.learned}
-    if isinstance(answer, Answer | Answers) and (caveat := elsewhere(assistant.learned, name)):
-        found["extrapolated"] = caveat
-        print(f"({caveat})")
-    if area is not None and isinstance(answer, Answer | Answers):
-        found["truth"] = [
-            line for part in getattr(answer, "parts", [answer]) for line in area.truth(part, assistant.tasks)
-        ]
+    parts: Sequence[Answer] = (
+        answer.parts if isinstance(answer, Answers) else [answer] if isinstance(answer, Answer) else []
+    )
+    learned = list(dict.fromkeys(assistant.learned_from(part.task, name) for part in parts)) or [assistant.learned]
+    found = answer.to_json() | {"learned_from": learned[0] if len(learned) == 1 else learned}
+    if parts and (caveats := [caveat for one in learned if (caveat := elsewhere(one, name))]):
+        found["extrapolated"] = "; ".join(caveats)
+        print(f"({found['extrapolated']})")
+    if area is not None and parts:
+        found["truth"] = [line for part in parts for line in area.truth(part, assistant.tasks)]
         for line in found["truth"]:
             print(f"(simulated truth: {line})")
     return found

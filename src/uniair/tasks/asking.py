@@ -155,6 +155,7 @@ class Assistant:
         scene: users and stations that instructions and tool calls may name; None: the links that come with each.
         learned: name of the area whose links the model learned from; None: not known.
         added: tasks that the model learned later, besides those named.
+        later: such a task → names of the file or the areas that it learned from.
 
     Raises:
         InputError: no temperature above 0 for a classification task.
@@ -172,6 +173,7 @@ class Assistant:
         scene: Scene | None = None,
         learned: str | None = None,
         added: Iterable[Task] = (),
+        later: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         radio = towers.radio if radio is None else radio
         self.tasks = [*(task.on(radio) for task in _chosen(TASKS if tasks is None else tasks)), *added]
@@ -180,6 +182,7 @@ class Assistant:
                 raise InputError(f"temperatures: {task.name} has none above 0; calibrate it on held-out links")
         self.model, self.towers, self.router, self.radio, self.scene = model, towers, router, radio, scene
         self.temperatures, self.held, self.learned = dict(temperatures), dict(held or {}), learned
+        self.later = dict(later or {})
 
     def ask(
         self,
@@ -217,6 +220,15 @@ class Assistant:
             return Question("user", "a channel or place came along, and another is named: which of them is meant?")
         found = [self._fulfil(request, scene, given) for request in said.requests]
         return _together(found, said.requests, {task.name: task for task in self.tasks})
+
+    def learned_from(self, task: str, here: str | None) -> str | None:
+        """Name of what a task was learned from: of the area that is asked about where that is among several.
+
+        Args:
+            here: name of that area; None: not known.
+        """
+        names = self.later.get(task)
+        return self.learned if names is None else here if here in names else names[0]
 
     def call(self, name: str, arguments: str | Mapping[str, Any]) -> str:
         """Answers an agent's tool call in JSON: `answers`, `declined`, a `question` back, or the `error` to mend.

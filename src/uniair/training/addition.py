@@ -265,7 +265,7 @@ def add(
     if (out / CONFIG).exists() and not (out / STATE).exists():
         raise InputError(f"{out}: holds another model; give another --out")
     learn, test = hold_out(data.unit, labels, seed)
-    if data.form == "classes" and len(data.target[torch.from_numpy(learn)].unique()) < 2:
+    if data.form == "classes" and len(np.unique(data.target.numpy()[learn])) < 2:
         raise InputError(f"{data.name}: all {len(learn)} samples to learn from are of one class; give more")
     samples = Samples(
         data.name, {task.modality: data.together(task.parts)}, {task.name: data.target}, *parts(data.name, learn, seed),
@@ -275,19 +275,19 @@ def add(
     settings = {"added": asdict(task), "data": data.digest(), "begun": _kept_digest(model, fresh)}
     train(model, samples, config, out, world=world, added=fresh, settings=settings)
     outputs = answers(model, task.name, samples.embeddings[task.modality][samples.test])
-    found = {
+    report: dict[str, Any] = {
         "data": data.name, "areas": list(data.areas), "learned": len(samples.learn), "tested": len(test), "seed": seed,
         "parameters": sum(p.numel() for p in fresh.values()), "figures": figures(data.form, outputs, data.target[test]),
     }  # fmt: skip
     if world.main:
         about = dict(begun.config["about"])
-        about["added"] = about.get("added", {}) | {task.name: found}
+        about["added"] = about.get("added", {}) | {task.name: report}
         router = begun.folder / ROUTER
         save_instruct(
             out, model, begun.config["temperatures"] | calibrate(model, samples), about, (*begun.added, task),
             router if router.exists() else None,
         )  # fmt: skip
-    return found
+    return report
 
 
 def _outputs(data: Labelled, task: AddedTask) -> int:

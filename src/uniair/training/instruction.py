@@ -380,4 +380,5 @@ def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = 
     return Assistant(
         model, towers, router, config["temperatures"], tasks=config["tasks"], learned=config["about"].get("area"),
         added=[task.task(model.modalities[task.modality].length) for task in added_tasks(config)],
+        later={name: told["areas"] or [told["data"]] for name, told in config["about"].get("added", {}).items()},
     )  # fmt: skip
