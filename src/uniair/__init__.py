@@ -92,9 +92,9 @@ def load_instruct(name: str = "instruct", model: str = "small", backbone: str | 
     Raises:
         InputError: no such folder, a broken one, other towers, or the language model is missing.
     """
-    from uniair.training.instruction import PACKAGED, load_assistant
+    from uniair.training.instruction import folder_of, load_assistant
 
-    return load_assistant(PACKAGED if name == "instruct" else Path(name), load(model), backbone)
+    return load_assistant(folder_of(name), load(model), backbone)
 
 
 def build(name: str) -> UniversalModel:

@@ -32,6 +32,7 @@ COMMANDS = {
     "zeroshot": "measure a model's zero-shot answers on traced links",
     "explain": "say why: which paths and walls are behind an answer, and where channels contradict a map",
     "instruct train": "train AI²MMUM on an area: a language model that answers tasks from instructions",
+    "instruct add": "add a modality or a task to a trained AI²MMUM, by adapter, LoRA, prefix and head alone",
     "instruct evaluate": "measure a trained AI²MMUM on links that it did not learn from",
     "instruct ablate": "AI²MMUM against its ablations on the same data, seeds and budget",
     "instruct ask": "ask about a channel or a place in plain English",

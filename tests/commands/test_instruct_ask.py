@@ -110,6 +110,7 @@ def test_the_truth_is_of_those_that_were_named(
         "area": 0,
         "link": 3,
         "csi": None,
+        "representations": None,
         "tools": False,
     }
     asked = SimpleNamespace(links=str(folder), instruction="Path loss of users 4 and 5 from bs1", **options)
@@ -141,7 +142,15 @@ def test_the_truth_is_of_those_that_were_named(
 
 
 def test_tools_are_those_of_the_area(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = {"links": str(folder), "area": 0, "link": 0, "csi": None, "tools": True, "instruction": None}
+    options = {
+        "links": str(folder),
+        "area": 0,
+        "link": 0,
+        "csi": None,
+        "run": "instruct",
+        "tools": True,
+        "instruction": None,
+    }
     instruct_ask.run(SimpleNamespace(**options))
     for tool in json.loads(capsys.readouterr().out):
         properties = tool["function"]["parameters"]["properties"]

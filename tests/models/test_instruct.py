@@ -9,7 +9,7 @@ from uniair.errors import InputError
 from uniair.models.backbone import Backbone, load_backbone
 from uniair.models.instruct import ORDERS, PAPER_PROJECTIONS, START, Design, Instruction, InstructModel
 from uniair.tasks import instruct_loss
-from uniair.tasks.registry import INSTRUCTIONS
+from uniair.tasks.registry import INSTRUCTIONS, TASKS
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -152,7 +152,7 @@ def test_a_beginning_stands_before_everything() -> None:
 def test_heads_are_standardised_by_the_first_features() -> None:
     model = made()
     z = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
-    instruct_loss.standardise(model, {"channel": z}, {"los": torch.zeros(64, dtype=torch.long)})
+    instruct_loss.standardise(model, {"channel": z}, {"los": torch.zeros(64, dtype=torch.long)}, TASKS, ["channel"])
     with torch.no_grad():
         read = (model.feature("los", z) - model.head("los").shift) / model.head("los").spread
     assert read.mean(0).abs().max() < 1e-3
@@ -171,7 +171,7 @@ def test_no_radio_token_becomes_an_attention_sink() -> None:
             lambda _m, _i, out, to=norms: to.append(out[:, -1].norm(dim=-1))
         )
         with torch.no_grad():
-            instruct_loss.standardise(model, {"channel": z}, {})
+            instruct_loss.standardise(model, {"channel": z}, {}, TASKS, ["channel"])
             model.feature("los", z)
         last.remove()
         longest[start] = torch.cat(norms[-1:]).max()

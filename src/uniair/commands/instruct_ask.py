@@ -6,7 +6,8 @@ declined by name, what is open is asked back. Where it names no user, --link is 
 
 Some tasks are answered from the channel, others from map and positions. Without --links it answers about links of the
 packaged model's own area, which it did not learn from; of any other streets its answers are guesses, which is said
-with them. --tools prints what an LLM agent may call, as JSON schemas.
+with them. What was added to a model (uniair instruct add) is asked for by its own words; --representations brings what
+no tower makes, under the modality's name. --tools prints what an LLM agent may call, as JSON schemas.
 
 Example:
   uniair instruct ask "Where is this user?" --link 3
@@ -33,11 +34,13 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
+from uniair.releases.node import located
 from uniair.tasks.answers import Answer, Answers
 from uniair.tasks.asking import tools
-from uniair.tasks.registry import TASKS
 from uniair.tasks.scene import Given, NoLinkError, Scene
-from uniair.training.instruction import SAMPLE
+from uniair.tasks.task import Task
+from uniair.training.addition import read_arrays
+from uniair.training.instruction import SAMPLE, added_tasks, folder_of, read_config
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -52,6 +55,12 @@ def arguments(parser: ArgumentParser) -> None:
         "--link", type=int, default=0, help="number of the link in the area that is meant if none is named"
     )
     parser.add_argument("--csi", type=str | None, default=None, help="complex [32, 64] in .npy, .mat or .h5")
+    parser.add_argument(
+        "--representations",
+        type=str | None,
+        default=None,
+        help="of added modalities: .npz or .safetensors",
+    )
     parser.add_argument("--tools", action="store_true", help="print the JSON schemas of the tasks and leave")
 
 
@@ -65,19 +74,28 @@ def run(options: Any) -> dict[str, Any]:
         area = area_of(store, options.area, options.link)
         name = store.areas[options.area]
     if options.tools:
-        print(json.dumps(tools(area), indent=1))
-        return {"tools": tools(area)}
+        known = tools(area, [task.task(1) for task in added_tasks(read_config(located(folder_of(options.run))[0]))])
+        print(json.dumps(known, indent=1))
+        return {"tools": known}
     assistant = uniair.load_instruct(options.run, options.model, options.backbone)
     assistant.scene = area
-    given = {} if options.csi is None else {"csi": one_channel(Path(options.csi))}
+    given: dict[str, Any] = {} if options.csi is None else {"csi": one_channel(Path(options.csi))}
+    if options.representations is not None:
+        front = area.front(area.here[0]) if area is not None else Given()
+        given = {"csi": front.csi, "environment": front.environment} | given
+        given["representations"] = read_arrays(Path(options.representations))
     answer = assistant.ask(options.instruction, **given)
     print(answer)
-    found = answer.to_json() | {"learned_from": assistant.learned}
-    if isinstance(answer, Answer | Answers) and (caveat := elsewhere(assistant.learned, name)):
-        found["extrapolated"] = caveat
-        print(f"({caveat})")
-    if area is not None and isinstance(answer, Answer | Answers):
-        found["truth"] = [line for part in getattr(answer, "parts", [answer]) for line in area.truth(part)]
+    parts: Sequence[Answer] = (
+        answer.parts if isinstance(answer, Answers) else [answer] if isinstance(answer, Answer) else []
+    )
+    learned = list(dict.fromkeys(assistant.learned_from(part.task, name) for part in parts)) or [assistant.learned]
+    found = answer.to_json() | {"learned_from": learned[0] if len(learned) == 1 else learned}
+    if parts and (caveats := [caveat for one in learned if (caveat := elsewhere(one, name))]):
+        found["extrapolated"] = "; ".join(caveats)
+        print(f"({found['extrapolated']})")
+    if area is not None and parts:
+        found["truth"] = [line for part in parts for line in area.truth(part, assistant.tasks)]
         for line in found["truth"]:
             print(f"(simulated truth: {line})")
     return found
@@ -121,11 +139,13 @@ class AskedLinks(Scene):
         told = {name: value.expand(n, *value.shape[1:]) for name, value in alike.items() if value is not None}
         return Given(environment=Environment(map=place.map, ue=positions.astype(np.float32), **told))
 
-    def truth(self, answer: Answer) -> list[str]:
-        """What was simulated, a line a link; of positions nothing is known."""
+    def truth(self, answer: Answer, tasks: Sequence[Task]) -> list[str]:
+        """What was simulated, a line a link; nothing is known of positions, or of labels from elsewhere."""
         station = 0
         lines = []
-        task = TASKS[answer.task]
+        task = next(task for task in tasks if task.name == answer.task)
+        if task.parts and not task.known_from:
+            return []
         for subject in answer.subjects or (None,):
             if subject is not None and subject.position is not None:
                 continue

@@ -21,9 +21,10 @@ from uniair.commands.dense_area import area_number, lines
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.releases.earlier import way_back
+from uniair.training.addition import with_added
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation
-from uniair.training.instruction import load_instruct, measure, questions
+from uniair.training.instruction import added_tasks, load_instruct, measure, questions
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -45,13 +46,24 @@ def run(options: Any) -> dict[str, Any]:
                          f"give that one, or train again{way_back(about['towers'])}")  # fmt: skip
     number = area_number(store, about["area"] if options.area is None else options.area)
     wanted = Adaptation(**about["wanted"])
-    modalities = tuple({i.modality: None for i in model.instructions.values()})
+    modalities = tuple({model.instructions[task].modality: None for task in config["tasks"]})
     own = store.areas[number] == about["area"]
     dataset = questions(towers, store.areas[number], store[number], modalities, wanted if own else Adaptation())
     if not own:
         dataset = replace(dataset, test=torch.arange(len(dataset.batch.csi)))
-    figures = measure(model, dataset, config["temperatures"])
+    added, elsewhere = [], {}
+    for task in added_tasks(config):
+        told = about["added"][task.name]
+        if task.labels and store.areas[number] not in told["areas"]:
+            added.append(task)
+        else:
+            elsewhere[task.name] = told
+    figures = measure(model, with_added(dataset, towers, model, added), config["temperatures"])
     print(f"{dataset.name}: {len(dataset.test):,} links" + (" that were not learned from" if own else ", another area"))
     for line in lines(figures):
         print(line)
-    return {"area": dataset.name, "own": own, "tested": len(dataset.test), "figures": figures}
+    for name, told in elsewhere.items():
+        print(f"{name}: not measured here; learned from {told['data']}, of its {told['tested']:,} held-out samples:")
+        print(*lines({name: told["figures"]}), sep="\n")
+    return {"area": dataset.name, "own": own, "tested": len(dataset.test), "figures": figures,
+            "not_measured": elsewhere}  # fmt: skip

@@ -106,7 +106,8 @@ def _forecaster(path: Path, config: dict[str, Any], model: str | None) -> Artefa
 def _instruct(path: Path, config: dict[str, Any]) -> Artefact:
     """Without its language model, which it needs on a node and which is not published with it."""
     try:
-        weights, tasks, backbone = config["about"]["towers"], config["tasks"], config["design"]["backbone"]
+        weights, backbone = config["about"]["towers"], config["design"]["backbone"]
+        tasks = [*config["tasks"], *(task["name"] for task in config.get("added", ()))]
         says = f"{', '.join(map(str, tasks))}; reads with {backbone}"
     except (KeyError, TypeError) as error:
         raise InputError(f"{path / CONFIG}: not an instruct model's config ({error!r})") from error

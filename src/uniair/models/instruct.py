@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ class Instruction:
     """How the backbone is asked for a task.
 
     Attributes:
-        modality: whose embedding it reads: `channel` (CFENN) or `environment` (EPNN).
+        modality: whose representation it reads: `channel` (CFENN), `environment` (EPNN), or one that was added.
         keywords: the fixed words of the instruction; two or three tokens of the default backbone.
         outputs: numbers that its head gives.
     """
@@ -36,6 +37,31 @@ class Instruction:
     modality: str
     keywords: str
     outputs: int
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What a radio token is made from.
+
+    Modalities are joined by what they are joined into: one longer representation, with an adapter and LoRA of its own.
+    An instruction so takes one token after the cached ones whatever it reads; adapters that are there stay as they are,
+    and no order of the tokens has to be chosen.
+
+    Attributes:
+        name: an identifier.
+        length: numbers of a representation.
+        joins: modalities whose representations it is, one after another; empty: a representation of its own.
+    """
+
+    name: str
+    length: int
+    joins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_name("modality", self.name)
+        if self.length < 1 or len(set(self.joins)) < len(self.joins) or len(self.joins) == 1:
+            raise InputError(f"modality {self.name}: length {self.length}, joins {', '.join(self.joins) or 'nothing'}; "
+                             "give a length of at least 1, and two or more different modalities to join")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +87,7 @@ class Design:
         language: the language model that recognises what is asked, where the backbone knows no language; empty: the
             backbone itself.
         dtype: of the backbone: `float32`, `bfloat16`, or `4bit` where bitsandbytes and a GPU are there.
-        embedding: length of the towers' representations.
+        embedding: length of the towers' representations, the modalities that an untrained model reads.
         seed: of the weights that are trained, and of a random backbone's.
     """
 
@@ -105,27 +131,99 @@ class InstructModel(nn.Module):
 
     def __init__(self, design: Design, instructions: Mapping[str, Instruction], backbone: Backbone | None) -> None:
         super().__init__()
-        self.design, self.instructions, self.backbone = design, dict(instructions), backbone
-        modalities = sorted({i.modality for i in instructions.values()})
-        width = backbone.width if backbone else design.embedding
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(design.seed)
-            self.adapters = nn.ModuleDict({modality: Head((design.embedding, width)) for modality in modalities})
-            self.heads = nn.ModuleDict({task: Head((width, i.outputs)) for task, i in instructions.items()})
-            light = design.light
-            self.light = nn.ModuleDict(
-                {task: Head((design.embedding, light, i.outputs)) for task, i in instructions.items() if light}
-            )
-            self.prefixes = nn.ParameterDict()
-            self.llm: Any = None
-            if backbone:
-                self._attach(backbone, modalities)
+        self.design, self.backbone = design, backbone
+        self.width = backbone.width if backbone else design.embedding
+        self.instructions: dict[str, Instruction] = {}
+        self.modalities: dict[str, Modality] = {}
+        self.adapters, self.heads, self.light = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.prefixes = nn.ParameterDict()
+        self.words: dict[str, list[int]] = {}
+        self.llm: Any = None
+        if backbone:
+            self._run(backbone)
         self._prompts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        named = sorted({i.modality for i in instructions.values()})
+        self._grow([Modality(name, design.embedding) for name in named], instructions, design.seed)
 
-    def _attach(self, backbone: Backbone, modalities: list[str]) -> None:
-        """Puts LoRAs into the backbone, and makes prefixes of the size of its token embeddings."""
+    def add(
+        self, instructions: Mapping[str, Instruction], modality: Modality | None = None, seed: int = 0
+    ) -> dict[str, nn.Parameter]:
+        """Adds tasks, and a modality that they read, to a trained model; all that it had stays as it is, to the bit.
+
+        Args:
+            instructions: of the tasks; each reads the added modality, or one that is there, whose adapter and LoRA then
+                stay as they are too.
+            modality: with an adapter and a LoRA of its own; None: the tasks read what is there.
+            seed: of the new weights; other names draw others, and no other random number is disturbed.
+
+        Returns:
+            What is new and to be trained, by name: adapter, LoRA, prefixes, heads, light networks.
+
+        Raises:
+            InputError: a name that is taken or can't be one, an unknown modality, parts whose lengths do not add up to
+                a joined one's, or a modality that none of the tasks reads.
+        """
+        new = [] if modality is None else [modality]
+        if modality is not None:
+            if modality.name in self.modalities:
+                raise InputError(f"modality {modality.name}: is there already; give another name, or add a task to it")
+            self._check_joined(modality)
+        known = {*self.modalities, *(one.name for one in new)}
+        for task, instruction in instructions.items():
+            _check_name("task", task)
+            if task in self.instructions:
+                raise InputError(f"task {task}: is there already; give another name")
+            if instruction.modality not in known:
+                raise InputError(f"task {task}: no modality {instruction.modality!r}; choose of {', '.join(known)}")
+            if instruction.outputs < 1:
+                raise InputError(f"task {task}: {instruction.outputs} outputs; give at least 1")
+        if not instructions or {one.name for one in new} - {i.modality for i in instructions.values()}:
+            raise InputError("give a task, and of an added modality one that reads it")
+        before = set(self.kept())
+        self._grow(
+            new, instructions, zlib.crc32(" ".join([str(seed), *(one.name for one in new), *instructions]).encode())
+        )
+        self._prompts = {}
+        return {name: parameter for name, parameter in self.tuned().items() if name not in before}
+
+    def _check_joined(self, modality: Modality) -> None:
+        unknown = [name for name in modality.joins if name not in self.modalities]
+        if unknown:
+            known = ", ".join(self.modalities)
+            raise InputError(f"modality {modality.name}: joins {unknown[0]!r}, which is unknown; choose of {known}")
+        whole = sum(self.modalities[name].length for name in modality.joins)
+        if modality.joins and whole != modality.length:
+            raise InputError(f"modality {modality.name}: length {modality.length}, but what it joins has {whole}")
+
+    def _grow(self, modalities: Sequence[Modality], instructions: Mapping[str, Instruction], seed: int) -> None:
+        """Makes what modalities and instructions need, drawn from a seed."""
+        design = self.design
+        self.modalities |= {one.name: one for one in modalities}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.adapters.update({one.name: Head((one.length, self.width)) for one in modalities})
+            self.heads.update({task: Head((self.width, i.outputs)) for task, i in instructions.items()})
+            lengths = {task: self.modalities[i.modality].length for task, i in instructions.items() if design.light}
+            self.light.update({
+                task: Head((length, design.light, instructions[task].outputs)) for task, length in lengths.items()
+            })  # fmt: skip
+            self.instructions |= instructions
+            if self.backbone:
+                self._attach(self.backbone, modalities)
+
+    def _run(self, backbone: Backbone) -> None:
+        """The blocks of the backbone that are run, without LoRA."""
         decoder = backbone.model.base_model
-        table = decoder.get_input_embeddings().weight
+        self.beginning = [backbone.beginning] if "bos" in self.design.start else []
+        if self.design.blocks:
+            decoder = first_blocks(decoder, self.design.blocks)
+        self.llm, self.depth, self.modality = decoder, len(blocks_of(decoder)), ""
+        if self.design.whole:
+            self.llm.requires_grad_(True)
+
+    def _attach(self, backbone: Backbone, modalities: Sequence[Modality]) -> None:
+        """Begins adapters and prefixes at the size of token embeddings, and puts LoRAs into the backbone."""
+        table = backbone.model.base_model.get_input_embeddings().weight.detach()
         middle, spread = torch.zeros(backbone.width), 0.02
         if not table.is_meta:
             words = table.float()
@@ -133,43 +231,43 @@ class InstructModel(nn.Module):
                 middle = words.mean(0).cpu()
             spread = float((words - middle.to(words.device)).std())
         for modality in modalities:
-            adapter: Any = self.adapter(modality)
+            adapter: Any = self.adapter(modality.name)
             # the radio token starts as long as a word's
             nn.init.normal_(adapter.layers[0].weight, std=spread * adapter.widths[0] ** -0.5)
             with torch.no_grad():
                 adapter.layers[0].bias.copy_(middle)
-        self.words = {name: backbone.tokens(self._keywords(name)) for name in self._prompt_names()}
-        self.beginning = [backbone.beginning] if "bos" in self.design.start else []
+        new = [name for name in self._prompt_names() if name not in self.words]
+        self.words |= {name: backbone.tokens(self._keywords(name)) for name in new}
         if self.design.prefix:
-            for name in self._prompt_names():
+            for name in new:
                 drawn = spread * torch.randn(self.design.prefix, backbone.width)
                 self.prefixes[name] = nn.Parameter(middle + drawn)
-        if self.design.blocks:
-            decoder = first_blocks(decoder, self.design.blocks)
-        self.llm, self.depth = decoder, len(blocks_of(decoder))
-        self.modality = modalities[0]
-        if self.design.whole:
-            self.llm.requires_grad_(True)
-        elif self.design.rank:
-            require("peft")
-            from peft import LoraConfig, get_peft_model
-
-            names = {name.rsplit(".", 1)[-1] for name, _ in decoder.named_modules()}
-            fused = "c_attn" in names
-            wanted = [FUSED.get(name, "") if fused else name for name in self.design.projections]
-            targets = [name for name in dict.fromkeys(wanted) if name in names]
-            if not targets:
-                raise InputError(f"backbone {backbone.name}: no {', '.join(self.design.projections)} to put LoRA on")
-            config = LoraConfig(
-                r=self.design.rank, lora_alpha=2 * self.design.rank, target_modules=targets, fan_in_fan_out=fused
-            )
-            with warnings.catch_warnings():
-                # peft asks transformers by a name that it has replaced
-                warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-                self.llm = get_peft_model(decoder, config, adapter_name=modalities[0])
-                for modality in modalities[1:]:
-                    self.llm.add_adapter(modality, config)
+        if self.design.rank and not self.design.whole:
+            for modality in modalities:
+                self._put_lora(backbone, modality.name)
         self.llm.eval()
+
+    def _put_lora(self, backbone: Backbone, modality: str) -> None:
+        """A LoRA of its own for a modality."""
+        require("peft")
+        from peft import LoraConfig, PeftModel, get_peft_model
+
+        names = {name.rsplit(".", 1)[-1] for name, _ in backbone.model.base_model.named_modules()}
+        fused = "c_attn" in names
+        wanted = [FUSED.get(name, "") if fused else name for name in self.design.projections]
+        targets = [name for name in dict.fromkeys(wanted) if name in names]
+        if not targets:
+            raise InputError(f"backbone {backbone.name}: no {', '.join(self.design.projections)} to put LoRA on")
+        config = LoraConfig(
+            r=self.design.rank, lora_alpha=2 * self.design.rank, target_modules=targets, fan_in_fan_out=fused
+        )
+        with warnings.catch_warnings():
+            # peft asks transformers by a name that it has replaced
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            if isinstance(self.llm, PeftModel):
+                self.llm.add_adapter(modality, config)
+            else:
+                self.llm, self.modality = get_peft_model(self.llm, config, adapter_name=modality), modality
 
     def _prompt_names(self) -> list[str]:
         """What prefixes and prompts are kept under: tasks, or modalities where tasks share one."""
@@ -189,7 +287,11 @@ class InstructModel(nn.Module):
         return self
 
     def forward(self, task: str, z: Tensor) -> Tensor:
-        """A task's answers for embeddings of its modality: [N, E] → [N, outputs]."""
+        """A task's answers for representations of its modality: [N, length] → [N, outputs].
+
+        Raises:
+            InputError: another length.
+        """
         out: Tensor = self.head(task)(self.feature(task, z))
         return out + self.beside(task)(z) if self.design.light else out
 
@@ -208,6 +310,9 @@ class InstructModel(nn.Module):
     def feature(self, task: str, z: Tensor) -> Tensor:
         """The last token of one pass through the backbone: float32 [N, width]."""
         instruction = self.instructions[task]
+        length = self.modalities[instruction.modality].length
+        if z.ndim != 2 or z.shape[1] != length:  # one number would be taken for all
+            raise InputError(f"{task}: representations {list(z.shape)}; {instruction.modality} has [N, {length}]")
         token = self.adapter(instruction.modality)(z)
         if self.llm is None:
             out: Tensor = token
@@ -271,3 +376,14 @@ class InstructModel(nn.Module):
             part = part if part != "llm" else "lora" if ".lora_" in name else "backbone"
             parts[part] += parameter.numel()
         return parts | {"total": sum(parts.values())}
+
+
+def _check_name(what: str, name: str) -> None:
+    """Names are those of modules and of PEFT's adapters, which tells its own weights by `lora_`."""
+    if (
+        not name.isidentifier()
+        or hasattr(nn.ModuleDict, name)
+        or name in ("training", "lora_A", "lora_B")
+        or "lora_" in name
+    ):
+        raise InputError(f"{what} {name!r}: give an identifier, such as camera, that PyTorch has no use for")

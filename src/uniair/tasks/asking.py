@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from uniair.environment import Environment
 from uniair.errors import InputError
@@ -60,13 +61,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def tools(scene: Scene | None = None) -> list[dict[str, Any]]:
+def tools(scene: Scene | None = None, added: Iterable[Task] = ()) -> list[dict[str, Any]]:
     """The tasks as JSON schemas of tools, in the function-calling form that LLM agents take.
 
     Args:
         scene: the users and stations that a call may name; None: the host has not said them.
+        added: tasks that a model learned later.
     """
+    tasks = [*_chosen(INSTRUCTIONS), *added]
     known = INPUTS | (ARGUMENTS if scene is None else _in_scene(ARGUMENTS, scene))
+    known |= {
+        need: {"description": f"Representation of {need}.", "type": "array", "items": {"type": "number"}}
+        for task in tasks
+        for need in task.needs
+        if need not in INPUTS
+    }
     return [
         {
             "type": "function",
@@ -82,7 +91,7 @@ def tools(scene: Scene | None = None) -> list[dict[str, Any]]:
                 },
             },
         }
-        for task in _chosen(INSTRUCTIONS)
+        for task in tasks
     ]  # fmt: skip
 
 
@@ -107,6 +116,25 @@ def phrases(tasks: Iterable[str]) -> Phrases:
     return {**own, **packaged}
 
 
+def representation(name: str, values: Any) -> Tensor:
+    """A modality's representations, of N links or of one, as float32 [N, length].
+
+    Raises:
+        InputError: of another shape, not of real numbers, or NaN or infinite values.
+    """
+    found = np.atleast_2d(values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values))
+    if found.dtype.kind not in "fiu":
+        raise InputError(f"{name}: values of type {found.dtype}; give real numbers [N, length]")
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float32)
+    if found.ndim != 2 or not found.size:
+        raise InputError(f"{name}: representations {list(found.shape)}; give [N, length], or one link's")
+    if not np.isfinite(found).all():
+        row = int(np.flatnonzero(~np.isfinite(found).all(1))[0])
+        raise InputError(f"{name}: NaN or infinite values in row {row}; leave that row out, or make it again")
+    return torch.from_numpy(found)
+
+
 def _chosen(names: Iterable[str]) -> list[Task]:
     """Tasks by name, in the order in which AI²MMUM has them."""
     wanted = set(names)
@@ -126,6 +154,8 @@ class Assistant:
         radio: that the model's labels came from; None: the towers' own.
         scene: users and stations that instructions and tool calls may name; None: the links that come with each.
         learned: name of the area whose links the model learned from; None: not known.
+        added: tasks that the model learned later, besides those named.
+        later: such a task → names of the file or the areas that it learned from.
 
     Raises:
         InputError: no temperature above 0 for a classification task.
@@ -142,17 +172,25 @@ class Assistant:
         radio: Radio | None = None,
         scene: Scene | None = None,
         learned: str | None = None,
+        added: Iterable[Task] = (),
+        later: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         radio = towers.radio if radio is None else radio
-        self.tasks = [task.on(radio) for task in _chosen(TASKS if tasks is None else tasks)]
+        self.tasks = [*(task.on(radio) for task in _chosen(TASKS if tasks is None else tasks)), *added]
         for task in self.tasks:
             if task.form == "classes" and not temperatures.get(task.name, 0) > 0:
                 raise InputError(f"temperatures: {task.name} has none above 0; calibrate it on held-out links")
         self.model, self.towers, self.router, self.radio, self.scene = model, towers, router, radio, scene
         self.temperatures, self.held, self.learned = dict(temperatures), dict(held or {}), learned
+        self.later = dict(later or {})
 
     def ask(
-        self, instruction: str, csi: Any = None, environment: Environment | None = None, radio: Radio | None = None
+        self,
+        instruction: str,
+        csi: Any = None,
+        environment: Environment | None = None,
+        radio: Radio | None = None,
+        representations: Mapping[str, Any] | None = None,
     ) -> Answer | Answers | Declined | Question:
         """Answers one instruction in free English, for the users that it names or for N links that are given.
 
@@ -162,6 +200,7 @@ class Assistant:
                 is no scene, users are its rows, numbered from 0.
             environment: map, BS and UE positions and size; tasks that read it need all four. `los` is not used.
             radio: that measured the CSI; None: the one of the model's labels.
+            representations: of added modalities that the towers do not make: name → [N, length], or one link's.
 
         Returns:
             An answer of one task and station; several, of a chain, stations or a comparison; why there is none; or
@@ -171,16 +210,25 @@ class Assistant:
             InputError: an empty instruction or one of more than 512 tokens; inputs that the towers refuse; what stands
                 for an array's ports asked of another array's CSI.
         """
-        given = Given(csi, environment, radio)
+        given = Given(csi, environment, radio, representations or {})
         scene = Rows.of(given, self.radio) if self.scene is None else self.scene
         said = understand(instruction, scene, self.tasks, self.router)
         if not isinstance(said, Understood):
             return said
-        brings = scene.brings or (self.scene is not None and (csi is not None or environment is not None))
+        brings = scene.brings or (self.scene is not None and not given.nothing)
         if brings and any(request.users or request.positions for request in said.requests):
             return Question("user", "a channel or place came along, and another is named: which of them is meant?")
         found = [self._fulfil(request, scene, given) for request in said.requests]
         return _together(found, said.requests, {task.name: task for task in self.tasks})
+
+    def learned_from(self, task: str, here: str | None) -> str | None:
+        """Name of what a task was learned from: of the area that is asked about where that is among several.
+
+        Args:
+            here: name of that area; None: not known.
+        """
+        names = self.later.get(task)
+        return self.learned if names is None else here if here in names else names[0]
 
     def call(self, name: str, arguments: str | Mapping[str, Any]) -> str:
         """Answers an agent's tool call in JSON: `answers`, `declined`, a `question` back, or the `error` to mend.
@@ -199,7 +247,7 @@ class Assistant:
 
     def _call(self, task: Task, arguments: str | Mapping[str, Any]) -> Answer | Answers | Declined | Question:
         parsed = self._parsed(task, arguments)
-        given = {name: self._input(name, value) for name, value in parsed.items() if name in INPUTS}
+        given = {name: self._input(name, value) for name, value in parsed.items() if name not in ARGUMENTS}
         scene = Scene(radio=self.radio) if self.scene is None else self.scene
         request = named(task, {name: value for name, value in parsed.items() if name in ARGUMENTS}, scene)
         if not isinstance(request, Request):
@@ -208,8 +256,10 @@ class Assistant:
             raise InputError(f"user and {', '.join(given)}: the host knows the user's; give one of them")
         if set(given) == {"ue"} and "ue" in task.needs and self.scene is not None:
             request = replace(request, positions=tuple(map(tuple, given.pop("ue").tolist())))
-        environment = Environment(**{name: value for name, value in given.items() if name != "csi"})
-        found = self._fulfil(request, scene, Given(given.get("csi"), environment if len(given) else None))
+        place = {name: value for name, value in given.items() if name in INPUTS and name != "csi"}
+        others = {name: value for name, value in given.items() if name not in INPUTS}
+        environment = Environment(**place) if given else None
+        found = self._fulfil(request, scene, Given(given.get("csi"), environment, representations=others))
         return _together([found], [request], {task.name: task})
 
     def _fulfil(self, request: Request, scene: Scene, front: Given) -> list[Answer] | Declined:
@@ -235,31 +285,40 @@ class Assistant:
             return scene.links(station, request.users)
         if request.positions:
             return scene.place(station, np.array(request.positions))
-        own = front.csi is not None or front.environment is not None
-        return front if own and station == scene.here[0] else scene.front(station)
+        return front if not front.nothing and station == scene.here[0] else scene.front(station)
 
     @torch.no_grad()
     def _answer(self, task: Task, given: Given, scene: Scene, station: int) -> Answer | Declined:
         place, csi = given.environment, given.csi
         known = {f.name: getattr(place, f.name) for f in fields(Environment)} if place is not None else {}
-        known["csi"] = csi
+        known |= {"csi": csi, **given.representations}
         readable = scene.reads(station, task)
-        whole = [inputs for inputs in readable if all(known.get(name) is not None for name in NEEDS[inputs])]
+        whole = [inputs for inputs in readable if all(known.get(name) is not None for name in task.needs_of(inputs))]
         if not whole:
-            missing = tuple(name for name in NEEDS[readable[0]] if known.get(name) is None)
-            message = f"To tell {task.tells}, I need {listed(NEEDS[readable[0]])}; not given: {listed(missing)}."
+            needs = task.needs_of(readable[0])
+            missing = tuple(name for name in needs if known.get(name) is None)
+            message = f"To tell {task.tells}, I need {listed(needs)}; not given: {listed(missing)}."
             return Declined("missing_input", message, task.name, missing)
-        if whole[0] == "channel":
-            radio = self.radio if given.radio is None else given.radio
-            task.remarks(self.radio, radio, "this CSI")
-            z = self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi, radio)
-        else:
-            told = Environment(**{name: known[name] for name in NEEDS["environment"]}, area=known.get("area"))
-            z = self.towers.encode_environment(told.seen_by(self.radio))
+        parts = {part: self._representation(part, task, known, given.radio) for part in task.parts or whole[:1]}
+        if len({len(part) for part in parts.values()}) > 1:
+            said = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
+            raise InputError(f"{task.name}: links of {said}; give the same number of each")
+        z = torch.cat([*parts.values()], 1)
         model = scene.outputs(station, whole[0]) or self.model
         return scene.in_place(
             task.answer(model(task.name, z).float().cpu() / self.temperatures.get(task.name, 1.0)), station
         )
+
+    def _representation(self, part: str, task: Task, known: Mapping[str, Any], radio: Radio | None) -> Tensor:
+        """What one modality's part of a task's input is, by the towers or as it was given: [N, length]."""
+        if part == "channel":
+            radio, csi = self.radio if radio is None else radio, known["csi"]
+            task.remarks(self.radio, radio, "this CSI")
+            return self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi, radio)
+        if part == "environment":
+            told = Environment(**{name: known[name] for name in NEEDS["environment"]}, area=known.get("area"))
+            return self.towers.encode_environment(told.seen_by(self.radio))
+        return representation(part, known[part]).to(self.towers.device)
 
     def _parsed(self, task: Task, arguments: str | Mapping[str, Any]) -> dict[str, Any]:
         """A tool call's arguments that are given."""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import torch
 from torch import Tensor
 
 from uniair.models.instruct import InstructModel
-from uniair.tasks.registry import TASKS
+from uniair.tasks.task import Task
 
 FIRST = 512  # samples whose features the heads' inputs are standardised by
 
 
-def loss(model: InstructModel, task: str, z: Tensor, truth: Tensor) -> Tensor:
+def loss(model: InstructModel, task: Task, z: Tensor, truth: Tensor) -> Tensor:
     """A task's loss, in units of its targets' variance where it is a regression: scalar."""
-    out = TASKS[task].loss(model(task, z), truth)
-    return out / model.head(task).unit.square().mean() if TASKS[task].regression else out
+    out = task.loss(model(task.name, z), truth)
+    return out / model.head(task.name).unit.square().mean() if task.regression else out
 
 
 @torch.no_grad()
-def standardise(model: InstructModel, embeddings: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+def standardise(
+    model: InstructModel,
+    embeddings: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    tasks: Mapping[str, Task],
+    adapters: Container[str],
+) -> None:
     """Sets the fixed scalings of adapters and heads from training data.
 
     Adapters' come first: where the design says so, heads are set from what the untrained model makes of them.
@@ -28,18 +34,21 @@ def standardise(model: InstructModel, embeddings: Mapping[str, Tensor], targets:
     Args:
         embeddings: modality → [N, E].
         targets: task → labels.
+        tasks: by name, those of the targets at least.
+        adapters: modalities whose adapters' scalings are set; others are trained already.
     """
     for modality, z in embeddings.items():
-        model.adapter(modality).standardise(z)
+        if modality in adapters:
+            model.adapter(modality).standardise(z)
     for task, truth in targets.items():
         head = model.head(task)
         if "heads" in model.design.start:
             z = embeddings[model.instructions[task].modality][:FIRST].to(head.shift.device)
             head.standardise(torch.cat([model.feature(task, part) for part in torch.split(z, 64)]))
-        if TASKS[task].regression:
+        if tasks[task].regression:
             head.offset.copy_(truth.mean(0))
             head.unit.copy_(truth.std(0, correction=0).clamp_min(1e-6))
-    for task in model.light:
+    for task in targets if model.design.light else ():
         model.beside(task).standardise(embeddings[model.instructions[task].modality])
         model.beside(task).unit.copy_(model.head(task).unit)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,18 @@ class Given:
         csi: complex [N, ports, subcarriers], or that of one link.
         environment: of each.
         radio: that measured the CSI; None: the one of the labels.
+        representations: of modalities that no tower here makes, [N, length], or those of one link.
     """
 
     csi: Any = None
     environment: Environment | None = None
     radio: Radio | None = None
+    representations: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no link's own data are given."""
+        return self.csi is None and self.environment is None and not self.representations
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +147,8 @@ class Rows(Scene):
         count = 0 if csi is None else 1 if np.ndim(csi) == 2 else len(csi)
         if csi is None and place is not None:
             count = max((len(value) for name in PER_HYPOTHESIS if np.ndim(value := getattr(place, name))), default=0)
+        if csi is None and place is None:
+            count = max((len(np.atleast_2d(value)) for value in given.representations.values()), default=0)
         size = None if place is None or place.size is None else float(np.asarray(place.size).min())
         return cls((), count, radio, size, given=given)
 
@@ -158,7 +167,8 @@ class Rows(Scene):
             if place.area is None and place.map is not None and len(place.map) > 1:
                 picked["area"] = index
             place = replace(place, **picked)
-        return replace(self.given, csi=csi, environment=place)
+        seen = {name: np.atleast_2d(value)[index] for name, value in self.given.representations.items()}
+        return replace(self.given, csi=csi, environment=place, representations=seen)
 
     def place(self, station: int, positions: NDArray[np.float64]) -> Given:
         """Elsewhere on the first row's map, of the same station."""

@@ -115,6 +115,9 @@ class Task:
         note: what its answer leaves out, said beside another task's.
         of_array: where outputs stand for the ports of an array: what of all this another array changes, by name. None:
             the task is the same on every radio.
+        parts: of a task that was added to an AI²MMUM (`tasks.added`): modalities whose representations, one after
+            another, it reads.
+        asked_by: of such a task: words that ask for it, and nothing else does.
     """
 
     name: str
@@ -145,6 +148,8 @@ class Task:
     better: Callable[[Any], Tensor] | None = None
     note: str = ""
     of_array: Callable[[Antennas], Mapping[str, Any]] | None = None
+    parts: tuple[str, ...] = ()
+    asked_by: tuple[str, ...] = ()
 
     def on(self, radio: Radio) -> Task:
         """The task as it is on a radio: of 16 antennas there are 16 beams to choose from."""
@@ -190,7 +195,12 @@ class Task:
     @property
     def needs(self) -> tuple[str, ...]:
         """What its tool takes."""
-        return NEEDS[self.read]
+        return self.needs_of(self.read)
+
+    def needs_of(self, inputs: str) -> tuple[str, ...]:
+        """What one gives for it to read some inputs; a representation where the towers make none."""
+        parts = self.parts if self.parts and inputs == self.read else (inputs,)
+        return tuple(need for part in parts for need in NEEDS.get(part, (part,)))
 
     @property
     def needed(self) -> str:
@@ -210,5 +220,5 @@ class Task:
 
 def listed(inputs: tuple[str, ...]) -> str:
     """Inputs for people."""
-    *first, last = (_SAID[name] for name in inputs)
+    *first, last = (_SAID.get(name, f"the representation of {name}") for name in inputs)
     return f"{', '.join(first)} and {last}" if first else last

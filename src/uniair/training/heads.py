@@ -90,20 +90,35 @@ def divide(links: Links, adaptation: Adaptation) -> tuple[NDArray[np.int64], NDA
     Raises:
         InputError: fewer links than labels asked for, or none to test on.
     """
-    rng = np.random.default_rng(adaptation.seed)
-    if adaptation.split == "random":
-        unit = np.arange(len(links))
-    else:
-        cells = np.column_stack([links.area, np.floor(links.ue[:, :2] / BLOCK)]).astype(np.int64)
-        unit = np.unique(cells, axis=0, return_inverse=True)[1]
+    unit = np.arange(len(links)) if adaptation.split == "random" else blocks(links)
+    return hold_out(unit, adaptation.labels, adaptation.seed)
+
+
+def blocks(links: Links) -> NDArray[np.int64]:
+    """Number of the square of `BLOCK` metres that each link's user stands in: [N]."""
+    cells = np.column_stack([links.area, np.floor(links.ue[:, :2] / BLOCK)]).astype(np.int64)
+    return np.unique(cells, axis=0, return_inverse=True)[1]
+
+
+def hold_out(unit: NDArray[np.int64], labels: int | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Samples to learn from and samples to test on, a fifth of all or a little more, no unit in both: indices.
+
+    Args:
+        unit: [N] number of what is held out whole, from 0.
+        labels: samples to learn from; all that are not tested on where None.
+
+    Raises:
+        InputError: fewer samples than labels asked for, or none to test on.
+    """
+    rng = np.random.default_rng(seed)
     order = rng.permutation(int(unit.max(initial=-1)) + 1)
-    share = np.cumsum(np.bincount(unit, minlength=len(order))[order]) / max(len(links), 1)
+    share = np.cumsum(np.bincount(unit, minlength=len(order))[order]) / max(len(unit), 1)
     held = np.isin(unit, order[: int(np.searchsorted(share, 0.2)) + 1])
     train, test = np.flatnonzero(~held), np.flatnonzero(held)
-    labels = len(train) if adaptation.labels is None else adaptation.labels
+    labels = len(train) if labels is None else labels
     if not len(test) or labels > len(train) or labels < 1:
         raise InputError(f"{labels} labels asked for, but {len(train)} links are there to learn from; lower --labels")
-    return train[few_shot(len(train), labels, adaptation.seed)], test
+    return train[few_shot(len(train), labels, seed)], test
 
 
 @dataclass(frozen=True)

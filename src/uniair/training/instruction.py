@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -19,20 +21,22 @@ from uniair.environment import Batch, Environment
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.backbone import Backbone, load_backbone
-from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
+from uniair.models.instruct import PAPER_PROJECTIONS, Design, Instruction, InstructModel, Modality
 from uniair.models.router import fit_router, load_router
 from uniair.models.universal import UniversalModel
 from uniair.releases.earlier import way_back
 from uniair.releases.node import located
 from uniair.tasks import instruct_loss
+from uniair.tasks.added import AddedTask
 from uniair.tasks.asking import Assistant, phrases
 from uniair.tasks.registry import INSTRUCTIONS, TASKS
+from uniair.tasks.task import Task
 from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, fill, read_tensors
 from uniair.training.distributed import ALONE, World
 from uniair.training.heads import Adaptation, divide, embed
 from uniair.training.loop import Optimisation, run
 
-FORMAT = "uniair-instruct/2"
+FORMAT, WITHOUT_ADDED = "uniair-instruct/3", "uniair-instruct/2"  # the latter is read too
 # what models of the first format were made with
 FIRST_FORMAT = {"projections": PAPER_PROJECTIONS, "blocks": 0, "start": ()}
 PACKAGED = Path(__file__).parents[1] / "weights" / "instruct"
@@ -60,28 +64,39 @@ class InstructTraining:
 
 
 @dataclass(frozen=True)
-class Questions:
-    """An area's links as questions: inputs and labels, computed once.
+class Samples:
+    """N samples as questions: inputs and labels, computed once.
 
     Attributes:
-        name: of the area.
-        batch: CSI and environments of its N links.
-        embeddings: modality → [N, E] of the frozen towers.
-        targets: task → labels of the N links.
+        name: of the area or file.
+        embeddings: modality → representations [N, length].
+        targets: task → labels.
         learn, watch, test: indices to train on, to calibrate on, to measure on.
+        definitions: of the tasks, by name.
     """
 
     name: str
-    batch: Batch
     embeddings: Mapping[str, Tensor]
     targets: Mapping[str, Tensor]
     learn: Tensor
     watch: Tensor
     test: Tensor
+    definitions: Mapping[str, Task] = field(default_factory=lambda: TASKS)
 
     def tasks(self, modality: str) -> list[str]:
         """The tasks that are asked of a modality."""
-        return [task for task in self.targets if INSTRUCTIONS[task].modality == modality]
+        return [task for task in self.targets if self.definitions[task].read == modality]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions(Samples):
+    """An area's links as questions.
+
+    Attributes:
+        batch: CSI and environments of its N links.
+    """
+
+    batch: Batch
 
 
 def questions(
@@ -100,24 +115,35 @@ def questions(
         raise InputError(f"modality {unknown.pop()!r}: choose of {', '.join(sorted(known))}")
     learn, test = divide(links, wanted)
     batch = batch_of(links)
+    return Questions(
+        name, {m: embed(towers, batch, m) for m in modalities},
+        {task: TASKS[task].target(batch) for task, i in INSTRUCTIONS.items() if i.modality in modalities},
+        *parts(name, learn, wanted.seed), torch.from_numpy(test), batch=batch,
+    )  # fmt: skip
+
+
+def parts(name: str, learn: NDArray[np.int64], seed: int) -> tuple[Tensor, Tensor]:
+    """Samples to train on, and a tenth of them that only calibrates.
+
+    Raises:
+        InputError: too few.
+    """
     cut = len(learn) - int(WATCHED * len(learn))
     if cut == len(learn):
         raise InputError(f"{name}: {len(learn)} links to learn from; give at least {round(1 / WATCHED)}")
-    learn = np.random.default_rng(wanted.seed).permutation(learn)
-    return Questions(
-        name, batch, {m: embed(towers, batch, m) for m in modalities},
-        {task: TASKS[task].target(batch) for task, i in INSTRUCTIONS.items() if i.modality in modalities},
-        torch.from_numpy(learn[:cut]), torch.from_numpy(learn[cut:]), torch.from_numpy(test),
-    )  # fmt: skip
+    learn = np.random.default_rng(seed).permutation(learn)
+    return torch.from_numpy(learn[:cut]), torch.from_numpy(learn[cut:])
 
 
 def train(
     model: InstructModel,
-    asked: Questions,
+    asked: Samples,
     config: InstructTraining,
     out: Path,
     tower: UniversalModel | None = None,
     world: World = ALONE,
+    added: Mapping[str, nn.Parameter] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> InstructModel:
     """Trains into `out`; a run that was killed goes on from its last state to the same weights.
 
@@ -125,16 +151,20 @@ def train(
 
     Args:
         tower: trained along with the model instead of reading the frozen embeddings (the ablations TE and TC).
+        added: what alone is trained, by name (`InstructModel.add`); None: all that can be.
+        settings: that a run which goes on must share too.
 
     Raises:
         InputError: as `run`.
     """
+    named: dict[str, nn.Parameter] = model.tuned() if added is None else dict(added)
     instruct_loss.standardise(
         model,
         {m: z[asked.learn] for m, z in asked.embeddings.items()},
         {task: truth[asked.learn] for task, truth in asked.targets.items()},
+        asked.definitions,
+        [m for m in asked.embeddings if f"adapters.{m}.layers.0.weight" in named],
     )
-    named: dict[str, nn.Parameter] = model.tuned()
     if tower is not None:
         named = named | {f"tower.{name}": parameter for name, parameter in tower.train().named_parameters()}
     modalities, device = list(asked.embeddings), next(iter(named.values())).device
@@ -149,18 +179,22 @@ def train(
         index = world.share(asked.learn[order[turn % per_epoch * size :][:size]])
         z = asked.embeddings[modality][index].to(device) if tower is None else _tower(tower, asked, modality, index)
         terms = {
-            task: instruct_loss.loss(model, task, z, asked.targets[task][index].to(device))
+            task: instruct_loss.loss(model, asked.definitions[task], z, asked.targets[task][index].to(device))
             for task in asked.tasks(modality)
         }
         return {"total": torch.stack(list(terms.values())).sum(), **terms, "questions_per_s": size * len(terms)}
 
-    settings = {"design": asdict(model.design), **asdict(config), "area": asked.name, "processes": world.size,
-                "links": len(asked.learn), "modalities": modalities, "tower": tower is not None}  # fmt: skip
-    return run(model, loss, plan, trained=named, about="AI²MMUM", world=world, out=out, settings=settings)
+    own = {"design": asdict(model.design), **asdict(config), "area": asked.name, "processes": world.size,
+           "links": len(asked.learn), "modalities": modalities, "tower": tower is not None,
+           **(settings or {})}  # fmt: skip
+    run(model, loss, plan, trained=named, about="AI²MMUM", world=world, out=out, settings=own)
+    model.zero_grad()  # what is not trained may stand in the way of the gradient
+    return model
 
 
-def _tower(tower: UniversalModel, asked: Questions, modality: str, index: Tensor) -> Tensor:
+def _tower(tower: UniversalModel, asked: Samples, modality: str, index: Tensor) -> Tensor:
     """Embeddings with a gradient into the tower: [n, E]."""
+    assert isinstance(asked, Questions)
     if modality == "channel":
         return tower.channel_embedding(tower.see(asked.batch.csi[index].to(tower.device), asked.batch.radio))
     env = asked.batch.environment.select(index)
@@ -175,7 +209,7 @@ def answers(model: InstructModel, task: str, z: Tensor, batch: int = 256) -> Ten
     return torch.cat([model(task, part.to(device)).cpu() for part in torch.split(z, batch)])
 
 
-def calibrate(model: InstructModel, asked: Questions, tower: UniversalModel | None = None) -> dict[str, float]:
+def calibrate(model: InstructModel, asked: Samples, tower: UniversalModel | None = None) -> dict[str, float]:
     """The temperatures that calibrate the classifications, fitted on `asked.watch`: task → temperature."""
     return {
         task: instruct_loss.temperature(answers(model, task, _embedded(tower, asked, task, asked.watch)), truth)
@@ -184,13 +218,13 @@ def calibrate(model: InstructModel, asked: Questions, tower: UniversalModel | No
 
 
 @torch.no_grad()
-def watched_loss(model: InstructModel, asked: Questions, tower: UniversalModel | None = None) -> float:
+def watched_loss(model: InstructModel, asked: Samples, tower: UniversalModel | None = None) -> float:
     """The loss, of all tasks together, on `asked.watch`: what choices are made by."""
     device = next(model.parameters()).device
     total = 0.0
     for task, truth in asked.targets.items():
         z = _embedded(tower, asked, task, asked.watch).to(device)
-        total += float(instruct_loss.loss(model, task, z, truth[asked.watch].to(device)))
+        total += float(instruct_loss.loss(model, asked.definitions[task], z, truth[asked.watch].to(device)))
     return total
 
 
@@ -203,35 +237,52 @@ def measure(
     figures = {}
     for task in asked.targets:
         out = answers(model, task, _embedded(tower, asked, task, asked.test)) / temperatures.get(task, 1.0)
-        figures[task] = TASKS[task].measure(out, held)
+        figures[task] = asked.definitions[task].measure(out, held)
     return figures
 
 
 @torch.no_grad()
-def _embedded(tower: UniversalModel | None, asked: Questions, task: str, index: Tensor) -> Tensor:
-    modality = INSTRUCTIONS[task].modality
+def _embedded(tower: UniversalModel | None, asked: Samples, task: str, index: Tensor) -> Tensor:
+    modality = asked.definitions[task].read
     if tower is None:
         return asked.embeddings[modality][index]
     return torch.cat([_tower(tower.eval(), asked, modality, part).cpu() for part in torch.split(index, 256)])
 
 
-def save_instruct(folder: Path, model: InstructModel, temperatures: dict[str, float], about: dict[str, Any]) -> None:
+def save_instruct(
+    folder: Path,
+    model: InstructModel,
+    temperatures: dict[str, float],
+    about: dict[str, Any],
+    added: Sequence[AddedTask] = (),
+    router: Path | None = None,
+) -> None:
     """Writes what was trained, a few MB: `config.json`, `model.safetensors` and a router; the backbone is not copied.
 
     Args:
         about: towers' preset and weights, data, figures: for people, but for `towers`, the digest that a model is
             only used with.
+        added: tasks that it learned later, in their order.
+        router: of the model that it began as, which stays as it is; None: one is fitted.
     """
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file({name: v.detach().cpu().contiguous() for name, v in model.kept().items()}, temporary)
-    if language := _language(model):
+    if router is not None:
+        with atomic_path(folder / ROUTER) as temporary:
+            shutil.copyfile(router, temporary)
+    elif language := language_of(model):
         fit_router(language, phrases(model.instructions)).save(folder / ROUTER)
-    config = {"format": FORMAT, "design": asdict(model.design), "tasks": list(model.instructions),
-              "temperatures": temperatures, "about": about}  # fmt: skip
+    later = {task.name for task in added}
+    config = {
+        "format": FORMAT, "design": asdict(model.design),
+        "modalities": {m.name: {"length": m.length, "joins": m.joins} for m in model.modalities.values()},
+        "tasks": [task for task in model.instructions if task not in later],
+        "added": [asdict(task) for task in added], "temperatures": temperatures, "about": about,
+    }  # fmt: skip
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
-def _language(model: InstructModel, place: str | None = None) -> Backbone | None:
+def language_of(model: InstructModel, place: str | None = None) -> Backbone | None:
     """What reads instructions: the language model that the design names, from another place if given, or the
     backbone.
     """
@@ -249,22 +300,55 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
         InputError: not such a folder, a broken one, a backbone of another size, or as `located`.
     """
     folder, _ = located(folder)
-    if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder / CONFIG}: no such file; give a folder that uniair instruct train wrote")
+    config = read_config(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config["format"] == "uniair-instruct/1":
             config["design"] |= FIRST_FORMAT
-        elif config["format"] != FORMAT:
+        elif config["format"] not in (FORMAT, WITHOUT_ADDED):
             raise InputError(f"{folder / CONFIG}: of format {config['format']!r}, this version reads {FORMAT!r}")
         given: dict[str, Any] = config["design"]
         design = Design(**given | {name: tuple(given[name]) for name in ("projections", "start")})
         tasks = {task: INSTRUCTIONS[task] for task in config["tasks"]}
+        later = added_tasks(config)
+        modalities = {name: Modality(name, int(one["length"]), tuple(one["joins"]))
+                      for name, one in config.get("modalities", {}).items()}  # fmt: skip
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / CONFIG}: not an instruct model's config ({error!r})") from error
     model = build(design, tasks, None if design.language else backbone)
+    for task in later:
+        if task.modality not in {*modalities, *model.modalities}:
+            raise InputError(
+                f"{folder / CONFIG}: task {task.name} reads {task.modality}, which is none of its modalities"
+            )
+        modality = None if task.modality in model.modalities else modalities[task.modality]
+        model.add({task.name: Instruction(task.modality, task.keywords, len(task.names))}, modality)
     fill(model.kept(), read_tensors(folder / WEIGHTS), folder / WEIGHTS, f"another backbone than {design.backbone!r}")
     return model.eval(), config
+
+
+def folder_of(name: str) -> Path:
+    """Where a model lies: the packaged one is called `instruct`."""
+    return PACKAGED if name == "instruct" else Path(name)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What stands beside the weights of a trained model.
+
+    Raises:
+        InputError: no such folder, or not JSON.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder / CONFIG}: no such file; give a folder that uniair instruct train wrote")
+    try:
+        return dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{folder / CONFIG}: not an instruct model's config ({error!r})") from error
+
+
+def added_tasks(config: Mapping[str, Any]) -> list[AddedTask]:
+    """The tasks that a saved model learned later, from its `config.json`."""
+    lists = ("parts", "names", "phrases")
+    return [AddedTask(**task | {name: tuple(task[name]) for name in lists}) for task in config.get("added", ())]
 
 
 def build(design: Design, tasks: Mapping[str, Any] = INSTRUCTIONS, backbone: str | None = None) -> InstructModel:
@@ -288,10 +372,13 @@ def load_assistant(folder: Path, towers: UniversalModel, backbone: str | None = 
     if config["about"]["towers"] != digest(towers):
         raise InputError(f"{folder}: learned on the embeddings of another model; give the towers it was trained with"
                          f"{way_back(config['about']['towers'])}")  # fmt: skip
-    if not (language := _language(model, backbone)):
+    if not (language := language_of(model, backbone)):
         raise InputError(f"{folder}: has no language model that could read an instruction")
     router = load_router(language, folder / ROUTER)
     if missing := set(router.labels) & set(TASKS) - set(model.instructions):
         raise InputError(f"{folder}: learned nothing about {', '.join(sorted(missing))}; train it on both modalities")
-    about = config["about"]
-    return Assistant(model, towers, router, config["temperatures"], tasks=model.instructions, learned=about.get("area"))
+    return Assistant(
+        model, towers, router, config["temperatures"], tasks=config["tasks"], learned=config["about"].get("area"),
+        added=[task.task(model.modalities[task.modality].length) for task in added_tasks(config)],
+        later={name: told["areas"] or [told["data"]] for name, told in config["about"].get("added", {}).items()},
+    )  # fmt: skip

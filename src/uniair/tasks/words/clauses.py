@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from uniair.tasks.words.lexicon import longest
-from uniair.tasks.words.marked import Marked
+from uniair.tasks.words.marked import ADDED, Marked
 
 _JOINTS = ("then", "also", "well")  # as well as
 
@@ -47,13 +47,13 @@ def clauses(marked: Marked) -> list[Clause]:
 
 
 def _cues(marked: Marked, start: int, end: int) -> list[Cue]:
-    free = ("", "candidates", "radio", "refused")  # "top 3 beams" and "which of 32 beams" ask for beams
+    free = ("", "candidates", "radio", "refused", ADDED)  # "top 3 beams" and "which of 32 beams" ask for beams
     pairs = zip(marked.tokens[:end], marked.roles, strict=False)
     texts = [token.text if role in free else "" for token, role in pairs]
     found = []
     at = start
     while at < end:
-        length = longest(marked.words.cues, texts, at)
+        length = longest(marked.words.cues, texts, at, marked.words.longest_cue)
         if length:
             task = marked.words.cues[tuple(texts[at : at + length])]
             if task != "position" or marked.has("asked", at, at + 1) or not _is_given(marked, at, start):

@@ -12,7 +12,8 @@ from typing import Any
 from uniair.tasks.task import Task
 
 Phrase = tuple[str, ...]
-Own = tuple[str, str, str, tuple[str, ...]]  # of a task: name, keywords, title, and what it is told and asked by
+# of a task: name, keywords, title, what it is told and asked by, and what alone asks for it where it was added
+Own = tuple[str, str, str, tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Lexicon:
         aliases: what people type → the word or words that it stands for.
         numbers: word → its number; `ordinals` the same of those that count from 1.
         marks: word → its tag in the grammar (`Marked`).
+        added: tasks that ask by whole phrases alone, whose words mean in other places what they meant before.
     """
 
     plain: frozenset[str]
@@ -49,17 +51,29 @@ class Lexicon:
     numbers: Mapping[str, int]
     ordinals: Mapping[str, int]
     marks: Mapping[str, str]
+    added: frozenset[str] = frozenset()
 
     @cached_property
     def allowed(self) -> frozenset[str]:
         """Words that need no further account."""
-        asking = {word for cue in self.cues for word in cue}
+        asking = {word for cue in self._learned for word in cue}
         return self.plain | self.purposes | self.radio | self.users | self.numbered | self.stations | asking
+
+    @cached_property
+    def longest_cue(self) -> int:
+        """Words in it."""
+        return max(map(len, self.cues))
+
+    @property
+    def _learned(self) -> list[Phrase]:
+        """Phrases that ask for a task which was not added."""
+        return [phrase for phrase, task in self.cues.items() if task not in self.added]
 
     @cached_property
     def known(self) -> frozenset[str]:
         """Words that are spelt right."""
-        more = (word for phrases in (self.conditions, self.quantities) for phrase in phrases for word in phrase)
+        all_phrases = (self.conditions, self.quantities, self.cues)
+        more = (word for phrases in all_phrases for phrase in phrases for word in phrase)
         return frozenset().union(self.allowed, self.marks, self.numbers, self.ordinals, *self.sets.values(), more)
 
     @cached_property
@@ -67,12 +81,12 @@ class Lexicon:
         """What a misspelt word may have been meant to be: words that decide what is asked."""
         asking = {"what", "which", "where", "from", "with", "between", "please", "building"}
         long = {word for word in self.radio if len(word) > 6}
-        return self.users | self.stations | asking | long | {word for phrase in self.cues for word in phrase}
+        return self.users | self.stations | asking | long | {word for phrase in self._learned for word in phrase}
 
 
 def lexicon(tasks: Iterable[Task]) -> Lexicon:
     """The packaged words, and those of tasks that have none there: what they are called, tell and are asked by."""
-    return _lexicon(tuple((t.name, t.keywords, t.title, (t.tells, t.about, *t.phrases)) for t in tasks))
+    return _lexicon(tuple((t.name, t.keywords, t.title, (t.tells, t.about, *t.phrases), t.asked_by) for t in tasks))
 
 
 def longest(phrases: Mapping[Phrase, Any], words: Sequence[str], at: int, most: int = 4) -> int:
@@ -89,8 +103,10 @@ def _lexicon(tasks: tuple[Own, ...]) -> Lexicon:
     entries: dict[str, Any] = json.loads(text)
     cues = {phrase: task for task, lines in entries["cues"].items() for phrase in _phrases(lines)}
     own: set[str] = set()
-    for name, keywords, title, said in tasks:
-        if name not in entries["cues"]:
+    for name, keywords, title, said, asked_by in tasks:
+        if asked_by:
+            cues |= dict.fromkeys(map(_phrase, asked_by), name)
+        elif name not in entries["cues"]:
             cues |= dict.fromkeys(_phrases([keywords.lower(), title.lower()]), name)
             own |= {word.strip("?.,()").lower() for part in (keywords, title, *said) for word in part.split()}
     conditions = {phrase: kind for kind, lines in entries["conditions"].items() for phrase in _phrases(lines)}
@@ -111,6 +127,7 @@ def _lexicon(tasks: tuple[Own, ...]) -> Lexicon:
         {word: 1 + i for i, word in enumerate(ordinals)} | {"hundredth": 100}
         | {f"{word[:-1]}ieth": 20 + 10 * i for i, word in enumerate(tens)},
         {word: tag for tag, words in entries["marks"].items() for word in words.split()},
+        frozenset(name for name, *_, asked_by in tasks if asked_by),
     )  # fmt: skip
 
 

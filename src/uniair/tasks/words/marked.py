@@ -14,6 +14,7 @@ from uniair.tasks.words.tokens import Token
 USER, NUMBERED, STATION, PURPOSE, OTHER, TAKEN = "U", "K", "S", "J", " ", "_"
 _NUMBERS = {"": "N", "Hz": "F", "m": "M", "°": "G"}  # by unit; O counts from 1, 1 is the word "one", Q any other unit
 _NAMES = {"station": "T", "user": "V"}
+ADDED = "added"  # the role of words that ask for a task that was added
 IDIOM = "idiom"  # the role of words that restrict nothing together
 ONE_WAY = "links go from a station to a user"
 
@@ -75,6 +76,9 @@ class Marked:
         for i in range(len(tokens)):
             if length := longest(words.idioms, texts, i, 6):
                 roles[i : i + length] = [IDIOM] * length
+            length = longest(words.cues, texts, i, words.longest_cue)
+            if length and words.cues[tuple(texts[i : i + length])] in words.added:
+                roles[i : i + length] = [ADDED] * length
         return cls(text, tokens, words, "".join(tags), roles)
 
     @property

@@ -112,6 +112,8 @@ class _Reading:
         """The task of a clause: the router's, unless its own words name another that the router thinks possible."""
         if clause in self.clauses and self.arguments.ask_which_serves(clause):
             return SERVICE if SERVICE in self.tasks else None
+        if added := [name for name in clause.tasks if name in self.marked.words.added]:
+            return added[0]
         route = self.router.route(self._plainly(clause))
         chances = route.probabilities
         task = route.task
