@@ -3,9 +3,9 @@
 Without options: the packaged WMLM on the packaged drives of the digital twin, which it did not learn from.
 
 With --learn STATE it learns along the drives from the powers measured next, and prints how often the model that it
-began with was right, and how often the one that answered: a shadow learns beside it, answers once it is ahead by a test,
-and goes back where it falls behind. STATE is one file; killed at any moment, the same command goes on from there to the
-same end. uniair serve --learn does the same beside its answers.
+began with was right, and how often the one that answered: a shadow learns beside it and answers once it is ahead by a
+test; where it falls behind, the first one answers again. STATE is one file; killed at any moment, the same command goes
+on from there to the same end. uniair serve --learn does the same beside its answers.
 
 Example:
   uniair forecast stream

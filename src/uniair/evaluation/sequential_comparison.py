@@ -2,9 +2,9 @@
 
 Each paired difference d in [−1, 1] is bet on: wealth W ← W (1 + λ d), with a stake λ in [0, 1/2] that is fixed before d
 is seen (I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting", J. R. Stat. Soc. B
-86, 2024, Section 4). While no difference is above 0 on average, given all before it, W is a supermartingale from 1 on,
-and by Ville's inequality it ever reaches 1/α with a probability of at most α: however often it is looked at, and however
-much one difference depends on those before it, as steps of one drive do.
+86, 2024, Section 4). While no difference is above 0 on average, given all before it, W is a supermartingale from 1
+on, and by Ville's inequality it ever reaches 1/α with a probability of at most α: however often it is looked at, and
+however much one difference depends on those before it, as steps of one drive do.
 """
 
 from __future__ import annotations

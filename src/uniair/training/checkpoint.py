@@ -236,7 +236,6 @@ class State:
         self.restore(read_tensors(out / STATE), out / STATE)
         self.step, self.lowest = int(about["step"]), float(about["lowest"])
 
-
     def restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Fills the parameters and moments from what `tensors` gave.
 

@@ -175,7 +175,7 @@ class Learner:
         self.optimisers, self.updates = config.optimisation.optimisers(parameters(model)), updates
 
     def update(self, known: Sequence[Drive], turned: Frames) -> None:
-        """Takes the steps of one update on what was measured so far; of less than two steps in a row nothing is learned.
+        """Takes the steps of one update on what was measured so far; single steps teach nothing.
 
         Args:
             known: drives up to their present step.

@@ -77,7 +77,7 @@ def save_stream(stream: LearningStream, path: Path) -> None:
         "format": FORMAT, "weights": digest(stream.begun), "settings": _settings(stream), "checksum": _checksum(held),
         "counts": asdict(stream.counts), "fresh": stream.fresh, "chain": stream.chain, "open": stream.open,
         "updates": stream.shadow.updates, "span": stream.history.span,
-        "logs": [[log.number, log.timed, log.first, log.ended, len(log), len(log.said)] for log in stream.logs.values()],
+        "logs": [[log.number, log.timed, log.first, log.ended, len(log), len(log.said)] for log in stream.logs.values()]
     } | {name: asdict(getattr(stream, name)) for name in LEADS}  # fmt: skip
     with atomic_path(path) as temporary:
         save_file(held, temporary, {"uniair": json.dumps(about)})

@@ -127,7 +127,9 @@ class LearningStream:
     def __post_init__(self) -> None:
         preset = self.begun.preset
         if odd := [name for name in preset.modalities if name not in KEPT]:
-            raise InputError(f"a forecaster that reads {odd[0]}: learning on a stream remembers {', '.join(KEPT)} alone")
+            raise InputError(
+                f"a forecaster that reads {odd[0]}: learning on a stream remembers {', '.join(KEPT)} alone"
+            )
         least = self.config.every + preset.past + preset.future
         if self.config.longest < least:
             raise InputError(f"longest {self.config.longest}: give {least} or more, every + past and future steps")
@@ -317,4 +319,3 @@ def chained(chain: str, session: str, step: Mapping[str, Any], beams: int) -> st
     found.update(power.tobytes())
     found.update(place.tobytes())
     return found.hexdigest()
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class ScoreHistory:
 
         Args:
             seconds: since the step before.
-            hits: [models, F] 1 where the beam forecast for this step was right, 0 where wrong, −1 where none was scored.
+            hits: [models, F] 1 where the beam forecast for this step was right, 0 where not, −1 where none was scored.
             answers: number of the promotion that answers.
         """
         if self.rows[-1, STEPS] >= self.span:
@@ -77,7 +78,7 @@ class ScoreHistory:
         at = np.unique(np.searchsorted(ends, ends[-1] * np.arange(1, count + 1) / count - 0.5) + 1)
         cut = [0, *at.tolist()]
         return [self.figures(self.rows[a:b]) | {"answers": int(self.rows[b - 1, ANSWERS])}
-                for a, b in zip(cut, cut[1:], strict=False)]  # fmt: skip
+                for a, b in pairwise(cut)]  # fmt: skip
 
 
 def together(rows: NDArray[np.float64]) -> NDArray[np.float64]:

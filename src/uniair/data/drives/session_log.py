@@ -110,7 +110,9 @@ class SessionLog:
             raise InputError(f"position of shape {place.shape}: give metres across and along, [2]")
         self.time.append(float(self.steps) if time is None else time)
         self.power.append((power if measured else np.full(beams, np.nan)).astype(np.float32))
-        self.beam.append(int(np.nanargmax(self.power[-1])) if measured else beam if step.get("beam") is not None else -1)
+        self.beam.append(
+            int(np.nanargmax(self.power[-1])) if measured else beam if step.get("beam") is not None else -1
+        )
         self.place.append((float(place[0]), float(place[1])) if np.isfinite(place).all() else NOWHERE)
         if len(self) > longest:
             for kept in (self.time, self.power, self.beam, self.place):
