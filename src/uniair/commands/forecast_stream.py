@@ -123,6 +123,8 @@ def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]
     print(f"{path}: {status['steps']:,} steps, {status['windows']:,} windows scored, {status['unscored']:,} unscored; "
           f"{status['promotions']} promotions, {status['rollbacks']} rollbacks, {status['restarts']} restarts; "
           f"answers now: {status['answers']}")  # fmt: skip
+    print(f"right forecasts by which the answers were ever behind the model that it began with, by step: "
+          f"{' / '.join(map(str, status['behind']))}")  # fmt: skip
     return {"state": str(path), **status, "rows": rows}
 
 

@@ -37,7 +37,7 @@ GET: dict[str, dict[str, Any]] = {
     "/learning": {
         "answers": "learned", "begun": "0123456789abcdef", "answering": "123456789abcdef0", "steps": 2400,
         "measured": 2396, "windows": 2180, "unscored": 96, "promotions": 1, "rollbacks": 0, "restarts": 0,
-        "updates": 119, "level": 0.05, "evidence": {"promotion": 1.8, "rollback": 1.0},
+        "updates": 119, "level": 0.05, "evidence": {"promotion": 1.8, "rollback": 1.0}, "behind": [0, 2, 5],
         "all": {"steps": 2400, "seconds": 240.0, "scored": [2276, 2244, 2212],
                 "top1": {"begun": [0.33, 0.26, 0.2], "answering": [0.41, 0.35, 0.3], "shadow": [0.44, 0.39, 0.33]}},
         "recent": {"steps": 500, "seconds": 50.0, "scored": [476, 471, 466],

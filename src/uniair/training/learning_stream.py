@@ -235,7 +235,7 @@ class LearningStream:
             "answering": digest(self.answering), **vars(self.counts), "updates": self.shadow.updates,
             "level": self.config.level,
             "evidence": {"promotion": self.promotion.wealth, "rollback": self.rollback.wealth},
-            "all": self.history.figures(), "recent": self.history.recent(),
+            "behind": self.history.behind(), "all": self.history.figures(), "recent": self.history.recent(),
         }  # fmt: skip
 
     def _update(self) -> None:

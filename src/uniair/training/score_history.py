@@ -66,6 +66,14 @@ class ScoreHistory:
         back = np.cumsum(self.rows[::-1, STEPS])
         return self.figures(self.rows[-1 - int(np.searchsorted(back, RECENT)) :])
 
+    def behind(self) -> list[int]:
+        """By how many right forecasts [F] the answers were ever behind the model that it began with, of all steps so
+        far; as exact as the rows are short.
+        """
+        right = self.rows[:, COUNTS + self.future :].reshape(len(self.rows), len(MODELS), self.future)
+        lead = np.cumsum(right[:, 1] - right[:, 0], axis=0)
+        return [int(max(0.0, -lowest)) for lowest in lead.min(0)]
+
     def parts(self, count: int) -> list[dict[str, Any]]:
         """`figures` of `count` parts at most of about as many steps each, and `answers` at the end of each.
 
