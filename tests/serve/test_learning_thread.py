@@ -111,7 +111,7 @@ def test_what_won_answers_from_the_next_step_on(predictor: Any, learning: Learni
     power = STREET[0].power
     for t in range(20):
         sessions.push("car", {"power": power[t]})
-    learning.model = better
+    learning.model = learning.kept.stream.answering = better
     fresh, context = Stream(better), better.preset.context
     for t in range(20 - context, 20):
         fresh.push({"power": power[t]})

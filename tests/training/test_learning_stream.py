@@ -26,18 +26,19 @@ from uniair.training.forecast_adaptation import OnSite, adapt_on_site
 from uniair.training.learning_state import KeptStream, open_stream, save_stream
 from uniair.training.learning_stream import Event, LearningStream, StreamLearning
 
+# knows beams by number alone, so that a street whose beams are others is new to it
+PRESET = ForecastPreset(width=32, beams=BEAMS, past=3, future=2, context=6, around=False)
 PLAIN = Augmentation(0.0, 0.0, 0.0)
 QUICK = StreamLearning(batch=8, length=4, augmentation=PLAIN, memory=6, replay=0.0, recent=40)
 QUICK = replace(QUICK, optimisation=replace(QUICK.optimisation, learning_rate=1e-2))
-REPLAYED = replace(QUICK, replay=0.25, level=0.95)  # a test that a few steps pass
+REPLAYED = replace(QUICK, replay=0.25, level=0.5)  # a test that a few steps pass
 
 
 @cache
 def begun() -> WMLM:
-    """Knows beams by number alone, so that a street whose beams are others is new to it."""
+    """Has learned one street."""
     torch.manual_seed(0)
-    preset = ForecastPreset(width=32, beams=BEAMS, past=3, future=2, context=6, around=False)
-    model = WMLM(preset).eval()
+    model = WMLM(PRESET).eval()
     plan = OnSite(part="all", batch=16, length=4, augmentation=PLAIN, replay=0.0)
     plan = replace(plan, optimisation=replace(plan.optimisation, steps=60, learning_rate=3e-2))
     return adapt_on_site(model, Passages(tuple(drives(6)), 6, PLAIN), plan)[0]
@@ -204,20 +205,12 @@ def test_a_stream_that_was_killed_goes_on_to_the_same_state(tmp_path: Path) -> N
     assert process.returncode == -signal.SIGKILL
     run(broken)
     run(whole)
-    one, two = load_file(broken), load_file(whole)
-    assert one.keys() == two.keys()
-    assert any(name.startswith("answering/") for name in one)
-    for name, value in one.items():
-        assert torch.equal(value, two[name]), name
-    assert (
-        open_stream(broken, begun(), REPLAYED, old()).status() == open_stream(whole, begun(), REPLAYED, old()).status()
-    )
-    before = broken.read_bytes()
+    assert any(name.startswith("answering/") for name in load_file(whole))
+    assert broken.read_bytes() == whole.read_bytes()
     run(broken)  # once more: all was taken
-    assert {n: v for n, v in load_file(broken).items() if not torch.equal(v, one[n])} == {}
-    assert len(broken.read_bytes()) == len(before)
+    assert broken.read_bytes() == whole.read_bytes()
     with pytest.raises(InputError, match="steps that are not the first of these"):
-        open_stream(broken, begun(), REPLAYED, old()).resume(events(drives(30)))
+        open_stream(broken, fresh(), REPLAYED, old()).resume(events(drives(30)))
 
 
 def test_a_state_of_something_else_is_refused(model: WMLM, tmp_path: Path) -> None:
@@ -252,9 +245,15 @@ def old() -> Passages:
     return Passages(tuple(drives(3)), QUICK.length + 2, PLAIN)
 
 
+def fresh() -> WMLM:
+    """Says the first beam whatever it hears, so that the shadow wins soon."""
+    torch.manual_seed(1)
+    return WMLM(PRESET).eval()
+
+
 def run(path: Path) -> None:
     """A stream over a street in a file, from where it stopped."""
-    kept = KeptStream(open_stream(path, begun(), REPLAYED, old()), path, every=2)
+    kept = KeptStream(open_stream(path, fresh(), REPLAYED, old()), path, every=2)
     steps = events(shifted(8))
     kept.stream.resume(steps)
     for session, step in steps:
