@@ -58,7 +58,7 @@ class LearningThread:
         self.dropped = 0
         self._queue: queue.Queue[Event | None] = queue.Queue(waiting)
         self._cut: set[str] = set()  # sessions of which a step was left out
-        self._stop, self._broken = threading.Event(), False
+        self._stop, self._broken, self._full = threading.Event(), False, False
         self._thread = threading.Thread(target=self._run, name="uniair-learning", daemon=True)
         self._status = kept.stream.status()
 
@@ -124,12 +124,15 @@ class LearningThread:
         return float("nan") if value is None else float(value)
 
     def _put(self, event: Event) -> bool:
-        if self._stop.is_set():
+        # what was full takes no more until half has gone: of steps that are taken one by one no two follow each other
+        if self._stop.is_set() or (self._full and self._queue.qsize() > self._queue.maxsize // 2):
             return False
         try:
             self._queue.put_nowait(event)
         except queue.Full:
+            self._full = True
             return False
+        self._full = False
         return True
 
     def _run(self) -> None:
