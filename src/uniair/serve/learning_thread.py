@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -113,11 +114,14 @@ class LearningThread:
         answers = Gauge("uniair_learning_answers", "1: a model that learned on site answers; 0: the one begun with",
                         registry=registry)  # fmt: skip
         for name in HAPPENED:
-            happened.labels(name).set_function(lambda name=name: float(self.status()[name]))
+            happened.labels(name).set_function(partial(self._count, name))
         for name in MODELS:
             for ahead in range(self.model.preset.future):
-                top1.labels(name, str(ahead + 1)).set_function(lambda name=name, ahead=ahead: self._right(name, ahead))
+                top1.labels(name, str(ahead + 1)).set_function(partial(self._right, name, ahead))
         answers.set_function(lambda: float(self._status["answers"] == "learned"))
+
+    def _count(self, name: str) -> float:
+        return float(self.status()[name])
 
     def _right(self, model: str, ahead: int) -> float:
         value = self._status["recent"]["top1"][model][ahead]
