@@ -40,6 +40,34 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
     assert last(capsys)["steps"] == 5 * 24
 
 
+def test_a_stream_learns_from_and_into_one_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, state = tmp_path / "run", tmp_path / "state.safetensors"
+    assert cli.main(["forecast", "train", "--drives", str(folder), "--out", str(out), *SMALL]) == 0
+    learn = ["forecast", "stream", "--drives", str(folder), "--model", str(out), "--learn", str(state), "--json",
+             "--earlier", str(folder), "--learning.batch", "4", "--learning.length", "4"]  # fmt: skip
+    capsys.readouterr()
+    assert cli.main(learn) == 0
+    said = capsys.readouterr().out
+    found = json.loads(said.splitlines()[-1])
+    assert "began with" in said
+    # of 24 steps 20 are forecast from, 3 of them beyond the end; of 3 steps none
+    assert (found["steps"], found["windows"], found["unscored"]) == (9 * 24 + 3, 9 * 17, 9 * 3)
+    assert sum(row["steps"] for row in found["rows"]) == found["steps"]
+    whole = state.read_bytes()
+    assert cli.main(learn) == 0
+    assert last(capsys) == found
+    assert state.read_bytes() == whole
+    for more, line in (["--scenarios", "[b]"], "not the first of these"), (["--learning.level", "2"], "give a level"):
+        assert cli.main([*learn, *more]) == 2
+        assert line in capsys.readouterr().err
+    state.write_bytes(whole[:-9])
+    assert cli.main(learn) == 2
+    assert "truncated or not a safetensors file" in capsys.readouterr().err
+    assert state.read_bytes() == whole[:-9]
+
+
 def test_a_forecaster_may_read_csi_through_the_towers(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

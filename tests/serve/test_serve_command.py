@@ -118,6 +118,10 @@ def test_wrong_arguments_are_one_line(
             ([site, "--port", str(taken.getsockname()[1])], "can't listen there"),
             ([site, "--seconds", "0"], "above 0"),
             ([site, "--forecaster", str(tmp_path), "--port", "0"], "no such file; give the folder of uniair forecast"),
+            ([site, "--learn", str(tmp_path / "short"), "--port", "0"], "truncated or not a safetensors file"),
+            ([site, "--learn", str(tmp_path / "s"), "--learn_share", "0", "--port", "0"], "a share above 0"),
+            ([site, "--learn", str(tmp_path / "s"), "--earlier", str(tmp_path), "--port", "0"], "no drives"),
+            ([site, "--earlier", str(tmp_path), "--port", "0"], "nothing learns without --learn STATE"),
         ):
             assert main(["serve", *arguments]) == 2, arguments
             message = capsys.readouterr().err

@@ -7,7 +7,6 @@ that was left out. Figures are means over scenarios, then over seeds.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +20,7 @@ from torch import nn
 
 from uniair.benchmark.benchmark import Benchmark, Setup, check_budget
 from uniair.benchmark.runs import Runs
-from uniair.data.drives.drive import Drive
+from uniair.data.drives.drive import Drive, digest
 from uniair.data.drives.windows import (
     Augmentation,
     Sensing,
@@ -301,15 +300,6 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "by_scenario": dict(zip(scenarios, grid.mean(1).tolist(), strict=True)),
             }
     return out
-
-
-def digest(drives: Sequence[Drive]) -> str:
-    """Tells one set of drives from another: 16 hexadecimal digits."""
-    found = hashlib.sha256()
-    for drive in drives:
-        found.update(drive.name.encode())
-        found.update(drive.power.tobytes())
-    return found.hexdigest()[:16]
 
 
 def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:

@@ -11,9 +11,10 @@ from jsonargparse import ArgumentParser
 
 import uniair
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import codebook, read_folder
+from uniair.data.drives.windows import Passages, codebook, read_folder
 from uniair.errors import InputError
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
+from uniair.training.forecast_adaptation import SiteLearning
 from uniair.training.forecast_split import sensing
 from uniair.training.forecasting import load_forecaster
 
@@ -90,6 +91,19 @@ def carrier(folder: Path, drives: Sequence[Drive], otherwise: float) -> float:
 def forecaster(folder: Path, tower: str) -> WMLM:
     """A trained forecaster; one that reads CSI gets the named tower."""
     return load_forecaster(folder, partial(uniair.load, tower))
+
+
+def replayed(folder: Path | None, preset: ForecastPreset, config: SiteLearning) -> Passages | None:
+    """Passages of all the drives of earlier sites; None where there is no folder.
+
+    Raises:
+        InputError: no drives there, or of another codebook.
+    """
+    if folder is None:
+        return None
+    earlier = drives_of(folder, ())
+    check_drives(folder, earlier, preset)
+    return Passages(tuple(earlier), config.length + preset.future, config.augmentation, sensing(preset))
 
 
 def sized(preset: ForecastPreset, size: str | None) -> ForecastPreset:

@@ -2,48 +2,73 @@
 
 Without options: the packaged WMLM on the packaged drives of the digital twin, which it did not learn from.
 
+With --learn STATE it learns along the drives from the powers measured next, and prints how often the model that it
+began with was right, and how often the one that answered: a shadow learns beside it and answers once it is ahead by a
+test; where it falls behind, the first one answers again. STATE is one file; killed at any moment, the same command goes
+on from there to the same end. uniair serve --learn does the same beside its answers.
+
 Example:
   uniair forecast stream
   uniair forecast stream --drives runs/drives --model runs/wmlm
+  uniair forecast stream --drives runs/drives --scenarios [scenario1] --learn runs/street.safetensors
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentParser
 
-from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given
+from uniair.commands.drives import (
+    check_drives,
+    drives_of,
+    forecaster,
+    packaged_or_given,
+    replayed,
+)
+from uniair.data.drives.drive import Drive
 from uniair.data.drives.windows import frames, measured
+from uniair.evaluation.tables import Table
+from uniair.folder_lock import alone_in
+from uniair.models.forecast import WMLM, ForecastPreset
+from uniair.progress import track
 from uniair.serve.stream import Stream
 from uniair.training.forecast_split import sensing
 from uniair.training.forecasting import PACKAGED, SAMPLE
+from uniair.training.learning_state import KeptStream, open_stream
+from uniair.training.learning_stream import Event, StreamLearning
+
+PARTS = 10  # rows of the table at most
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     packaged_or_given(parser)
+    parser.add_argument("--learn", type=str | None, default=None, metavar="STATE",
+                        help="learn along the drives, from and into this file")  # fmt: skip
+    parser.add_argument("--earlier", type=str | None, default=None,
+                        help="drives of earlier sites, replayed so that they are not forgotten; of the packaged model "
+                             "the packaged ones if not given")  # fmt: skip
+    parser.add_argument("--learning", type=StreamLearning, default=StreamLearning(), help="how it learns, and the test")
 
 
 def run(options: Any) -> dict[str, Any]:
-    """Streams the drives one after the other and prints a line each."""
+    """Streams the drives one after the other and prints a line each; where it learns, a table."""
     folder = Path(options.drives or SAMPLE)
     drives, model = drives_of(folder, options.scenarios), forecaster(Path(options.model or PACKAGED), options.tower)
     check_drives(folder, drives, model.preset)
-    stream, turned, sensed = Stream(model), frames(drives), sensing(model.preset)
+    if options.learn is not None:
+        return _learn(drives, model, options)
+    stream = Stream(model)
     took: list[float] = []
     hits: list[bool] = []
     for drive in drives:
         stream.reset()
-        steps = measured(drive, np.arange(len(drive)), turned[drive.scenario], sensed)
-        for t in range(len(drive)):
-            step: dict[str, Any] = {name: values[t] for name, values in steps.items()
-                                    if name in (*model.preset.modalities, "power", "beam")}  # fmt: skip
-            if "position" in step:
-                step["position"] = step["position"][:2]
+        for t, step in enumerate(_steps(drive, drives, model.preset)):
             began = time.perf_counter()
             answer = stream.push(step)
             took.append(1e3 * (time.perf_counter() - began))
@@ -55,3 +80,64 @@ def run(options: Any) -> dict[str, Any]:
     print(f"{result['steps']:,} steps, next beam right {result['top1']:.1%}, {result['median_ms']:.2f} ms per step "
           f"(99 %: {result['p99_ms']:.2f})")  # fmt: skip
     return result
+
+
+def _steps(drive: Drive, drives: Sequence[Drive], preset: ForecastPreset) -> Iterator[dict[str, Any]]:
+    """What a forecaster is given of a drive, step by step."""
+    steps = measured(drive, np.arange(len(drive)), frames(drives)[drive.scenario], sensing(preset))
+    for t in range(len(drive)):
+        step: dict[str, Any] = {name: values[t] for name, values in steps.items()
+                                if name in (*preset.modalities, "power", "beam")}  # fmt: skip
+        if "position" in step:
+            step["position"] = step["position"][:2]
+        yield step
+
+
+def _events(drives: Sequence[Drive], preset: ForecastPreset) -> Iterator[Event]:
+    """The drives as sessions, one after the other."""
+    for drive in drives:
+        for t, step in enumerate(_steps(drive, drives, preset)):
+            yield drive.name, step | {"time": float(drive.time[t])}
+        yield drive.name, None
+
+
+def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]:
+    """Learns along the drives, and says what that was worth."""
+    path, packaged = Path(options.learn), options.model is None
+    earlier = Path(options.earlier) if options.earlier else SAMPLE if packaged else None
+    with alone_in(path):
+        old = replayed(earlier, model.preset, options.learning)
+        kept = KeptStream(open_stream(path, model, options.learning, old), path)
+        stream, events = kept.stream, _events(drives, model.preset)
+        stream.resume(events)
+        done, every = stream.counts.steps, sum(map(len, drives))
+        for session, step in track(events, "step", "learning", total=every + len(drives), done=done):
+            if step is None:
+                stream.end(session)
+            else:
+                kept.push(session, step)
+        kept.close()
+    timed, status = all(drive.timed for drive in drives), stream.status()
+    rows = stream.history.parts(PARTS)
+    print(_table(rows, timed).text())
+    print(f"{path}: {status['steps']:,} steps, {status['windows']:,} windows scored, {status['unscored']:,} unscored; "
+          f"{status['promotions']} promotions, {status['rollbacks']} rollbacks, {status['restarts']} restarts; "
+          f"answers now: {status['answers']}")  # fmt: skip
+    print(f"right forecasts by which the answers were ever behind the model that it began with, by step: "
+          f"{' / '.join(map(str, status['behind']))}")  # fmt: skip
+    return {"state": str(path), **status, "rows": rows}
+
+
+def _table(rows: Sequence[dict[str, Any]], timed: bool) -> Table:
+    """Top-1 of each next step over the stream, of the model that it began with, of what answered and of the shadow."""
+
+    def cells(top1: Sequence[float | None]) -> str:
+        return " / ".join("–" if value is None else f"{value:.3f}" for value in top1)
+
+    out, steps, seconds = [], 0, 0.0
+    for row in rows:
+        steps, seconds = steps + row["steps"], seconds + row["seconds"]
+        until = [f"{steps:,}", *([f"{seconds / 60:.1f}"] if timed else [])]
+        answers = "begun" if row["answers"] == 0 else f"learned ({row['answers']})"
+        out.append([*until, *(cells(row["top1"][name]) for name in ("begun", "answering", "shadow")), answers])
+    return Table(["until step", *(["min"] if timed else []), "began with", "answered", "shadow", "answers"], out)

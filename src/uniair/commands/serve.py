@@ -9,6 +9,11 @@ With --follow S, SITE is registry:NAME: every S seconds the registry that this n
 asked for the newest version. That takes over when it is verified, loaded and warm, and no request is dropped; whatever
 can't be verified or used is left, and the old version goes on answering. /health and /metrics say which one answers.
 
+With --learn STATE beam forecasts learn on site from the powers measured next, beside the answers: a shadow model
+answers once it is ahead by a test, and the one that it began with again where that falls behind. STATE is one file,
+which a server that was killed goes on from; /learning and /metrics say what answers, and how often each model was
+right. A new version of a followed site does not touch it: forecaster and state stay.
+
 To be reached from other machines it needs --host and a token: the first line of --token_file, or the variable
 UNIAIR_TOKEN. Clients then send Authorization: Bearer TOKEN. It speaks no TLS: put a proxy that does in front.
 
@@ -16,6 +21,7 @@ Example:
   uniair serve runs/site
   uniair serve runs/site --port 9000 --forecaster runs/wmlm
   uniair serve registry:munich --follow 60
+  uniair serve runs/site --learn runs/street.safetensors
   UNIAIR_TOKEN=$(openssl rand -hex 24) uniair serve runs/site --host 0.0.0.0
 """
 
@@ -29,6 +35,8 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +48,9 @@ from uniair.releases.release import PREFIX, parse
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from uniair.models.forecast import WMLM
+    from uniair.serve.learning_thread import LearningThread
 
 NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "msgpack": "msgpack", "prometheus_client": "prometheus-client"}
 TOKEN = "UNIAIR_TOKEN"
@@ -64,6 +75,12 @@ def arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--feedback", type=str | None, default=None,
                         help="code of uniair adapt --task feedback, for stations without one of their own")  # fmt: skip
+    parser.add_argument("--learn", type=str | None, default=None, metavar="STATE",
+                        help="learn from the forecasts' steps, from and into this file")  # fmt: skip
+    parser.add_argument("--earlier", type=str | None, default=None,
+                        help="drives of earlier sites, replayed so that they are not forgotten; of the packaged "
+                             "forecaster the packaged ones if not given")  # fmt: skip
+    parser.add_argument("--learn_share", type=float, default=0.25, help="of a core that learning takes at most")
     parser.add_argument("--threads", type=int, default=1, help="of each of the two to four lanes within the model")
     for name, default, what in LIMITS:
         parser.add_argument(f"--{name}", type=type(default), default=default, help=what)
@@ -110,14 +127,17 @@ def run(options: Any) -> dict[str, Any]:
         site = site_of(node, begun)
     else:
         site = Site.read(options.site)
-    for option in ("forecaster", "feedback"):
+    for option in ("forecaster", "feedback", "learn"):
         if not site.weights and options[option] is not None:
             raise InputError(f"--{option}: no model was asked about this plan, and none answers; leave it out")
-    with listen(options.host, options.port) as listener:
-        forecaster = router = None
+    if options.earlier is not None and options.learn is None:
+        raise InputError("--earlier: nothing learns without --learn STATE")
+    with listen(options.host, options.port) as listener, ExitStack() as held:
+        forecaster = router = learning = None
         if site.weights:
             if options.forecaster is not None or PACKAGED.is_dir():
                 forecaster = load_forecaster(Path(options.forecaster or PACKAGED))
+            learning = None if options.learn is None else held.enter_context(_learning(options, forecaster))
             router = _router() if options.assistant else None
         hosts = frozenset({"localhost", "127.0.0.1", "[::1]", options.host}) if local and token is None else None
         limits = Limits(**{name: options[name] for name, *_ in LIMITS})
@@ -127,7 +147,7 @@ def run(options: Any) -> dict[str, Any]:
         def serving(site: Site, before: FastAPI | None = None) -> FastAPI:
             """The application that answers about a site."""
             served = Predictor(site, router, forecaster, feedback) if site.weights else site
-            return create_app(served, limits, token, hosts, options.threads, before=before)
+            return create_app(served, limits, token, hosts, options.threads, before=before, learning=learning)
 
         if node is None:
             application: Any = serving(site)
@@ -142,6 +162,9 @@ def run(options: Any) -> dict[str, Any]:
         address = f"http://{name}:{listener.getsockname()[1]}/"
         service = first_app.state.service
         print("\n".join(_lines(site if service is None else service.predictor)))
+        if learning is not None:
+            done = learning.status()
+            print(f"forecasts learn in {options.learn}: {done['steps']:,} steps so far; answers: {learning.answers()}")
         if why:
             print(f"{begun} answers, the newest that is here: {why}")
         print(f"{address}  (Ctrl-C ends it)", flush=True)
@@ -156,6 +179,34 @@ def run(options: Any) -> dict[str, Any]:
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
     return {"address": address, "requests": server.server_state.total_requests}
+
+
+@contextmanager
+def _learning(options: Any, forecaster: WMLM | None) -> Iterator[LearningThread]:
+    """What learns from the forecasts' steps, alone in its file.
+
+    Raises:
+        InputError: there is no forecaster, or as `open_stream`, `replayed` and `LearningThread`.
+    """
+    from uniair.commands.drives import replayed
+    from uniair.folder_lock import alone_in
+    from uniair.serve.learning_thread import LearningThread
+    from uniair.training.forecasting import SAMPLE
+    from uniair.training.learning_state import KeptStream, open_stream
+    from uniair.training.learning_stream import StreamLearning
+
+    if forecaster is None:
+        raise InputError("--learn: no forecaster is packaged; give one as --forecaster")
+    path, config = Path(options.learn), StreamLearning()
+    packaged = SAMPLE if options.forecaster is None else None
+    earlier = replayed(Path(options.earlier) if options.earlier else packaged, forecaster.preset, config)
+    with (
+        alone_in(path),
+        LearningThread(
+            KeptStream(open_stream(path, forecaster, config, earlier), path), options.learn_share
+        ) as learning,
+    ):
+        yield learning
 
 
 def _followed(options: Any) -> Node | None:

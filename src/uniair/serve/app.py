@@ -21,6 +21,7 @@ from uniair.serve import schema
 from uniair.serve.batching import BusyError
 from uniair.serve.bodies import first_line
 from uniair.serve.coverage_answers import Coverage, required
+from uniair.serve.learning_thread import LearningThread
 from uniair.serve.limits import Guard, Limits
 from uniair.serve.naming import NotHereError
 from uniair.serve.openapi import ABOUT, WRONG, describe, method_of, parameters, questions, request_body
@@ -42,6 +43,7 @@ def create_app(
     threads: int = 1,
     warm: bool = True,
     before: FastAPI | None = None,
+    learning: LearningThread | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -53,6 +55,7 @@ def create_app(
         threads: of each lane within the model.
         warm: whether the likelihood maps of all stations are prepared at the start, in the background.
         before: the application that this one takes over from, whose counters and forecasts go on.
+        learning: what learns from the forecasts' steps; the same as of `before`.
 
     Raises:
         InputError: a site without a model keeps no coverage.
@@ -63,7 +66,9 @@ def create_app(
     coverage = required(site) if predictor is None else Coverage.of(site)
     service = None
     if predictor is not None:
-        service = ChannelService(predictor, Lanes(predictor, limits, metrics, threads), limits)
+        service = ChannelService(predictor, Lanes(predictor, limits, metrics, threads), limits, learning)
+    if learning is not None and before is None:
+        learning.show(metrics)
     if service is not None and before is not None:
         service.go_on(before.state.service)
 
@@ -84,7 +89,7 @@ def create_app(
     )  # fmt: skip
     app.state.ready, app.state.metrics, app.state.lanes = False, metrics, None if service is None else service.lanes
     app.state.service, app.state.about = service, {}
-    _add_server(app, metrics)
+    _add_server(app, metrics, learning)
     add_site(app, site, predictor, coverage)
     add_coverage(app, coverage)
     _add_questions(app, service)
@@ -94,13 +99,14 @@ def create_app(
     return app
 
 
-def _add_server(app: FastAPI, metrics: Metrics) -> None:
+def _add_server(app: FastAPI, metrics: Metrics, learning: LearningThread | None) -> None:
     """How the server is, and the pages."""
 
     @app.get("/health", tags=["server"])
     async def health() -> dict[str, str]:
-        """The process lives; which release of a registry answers, where it follows one."""
-        return {"status": "ok", **app.state.about}
+        """The process lives; which release of a registry answers, where it follows one, and which forecaster."""
+        forecaster = {} if learning is None else {"forecaster": learning.answers()}
+        return {"status": "ok", **app.state.about, **forecaster}
 
     @app.get("/ready", tags=["server"])
     async def ready() -> dict[str, bool]:
@@ -108,6 +114,15 @@ def _add_server(app: FastAPI, metrics: Metrics) -> None:
         if not app.state.ready:
             raise HTTPException(503, "not ready", headers={"Retry-After": "1"})
         return {"ready": True}
+
+    @app.get("/learning", tags=["server"])
+    async def learned() -> dict[str, Any]:
+        """How beam forecasts learn on site: what answers, and how often it, the model that it began with and the shadow
+        that learns were right.
+        """
+        if learning is None:
+            raise NotHereError("this server does not learn: start it with --learn STATE")
+        return learning.status()
 
     @app.get("/metrics", tags=["server"], response_class=PlainTextResponse)
     async def prometheus() -> Response:

@@ -304,6 +304,10 @@ class Client:
         """The next `beams` after one more step of a vehicle: any of `power` [beams], `beam`, `position` [2], `csi`."""
         return self._post("/forecast", session=session, **step)
 
+    def learning(self) -> dict[str, Any]:
+        """How the forecasts learn on site, where the server does (`uniair serve --learn`)."""
+        return self._get("/learning")
+
     def _get(self, path: str, **query: Any) -> dict[str, Any]:
         given = {name: value for name, value in query.items() if value is not None}
         return self._document(self._http.get(path, params=given, headers=self._headers))

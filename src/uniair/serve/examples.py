@@ -34,6 +34,17 @@ RECEIVED = {
 GET: dict[str, dict[str, Any]] = {
     "/health": {"status": "ok"},
     "/ready": {"ready": True},
+    "/learning": {
+        "answers": "learned", "begun": "0123456789abcdef", "answering": "123456789abcdef0", "steps": 2400,
+        "measured": 2396, "windows": 2180, "unscored": 96, "promotions": 1, "rollbacks": 0, "restarts": 0,
+        "updates": 119, "level": 0.05, "evidence": {"promotion": 1.8, "rollback": 1.0}, "behind": [0, 2, 5],
+        "all": {"steps": 2400, "seconds": 240.0, "scored": [2276, 2244, 2212],
+                "top1": {"begun": [0.33, 0.26, 0.2], "answering": [0.41, 0.35, 0.3], "shadow": [0.44, 0.39, 0.33]}},
+        "recent": {"steps": 500, "seconds": 50.0, "scored": [476, 471, 466],
+                   "top1": {"begun": [0.33, 0.26, 0.2], "answering": [0.46, 0.41, 0.35],
+                            "shadow": [0.47, 0.41, 0.36]}},
+        "waiting": 0, "dropped": 0, "fault": "",
+    },
     "/site": {
         "name": "krems", "size": 150.0, "attribution": "(c) OpenStreetMap contributors, ODbL 1.0",
         "georeference": {"longitude": 15.6, "latitude": 48.4, "corner": [-75.0, -75.0]},

@@ -199,6 +199,9 @@ class Step(Body):
     power: Annotated[list[float | None], Len(1, 1024)] | None = Field(None, description="Of each beam, linear.")
     beam: Annotated[int, Field(ge=-1, lt=1024)] | None = Field(None, description="The best one; -1: not known.")
     position: Corner | None = Field(None, description="Metres across and along, in the drives' frame.")
+    time: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        None, description="s, not before that of the last step; learning takes a long one for a gap."
+    )
 
 
 class Problem(BaseModel):

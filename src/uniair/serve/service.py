@@ -22,6 +22,7 @@ from uniair.serve import schema
 from uniair.serve.batching import Batcher, BusyError, each
 from uniair.serve.bodies import M, read, reply
 from uniair.serve.explained import Explainer
+from uniair.serve.learning_thread import LearningThread
 from uniair.serve.limits import Limits
 from uniair.serve.naming import NotHereError
 from uniair.serve.predictor import Predictor, Received
@@ -67,10 +68,14 @@ class Lanes:
 class Service:
     """The requests with a body: read, embed together with others', answer."""
 
-    def __init__(self, predictor: Predictor, lanes: Lanes, limits: Limits) -> None:
+    def __init__(
+        self, predictor: Predictor, lanes: Lanes, limits: Limits, learning: LearningThread | None = None
+    ) -> None:
         self.predictor, self.lanes, self.limits = predictor, lanes, limits
         self.explainer = Explainer(predictor)
-        self.sessions = None if predictor.forecaster is None else Sessions(predictor.forecaster, limits.sessions)
+        self.sessions = (
+            None if predictor.forecaster is None else Sessions(predictor.forecaster, limits.sessions, learning=learning)
+        )
 
     def go_on(self, before: Service | None) -> None:
         """Goes on with another service's forecasts, where they are made by the same forecaster."""

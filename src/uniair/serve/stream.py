@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uniair.data.drives.session_log import beams_of, time_of
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, State
 
@@ -43,6 +45,8 @@ class Stream:
         self.model = model.eval()
         self._state: State | None = None
         self._place: NDArray[np.float64] | None = None
+        self._time: float | None = None
+        self._heard: deque[dict[str, Tensor]] = deque(maxlen=model.preset.context)
 
     def push(self, step: Mapping[str, Any]) -> NextBeams:
         """The next beams after one more step.
@@ -50,12 +54,14 @@ class Stream:
         Args:
             step: any of `power` [B], linear; `beam`; `position` [2], metres across and along the site's frame;
                 `camera` [3, H, W] from 0 to 1; `lidar` [P, 3]; `radar`; `csi` complex [32, 64]. What is absent, or NaN,
-                is missing. An empty step says that nothing was measured.
+                is missing. An empty step says that nothing was measured. `time`, s, may stand beside them.
 
         Raises:
-            InputError: a modality that the model does not have, or of another shape.
+            InputError: a modality that the model does not have, or of another shape; a time before that of the last.
         """
-        steps = self._checked(step)
+        time, steps = time_of(step, self._time), self._checked(step)
+        self._time = self._time if time is None else time
+        self._heard.append(steps)
         with torch.inference_mode():
             said, self._state = self.model.advance(steps, self._state)
             logits, level = said.logits[0, -1, 1:], said.power[0, -1, 1:]
@@ -65,23 +71,25 @@ class Stream:
             float(torch.sigmoid(said.los[0, -1])),
         )  # fmt: skip
 
+    def answer_by(self, model: WMLM) -> None:
+        """Goes on with another model of the same shape, which hears the last `context` steps anew."""
+        self.model, self._state = model.eval(), None
+        with torch.inference_mode():
+            for steps in self._heard:
+                _, self._state = model.advance(steps, self._state)
+
     def reset(self) -> None:
         """Forgets the steps so far: another vehicle."""
-        self._state, self._place = None, None
+        self._state, self._place, self._time = None, None, None
+        self._heard.clear()
 
     def _checked(self, step: Mapping[str, Any]) -> dict[str, Tensor]:
         preset = self.model.preset
-        if odd := set(step) - set(preset.modalities) - {"power", "beam"}:
+        if odd := set(step) - set(preset.modalities) - {"power", "beam", "time"}:
             raise InputError(f"step with {min(odd)}: the model has {', '.join(preset.modalities)}")
-        power = np.full(preset.beams, np.nan) if step.get("power") is None else np.asarray(step["power"], np.float64)
-        if power.shape != (preset.beams,) or (power < 0).any():
-            raise InputError(f"power of shape {power.shape}: give {preset.beams} linear powers, not dB")
-        best = int(np.nanargmax(power)) if np.isfinite(power).any() else -1
-        beam = best if step.get("beam") is None else int(step["beam"])
-        if not -1 <= beam < preset.beams:
-            raise InputError(f"beam {beam}: give 0 to {preset.beams - 1}, or -1 where unknown")
+        power, beam = beams_of(step, preset.beams)
         steps: dict[str, Any] = {"power": power.astype(np.float32), "beam": np.int64(beam)}
-        for name in set(step) - {"power", "beam"}:
+        for name in set(step) - {"power", "beam", "time"}:
             values = np.asarray(step[name])
             steps[name] = self._moved(values) if name == "position" else values
         shapes = {"camera": (3, *preset.image), "radar": preset.cube, "lidar": (None, 3), "csi": (None, None)}

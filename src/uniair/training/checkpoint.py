@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
@@ -110,7 +110,7 @@ def read_preset(folder: Path, kind: type[Shape], advice: str) -> tuple[Shape, di
         raise InputError(f"{folder / CONFIG}: not a model's config ({error})") from error
 
 
-def digest(model: UniversalModel | WMLM) -> str:
+def digest(model: nn.Module) -> str:
     """Tells the weights of one training run from another's: 16 hexadecimal digits."""
     found = hashlib.sha256()
     for values in model.parameters():
@@ -203,18 +203,22 @@ class State:
         for name, value in self.best.items():
             self.trained[name].copy_(value)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """`trained/…`, `best/…` and the optimisers' `moments/…` by name."""
+        named = {f"trained/{name}": value for name, value in self.trained.items()}
+        named |= {f"best/{name}": value for name, value in self.best.items()}
+        names = {value: name for name, value in self.trained.items()}
+        for parameter, moments in ((p, m) for optimiser in self.optimisers for p, m in optimiser.state.items()):
+            named |= {f"moments/{names[parameter]}/{key}": value for key, value in moments.items()}
+        return named
+
     def save(self, out: Path, settings: Mapping[str, Any], write: bool = True) -> None:
         """Replaces the state in `out` in one step.
 
         Args:
             write: False on all processes but one, which help to gather what is split.
         """
-        named = {f"trained/{name}": value for name, value in self.trained.items()}
-        named |= {f"best/{name}": value for name, value in self.best.items()}
-        names = {value: name for name, value in self.trained.items()}
-        for parameter, moments in ((p, m) for optimiser in self.optimisers for p, m in optimiser.state.items()):
-            named |= {f"moments/{names[parameter]}/{key}": value for key, value in moments.items()}
-        gathered = {name: value for name, value in ((n, whole(v)) for n, v in named.items()) if write}
+        gathered = {name: value for name, value in ((n, whole(v)) for n, v in self.tensors().items()) if write}
         if write:
             about = {"format": FORMAT, "step": self.step, "lowest": self.lowest, "settings": settings}
             with atomic_path(out / STATE) as temporary:
@@ -229,18 +233,26 @@ class State:
         about = check_state(out, settings)
         if about is None:
             return
+        self.restore(read_tensors(out / STATE), out / STATE)
+        self.step, self.lowest = int(about["step"]), float(about["lowest"])
+
+    def restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Fills the parameters and moments from what `tensors` gave.
+
+        Raises:
+            InputError: they are of another model; `path` is named.
+        """
         found: dict[str, dict[str, Tensor]] = {"trained": {}, "best": {}}
-        for name, value in read_tensors(out / STATE).items():
+        for name, value in tensors.items():
             kind, rest = name.split("/", 1)
             found.setdefault(kind, {})[rest] = value
-        fill(self.trained, found["trained"], out / STATE, "another model")
+        fill(self.trained, found["trained"], path, "another model")
         self.best = {name: _like(value, self.trained[name]) for name, value in found["best"].items()}
         owner = {p: o for o in self.optimisers for group in o.param_groups for p in group["params"]}
         for name, value in found.get("moments", {}).items():
             of, key = name.rsplit("/", 1)
             parameter = self.trained[of]
             owner[parameter].state[parameter][key] = value if key == "step" else _like(value, parameter)
-        self.step, self.lowest = int(about["step"]), float(about["lowest"])
 
 
 def check_state(out: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import Augmentation, Passages, Windows
+from uniair.data.drives.windows import Augmentation, Frames, Passages, Windows
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, Forecast
 from uniair.tasks.beam_forecast import Forecasting, forecasts
@@ -151,17 +151,57 @@ def adapt_online(
         earlier: passages of earlier sites, of `config.length` + F steps, for replay.
         tuned: which parameters learn, by name.
     """
-    _tune(model, tuned)
-    optimisers = config.optimisation.optimisers(parameters(model))
+    learner = Learner(model, config, windows.future, earlier, tuned)
     steps, parts = tensors(windows.steps()), []
     with threads(1 if is_small(model) else None):
-        for update, (index, known) in enumerate(blocks(windows, config.every, config.memory)):
-            if known:
-                length = config.length + windows.future
-                passages = Passages(tuple(known), length, config.augmentation, turned=windows.frames)
-                learn(model, passages, earlier, config, update, optimisers)
+        for index, known in blocks(windows, config.every, config.memory):
+            learner.update(known, windows.frames)
             parts.append(forecasts(model.eval(), {k: v[index] for k, v in steps.items()}, windows.past))
     return Forecast(*(torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "power", "los")))
+
+
+class Learner:
+    """A model that learns while it is used, one update after the other; its moments go on from each to the next.
+
+    All that is random is drawn from the seed and the number of the update.
+
+    Args:
+        model: changed in place; its parameters that are not tuned stay frozen.
+        future: steps that it forecasts.
+        earlier: passages of earlier sites, of `config.length` + `future` steps, for replay.
+        tuned: which parameters learn, by name.
+        updates: made before.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: OnlineLearning,
+        future: int,
+        earlier: Passages | None = None,
+        tuned: Part = lambda name: True,
+        updates: int = 0,
+    ) -> None:
+        _tune(model, tuned)
+        self.model, self.config, self.future, self.earlier = model, config, future, earlier
+        self.optimisers, self.updates = config.optimisation.optimisers(parameters(model)), updates
+
+    def update(self, known: Sequence[Drive], turned: Frames) -> None:
+        """Takes the steps of one update on what was measured so far; single steps teach nothing.
+
+        Args:
+            known: drives up to their present step.
+            turned: the frame of each scenario.
+        """
+        drives = tuple(drive for drive in known if len(drive) > 1)
+        if not drives:
+            return
+        config = self.config
+        passages = Passages(drives, config.length + self.future, config.augmentation, turned=turned)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.optimisation.seed * 1_000_003 + self.updates)  # of dropout
+            learn(self.model, passages, self.earlier, config, self.updates, self.optimisers)
+        self.updates += 1
 
 
 def blocks(windows: Windows, every: int, memory: int) -> Iterator[tuple[slice, list[Drive]]]:
@@ -178,7 +218,7 @@ def blocks(windows: Windows, every: int, memory: int) -> Iterator[tuple[slice, l
         end = begin + int(same.argmin() if not same.all() else len(same))
         present = int(windows.start[begin]) + windows.past
         passed = list(windows.drives[max(0, number - memory) : number])
-        yield slice(begin, end), [d for d in (*passed, first_steps(windows.drives[number], present)) if len(d) > 1]
+        yield slice(begin, end), [*passed, first_steps(windows.drives[number], present)]
         begin = end
 
 

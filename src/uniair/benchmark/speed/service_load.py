@@ -1,16 +1,22 @@
-"""How a site's server bears load: single CSI at a fixed rate, however late the answers, then at twice that rate."""
+"""How a site's server bears load: single CSI at a fixed rate, however late the answers, then at twice that rate; and
+what learning beside the answers costs those that ask for beam forecasts.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import http.client
 import io
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +24,10 @@ from typing import Any
 import numpy as np
 
 from uniair.benchmark.speed.service_fuzz import Found, attack
+from uniair.data.drives.windows import read_folder
 from uniair.data.links.store import SAMPLE, Store
 from uniair.errors import InputError
+from uniair.training.forecasting import SAMPLE as DRIVES
 
 STARTS = 120.0  # s that the server may take to be ready
 LINKS = 256  # different channels that are sent
@@ -79,24 +87,49 @@ def service_load(site: Path, rate: float, seconds: float, bodies: int = 0, seed:
     if not (rate > 0 and seconds > 0 and bodies >= 0):
         raise InputError("--rate and --seconds must be above 0, --bodies at least 0")
     requests = channel_requests(LINKS, seed)
-    with subprocess.Popen(
-        [sys.executable, "-m", "uniair.cli", "serve", str(site), "--port", "0", "--assistant", "false"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as server:  # fmt: skip
+    with _serving(site) as (server, port):
+        plan = ((rate, seconds), (2 * rate, min(seconds, OVERLOAD)))
+        phases = [asyncio.run(drive(port, server.pid, requests, r, s, seed)) for r, s in plan]
+        found = attack(port, bodies, seed) if bodies else Found()
+        alive = server.poll() is None and _get(port, "/ready") == 200
+    return {
+        "site": str(site), "seconds": seconds, "seed": seed, "cores": os.cpu_count(),
+        "rates": [phase.figures() for phase in phases], "alive": alive and server.returncode == 0,
+        "bodies": found.figures(),
+    }  # fmt: skip
+
+
+def forecast_load(site: Path, rate: float, seconds: float, seed: int = 0) -> dict[str, Any]:
+    """Steps of the packaged drives for beam forecasts, sent as in `service_load` at one rate: to a server that answers
+    alone, and to one that learns from them beside.
+
+    Returns:
+        `answers alone` and `learns beside`, as `Phase.figures`; `learning`, what the second one says of its learning.
+    """
+    if not (rate > 0 and seconds > 0):
+        raise InputError("--rate and --seconds must be above 0")
+    requests, out = forecast_requests(), dict[str, Any]()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, options in (("answers alone", ()), ("learns beside", ("--learn", f"{folder}/state"))):
+            with _serving(site, *options) as (server, port):
+                out[name] = asyncio.run(drive(port, server.pid, requests, rate, seconds, seed)).figures()
+                if options:
+                    out["learning"] = json.loads(_read(port, "/learning")[1])
+    return {"site": str(site), "seconds": seconds, "seed": seed, "cores": os.cpu_count()} | out
+
+
+@contextmanager
+def _serving(site: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server that is ready, and its port; it is told to end afterwards, and waited for."""
+    command = [sys.executable, "-m", "uniair.cli", "serve", str(site), "--port", "0", "--assistant", "false", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             port = _port(server)
             _ready(port)
-            plan = ((rate, seconds), (2 * rate, min(seconds, OVERLOAD)))
-            phases = [asyncio.run(drive(port, server.pid, requests, r, s, seed)) for r, s in plan]
-            found = attack(port, bodies, seed) if bodies else Found()
-            alive = server.poll() is None and _get(port, "/ready") == 200
+            yield server, port
         finally:
             server.terminate()
-            ended = server.wait(60)
-    return {
-        "site": str(site), "seconds": seconds, "seed": seed, "cores": os.cpu_count(),
-        "rates": [phase.figures() for phase in phases], "alive": alive and ended == 0, "bodies": found.figures(),
-    }  # fmt: skip
+            server.wait(60)
 
 
 def channel_requests(count: int, seed: int) -> list[bytes]:
@@ -114,6 +147,20 @@ def channel_requests(count: int, seed: int) -> list[bytes]:
             f"accept: application/x-npy\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         requests.append(head.encode() + body)
+    return requests
+
+
+def forecast_requests() -> list[bytes]:
+    """Whole HTTP requests for the next beams, of all steps of the packaged drives, a session each."""
+    requests = []
+    for one in read_folder(DRIVES):
+        for power in one.power:
+            body = json.dumps({"session": one.name.replace("/", "-"), "power": power.tolist()}).encode()
+            head = (
+                "POST /forecast HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+                f"content-length: {len(body)}\r\n\r\n"
+            )
+            requests.append(head.encode() + body)
     return requests
 
 
@@ -182,12 +229,18 @@ def _port(server: subprocess.Popen[str]) -> int:
 
 def _get(port: int, path: str) -> int:
     """Status of a path; 0 where nobody answers."""
+    return _read(port, path)[0]
+
+
+def _read(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body of a path; 0 where nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     except OSError:
-        return 0
+        return 0, b""
     finally:
         connection.close()
 
@@ -200,7 +253,9 @@ def _ready(port: int) -> None:
         time.sleep(0.1)
 
 
-def run(site: Path, rate: float = 200.0, seconds: float = 30.0, bodies: int = 0, seed: int = 0) -> dict[str, Any]:
+def run(
+    site: Path, rate: float = 200.0, seconds: float = 30.0, bodies: int = 0, seed: int = 0, forecasts: bool = False
+) -> dict[str, Any]:
     """Measures and prints.
 
     Args:
@@ -209,7 +264,18 @@ def run(site: Path, rate: float = 200.0, seconds: float = 30.0, bodies: int = 0,
         seconds: at that rate, then up to 60 at twice it.
         bodies: mutated bodies to send afterwards.
         seed: of arrivals, channels and mutations.
+        forecasts: ask for beam forecasts instead, at the one rate, without and with --learn.
     """
+    if forecasts:
+        found = forecast_load(site, rate, seconds, seed)
+        for name in ("answers alone", "learns beside"):
+            r = found[name]
+            print(f"{name}, {r['rate']:.0f}/s: {r['answered']:.1%} answered, {r['shed']:.1%} shed, {r['errors']} "
+                  f"errors, p50 {r['p50_ms']:.1f}, p99 {r['p99_ms']:.1f}, worst {r['worst_ms']:.0f} ms")  # fmt: skip
+        said = found["learning"]
+        print(f"learned from {said['steps']:,} steps in {said['updates']} updates; {said['waiting']:,} waited at the "
+              f"end, {said['dropped']:,} were left out")  # fmt: skip
+        return found
     found = service_load(site, rate, seconds, bodies, seed)
     for r in found["rates"]:
         print(f"{r['rate']:.0f}/s: {r['answered']:.1%} answered, {r['shed']:.1%} shed, {r['errors']} errors, "
