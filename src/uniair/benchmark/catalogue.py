@@ -80,6 +80,7 @@ FIGURES = {
         "Beams forecast on drives, on sites that are known and on ones never seen",
         "forecast_comparison:FORECAST",
     ),
+    "mobility": Entry("Where the user will be: positions forecast beside trackers", "where_next:MOBILITY"),
     "onsite": Entry(
         "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
         "forecast_on_site:ON_SITE",

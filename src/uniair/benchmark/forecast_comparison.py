@@ -35,6 +35,7 @@ from uniair.evaluation.tables import Table
 from uniair.files import atomic_path, write_text
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence, ReprogrammedLM
+from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, figures, forecasts
 from uniair.training.distributed import World
@@ -65,6 +66,7 @@ class Comparison:
         language: a loaded causal language model of `transformers`; None leaves the reprogrammed LM out.
         ablations: whether WMLM is also trained without each of its parts, on all scenarios and with the first site
             left out.
+        tower: the universal model that WMLM reads CSI through, where it does.
     """
 
     drives: tuple[Drive, ...]
@@ -76,6 +78,7 @@ class Comparison:
     online: OnlineLearning = field(default_factory=OnlineLearning)
     language: Any = None
     ablations: bool = False
+    tower: UniversalModel | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.budget, self.seeds)
@@ -166,7 +169,7 @@ class Comparison:
     ) -> nn.Module:
         """WMLM trained on a setting; stage 1 first where there is an anchor."""
         torch.manual_seed(seed)
-        model: nn.Module = WMLM(preset or self.codebook)
+        model: nn.Module = WMLM(preset or self.codebook, self.tower)
         if anchor != "none":
             model = self._fit(model, setting, seed, augmentation, task, SensorAlignment(anchor))
         return self._fit(model, setting, seed, augmentation, task)

@@ -10,7 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.data.drives.drive import SENSORS, Drive
+from uniair.data.drives.drive import SENSORS, Drive, carrier
 from uniair.data.drives.windows import Sensing, codebook, read_folder
 from uniair.errors import InputError
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
@@ -53,7 +53,7 @@ def check_drives(folder: Path, drives: Sequence[Drive], preset: ForecastPreset) 
     """
     if codebook(drives) != preset.beams:
         raise InputError(f"{folder}: {codebook(drives)} beams for a model of {preset.beams}; train one for them")
-    there = carrier(folder, drives, preset.carrier)
+    there = carrier(drives, preset.carrier)
     if "csi" in preset.modalities and there != preset.carrier:
         raise InputError(f"{folder}: CSI at {there / 1e9:g} GHz for a model of {preset.carrier / 1e9:g} GHz; train one "
                          "for them")  # fmt: skip
@@ -65,20 +65,6 @@ def check_sensors(folder: Path, drives: Sequence[Drive], preset: ForecastPreset)
         if not any(drive.has(sensor).any() for drive in drives):
             more = ", or make the drives with uniair twin" if sensor == "csi" else ""
             raise InputError(f"{folder}: no drive has {sensor} files; leave it out of --preset.modalities{more}")
-
-
-def carrier(folder: Path, drives: Sequence[Drive], otherwise: float) -> float:
-    """The carrier of the drives' paths, Hz; `otherwise` where they keep none.
-
-    Raises:
-        InputError: drives of several carriers.
-    """
-    kept = [drive for drive in drives if drive.has("paths").any()]
-    found = {drive.paths(int(drive.has("paths").argmax())).carrier for drive in kept}
-    if len(found) > 1:
-        raise InputError(f"{folder}: drives at {' and '.join(f'{one / 1e9:g}' for one in sorted(found))} GHz; import "
-                         "those of one carrier")  # fmt: skip
-    return found.pop() if found else otherwise
 
 
 def forecaster(folder: Path, tower: str) -> WMLM:

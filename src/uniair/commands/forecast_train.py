@@ -23,13 +23,13 @@ from uniair.commands.drives import (
     FOLDER,
     SCENARIOS,
     TOWER,
-    carrier,
     check_scenarios,
     check_sensors,
     drives_of,
     sensing,
     sized,
 )
+from uniair.data.drives.drive import carrier
 from uniair.data.drives.windows import Augmentation, codebook
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
@@ -69,7 +69,7 @@ def run(options: Any) -> dict[str, Any]:
     if not kept:
         raise InputError("--leave_out leaves no scenario to train on")
     preset = replace(sized(options.preset, options.size), beams=codebook(kept), past=PAST, future=FUTURE)
-    preset = replace(preset, carrier=carrier(folder, kept, preset.carrier))
+    preset = replace(preset, carrier=carrier(kept, preset.carrier))
     check_sensors(folder, kept, preset)
     tower = uniair.load(options.tower) if "csi" in preset.modalities else None
     setting, report, config = settings(kept, sensing(preset))[0], ImportReport(), options.training
