@@ -81,6 +81,7 @@ FIGURES = {
         "forecast_comparison:FORECAST",
     ),
     "mobility": Entry("Where the user will be: positions forecast beside trackers", "where_next:MOBILITY"),
+    "blockage": Entry("Line of sight lost before it is: announced from beams and pictures", "blockage_ahead:BLOCKAGE"),
     "onsite": Entry(
         "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
         "forecast_on_site:ON_SITE",

@@ -166,19 +166,31 @@ class Comparison:
         augmentation: Augmentation = Augmentation(),
         task: Forecasting | None = None,
         anchor: str = "none",
+        only: str = "",
     ) -> nn.Module:
-        """WMLM trained on a setting; stage 1 first where there is an anchor."""
+        """WMLM trained on a setting; stage 1 first where there is an anchor.
+
+        Args:
+            only: the task whose loss alone chooses the weights, see `validation`.
+        """
         torch.manual_seed(seed)
         model: nn.Module = WMLM(preset or self.codebook, self.tower)
         if anchor != "none":
             model = self._fit(model, setting, seed, augmentation, task, SensorAlignment(anchor))
-        return self._fit(model, setting, seed, augmentation, task)
+        return self._fit(model, setting, seed, augmentation, task, only=only)
 
-    def gru(self, setting: Setting, seed: int, augmentation: Augmentation = Augmentation(0.0, 0.0, 0.0)) -> nn.Module:
-        """The recurrent baseline trained on a setting."""
+    def gru(
+        self,
+        setting: Setting,
+        seed: int,
+        augmentation: Augmentation = Augmentation(0.0, 0.0, 0.0),
+        warning: int = 0,
+        only: str = "",
+    ) -> nn.Module:
+        """The recurrent baseline trained on a setting; arguments as of `wmlm` and `GRU`."""
         torch.manual_seed(seed)
         task = Forecasting(soft=0.0, hidden=0.0, lost=0.0)
-        return self._fit(GRU(setting.power, FUTURE), setting, seed, augmentation, task)
+        return self._fit(GRU(setting.power, FUTURE, warning=warning), setting, seed, augmentation, task, only=only)
 
     def reprogrammed(self, setting: Setting, seed: int) -> nn.Module:
         """The language model reprogrammed on a setting."""
@@ -219,11 +231,12 @@ class Comparison:
         augmentation: Augmentation,
         task: Forecasting | None,
         alignment: SensorAlignment | None = None,
+        only: str = "",
     ) -> nn.Module:
         config = self.trained
         config = replace(config, task=task or config.task, optimisation=replace(config.optimisation, seed=seed))
         passages = setting.passages(config.length, augmentation)
-        checked = None if alignment else setting.checked
+        checked = None if alignment else setting.checked(only)
         return train(model, passages, config, World.alone(), None, checked, alignment)
 
     def kept(self) -> Runs:

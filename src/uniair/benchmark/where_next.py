@@ -26,7 +26,6 @@ from uniair.progress import track
 from uniair.tasks.beam_forecast import forecasts
 from uniair.tasks.position_forecast import figures
 from uniair.training.forecast_split import FUTURE, PAST, Setting, settings
-from uniair.training.forecasting import tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +84,7 @@ class Mobility:
         preset = replace(self.preset, modalities=modalities)
         sensing = Sensing(tuple(one for one in ("camera", "csi") if one in modalities), preset.image)
         setting = replace(setting, sensing=sensing)
-        model = self.comparison.wmlm(setting, seed, preset, Augmentation())
+        model = self.comparison.wmlm(setting, seed, preset, Augmentation(), only="position")
         out: dict[str, Any] = {}
         for part, scenarios in setting.parts.items():
             for scenario, (_, steps) in scenarios.items():
@@ -163,7 +162,7 @@ def last_position(fixes: NDArray[np.floating], future: int) -> NDArray[np.float6
 
 def tracker(setting: Setting) -> KalmanFilter:
     """Kalman's filter, its noises chosen on the validation drives."""
-    steps = tensors(setting.cut(setting.validation).steps())
+    steps = setting.validating[1]
     here = usable(steps)
     return KalmanFilter.chosen(
         steps["position"][here, :PAST, :2].numpy(), steps["place"][here, PAST : PAST + FUTURE].numpy()

@@ -7,13 +7,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
 from uniair.data.drives.drive import SENSORS, Drive, carrier
 from uniair.data.drives.windows import Sensing, codebook, read_folder
 from uniair.errors import InputError
+from uniair.evaluation.blockage_figures import require_losses
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
+from uniair.training.forecast_split import Setting
 from uniair.training.forecasting import load_forecaster
 
 FOLDER = "folder of drives: uniair import deepsense, or uniair import twin"
@@ -65,6 +68,17 @@ def check_sensors(folder: Path, drives: Sequence[Drive], preset: ForecastPreset)
         if not any(drive.has(sensor).any() for drive in drives):
             more = ", or make the drives with uniair twin" if sensor == "csi" else ""
             raise InputError(f"{folder}: no drive has {sensor} files; leave it out of --preset.modalities{more}")
+
+
+def check_tasks(folder: Path, setting: Setting, preset: ForecastPreset) -> None:
+    """Raises an `InputError` where the drives that are learned from can't teach what else is to be forecast."""
+    if "position" in preset.tasks and not any(np.isfinite(drive.true_position).any() for drive in setting.train):
+        raise InputError(f"{folder}: no drive says where the UE is; leave position out of --preset.tasks")
+    if "blockage" in preset.tasks:
+        try:
+            require_losses({"training": setting.train, "validation": setting.validation})
+        except InputError as error:
+            raise InputError(f"{folder}: {error}, or leave blockage out of --preset.tasks") from error
 
 
 def forecaster(folder: Path, tower: str) -> WMLM:

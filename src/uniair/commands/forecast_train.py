@@ -25,6 +25,7 @@ from uniair.commands.drives import (
     TOWER,
     check_scenarios,
     check_sensors,
+    check_tasks,
     drives_of,
     sensing,
     sized,
@@ -72,7 +73,8 @@ def run(options: Any) -> dict[str, Any]:
     preset = replace(preset, carrier=carrier(kept, preset.carrier))
     check_sensors(folder, kept, preset)
     tower = uniair.load(options.tower) if "csi" in preset.modalities else None
-    setting, report, config = settings(kept, sensing(preset))[0], ImportReport(), options.training
+    setting, report, config = settings(kept, sensing(preset), preset.ahead)[0], ImportReport(), options.training
+    check_tasks(folder, setting, preset)
     setting.cut(kept, report)
     passages = setting.passages(config.length, options.augmentation)
     with world() as here:
@@ -80,7 +82,7 @@ def run(options: Any) -> dict[str, Any]:
         model: torch.nn.Module = WMLM(preset, tower)
         if options.anchor != "none":
             model = train(model, passages, config, here, out / "alignment", None, SensorAlignment(options.anchor))
-        model = train(model, passages, config, here, out, setting.checked)
+        model = train(model, passages, config, here, out, setting.checked())
         assert isinstance(model, WMLM)
         save_model(model, out)
         if here.main:

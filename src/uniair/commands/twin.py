@@ -35,7 +35,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> dict[str, Any]:
     """Makes the drives and sums up."""
-    settings = {name: options[name] for name in Twin.__dataclass_fields__ if name in options}
+    settings = {name: options[name] for name in Twin.__dataclass_fields__ if name != "sites" and name in options}
     if options.sites not in ALL_SITES:
         raise InputError(f"--sites {options.sites!r}: choose {', '.join(ALL_SITES)}")
     every = ALL_SITES[options.sites]

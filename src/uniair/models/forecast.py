@@ -109,6 +109,11 @@ class ForecastPreset:
         return max(1, round(self.width / ASPECT))
 
     @property
+    def ahead(self) -> int:
+        """Steps after those heard that training looks at."""
+        return max(self.future, self.warning if "blockage" in self.tasks else 0)
+
+    @property
     def heads(self) -> int:
         """Attention heads per block."""
         return self.width // HEAD

@@ -97,10 +97,7 @@ class Alarm:
         from sklearn.metrics import average_precision_score
 
         if lost.all() or not lost.any():
-            raise InputError(
-                f"sight is {'always' if lost.any() else 'never'} lost within that time in {len(lost)} windows: there "
-                "is nothing to tell apart; give drives in which vehicles or corners block: uniair twin --sites blocked"
-            )
+            raise InputError(f"sight is {'always' if lost.any() else 'never'} lost in {len(lost)} windows: no AUPRC")
         said = score >= self.threshold
         hits = int((said & lost).sum())
         precision, recall = hits / max(int(said.sum()), 1), hits / int(lost.sum())

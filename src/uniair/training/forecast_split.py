@@ -49,11 +49,15 @@ class Setting:
         """Powers of all training steps, [S, B]."""
         return torch.from_numpy(np.concatenate([drive.power for drive in self.train])).float()
 
+    def checked(self, only: str = "") -> Callable[[nn.Module], float]:
+        """Loss on the validation drives, see `validation`."""
+        return validation(*self.validating, only)
+
     @cached_property
-    def checked(self) -> Callable[[nn.Module], float]:
-        """Loss on the validation drives."""
+    def validating(self) -> tuple[Windows, dict[str, Tensor]]:
+        """Windows of the validation drives and their steps."""
         windows = self.cut(self.validation)
-        return validation(windows, tensors(windows.steps(sensing=self.sensing)))
+        return windows, tensors(windows.steps(sensing=self.sensing))
 
     @cached_property
     def parts(self) -> dict[str, dict[str, tuple[Windows, dict[str, Tensor]]]]:

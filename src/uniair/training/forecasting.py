@@ -126,26 +126,27 @@ def tensors(steps: Steps) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in steps.items()}
 
 
-def validation(windows: Windows, steps: Mapping[str, Tensor]) -> Callable[[nn.Module], float]:
+def validation(windows: Windows, steps: Mapping[str, Tensor], only: str = "") -> Callable[[nn.Module], float]:
     """Cross-entropy of the future beams of windows, mean over windows and horizons; of a model that forecasts them too,
     with the mean error of the positions, m, and the negative log-likelihood of what came of the line of sight added.
 
     Args:
         steps: of all the windows.
+        only: one of `TASKS`, whose loss alone counts.
     """
     past = windows.past
 
     def loss(model: nn.Module) -> float:
         said = forecasts(model, steps, past)
         truth = steps["beam"][:, past : past + said.logits.shape[1] - 1]
-        found = float(nn.functional.cross_entropy(said.logits[:, 1:].flatten(0, 1), truth.flatten()))
+        found = {"beam": float(nn.functional.cross_entropy(said.logits[:, 1:].flatten(0, 1), truth.flatten()))}
         if said.position is not None:
             total, count = position_forecast.term(said.position[:, None], steps["place"][:, past - 1 :])
-            found += float(total / count.clamp_min(1))
+            found["position"] = float(total / count.clamp_min(1))
         if said.hazard is not None:
             total, count = blockage_forecast.term(said.hazard[:, None], steps["sight"][:, past - 1 :])
-            found += float(total / count.clamp_min(1))
-        return found
+            found["blockage"] = float(total / count.clamp_min(1))
+        return found[only] if only else sum(found.values())
 
     return loss
 
