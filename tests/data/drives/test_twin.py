@@ -373,6 +373,10 @@ def test_the_command_takes_a_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     options = parser.instantiate(parser.parse_args(["--out", str(tmp_path), "--scene", "munich", "--drives", "3"]))
     command.run(options)
     assert asked[0] == Twin(tuple(site for site in SITES if site.scene == "munich"), drives=3)
+    command.run(parser.instantiate(parser.parse_args(["--out", str(tmp_path), "--sites", "blocked"])))
+    assert asked[1] == Twin(BLOCKED_SITES)
+    with pytest.raises(InputError, match="--sites 'odd': choose open, blocked, all"):
+        command.run(parser.instantiate(parser.parse_args(["--out", str(tmp_path), "--sites", "odd"])))
     options = parser.instantiate(parser.parse_args(["--out", str(tmp_path), "--scene", "atlantis"]))
     with pytest.raises(InputError, match=r"atlantis.*munich"):
         command.run(options)
