@@ -68,6 +68,10 @@ FIGURES = {
     ),
     "audit": Entry("Which building of a map is wrong, by what channels show", "map_audit:MAP_AUDIT"),
     "doubt": Entry("Whether answers know when they are wrong, and sets hold what they promise", "doubts:DOUBTS"),
+    "anomaly": Entry(
+        "Drifting calibration, jammers, blocked panels and wrong maps, noticed without labels and with few",
+        "anomalies:ANOMALY",
+    ),
     "attack": Entry("What attacks on CSI cost, in theory and over the air, and what defences buy", "attacks:ATTACKS"),
     "robustness": Entry(
         "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
