@@ -35,7 +35,7 @@ def test_every_anomaly_is_asked_by_every_method(tmp_path: Path, monkeypatch: pyt
                             *(f"{count} labels" for count in LABELS)}  # fmt: skip
         assert all(0 <= entry["mean"] <= 1 for entry in row.values())
     # the baseline needs no trained model: interference ten times the channel looks like no channel
-    assert found["rows"]["jammer, 10 dB"]["principal components"]["mean"] > 0.9
+    assert found["rows"]["jammer, 10 dB"]["principal components"]["mean"] > 0.75
     # a wrong map changes nothing about the channel
     for name in ("a building moved 16 m", "the map of another place"):
         assert found["rows"][name]["restored"]["mean"] == pytest.approx(0.5, abs=0.1)

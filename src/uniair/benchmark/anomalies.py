@@ -1,4 +1,4 @@
-"""Whether a drifting calibration, a jammer, a blocked panel or a wrong map is noticed: AUROC, without labels and with few.
+"""Whether drifting calibration, a jammer, a blocked panel or a wrong map is noticed: AUROC, without labels and with few.
 
 What is usual is learned on validation places, labels come from there, and test places are asked.
 """
@@ -64,13 +64,13 @@ def _panel(share: float) -> Callable[..., Faulty]:
 
 
 def _another_map(csi: Tensor, env: Environment, radio: Radio, other: Tensor, rng: np.random.Generator) -> Faulty:
-    return csi, replace(env, map=other)
+    return csi, replace(env, map=other[:1].expand(len(env.map), -1, -1))
 
 
 def _building(csi: Tensor, env: Environment, radio: Radio, other: Tensor, rng: np.random.Generator) -> Faulty:
-    heights = env.map[0].numpy()
-    pixels = max(round(MOVED / float(env.size[0]) * len(heights)), 1)
-    return csi, replace(env, map=torch.from_numpy(building_moved(heights, pixels, rng))[None])
+    pixels = max(round(MOVED / float(env.size[0]) * env.map.shape[1]), 1)
+    moved = np.stack([building_moved(one, pixels, rng) for one in env.map.numpy()])
+    return csi, replace(env, map=torch.from_numpy(moved))
 
 
 # each, from the least to the worst, takes channels, places, radio, another place's map and what is drawn
@@ -110,7 +110,7 @@ class Observed:
 
 
 def profile(csi: Tensor) -> NDArray[np.float32]:
-    """Log power of channels [N, ports, subcarriers] over beams and delays, each channel's own mean taken off: [N, P]."""
+    """Log power of channels [N, ports, subcarriers] over beams and delays, each channel's mean taken off: [N, P]."""
     power = torch.fft.fft2(csi).abs().square().flatten(1)
     level = (power / power.mean(1, keepdim=True)).clamp_min(1e-4).log10()
     return np.asarray((level - level.mean(1, keepdim=True)).numpy(), dtype=np.float32)
@@ -119,7 +119,7 @@ def profile(csi: Tensor) -> NDArray[np.float32]:
 def observed(
     model: UniversalModel, store: Store, budget: AnomalyBudget, rng: np.random.Generator
 ) -> dict[str, Observed]:
-    """The channels of a folder's places as they should be (``), and with each anomaly; noise and faults are drawn.
+    """The channels of a folder's places as they should be, under "", and with each anomaly; noise and faults are drawn.
 
     Raises:
         InputError: fewer than two places: there is no other map.

@@ -1,8 +1,8 @@
 """Whether something is wrong with a channel or with its map, by what the models give already.
 
-Two signals of `doubt` are enough: how well a channel is restored from its code, which suffers where it is not one that a
-place could give, and how well it fits its place. Without labels each is measured in spreads of channels that were as they
-should be, and the odder one counts; with a few a logistic regression weighs them, and the code too.
+Two signals of `doubt` are enough: how well a channel is restored from its code, which suffers where it is not one that
+a place could give, and how well it fits its place. Without labels each is measured in spreads of channels that were as
+they should be, and the odder one counts; with a few a logistic regression weighs them, and the code too.
 """
 
 from __future__ import annotations
