@@ -1,4 +1,4 @@
-"""Whether drifting calibration, a jammer, a blocked panel or a wrong map is noticed: AUROC, without labels and with few.
+"""Whether drifting calibration, jammers, blocked panels or wrong maps are noticed: AUROC, without labels and with few.
 
 What is usual is learned on validation places, labels come from there, and test places are asked.
 """
