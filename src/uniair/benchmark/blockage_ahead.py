@@ -127,7 +127,8 @@ class BlockageAhead:
                 chosen.append(setting)
             except InputError as error:
                 left_out[setting.name] = str(error)
-        kept, cells = self.comparison.kept(), {}
+        kept = self.comparison.kept()
+        cells: dict[str, Any] = {}
         for setting, name in track([(s, n) for s in chosen for n in methods if not only or n in only], "method"):
             key = f"blockage-{setting.name}-{name}".replace(" ", "_").replace(",", "").replace("→", "to")
             runs = [kept.once(f"{key}-{seed}", partial(self.measured, methods[name], setting, seed))
@@ -169,14 +170,12 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
                 cells.append(f"{lead['mean'] * (ms or 1):.{0 if ms else 1}f}" if lead else "–")
                 rows.append([name, *cells])
             counts = result["balance"][setting][part]
-            share = ", ".join(f"{lost:,} of {every:,} within {after[h]}" for h, (lost, every) in counts.items())
+            share = ", ".join(f"within {after[h]} in {lost:,} of {every:,}" for h, (lost, every) in counts.items())
             events = next(iter(methods.values()))["events"]
             head = ["", *(f"{title}, {span}" for span in after.values() for title in METRICS.values()), "announced",
                     f"lead, {'ms' if ms else 'steps'}"]  # fmt: skip
-            about = (
-                f"{setting}, {part.replace('held out', 'held-out')} drives: windows in which sight is lost {share}; "
-            )
-            out.append((f"{about}{events} losses", Table(head, rows)))
+            about = f"{setting}, {part.replace('held out', 'held-out')} drives: sight is lost {share}"
+            out.append((f"{about} windows that begin in it; losses: {events}", Table(head, rows)))
     for setting, why in result["left_out"].items():
         out.append((f"{setting} left out: {why}", Table([""], [])))
     return out

@@ -109,7 +109,8 @@ class Mobility:
         chosen = [s for s in (chosen if self.comparison.budget == "full" else chosen[:2]) if s.test]
         if not chosen:
             raise InputError("no drive is held out: those whose number is a multiple of five are; give more drives")
-        kept, cells = self.comparison.kept(), {}
+        kept = self.comparison.kept()
+        cells: dict[str, Any] = {}
         for setting, name in track([(s, n) for s in chosen for n in methods if not only or n in only], "method"):
             key = f"mobility-{setting.name}-{name}".replace(" ", "_").replace(",", "").replace("→", "to")
             runs = [kept.once(f"{key}-{seed}", partial(methods[name], setting, seed))
