@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from uniair.edge.graphs import ForecastGraph
 from uniair.errors import InputError
 from uniair.models.course import Course, straight_on
 from uniair.models.forecast import WMLM, ForecastPreset
@@ -93,7 +94,9 @@ def test_the_chance_of_a_loss_follows_from_its_hazards() -> None:
     assert lost_within(torch.tensor([80.0, -80.0])).tolist() == pytest.approx([1.0, 1.0])
 
 
-def test_unknown_tasks_are_refused() -> None:
+def test_unknown_tasks_are_refused_and_an_export_that_would_lose_them() -> None:
+    with pytest.raises(InputError, match="a forecaster of position and blockage too can't be exported"):
+        ForecastGraph(WMLM(PRESET))
     with pytest.raises(InputError, match="choose from position, blockage"):
         replace(PRESET, tasks=("traffic",))
     with pytest.raises(InputError, match="at least 1 step"):
