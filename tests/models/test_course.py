@@ -78,8 +78,8 @@ def test_a_stream_says_the_same_and_beams_alone_tell_a_place_too() -> None:
     whole, state = model(heard), None
     for t in range(12):
         said, state = model.advance({name: values[:, t : t + 1] for name, values in heard.items()}, state)
-        torch.testing.assert_close(said.position[:, 0], whole.position[:, t], atol=2e-3, rtol=1e-4)
-        torch.testing.assert_close(said.hazard[:, 0], whole.hazard[:, t], atol=2e-3, rtol=1e-4)
+        for name in ("position", "hazard"):
+            torch.testing.assert_close(getattr(said, name)[:, 0], getattr(whole, name)[:, t], atol=2e-3, rtol=1e-4)
     assert state is not None
     assert state.fixes is not None
     assert state.fixes.shape == (2, PAST - 1, 2)
