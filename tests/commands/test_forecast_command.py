@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.drives.moving import drive, drives
+from tests.data.drives.moving import drive, drives, hidden
 
 from uniair import cli
 from uniair.data.drives.drive import write_drives
 from uniair.data.drives.step_paths import StepPaths
 from uniair.propagation.paths import Paths
+from uniair.serve.stream import Stream
+from uniair.training.forecasting import load_forecaster
 
 SMALL = ["--preset.width", "32", "--preset.context", "5", "--training.batch", "4", "--training.length", "4",
          "--training.optimisation.steps", "4", "--training.optimisation.save_every", "2"]  # fmt: skip
@@ -66,6 +68,36 @@ def test_a_stream_learns_from_and_into_one_file(
     assert cli.main(learn) == 2
     assert "truncated or not a safetensors file" in capsys.readouterr().err
     assert state.read_bytes() == whole[:-9]
+
+
+def test_positions_and_losses_of_sight_are_learned_evaluated_and_streamed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_drives(tmp_path / "drives" / "drives-a.safetensors", [hidden(one) for one in drives(7, scenario="a")])
+    given, out = ["--drives", str(tmp_path / "drives")], tmp_path / "run"
+    wanted = ["--preset.tasks", "[position,blockage]", "--preset.warning", "4", *SMALL]
+    assert cli.main(["forecast", "train", *given, "--out", str(out), *wanted]) == 0
+    assert cli.main(["forecast", "evaluate", *given, "--model", str(out), "--json"]) == 0
+    said = last(capsys)
+    assert set(said["position"]["a"]) >= {"ade", "fde"}  # type: ignore[index]
+    assert 0 < said["blockage"]["4"]["auprc"] <= 1  # type: ignore[index]
+    assert said["blockage"]["events"] > 0  # type: ignore[index]
+    stream = Stream(load_forecaster(out))
+    answer = stream.push({"power": np.ones(16)})
+    assert answer.position is not None
+    assert answer.lost is not None
+    assert answer.position.shape == (3, 2)
+    assert (np.diff(answer.lost) >= 0).all()
+    # drives without a loss: not scored, and not learned from
+    write_drives(tmp_path / "clear" / "drives-a.safetensors", drives(7, scenario="a"))
+    clear = ["--drives", str(tmp_path / "clear")]
+    assert cli.main(["forecast", "evaluate", *clear, "--model", str(out), "--json"]) == 0
+    assert "sight is lost 0 times" in last(capsys)["blockage"]["not_measured"]  # type: ignore[index]
+    assert cli.main(["forecast", "train", *clear, "--out", str(tmp_path / "no"), *wanted]) == 2
+    line = capsys.readouterr().err.strip()
+    assert "sight is lost 0 times in the training drives" in line
+    assert "\n" not in line
+    assert not (tmp_path / "no").exists() or not list((tmp_path / "no").glob("*.safetensors"))
 
 
 def test_a_forecaster_may_read_csi_through_the_towers(

@@ -68,6 +68,10 @@ FIGURES = {
     ),
     "audit": Entry("Which building of a map is wrong, by what channels show", "map_audit:MAP_AUDIT"),
     "doubt": Entry("Whether answers know when they are wrong, and sets hold what they promise", "doubts:DOUBTS"),
+    "anomaly": Entry(
+        "Drifting calibration, jammers, blocked panels and wrong maps, noticed without labels and with few",
+        "anomalies:ANOMALY",
+    ),
     "attack": Entry("What attacks on CSI cost, in theory and over the air, and what defences buy", "attacks:ATTACKS"),
     "robustness": Entry(
         "What noise, wrong timing, missing inputs, old maps and wrong positions cost",
@@ -80,6 +84,8 @@ FIGURES = {
         "Beams forecast on drives, on sites that are known and on ones never seen",
         "forecast_comparison:FORECAST",
     ),
+    "mobility": Entry("Where the user will be: positions forecast beside trackers", "where_next:MOBILITY"),
+    "blockage": Entry("Line of sight lost before it is: announced from beams and pictures", "blockage_ahead:BLOCKAGE"),
     "onsite": Entry(
         "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
         "forecast_on_site:ON_SITE",

@@ -34,6 +34,7 @@ from uniair.evaluation.tables import Table
 from uniair.files import atomic_path, write_text
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence, ReprogrammedLM
+from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, figures, forecasts
 from uniair.training.distributed import World
@@ -64,6 +65,7 @@ class Comparison:
         language: a loaded causal language model of `transformers`; None leaves the reprogrammed LM out.
         ablations: whether WMLM is also trained without each of its parts, on all scenarios and with the first site
             left out.
+        tower: the universal model that WMLM reads CSI through, where it does.
     """
 
     drives: tuple[Drive, ...]
@@ -75,6 +77,7 @@ class Comparison:
     online: OnlineLearning = field(default_factory=OnlineLearning)
     language: Any = None
     ablations: bool = False
+    tower: UniversalModel | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.budget, self.seeds)
@@ -162,19 +165,31 @@ class Comparison:
         augmentation: Augmentation = Augmentation(),
         task: Forecasting | None = None,
         anchor: str = "none",
+        only: str = "",
     ) -> nn.Module:
-        """WMLM trained on a setting; stage 1 first where there is an anchor."""
+        """WMLM trained on a setting; stage 1 first where there is an anchor.
+
+        Args:
+            only: the task whose loss alone chooses the weights, see `validation`.
+        """
         torch.manual_seed(seed)
-        model: nn.Module = WMLM(preset or self.codebook)
+        model: nn.Module = WMLM(preset or self.codebook, self.tower)
         if anchor != "none":
             model = self._fit(model, setting, seed, augmentation, task, SensorAlignment(anchor))
-        return self._fit(model, setting, seed, augmentation, task)
+        return self._fit(model, setting, seed, augmentation, task, only=only)
 
-    def gru(self, setting: Setting, seed: int, augmentation: Augmentation = Augmentation(0.0, 0.0, 0.0)) -> nn.Module:
-        """The recurrent baseline trained on a setting."""
+    def gru(
+        self,
+        setting: Setting,
+        seed: int,
+        augmentation: Augmentation = Augmentation(0.0, 0.0, 0.0),
+        warning: int = 0,
+        only: str = "",
+    ) -> nn.Module:
+        """The recurrent baseline trained on a setting; arguments as of `wmlm` and `GRU`."""
         torch.manual_seed(seed)
         task = Forecasting(soft=0.0, hidden=0.0, lost=0.0)
-        return self._fit(GRU(setting.power, FUTURE), setting, seed, augmentation, task)
+        return self._fit(GRU(setting.power, FUTURE, warning=warning), setting, seed, augmentation, task, only=only)
 
     def reprogrammed(self, setting: Setting, seed: int) -> nn.Module:
         """The language model reprogrammed on a setting."""
@@ -215,11 +230,12 @@ class Comparison:
         augmentation: Augmentation,
         task: Forecasting | None,
         alignment: SensorAlignment | None = None,
+        only: str = "",
     ) -> nn.Module:
         config = self.trained
         config = replace(config, task=task or config.task, optimisation=replace(config.optimisation, seed=seed))
         passages = setting.passages(config.length, augmentation)
-        checked = None if alignment else setting.checked
+        checked = None if alignment else setting.checked(only)
         return train(model, passages, config, World.alone(), None, checked, alignment)
 
     def kept(self) -> Runs:

@@ -7,15 +7,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from jsonargparse import ArgumentParser
 
 import uniair
-from uniair.data.drives.drive import Drive
+from uniair.data.drives.drive import Drive, carrier
 from uniair.data.drives.windows import Passages, codebook, read_folder
 from uniair.errors import InputError
+from uniair.evaluation.blockage_figures import require_losses
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.training.forecast_adaptation import SiteLearning
-from uniair.training.forecast_split import sensing
+from uniair.training.forecast_split import Setting, sensing
 from uniair.training.forecasting import load_forecaster
 
 FOLDER = "folder of drives: uniair import deepsense, or uniair import twin"
@@ -60,7 +62,7 @@ def check_drives(folder: Path, drives: Sequence[Drive], preset: ForecastPreset) 
     """
     if codebook(drives) != preset.beams:
         raise InputError(f"{folder}: {codebook(drives)} beams for a model of {preset.beams}; train one for them")
-    there = carrier(folder, drives, preset.carrier)
+    there = carrier(drives, preset.carrier)
     if "csi" in preset.modalities and there != preset.carrier:
         raise InputError(f"{folder}: CSI at {there / 1e9:g} GHz for a model of {preset.carrier / 1e9:g} GHz; train one "
                          "for them")  # fmt: skip
@@ -74,18 +76,15 @@ def check_sensors(folder: Path, drives: Sequence[Drive], preset: ForecastPreset)
             raise InputError(f"{folder}: no drive has {sensor} files; leave it out of --preset.modalities{more}")
 
 
-def carrier(folder: Path, drives: Sequence[Drive], otherwise: float) -> float:
-    """The carrier of the drives' paths, Hz; `otherwise` where they keep none.
-
-    Raises:
-        InputError: drives of several carriers.
-    """
-    kept = [drive for drive in drives if drive.has("paths").any()]
-    found = {drive.paths(int(drive.has("paths").argmax())).carrier for drive in kept}
-    if len(found) > 1:
-        raise InputError(f"{folder}: drives at {' and '.join(f'{one / 1e9:g}' for one in sorted(found))} GHz; import "
-                         "those of one carrier")  # fmt: skip
-    return found.pop() if found else otherwise
+def check_tasks(folder: Path, setting: Setting, preset: ForecastPreset) -> None:
+    """Raises an `InputError` where the drives that are learned from can't teach what else is to be forecast."""
+    if "position" in preset.tasks and not any(np.isfinite(drive.true_position).any() for drive in setting.train):
+        raise InputError(f"{folder}: no drive says where the UE is; leave position out of --preset.tasks")
+    if "blockage" in preset.tasks:
+        try:
+            require_losses({"training": setting.train, "validation": setting.validation})
+        except InputError as error:
+            raise InputError(f"{folder}: {error}, or leave blockage out of --preset.tasks") from error
 
 
 def forecaster(folder: Path, tower: str) -> WMLM:

@@ -1,4 +1,5 @@
-"""Measure a forecaster on the drives that were held out: beams of the next steps, and line of sight.
+"""Measure a forecaster on the drives that were held out: beams of the next steps, line of sight, and what else it
+forecasts: positions, and losses of sight before they happen.
 
 Without --drives and --model these are the packaged ones: drives of the digital twin that the packaged WMLM did not
 learn from.
@@ -18,9 +19,12 @@ from jsonargparse import ArgumentParser
 from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
+from uniair.evaluation.blockage_figures import Watch, learned, require_losses
+from uniair.models.forecast import WMLM
 from uniair.tasks.beam_forecast import figures, forecasts, los_figures
-from uniair.training.forecast_split import sensing, settings
-from uniair.training.forecasting import PACKAGED, SAMPLE
+from uniair.tasks.position_forecast import figures as position_figures
+from uniair.training.forecast_split import Setting, sensing, settings
+from uniair.training.forecasting import PACKAGED, SAMPLE, tensors
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -34,21 +38,54 @@ def run(options: Any) -> dict[str, Any]:
     drives, model = drives_of(folder, options.scenarios), forecaster(saved, options.tower)
     past, future = model.preset.past, model.preset.future
     check_drives(folder, drives, model.preset)
-    setting, report = settings(drives, sensing(model.preset))[0], ImportReport()
+    setting, report = settings(drives, sensing(model.preset), model.preset.ahead)[0], ImportReport()
     if not setting.test:
         raise InputError(f"{folder}: none of its drives is held out; those whose number is a multiple of 5 are")
     setting.cut(setting.test, report)
     found: dict[str, Any] = {}
     sight: dict[str, Any] = {}
+    places: dict[str, Any] = {}
     print(f"{'':14}{'windows':>8}" + "".join(f"{f'step {h}: top-1, top-3, DBA':>28}" for h in range(1, future + 1)))
     for scenario, (windows, steps) in setting.parts["held out"].items():
         said = forecasts(model, steps, past)
         found[scenario] = figures(said, steps, past)
         if seen := los_figures(said, steps, past):
             sight[scenario] = seen
+        if said.position is not None and (near := position_figures(said.position, steps["place"][:, past:])):
+            places[scenario] = near
         cells = [f"{f['top1']:.3f}  {f['top3']:.3f}  {f['dba']:.3f}" for f in found[scenario].values()]
         print(f"{scenario:14}{len(windows):8,}" + "".join(f"{cell:>28}" for cell in cells))
     for scenario, seen in sight.items():
         print(f"{scenario:14}line of sight {seen['accuracy']:.1%}, macro-F1 {seen['macro_f1']:.3f} "
               f"(more frequent class {seen['majority']:.1%})")  # fmt: skip
-    return {"model": str(saved), "scenarios": found, "los": sight, "windows": report.as_json()}
+    for scenario, near in places.items():
+        print(f"{scenario:14}position {near['ade']:.2f} m off on average, {near['fde']:.2f} m at step {future}")
+    result = {"model": str(saved), "scenarios": found, "los": sight, "windows": report.as_json()}
+    if "position" in model.preset.tasks:
+        result["position"] = places
+    if "blockage" in model.preset.tasks:
+        result["blockage"] = _announced(model, setting)
+    return result
+
+
+def _announced(model: WMLM, setting: Setting) -> dict[str, Any]:
+    """Figures of losses of sight within the farthest horizon; why there are none where they can't be told."""
+    ahead, score = model.preset.warning, learned(model)
+    try:
+        require_losses({"validation": setting.validation, "held-out": setting.test})
+        windows = setting.cut(setting.test)
+        watches = {"validation": Watch.of(*setting.validating, ahead),
+                   "held-out": Watch.of(windows, tensors(windows.steps(sensing=setting.sensing)), ahead)}  # fmt: skip
+        for name, watch in watches.items():
+            watch.require_both((ahead,), f"{name} drives")
+    except InputError as error:
+        print(f"{'blockage':14}not measured: {error}")
+        return {"not_measured": str(error)}
+    checked, watch = watches.values()
+    found = watch.figures(score(watch.heard, ahead), checked.alarms(score(checked.heard, ahead), (ahead,)))
+    near = found[str(ahead)]
+    lead = f", {found['lead']:.1f} steps before on average" if found["lead"] else ""
+    print(f"{'blockage':14}within {ahead} steps: AUPRC {near['auprc']:.3f} (guessing {near['base_rate']:.3f}), "
+          f"precision {near['precision']:.2f}, recall {near['recall']:.2f}; {found['announced'] or 0:.0%} of "
+          f"{found['events']} losses announced{lead}")  # fmt: skip
+    return found

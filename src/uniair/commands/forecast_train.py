@@ -23,12 +23,13 @@ from uniair.commands.drives import (
     FOLDER,
     SCENARIOS,
     TOWER,
-    carrier,
     check_scenarios,
     check_sensors,
+    check_tasks,
     drives_of,
     sized,
 )
+from uniair.data.drives.drive import carrier
 from uniair.data.drives.windows import Augmentation, codebook
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
@@ -68,10 +69,11 @@ def run(options: Any) -> dict[str, Any]:
     if not kept:
         raise InputError("--leave_out leaves no scenario to train on")
     preset = replace(sized(options.preset, options.size), beams=codebook(kept), past=PAST, future=FUTURE)
-    preset = replace(preset, carrier=carrier(folder, kept, preset.carrier))
+    preset = replace(preset, carrier=carrier(kept, preset.carrier))
     check_sensors(folder, kept, preset)
     tower = uniair.load(options.tower) if "csi" in preset.modalities else None
-    setting, report, config = settings(kept, sensing(preset))[0], ImportReport(), options.training
+    setting, report, config = settings(kept, sensing(preset), preset.ahead)[0], ImportReport(), options.training
+    check_tasks(folder, setting, preset)
     setting.cut(kept, report)
     passages = setting.passages(config.length, options.augmentation)
     with world() as here:
@@ -79,7 +81,7 @@ def run(options: Any) -> dict[str, Any]:
         model: torch.nn.Module = WMLM(preset, tower)
         if options.anchor != "none":
             model = train(model, passages, config, here, out / "alignment", None, SensorAlignment(options.anchor))
-        model = train(model, passages, config, here, out, setting.checked)
+        model = train(model, passages, config, here, out, setting.checked())
         assert isinstance(model, WMLM)
         save_model(model, out)
         if here.main:

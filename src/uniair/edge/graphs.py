@@ -377,6 +377,9 @@ class ForecastGraph(nn.Module):
         super().__init__()
         if "csi" in model.preset.modalities or model.preset.vision:
             raise InputError("a forecaster with CSI or a pretrained vision model can't be exported; train it without")
+        if model.preset.tasks:
+            raise InputError(f"a forecaster of {' and '.join(model.preset.tasks)} too can't be exported; train one for "
+                             "beams alone, with --preset.tasks []")  # fmt: skip
         self.model, self.preset = model, model.preset
         half = HEAD // 2
         self.register_buffer("rate", 10000.0 ** (-torch.arange(half) / half))

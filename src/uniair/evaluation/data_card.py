@@ -432,8 +432,11 @@ def _scenarios(found: DrivesStatistics) -> str:
         sensors = ", ".join(f"{n:,} {sensor}" for sensor, n in sorted(scenario.sensors.items())) or "–"
         time = f"{scenario.seconds:,.0f} s" if scenario.seconds else "–"
         counts = (scenario.drives, scenario.samples, scenario.located, scenario.lost)
-        rows.append((name, *(f"{count:,}" for count in counts), time, sensors))
-    head = ("scenario", "drives", "samples", "with position", "without beam", "driving time", "sensor files")
+        seen, blocked = scenario.sight["in_sight"], scenario.sight["blocked"]
+        sight = f"in {seen:,} of {seen + blocked:,}, lost {scenario.sight_lost:,} times" if seen + blocked else "–"
+        rows.append((name, *(f"{count:,}" for count in counts), sight, time, sensors))
+    head = ("scenario", "drives", "samples", "with position", "without beam", "line of sight", "driving time",
+            "sensor files")  # fmt: skip
     return table(head, rows)
 
 

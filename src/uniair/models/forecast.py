@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uniair.errors import InputError
+from uniair.models.course import Course
 from uniair.models.encoders import (
     BeamIndex,
     BeamPower,
@@ -31,11 +32,13 @@ from uniair.models.encoders import (
     PretrainedCamera,
     Radar,
 )
+from uniair.models.sight_loss import Hazard
 from uniair.models.transformer import KeysValues
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
 
 MODALITIES = ("power", "beam", "position", "camera", "lidar", "radar", "csi")
+TASKS = ("position", "blockage")  # that a forecaster may have a head for beside beams, powers and line of sight
 SIZES = {"2m": 224, "20m": 512, "120m": 960, "2.4b": 2560}  # the dial of each size
 HEAD, ASPECT = 32, 85  # width of an attention head, and of the model per block
 
@@ -58,6 +61,8 @@ class ForecastPreset:
         carrier: of the CSI, Hz; its array and subcarriers are paper 1's.
         moving: whether power is forecast as the measured one moved along, see `moved_along`; older weights forecast a
             change from it where it was.
+        tasks: of `TASKS`, what is forecast too: the next positions, and a loss of line of sight before it is.
+        warning: steps ahead that a loss of sight is looked for in.
         dropout: of what each block adds, in training.
     """
 
@@ -74,6 +79,8 @@ class ForecastPreset:
     vision: str = ""
     carrier: float = 28e9
     moving: bool = True
+    tasks: tuple[str, ...] = ()
+    warning: int = 10
 
     OLDER: ClassVar[Mapping[str, Any]] = {"moving": False}  # of files that lack it
     dropout: float = 0.1
@@ -88,6 +95,11 @@ class ForecastPreset:
                 f"{self.beams} beams, {self.past} past and {self.future} future steps, context {self.context}: give at "
                 "least 3 beams, 1 step each way, and a context that holds the past"
             )
+        if set(self.tasks) - set(TASKS) or self.warning < 1:
+            raise InputError(
+                f"tasks {', '.join(self.tasks)}, warning {self.warning}: choose from {', '.join(TASKS)}, and give at "
+                "least 1 step"
+            )
         if not (self.around or self.by_beam):
             raise InputError("beams are scored by distance (around), by number (by_beam) or both; not by neither")
 
@@ -95,6 +107,11 @@ class ForecastPreset:
     def blocks(self) -> int:
         """Transformer blocks."""
         return max(1, round(self.width / ASPECT))
+
+    @property
+    def ahead(self) -> int:
+        """Steps after those heard that training looks at."""
+        return max(self.future, self.warning if "blockage" in self.tasks else 0)
 
     @property
     def heads(self) -> int:
@@ -110,11 +127,15 @@ class Forecast:
         logits: [N, T, F + 1, B] of the best beam at t + h, h = 0 … F.
         power: [N, T, F + 1, B] power at t + h, dB, in the receiver's own unit.
         los: [N, T] logit of line of sight; negative: blocked.
+        position: [N, T, F, 2] m at t + h, h = 1 … F, in the frame of the positions heard; None without that task.
+        hazard: [N, T, H] logit of the hazard that sight is lost at t + h, h = 1 … H; None without that task.
     """
 
     logits: Tensor
     power: Tensor
     los: Tensor
+    position: Tensor | None = None
+    hazard: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -126,12 +147,14 @@ class State:
         cache: keys and values [N, heads, S, d] of each block, S ≤ context − 1.
         beam: int64 [N] the last known best beam; −1: none yet.
         power: [N, B] the last measured power, dB.
+        fixes: [N, past − 1, 2] the last positions, m; None where they are not forecast.
     """
 
     time: int
     cache: tuple[KeysValues, ...]
     beam: Tensor
     power: Tensor
+    fixes: Tensor | None = None
 
 
 class CausalBlock(nn.Module):
@@ -206,6 +229,8 @@ class WMLM(nn.Module):
             if head is not None:
                 nn.init.zeros_(head.weight)
                 nn.init.zeros_(head.bias)
+        self.course = Course(width, preset.past, preset.future) if "position" in preset.tasks else None
+        self.hazard = Hazard(width, preset.warning) if "blockage" in preset.tasks else None
 
     @property
     def tower(self) -> UniversalModel | None:
@@ -254,9 +279,15 @@ class WMLM(nn.Module):
             place = torch.arange(beams, device=x.device) - beam.clamp(min=0)[..., None] + beams - 1
             around = self.around(x).view(n, t, *scores.shape[2:4], 2 * beams - 1)
             scores = scores + around.gather(-1, place[:, :, None, None].expand(scores.shape))
+        position = fixes = None
+        if self.course is not None:
+            heard = steps.get("position") if "position" in self.encoders else None
+            whole = self.course.fixes(heard, None if state is None else state.fixes, x)
+            position, fixes = self.course(x, whole), self.course.kept(whole)
         # copies: FSDP2's hooks on what a model returns do not bear views
-        forecast = Forecast(scores[:, :, :, 0].clone(), self.level(power, beam, scores), self.los(x)[..., 0].clone())
-        return forecast, State(time + t, tuple(cache), last[:, 0], power[:, -1])
+        forecast = Forecast(scores[:, :, :, 0].clone(), self.level(power, beam, scores), self.los(x)[..., 0].clone(),
+                            position, None if self.hazard is None else self.hazard(x))  # fmt: skip
+        return forecast, State(time + t, tuple(cache), last[:, 0], power[:, -1], fixes)
 
     def level(self, power: Tensor, beam: Tensor, scores: Tensor) -> Tensor:
         """The power to come [N, T, H, B] dB, from what the heads say.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uniair.models.forecast import Forecast, decibel
+from uniair.models.sight_loss import Hazard
 
 
 class Persistence(nn.Module):
@@ -75,12 +77,13 @@ class GRU(nn.Module):
         power: [S, B] linear powers of training steps, which give the scaling of each beam.
         future: horizons.
         hidden: units.
+        warning: steps ahead that a loss of sight is looked for in; 0: it is not forecast.
     """
 
     shift: Tensor
     spread: Tensor
 
-    def __init__(self, power: Tensor, future: int, hidden: int = 128) -> None:
+    def __init__(self, power: Tensor, future: int, hidden: int = 128, warning: int = 0) -> None:
         super().__init__()
         level = decibel(power)
         level = level[torch.isfinite(level).all(1)]
@@ -89,12 +92,14 @@ class GRU(nn.Module):
         self.register_buffer("spread", level.std(0, correction=0).clamp_min(1e-3))
         self.recurrent = nn.GRU(self.beams, hidden, batch_first=True)
         self.head = nn.Linear(hidden, 2 * future * self.beams)
+        self.hazard = Hazard(hidden, warning) if warning else None
 
     def forward(self, steps: Mapping[str, Tensor]) -> Forecast:
         """`power` [N, T, B] → logits and change of power."""
         level, best = _heard(steps["power"])
         hidden = self.recurrent((level - self.shift) / self.spread)[0]
-        return _with_now(self.head(hidden), level, best, self.future)
+        forecast = _with_now(self.head(hidden), level, best, self.future)
+        return forecast if self.hazard is None else replace(forecast, hazard=self.hazard(hidden))
 
 
 class ReprogrammedLM(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor
 from uniair.data.drives.session_log import beams_of, time_of
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, State
+from uniair.models.sight_loss import lost_within
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,17 @@ class NextBeams:
         probability: float32 [F, B] of every beam.
         power: float32 [F, B] forecast power, linear, in the unit of what was measured.
         los: probability that BS and UE see each other now; 0.5 of a model that was trained without such labels.
+        position: float32 [F, 2] where the UE will be, metres across and along the site's frame; None of a model that
+            was not trained to say so.
+        lost: float32 [H] probability that sight is lost within 1 … H steps, if it is there now; None as `position`.
     """
 
     beams: NDArray[np.int64]
     probability: NDArray[np.float32]
     power: NDArray[np.float32]
     los: float
+    position: NDArray[np.float32] | None = None
+    lost: NDArray[np.float32] | None = None
 
 
 class Stream:
@@ -69,6 +75,8 @@ class Stream:
         return NextBeams(
             logits.argmax(-1).numpy(), probability.numpy(), (10 ** (level / 10)).numpy().astype(np.float32),
             float(torch.sigmoid(said.los[0, -1])),
+            None if said.position is None else said.position[0, -1].numpy(),
+            None if said.hazard is None else lost_within(said.hazard[0, -1]).numpy(),
         )  # fmt: skip
 
     def answer_by(self, model: WMLM) -> None:

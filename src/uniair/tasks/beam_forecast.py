@@ -15,7 +15,9 @@ from uniair import metrics
 from uniair.errors import InputError
 from uniair.losses import contrastive
 from uniair.models.forecast import WMLM, Forecast, decibel
+from uniair.tasks import blockage_forecast, position_forecast
 
+TRUTHS = ("los", "sight", "place")  # of a step, which are never heard
 OVER = 100.0  # dB over the strongest beam that a forecast's error is told apart to
 ANCHORS = {"beam": ("power",), "vision": ("camera",), "joint": ("power", "camera"), "none": ()}
 
@@ -128,11 +130,16 @@ class Forecasting:
             labelled = torch.isfinite(label)
             loss = functional.binary_cross_entropy_with_logits(forecast.los, label.nan_to_num(0.0), reduction="none")
             sums["los"], counts["los"] = (loss * labelled).sum(), labelled.sum()
-        return Terms(sums, counts, {"beam": 1.0, "power": self.power, "los": 1.0})
+        if forecast.position is not None:
+            sums["position"], counts["position"] = position_forecast.term(forecast.position, steps["place"])
+        if forecast.hazard is not None:
+            sums["blockage"], counts["blockage"] = blockage_forecast.term(forecast.hazard, steps["sight"])
+        weights = {"beam": 1.0, "power": self.power, "los": 1.0, "position": 1.0, "blockage": 1.0}
+        return Terms(sums, counts, {name: weights[name] for name in sums})
 
     def hide(self, steps: Mapping[str, Tensor], draw: torch.Generator) -> dict[str, Tensor]:
         """Steps with whole modalities, and powers of single steps, made missing; never all modalities of a passage."""
-        names = [name for name in steps if name != "los"]
+        names = [name for name in steps if name not in TRUTHS]
         n, t = steps["beam"].shape
         device = steps["beam"].device
         gone = torch.rand(n, len(names), generator=draw) < self.hidden
@@ -165,15 +172,14 @@ class Terms:
 
 @torch.no_grad()
 def forecasts(model: nn.Module, steps: Mapping[str, Tensor], past: int, batch: int = 256) -> Forecast:
-    """What the model says at the last of the `past` steps of each window: fields [N, F + 1, B], `los` [N]."""
+    """What the model says at the last of the `past` steps of each window: the fields of `Forecast` without T."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    parts = []
+    parts: list[dict[str, Tensor]] = []
     for begin in range(0, len(next(iter(steps.values()))), batch):
         heard = {name: values[begin : begin + batch, :past].to(device) for name, values in steps.items()}
         said: Forecast = model(heard)
-        parts.append((said.logits[:, -1].cpu(), said.power[:, -1].cpu(), said.los[:, -1].cpu()))
-    logits, power, los = (torch.cat(field) for field in zip(*parts, strict=True))
-    return Forecast(logits, power, los)
+        parts.append({name: values[:, -1].cpu() for name, values in vars(said).items() if values is not None})
+    return Forecast(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 def figures(said: Forecast, steps: Mapping[str, Tensor], past: int) -> dict[str, dict[str, float]]:

@@ -30,7 +30,7 @@ PARTS = {
     "lora": "low-rank changes of the attention's projections",
     "all": "everything, for comparison",
 }
-HEADS = ("norm.", "around.", "by_beam.", "los.")
+HEADS = ("norm.", "around.", "by_beam.", "los.", "course.", "hazard.")
 PROJECTIONS = r"blocks\.\d+\.(qkv|out)"
 STEADY = Optimisation(
     steps=200, schedule="constant", learning_rate=2e-3, matrix_rate=0.0, warmup=0.0, adamw="heads", weight_decay=0.0
@@ -224,7 +224,8 @@ def blocks(windows: Windows, every: int, memory: int) -> Iterator[tuple[slice, l
 
 def first_steps(drive: Drive, count: int) -> Drive:
     """The drive as it was known after its first `count` steps."""
-    kept = {name: getattr(drive, name)[:count] for name in ("time", "power", "beam", "bs", "ue")}
+    names = ("time", "power", "beam", "bs", "ue", "los", *([] if drive.true is None else ["true"]))
+    kept = {name: getattr(drive, name)[:count] for name in names}
     return replace(drive, **kept, files={sensor: names[:count] for sensor, names in drive.files.items()})
 
 

@@ -33,6 +33,7 @@ class Setting:
         unseen: all drives of the others, none in the first setting.
         frames: of the scenarios, from all their drives.
         sensing: which sensors are read.
+        future: later steps of windows and passages.
     """
 
     name: str
@@ -42,17 +43,22 @@ class Setting:
     unseen: tuple[Drive, ...]
     frames: Frames
     sensing: Sensing = Sensing()
+    future: int = FUTURE
 
     @cached_property
     def power(self) -> Tensor:
         """Powers of all training steps, [S, B]."""
         return torch.from_numpy(np.concatenate([drive.power for drive in self.train])).float()
 
+    def checked(self, only: str = "") -> Callable[[nn.Module], float]:
+        """Loss on the validation drives, see `validation`."""
+        return validation(*self.validating, only)
+
     @cached_property
-    def checked(self) -> Callable[[nn.Module], float]:
-        """Loss on the validation drives."""
+    def validating(self) -> tuple[Windows, dict[str, Tensor]]:
+        """Windows of the validation drives and their steps."""
         windows = self.cut(self.validation)
-        return validation(windows, tensors(windows.steps(sensing=self.sensing)))
+        return windows, tensors(windows.steps(sensing=self.sensing))
 
     @cached_property
     def parts(self) -> dict[str, dict[str, tuple[Windows, dict[str, Tensor]]]]:
@@ -69,11 +75,11 @@ class Setting:
 
     def cut(self, drives: Sequence[Drive], report: ImportReport | None = None) -> Windows:
         """Windows of some of the drives."""
-        return cut(drives, PAST, FUTURE, report, self.frames)
+        return cut(drives, PAST, self.future, report, self.frames)
 
     def passages(self, length: int, augmentation: Augmentation) -> Passages:
         """Passages of the training drives with so many steps that are heard."""
-        return Passages(self.train, length + FUTURE, augmentation, self.sensing, self.frames)
+        return Passages(self.train, length + self.future, augmentation, self.sensing, self.frames)
 
 
 def sensing(preset: ForecastPreset) -> Sensing:
@@ -81,8 +87,8 @@ def sensing(preset: ForecastPreset) -> Sensing:
     return Sensing(tuple(s for s in SENSORS if s in preset.modalities), preset.image, cube=preset.cube)
 
 
-def settings(drives: Sequence[Drive], sensing: Sensing = Sensing()) -> list[Setting]:
-    """All scenarios, then all but one site, site after site.
+def settings(drives: Sequence[Drive], sensing: Sensing = Sensing(), future: int = FUTURE) -> list[Setting]:
+    """All scenarios, then all but one site, site after site; windows with so many later steps.
 
     DeepSense's sites and drives are divided as in the packaged splits. Of other drives a scenario is a site, and those
     whose number is a multiple of five are tested on; the next ones validate.
@@ -104,5 +110,5 @@ def settings(drives: Sequence[Drive], sensing: Sensing = Sensing()) -> list[Sett
         label = ", ".join(scenario.removeprefix("scenario") for scenario in scenarios if scenario in gone)
         name = f"S{len(scenarios) - len(gone)}" + (f" → {label}" if gone else "")
         unseen = tuple(d for d in drives if d.scenario in gone)
-        out.append(Setting(name, **kept, unseen=unseen, frames=turned, sensing=sensing))
+        out.append(Setting(name, **kept, unseen=unseen, frames=turned, sensing=sensing, future=future))
     return out

@@ -17,6 +17,7 @@ from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.universal import UniversalModel
 from uniair.releases.node import located
+from uniair.tasks import blockage_forecast, position_forecast
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, Terms, forecasts
 from uniair.training.checkpoint import WEIGHTS, digest, fill, read_preset, read_tensors
 from uniair.training.distributed import World
@@ -125,17 +126,27 @@ def tensors(steps: Steps) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in steps.items()}
 
 
-def validation(windows: Windows, steps: Mapping[str, Tensor]) -> Callable[[nn.Module], float]:
-    """Cross-entropy of the future beams of windows, mean over windows and horizons.
+def validation(windows: Windows, steps: Mapping[str, Tensor], only: str = "") -> Callable[[nn.Module], float]:
+    """Cross-entropy of the future beams of windows, mean over windows and horizons; of a model that forecasts them too,
+    with the mean error of the positions, m, and the negative log-likelihood of what came of the line of sight added.
 
     Args:
         steps: of all the windows.
+        only: one of `TASKS`, whose loss alone counts.
     """
+    past = windows.past
 
     def loss(model: nn.Module) -> float:
-        said = forecasts(model, steps, windows.past)
-        truth = steps["beam"][:, windows.past :]
-        return float(nn.functional.cross_entropy(said.logits[:, 1:].flatten(0, 1), truth.flatten()))
+        said = forecasts(model, steps, past)
+        truth = steps["beam"][:, past : past + said.logits.shape[1] - 1]
+        found = {"beam": float(nn.functional.cross_entropy(said.logits[:, 1:].flatten(0, 1), truth.flatten()))}
+        if said.position is not None:
+            total, count = position_forecast.term(said.position[:, None], steps["place"][:, past - 1 :])
+            found["position"] = float(total / count.clamp_min(1))
+        if said.hazard is not None:
+            total, count = blockage_forecast.term(said.hazard[:, None], steps["sight"][:, past - 1 :])
+            found["blockage"] = float(total / count.clamp_min(1))
+        return found[only] if only else sum(found.values())
 
     return loss
 

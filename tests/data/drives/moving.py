@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from uniair.data.drives.drive import Drive
@@ -25,6 +27,14 @@ def drive(
     ue = bs + np.column_stack([np.full(steps, 15.0), across / np.cos(np.deg2rad(33.42))]) / DEGREE
     sees = np.full(steps, -1, dtype=np.int8)
     return Drive(name, np.arange(steps, dtype=float), False, power, power.argmax(1).astype(np.int32), bs, ue, sees)
+
+
+def hidden(drive: Drive, beams: range = range(9, 12)) -> Drive:
+    """The same, behind something while its best beam is one of those; its power falls there, and a step before."""
+    blocked = np.isin(drive.beam, beams)
+    falling = blocked | np.append(blocked[1:], False)
+    power = drive.power * np.where(blocked, 0.1, np.where(falling, 0.5, 1.0))[:, None]
+    return replace(drive, power=power, los=(~blocked).astype(np.int8))
 
 
 def drives(count: int = 6, steps: int = 24, scenario: str = "scenario1", beams: int = BEAMS) -> list[Drive]:

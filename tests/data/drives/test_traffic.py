@@ -84,6 +84,15 @@ def test_traffic_is_as_varied_as_it_should_be() -> None:
     assert drive(0, density=0.0).kinds == ("car",)
 
 
+def test_lanes_of_the_ue_and_the_share_of_what_is_high_can_be_set() -> None:
+    rng = np.random.default_rng(0)
+    made = [drive_through(LANES, WINDOW, 0.04, (20, 80), PERIOD, rng, LANES[1:2], 0.7) for _ in range(40)]
+    assert {one.lanes[0] for one in made} == {LANES[1]}
+    others = [kind for one in made for kind in one.kinds[1:]]
+    assert np.mean([kind in ("bus", "truck") for kind in others]) == pytest.approx(0.7, abs=0.08)
+    assert {"car", "van"} < set(others)
+
+
 def test_the_same_seed_gives_the_same_drive() -> None:
     one, two, other = drive(3), drive(3), drive(4)
     assert one.kinds == two.kinds

@@ -15,8 +15,21 @@ from jsonargparse import ArgumentParser
 from tests.tracer import needs_tracer
 from uniair.commands import twin as command
 from uniair.data.drives import deepsense, twin_campaign
+from uniair.data.drives import twin as twins
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.twin import SITES, VIEW, Site, Twin, _gps, geodetic, received_power, record
+from uniair.data.drives.traffic import Traffic
+from uniair.data.drives.twin import (
+    ALL_SITES,
+    BLOCKED_SITES,
+    SITES,
+    VIEW,
+    Site,
+    Twin,
+    _gps,
+    geodetic,
+    received_power,
+    record,
+)
 from uniair.data.drives.twin_campaign import run
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
@@ -100,7 +113,7 @@ def test_the_noise_floor_is_thermal() -> None:
 # sites and positions
 
 
-@pytest.mark.parametrize("site", SITES, ids=lambda site: str(site.scenario))
+@pytest.mark.parametrize("site", ALL_SITES["all"], ids=lambda site: str(site.scenario))
 def test_a_window_is_what_the_camera_sees(site: Site) -> None:
     for lane in site.lanes:
         ends = site.place(np.array(site.window(lane)), lane.offset) - site.antenna[:2]
@@ -175,6 +188,32 @@ def test_beams_follow_the_vehicle_down_the_street() -> None:
 
 
 @needs_tracer
+@pytest.mark.parametrize(("kind", "sees"), [("car", True), ("bus", False), ("truck", False)])
+def test_what_is_high_blocks_between_station_and_user(monkeypatch: pytest.MonkeyPatch, kind: str, sees: bool) -> None:
+    site = BLOCKED_SITES[0]
+    (far,), near = site.own_lanes, site.lanes[0]
+    assert abs(far.offset - site.bs[1]) > abs(near.offset - site.bs[1])
+    beside = Traffic(("car", kind), (0, 0), (far, near), np.full((2, 2), site.bs[0]), np.zeros((2, 2)))
+    monkeypatch.setattr(twins, "drive_through", lambda *_: beside)
+    assert (record(replace(SMALL, sites=(site,)), site, 0).los == sees).all()
+
+
+def test_the_ue_drives_beyond_what_is_high() -> None:
+    for site in (one for one in BLOCKED_SITES if one.own_lanes):
+        away = {lane: abs(lane.offset - site.bs[1]) for lane in site.lanes}
+        assert min(away[lane] for lane in site.own_lanes) > min(away.values())
+        assert site.heavy is not None
+
+
+@needs_tracer
+def test_a_folder_without_true_positions_is_what_it_was(tmp_path: Path) -> None:
+    made = twin_campaign._recipe(replace(SMALL, true_positions=False))["twin"]
+    assert not {"true_positions", "paths"} & set(made)
+    assert all(not {"own_lanes", "heavy"} & set(site) for site in made["sites"])
+    assert twin_campaign.columns(replace(SMALL, true_positions=False)) == twin_campaign.COLUMNS
+
+
+@needs_tracer
 def test_the_reader_of_measured_drives_reads_it(folder: Path) -> None:
     drives, report = everything(folder)
     assert [drive.name for drive in drives] == [f"scenario{s}/0000{d}" for s in (101, 102) for d in (1, 2)]
@@ -190,6 +229,7 @@ def test_the_reader_of_measured_drives_reads_it(folder: Path) -> None:
         np.testing.assert_array_equal(drive.los, truth.los)
         away = drive.position - (truth.ue - site.antenna)[:, :2]
         assert np.nanmax(np.abs(away), initial=0) < 5
+        np.testing.assert_allclose(drive.true_position, (truth.ue - site.antenna)[:, :2], atol=0.01)
         assert drive.camera([0]).shape == (1, 32, 48, 3)
         assert np.abs(drive.camera([0])[0] - truth.pictures[0].astype(float)).mean() < 20
     for name in ("scenario101", "scenario102"):
@@ -197,6 +237,7 @@ def test_the_reader_of_measured_drives_reads_it(folder: Path) -> None:
         beams = np.concatenate([drive.beam for drive in held])
         assert row["best_beam_histogram"] == np.bincount(beams, minlength=64).tolist()
         assert (row["drives"], row["steps"]) == (2, len(beams))
+        assert row["sight_lost"] == sum(int((np.diff(drive.los) == -1).sum()) for drive in held)
         assert row["los_share"] == pytest.approx(np.concatenate([drive.los for drive in held]).mean())
 
 
@@ -332,6 +373,10 @@ def test_the_command_takes_a_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     options = parser.instantiate(parser.parse_args(["--out", str(tmp_path), "--scene", "munich", "--drives", "3"]))
     command.run(options)
     assert asked[0] == Twin(tuple(site for site in SITES if site.scene == "munich"), drives=3)
+    command.run(parser.instantiate(parser.parse_args(["--out", str(tmp_path), "--sites", "blocked"])))
+    assert asked[1] == Twin(BLOCKED_SITES)
+    with pytest.raises(InputError, match="--sites 'odd': choose open, blocked, all"):
+        command.run(parser.instantiate(parser.parse_args(["--out", str(tmp_path), "--sites", "odd"])))
     options = parser.instantiate(parser.parse_args(["--out", str(tmp_path), "--scene", "atlantis"]))
     with pytest.raises(InputError, match=r"atlantis.*munich"):
         command.run(options)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.drives.moving import BEAMS, drive, drives
+from tests.data.drives.moving import BEAMS, drive, drives, hidden
 from uniair.data.drives import windows
+from uniair.data.drives.drive import read_drives, write_drives
 from uniair.data.drives.windows import (
     Augmentation,
     Passages,
@@ -185,3 +186,27 @@ def test_a_target_shows_at_its_range_angle_and_velocity() -> None:
     cube = range_angle_velocity(np.exp(1j * phase).astype(np.complex64), (16, 64, 32))
     assert np.unravel_index(cube.argmax(), cube.shape) == (8 + 4, 20, 16 + 5)
     assert abs(np.median(cube)) < 1e-3
+
+
+def test_what_follows_step_by_step_is_unknown_where_the_order_is_made_up() -> None:
+    some = [hidden(one) for one in drives(4)]
+    as_driven = Passages(tuple(some), 9, Augmentation(0.0, 0.0, 0.0)).draw(8, np.random.default_rng(0))
+    np.testing.assert_array_equal(as_driven["sight"], as_driven["los"])
+    np.testing.assert_allclose(as_driven["place"], as_driven["position"][..., :2], atol=1e-4)
+    retimed = Passages(tuple(some), 9, Augmentation(0.0, 0.0, 1.0)).draw(8, np.random.default_rng(0))
+    assert np.isnan(retimed["sight"]).all()
+    assert np.isnan(retimed["place"]).all()
+    assert np.isfinite(retimed["los"]).any()
+
+
+def test_the_true_place_is_in_the_frame_of_the_position_and_survives_the_disk(tmp_path: Path) -> None:
+    some = [replace(one, true=one.ue + np.array([3 / 111_195, 0])) for one in drives(2)]
+    write_drives(tmp_path / "drives.safetensors", some)
+    read = read_drives(tmp_path / "drives.safetensors")
+    steps = cut(read).steps()
+    away = np.linalg.norm(steps["place"] - steps["position"][..., :2], axis=-1)
+    np.testing.assert_allclose(away, 3, atol=0.05)
+    write_drives(tmp_path / "plain.safetensors", drives(1))
+    assert read_drives(tmp_path / "plain.safetensors")[0].true is None
+    with pytest.raises(InputError, match="all with true positions or none"):
+        write_drives(tmp_path / "both.safetensors", [some[0], drives(2)[1]])

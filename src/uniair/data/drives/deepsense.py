@@ -32,6 +32,7 @@ COLUMNS = {
     "label": ("unit1_beam_index", "unit1_beam"),
     "bs": ("unit1_loc",),
     "ue": ("unit2_loc_cal", "unit2_loc"),
+    "true": ("unit2_loc_true",),  # of the digital twin
     "blockage": ("unit1_blockage",),
     "camera": ("unit1_rgb",),
     "lidar": ("unit1_lidar", "unit1_lidar_scr"),
@@ -39,7 +40,8 @@ COLUMNS = {
     "csi": ("unit1_csi",),  # of drives of one's own; DeepSense has none
     "paths": ("unit1_paths",),  # of the digital twin
 }
-CELLS = ("power", "label", "bs", "ue", "blockage", *SENSORS)
+POSITIONS = ("bs", "ue", "true")
+CELLS = ("power", "label", *POSITIONS, "blockage", *SENSORS)
 EMPTY = ("", "nan", "none")
 GATHERED = re.compile(r"scenario(\d+)_(seq_index|unit1_pwr_60ghz|unit1_loc|unit2_loc|unit2_loc_cal)_\d+-\d+\.npy")
 GAP = 1.0  # s; a CSV without sequences is split where the next sample, due after 0.1 s, took longer than this
@@ -274,8 +276,9 @@ def _assemble(
     root, steps = path.parent, len(time)
     if bad := next((cell for kind in cells if kind != "label" for cell in cells[kind] if escapes(cell)), None):
         raise InputError(f"{path}: {bad!r} leads out of its folder; the file names of DeepSense begin with ./unit")
-    absent = {kind: [_absent(root, cell) for cell in cells.get(kind, [""] * steps)] for kind in ("power", "bs", "ue")}
-    for kind, reason in (("power", f"power {NO_FILE}"), ("bs", NO_POSITION_FILE), ("ue", NO_POSITION_FILE)):
+    reasons = {"power": f"power {NO_FILE}"} | dict.fromkeys(POSITIONS, NO_POSITION_FILE)
+    absent = {kind: [_absent(root, cell) for cell in cells.get(kind, [""] * steps)] for kind in reasons}
+    for kind, reason in reasons.items():
         report.leave(reason, next(compress(cells.get(kind, ()), absent[kind]), ""), sum(absent[kind]))
     power = np.full((steps, beams), np.nan)
     for step, cell in enumerate(cells.get("power", ())):
@@ -286,7 +289,7 @@ def _assemble(
                 )
             power[step] = values
     positions = {}
-    for unit in ("bs", "ue"):
+    for unit in POSITIONS if "true" in cells else POSITIONS[:2]:
         column = cells.get(unit, [""] * steps)
         known = {cell: _values(root, cell) for cell in dict.fromkeys(column)}
         if short := next((cell for cell, v in known.items() if v is not None and v.size < 2), None):
@@ -315,7 +318,8 @@ def _assemble(
     except ValueError as error:
         raise InputError(f"{path}: beam label of {name}: {error}; download it again") from error
     beam = np.full(steps, -1, dtype=np.int32)
-    drive = Drive(name, time, timed, power, beam, positions["bs"], positions["ue"], los, files, root)
+    drive = Drive(name, time, timed, power, beam, positions["bs"], positions["ue"], los, files, root,
+                  positions.get("true"))  # fmt: skip
     yield from _with_beams(drive, labels, path, report, window)
 
 
@@ -382,7 +386,8 @@ def _with_beams(
         leave_steps(LOST, lost)
         if not lost.all():
             files = {sensor: tuple(compress(names, ~lost)) for sensor, names in drive.files.items()}
-            kept = {field: getattr(drive, field)[~lost] for field in ("time", "power", "bs", "ue", "los")}
+            fields = ("time", "power", "bs", "ue", "los", *([] if drive.true is None else ["true"]))
+            kept = {field: getattr(drive, field)[~lost] for field in fields}
             yield replace(drive, beam=beam[~lost], files=files, **kept)
         return
     beam[lost] = -1

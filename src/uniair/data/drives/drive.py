@@ -24,7 +24,7 @@ from uniair.files import atomic_path
 FORMAT = "uniair-drives/2"
 SENSORS = ("camera", "lidar", "radar", "csi", "paths")
 TYPES = {"time": "float64", "power": "float64", "beam": "int32", "bs": "float64", "ue": "float64", "los": "int8",
-         "steps": "int32"}  # fmt: skip
+         "steps": "int32", "true": "float64"}  # fmt: skip
 SEMI_MAJOR_AXIS, ECCENTRICITY_SQUARED = 6378137.0, 0.00669437999014  # WGS 84, m
 
 
@@ -43,6 +43,8 @@ class Drive:
         files: sensor (one of `SENSORS`) → [T] file names below `root`, "" where one is missing; a sensor that
             the scenario lacks has no entry.
         root: folder of the files; None where there are none.
+        true: float64 [T, 2] latitude and longitude where the UE really was, °, NaN where unknown; None where `ue`, as
+            it was received, is all that is known. The digital twin knows it.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Drive:
     los: NDArray[np.int8]
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     root: Path | None = None
+    true: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -72,10 +75,18 @@ class Drive:
         x = N cosφ Δλ, y = M Δφ, N = a / √(1 − e² sin²φ), M = N (1 − e²) / (1 − e² sin²φ). Within 200 m of the BS it
         is a centimetre or two from the exact projection, below what GPS resolves.
         """
+        return self._from_bs(self.ue)
+
+    @property
+    def true_position(self) -> NDArray[np.float64]:
+        """[T, 2] as `position`, of where the UE really was; the received position where nothing else is known."""
+        return self._from_bs(self.ue if self.true is None else self.true)
+
+    def _from_bs(self, where: NDArray[np.float64]) -> NDArray[np.float64]:
         latitude = np.deg2rad(self.bs[:, 0])
         w = 1 - ECCENTRICITY_SQUARED * np.sin(latitude) ** 2
         across = SEMI_MAJOR_AXIS / np.sqrt(w)
-        north, east = np.deg2rad(self.ue - self.bs).T
+        north, east = np.deg2rad(where - self.bs).T
         return np.column_stack([across * np.cos(latitude) * east, across * (1 - ECCENTRICITY_SQUARED) / w * north])
 
     def has(self, sensor: str) -> NDArray[np.bool_]:
@@ -134,6 +145,7 @@ class Drive:
         if not re.fullmatch(r"[^/\s]+/[^/\s]+", self.name):
             raise InputError(f"{where!r}: a drive's name is scenario/sequence")
         shapes = {"time": (t,), "power": (t, b), "beam": (t,), "bs": (t, 2), "ue": (t, 2), "los": (t,)}
+        shapes |= {} if self.true is None else {"true": (t, 2)}
         for name, want in shapes.items():
             if (have := getattr(self, name).shape) != want:
                 raise InputError(f"{where}: {name} has shape {have}, expected {want}; make or download it again")
@@ -151,7 +163,8 @@ class Drive:
             best, np.nanmax(self.power[measured], axis=1, initial=0)
         ):
             raise InputError(f"{where}: a beam is not the one of highest power; make it again")
-        if (np.abs(np.concatenate([self.bs, self.ue])) > [90, 180]).any():
+        known = [self.bs, self.ue] if self.true is None else [self.bs, self.ue, self.true]
+        if (np.abs(np.concatenate(known)) > [90, 180]).any():
             raise InputError(
                 f"{where}: positions are not latitude and longitude in degrees; check their order and unit"
             )
@@ -171,18 +184,42 @@ def escapes(reference: str) -> bool:
     return path.is_absolute() or ".." in path.parts
 
 
+def losses(los: NDArray[Any]) -> int:
+    """How often line of sight [T], 1 or true where it is there, is lost from one step to the next."""
+    return int(((los[:-1] == 1) & (los[1:] == 0)).sum())
+
+
+def carrier(drives: Iterable[Drive], otherwise: float) -> float:
+    """The carrier of the drives' paths, Hz; `otherwise` where they keep none.
+
+    Raises:
+        InputError: drives of several carriers.
+    """
+    kept = [drive for drive in drives if drive.has("paths").any()]
+    found = {drive.paths(int(drive.has("paths").argmax())).carrier for drive in kept}
+    if len(found) > 1:
+        raise InputError(
+            f"drives at {' and '.join(f'{one / 1e9:g}' for one in sorted(found))} GHz; import those of one carrier"
+        )
+    return found.pop() if found else otherwise
+
+
 def write_drives(path: Path, drives: Iterable[Drive]) -> None:
     """Writes the drives of a scenario as one safetensors file; the same drives give the same bytes.
 
     Sensor files stay where they are: their names go into the metadata, with the folder that they lie in.
 
     Raises:
-        InputError: no drives, or drives of several codebooks or folders.
+        InputError: no drives, or drives of several codebooks or folders, or of which some know the true positions.
     """
     kept = list(drives)
-    if not kept or len({drive.power.shape[1] for drive in kept}) > 1 or len({drive.root for drive in kept}) > 1:
-        raise InputError(f"{path}: {len(kept)} drives; a file holds one or more, of one codebook and one folder")
-    tensors = {k: np.concatenate([getattr(d, k) for d in kept]) for k in TYPES if k != "steps"}
+    if not kept or len({(d.power.shape[1], d.root, d.true is None) for d in kept}) > 1:
+        raise InputError(
+            f"{path}: {len(kept)} drives; a file holds one or more, of one codebook and one folder, all with true "
+            "positions or none"
+        )
+    names = [name for name in TYPES if name != "steps" and getattr(kept[0], name) is not None]
+    tensors = {name: np.concatenate([getattr(d, name) for d in kept]) for name in names}
     tensors["steps"] = np.array([len(drive) for drive in kept])
     tensors = {name: np.ascontiguousarray(values, dtype=TYPES[name]) for name, values in tensors.items()}
     # one key: safetensors writes several in an order that changes from run to run
@@ -215,7 +252,7 @@ def read_drives(path: Path, root: Path | None = None) -> list[Drive]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"{path}: not a file of format {FORMAT!r}; it was not written by this version of uniair")
     try:
-        if {name: values.dtype.name for name, values in tensors.items()} != TYPES:
+        if {"true": TYPES["true"]} | {name: values.dtype.name for name, values in tensors.items()} != TYPES:
             raise ValueError(f"its tensors are {sorted(tensors)}, expected {sorted(TYPES)}")
         ends = np.cumsum(tensors.pop("steps"), dtype=np.int64)
         if any(len(values) != ends[-1] for values in tensors.values()) or (np.diff(ends, prepend=0) < 1).any():

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uniair.data.drives.drive import FORMAT, Drive, read_drives
+from uniair.data.drives.drive import FORMAT, Drive, losses, read_drives
 from uniair.data.statistics import EXAMPLES, FARTHEST_UE, Distribution, Findings, rounded, summary
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.progress import track
 
+SIGHT = {1: "in_sight", 0: "blocked", -1: "sight_unknown"}  # by the label of a step
 TRACKED_STEPS = 4_000  # of one scenario
 
 
@@ -28,6 +29,8 @@ class Scenario:
         lost: steps without a best beam.
         located: steps with a known position.
         seconds: length of its drives; 0 where time was not measured.
+        sight: steps in line of sight, blocked, and of which neither is known.
+        sight_lost: times that it is lost from one step of a drive to the next.
         sensors: sensor → steps with a file.
         tracks: [n, 3] of a drive: x east, y north of the BS, m, and the best beam's share of the codebook, 0 to 1.
     """
@@ -37,12 +40,16 @@ class Scenario:
     lost: int = 0
     located: int = 0
     seconds: float = 0.0
+    sight: Counter[str] = field(default_factory=Counter)
+    sight_lost: int = 0
     sensors: Counter[str] = field(default_factory=Counter)
     tracks: list[NDArray[np.float64]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Counts."""
         counts = {name: getattr(self, name) for name in ("drives", "samples", "lost", "located")}
+        if self.sight["in_sight"] or self.sight["blocked"]:  # of drives without labels there is nothing to count
+            counts |= {**{name: self.sight[name] for name in SIGHT.values()}, "sight_lost": self.sight_lost}
         return counts | rounded({"seconds": self.seconds}) | {"sensors": dict(sorted(self.sensors.items()))}
 
 
@@ -87,6 +94,8 @@ class DrivesStatistics:
         here.lost += int((~known).sum())
         here.located += int(located.sum())
         here.seconds += float(drive.time[-1] - drive.time[0]) if drive.timed else 0.0
+        here.sight.update({name: int((drive.los == value).sum()) for value, name in SIGHT.items()})
+        here.sight_lost += losses(drive.los)
         here.sensors.update({sensor: int(drive.has(sensor).sum()) for sensor in drive.files})
         if sum(map(len, here.tracks)) < TRACKED_STEPS:
             here.tracks.append(np.column_stack([position, drive.beam / max(size - 1, 1)])[located & known])

@@ -84,6 +84,9 @@ KINDS = {
 }  # fmt: skip
 
 
+HEAVY = ("bus", "truck")
+
+
 @dataclass(frozen=True)
 class Lane:
     """A straight lane.
@@ -157,6 +160,8 @@ def drive_through(
     steps: tuple[int, int],
     period: float,
     rng: np.random.Generator,
+    own_lanes: tuple[Lane, ...] = (),
+    heavy: float | None = None,
 ) -> Traffic:
     """A car with the UE drives through its lane's window among other traffic.
 
@@ -170,11 +175,14 @@ def drive_through(
         steps: least and most of them; the street's length and the least bound the UE's speed.
         period: s between steps.
         rng: all that is drawn.
+        own_lanes: those that the UE takes; all by default.
+        heavy: share of buses and trucks, which are higher than a car's antenna, in the traffic; by default as in
+            `KINDS`.
 
     Returns:
         The steps from the UE's entry into the window to its exit, or to the most.
     """
-    own = lanes[rng.integers(len(lanes))]
+    own = (own_lanes or lanes)[rng.integers(len(own_lanes or lanes))]
     low, high = window[own]
     top_speed = min(TOP_SPEED, (high - low) / (steps[0] * period))
     lead = 15.0  # m before the window, so that speeds have settled
@@ -184,6 +192,9 @@ def drive_through(
     desire = [rng.uniform(0.4, 1.0) * top_speed]
     names = list(KINDS)
     share = np.array([KINDS[name].share for name in names])
+    if heavy is not None:
+        large = np.array([name in HEAVY for name in names])
+        share = np.where(large, heavy * share / share[large].sum(), (1 - heavy) * share / share[~large].sum())
     for lane in lanes if density > 0 else ():
         at = -reach + rng.exponential(1 / density)
         while at < reach:

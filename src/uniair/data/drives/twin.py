@@ -40,6 +40,8 @@ class Site:
         bs: of the antenna, m along the axis from that point, m to its left, m above the ground.
         turn: ° that array and camera are turned from the perpendicular to the street, to the left.
         origin: latitude and longitude of the scene's (0, 0), °.
+        own_lanes: those that the UE takes; none: all.
+        heavy: share of buses and trucks in the traffic; None: as in `KINDS`.
     """
 
     scenario: int
@@ -49,6 +51,8 @@ class Site:
     bs: tuple[float, float, float]
     turn: float = 0.0
     origin: tuple[float, float] = (48.137, 11.575)
+    own_lanes: tuple[Lane, ...] = ()
+    heavy: float | None = None
 
     @property
     def azimuth(self) -> float:
@@ -93,6 +97,17 @@ SITES = (
     Site(107, "munich", (152.4, -191.2, 156.0), FOUR, (0.0, 12.2, 3.0), turn=-12.0),
     Site(108, "munich", (-188.6, 228.2, 156.0), FOUR, (0.0, 21.0, 6.0)),
 )
+# the same streets with the antenna at the height of a lamp or a bus stop, the UE beyond the lanes of buses and trucks,
+# and two antennas round a corner
+BLOCKED_SITES = (
+    Site(111, CANYON, (0.0, 0.4, 0.0), TWO, (2.0, -8.0, 2.2), own_lanes=TWO[1:], heavy=0.6),
+    Site(112, "munich", (-217.8, -28.5, 156.0), TWO, (0.0, -8.7, 2.2), own_lanes=TWO[1:], heavy=0.6),
+    Site(113, "munich", (241.2, -218.9, 160.0), FOUR, (0.0, -20.0, 2.5), own_lanes=(TWO[1], FOUR[3]), heavy=0.6),
+    Site(114, "munich", (152.4, -191.2, 156.0), FOUR, (0.0, 12.2, 2.5), -12.0, own_lanes=(TWO[0], FOUR[2]), heavy=0.6),
+    Site(115, CANYON, (24.0, 0.4, 0.0), TWO, (-4.0, -18.0, 4.0)),
+    Site(116, CANYON, (24.0, 0.4, 0.0), TWO, (4.0, 20.0, 3.0), heavy=0.4),
+)
+ALL_SITES = {"open": SITES, "blocked": BLOCKED_SITES, "all": SITES + BLOCKED_SITES}
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,8 @@ class Twin:
         ofdm: subcarriers that the power is summed over.
         paths: whether the paths of each step are kept, with the speed of the UE: CSI of any radio at this carrier is
             made from them (`StepPaths`). A step without any path has none.
+        true_positions: whether it is also kept where the UE really was, beside what GPS says: what a forecast of its
+            position is measured by.
         gps_error: standard deviation along each axis, m; two axes of 1 m are 1.25 m off on average.
         gps_memory: s until the error has forgotten itself.
         gps_lost: share of the steps without a fix, in runs of five on average; written as (0, 0).
@@ -135,6 +152,7 @@ class Twin:
     noise_figure: float = 8.0
     ofdm: OFDM = OFDM(64, 312.5e3)
     paths: bool = True
+    true_positions: bool = True
     gps_error: float = 1.0
     gps_memory: float = 20.0
     gps_lost: float = 0.01
@@ -214,6 +232,8 @@ def record(twin: Twin, site: Site, number: int) -> Recording:
         (twin.least_steps, twin.most_steps),
         1 / twin.rate,
         rng,
+        site.own_lanes,
+        site.heavy,
     )
     steps = len(traffic.along)
     places = site.place(traffic.along, np.array([lane.offset for lane in traffic.lanes]))  # [T, V, 2]

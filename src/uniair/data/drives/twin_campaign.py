@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uniair.data.drives.drive import losses
 from uniair.data.drives.step_paths import StepPaths
 from uniair.data.drives.twin import Recording, Site, Twin, geodetic, record
 from uniair.data.recipe import noted, traced_over_diagonals
@@ -26,7 +27,7 @@ COLUMNS = (  # of scenario 9, and the label file of the blockage scenarios 17 to
     "index", "unit1_rgb", "unit1_pwr_60ghz", "unit1_loc", "unit1_blockage", "unit2_loc", "unit1_beam_index",
     "seq_index", "time_stamp[UTC]",
 )  # fmt: skip
-PATHS_COLUMN = "unit1_paths"
+PATHS_COLUMN, TRUE_COLUMN = "unit1_paths", "unit2_loc_true"
 FOLDERS = ("unit1/camera_data", "unit1/mmWave_data", "unit1/GPS_data", "unit1/label_data", "unit2/GPS_data")
 ATTRIBUTION = {"munich": "Munich: map data © OpenStreetMap contributors, ODbL 1.0, as it comes with sionna-rt"}
 
@@ -73,15 +74,21 @@ def _record(twin: Twin, out: Path) -> dict[int, list[dict[str, str]]]:
 
 def columns(twin: Twin) -> tuple[str, ...]:
     """Of a scenario's CSV."""
-    return (*COLUMNS, PATHS_COLUMN) if twin.paths else COLUMNS
+    more = ((twin.paths, PATHS_COLUMN), (twin.true_positions, TRUE_COLUMN))
+    return (*COLUMNS, *(name for kept, name in more if kept))
 
 
 def _recipe(twin: Twin) -> dict[str, Any]:
     """What makes the bytes, as JSON: all settings but the number of drives, and the version of the tracer."""
     settings = asdict(twin)
     del settings["drives"]
-    if not twin.paths:  # a twin without paths is what it was before they were kept
-        del settings["paths"]
+    for name in ("paths", "true_positions"):  # a twin without them is what it was before they were kept
+        if not settings[name]:
+            del settings[name]
+    for site in settings["sites"]:  # and so is a site where nothing is said of them
+        for name in ("own_lanes", "heavy"):
+            if not site[name]:
+                del site[name]
     return json.loads(json.dumps({"twin": settings, "tracer": tracer(twin.ray_tracing)}))
 
 
@@ -131,6 +138,11 @@ def _write(out: Path, twin: Twin, site: Site, recording: Recording, number: int,
             here = recording.paths.select(np.array([step]))
             held = StepPaths(here, twin.ray_tracing.frequency, site.boresight - np.pi / 2, recording.velocity[step])
             rows[-1][PATHS_COLUMN] = _paths(root, held, index)
+        if twin.true_positions:
+            bs_at = geodetic(site.antenna[:2], site.origin)
+            there = geodetic(recording.ue[step, :2] - site.antenna[:2], (bs_at[0], bs_at[1]))
+            rows[-1][TRUE_COLUMN] = f"./unit2/GPS_data/true_location_{index}.txt"
+            (root / rows[-1][TRUE_COLUMN]).write_text(_lines(there, "{:.8f}"), encoding="ascii")
     return rows
 
 
@@ -163,7 +175,9 @@ def _as_csv(rows: list[dict[str, str]], header: tuple[str, ...]) -> str:
 
 
 def _card(twin: Twin, out: Path, recipe: dict[str, Any], rows: dict[int, list[dict[str, str]]]) -> dict[str, Any]:
-    """What was made: counts, share of steps in LOS and how often each beam was the best, a scenario each."""
+    """What was made: counts, share of steps in LOS, how often sight is lost and how often each beam was the best, a
+    scenario each.
+    """
     scenarios = {}
     for site in twin.sites:
         held = rows[site.scenario]
@@ -174,6 +188,7 @@ def _card(twin: Twin, out: Path, recipe: dict[str, Any], rows: dict[int, list[di
             "drives": len({row["seq_index"] for row in held}),
             "steps": len(held),
             "los_share": float(1 - blocked.mean()),
+            "sight_lost": sum(losses(~one) for one in _by_drive(held, blocked)),
             "best_beam_histogram": np.bincount(beams, minlength=twin.beams).tolist(),
         }
     return {
@@ -184,6 +199,12 @@ def _card(twin: Twin, out: Path, recipe: dict[str, Any], rows: dict[int, list[di
         "attribution": [ATTRIBUTION[s] for s in sorted({site.scene for site in twin.sites}) if s in ATTRIBUTION],
         **recipe,
     }
+
+
+def _by_drive(rows: list[dict[str, str]], values: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Values of all rows, [rows], drive by drive."""
+    number = np.array([int(row["seq_index"]) for row in rows])
+    return [values[number == one] for one in np.unique(number)]
 
 
 def _blocked(path: Path, rows: list[dict[str, str]]) -> NDArray[np.bool_]:

@@ -126,16 +126,19 @@ def measured(drive: Drive, steps: NDArray[np.integer], frame: NDArray[np.float64
     """Arrays of a drive's steps, T of them. NaN, or a beam of −1, marks what is missing.
 
     `power` float32 [T, B], linear; `beam` int64 [T]; `los` float32 [T], 1 in line of sight, 0 where it is blocked;
-    `position` float32 [T, 4], metres across and along the scenario's
-    frame and metres per step in both directions, 0 at the first step; and of the sensors asked for `camera` float32
-    [T, 3, H, W] from 0 to 1, `lidar` float32 [T, points, 3], m, `radar` float32 [T, angles, ranges, velocities], dB
-    above the cube's median, `csi` complex64 [T, 32, 64].
+    `position` float32 [T, 4], metres across and along the scenario's frame and metres per step in both directions, 0 at
+    the first step; two that are NaN where the order of the steps is made up (`Passages`), as they followed each other:
+    `sight`, as `los`, and `place` float32 [T, 2], `Drive.true_position` in the frame; and of the sensors asked for
+    `camera` float32 [T, 3, H, W] from 0 to 1, `lidar` float32 [T, points, 3], m, `radar` float32 [T, angles, ranges,
+    velocities], dB above the cube's median, `csi` complex64 [T, 32, 64].
     """
     out: Steps = {
         "power": drive.power[steps].astype(np.float32),
         "beam": drive.beam[steps].astype(np.int64),
         "los": sight(drive)[steps],
+        "sight": sight(drive)[steps],
         "position": with_moves(drive.position[steps] @ frame.T),
+        "place": (drive.true_position[steps] @ frame.T).astype(np.float32),
     }
     return out | sensed(drive, steps, sensing)
 
@@ -401,24 +404,25 @@ class Passages:
         start = rng.uniform(0, whole - min((self.length - 1) * pace, whole))
         time = start + pace * np.arange(self.length)
         time = time[: max(2, int((time <= whole).sum()))].clip(max=whole)
-        course = self._centres[number][begin:end]
+        course, drive = self._centres[number][begin:end], self.drives[number]
         course = np.convolve(np.pad(course, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
-        centre, place = self._measured[self.drives[number].scenario]
+        centre, place = self._measured[drive.scenario]
         wanted = np.searchsorted(centre, np.interp(time, np.arange(end - begin), course))
         wanted = wanted + rng.integers(-(self.NEAREST // 2), self.NEAREST // 2 + 1, len(time))
         chosen = place[wanted.clip(0, len(place) - 1)]
-        frame = self._frames[self.drives[number].scenario]
+        frame = self._frames[drive.scenario]
         out: Steps = {
             "power": np.stack([self.drives[n].power[step] for n, step in chosen]).astype(np.float32),
             "beam": np.array([self.drives[n].beam[step] for n, step in chosen], dtype=np.int64),
             "los": np.array([self._sight[n][step] for n, step in chosen], dtype=np.float32),
+            "sight": np.full(len(chosen), np.nan, dtype=np.float32),
         }
         if self.sensing.sensors:
             parts = [sensed(self.drives[n], np.array([step]), self.sensing) for n, step in chosen]
             out |= {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        position = self.drives[number].position[begin:end] @ frame.T
+        position = drive.position[begin:end] @ frame.T
         here = np.column_stack([np.interp(time, np.arange(end - begin), axis) for axis in position.T])
-        out["position"] = with_moves(here)
+        out["position"], out["place"] = with_moves(here), np.full_like(here, np.nan, dtype=np.float32)
         return out
 
 
@@ -454,6 +458,7 @@ def mirrored(steps: Steps) -> Steps:
     out["power"] = steps["power"][..., ::-1].copy()
     out["beam"] = np.where(steps["beam"] < 0, -1, beams - 1 - steps["beam"])
     out["position"] = steps["position"] * np.array([-1, 1, -1, 1], dtype=np.float32)
+    out["place"] = steps["place"] * np.array([-1, 1], dtype=np.float32)
     if "camera" in steps:
         out["camera"] = steps["camera"][..., ::-1].copy()
     if "csi" in steps:
