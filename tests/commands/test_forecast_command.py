@@ -13,6 +13,7 @@ from uniair.data.drives.drive import write_drives
 from uniair.data.drives.step_paths import StepPaths
 from uniair.propagation.paths import Paths
 from uniair.serve.stream import Stream
+from uniair.training.checkpoint import digest
 from uniair.training.forecasting import load_forecaster
 
 SMALL = ["--preset.width", "32", "--preset.context", "5", "--training.batch", "4", "--training.length", "4",
@@ -58,8 +59,11 @@ def test_a_stream_learns_from_and_into_one_file(
     assert (found["steps"], found["windows"], found["unscored"]) == (9 * 24 + 3, 9 * 17, 9 * 3)
     assert sum(row["steps"] for row in found["rows"]) == found["steps"]
     whole = state.read_bytes()
-    assert cli.main(learn) == 0
+    assert cli.main([*learn, "--keep", str(tmp_path / "kept")]) == 0
     assert last(capsys) == found
+    assert digest(load_forecaster(tmp_path / "kept")) == found["answering"]
+    assert cli.main(["forecast", "stream", "--keep", str(tmp_path / "no")]) == 2
+    assert "nothing is learned; give --learn too" in capsys.readouterr().err
     assert state.read_bytes() == whole
     for more, line in (["--scenarios", "[b]"], "not the first of these"), (["--learning.level", "2"], "give a level"):
         assert cli.main([*learn, *more]) == 2

@@ -45,8 +45,10 @@ def run(options: Any) -> dict[str, Any]:
     if options.earlier:
         earlier = drives_of(Path(options.earlier), ())
         check_drives(Path(options.earlier), earlier, model.preset)
-        old = settings(earlier, sensing(model.preset))[0].passages(config.length, config.augmentation)
-    site = settings(drives, sensing(model.preset))[0]
+        old = settings(earlier, sensing(model.preset), model.preset.ahead)[0].passages(
+            config.length, config.augmentation
+        )
+    site = settings(drives, sensing(model.preset), model.preset.ahead)[0]
     began = time.perf_counter()
     with world() as here:
         adapted, tuned = adapt_on_site(model, site.passages(config.length, config.augmentation), config, old, here)

@@ -5,7 +5,8 @@ Without options: the packaged WMLM on the packaged drives of the digital twin, w
 With --learn STATE it learns along the drives from the powers measured next, and prints how often the model that it
 began with was right, and how often the one that answered: a shadow learns beside it and answers once it is ahead by a
 test; where it falls behind, the first one answers again. STATE is one file; killed at any moment, the same command goes
-on from there to the same end. uniair serve --learn does the same beside its answers.
+on from there to the same end. uniair serve --learn does the same beside its answers. --keep FOLDER writes what answers
+in the end, as uniair forecast train does, to be published or served elsewhere.
 
 Example:
   uniair forecast stream
@@ -32,11 +33,13 @@ from uniair.commands.drives import (
 )
 from uniair.data.drives.drive import Drive
 from uniair.data.drives.windows import frames, measured
+from uniair.errors import InputError
 from uniair.evaluation.tables import Table
 from uniair.folder_lock import alone_in
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.progress import track
 from uniair.serve.stream import Stream
+from uniair.training.checkpoint import save_model
 from uniair.training.forecast_split import sensing
 from uniair.training.forecasting import PACKAGED, SAMPLE
 from uniair.training.learning_state import KeptStream, open_stream
@@ -50,6 +53,8 @@ def arguments(parser: ArgumentParser) -> None:
     packaged_or_given(parser)
     parser.add_argument("--learn", type=str | None, default=None, metavar="STATE",
                         help="learn along the drives, from and into this file")  # fmt: skip
+    parser.add_argument("--keep", type=str | None, default=None, metavar="FOLDER",
+                        help="of what learned: write the forecaster that answers in the end")  # fmt: skip
     parser.add_argument("--earlier", type=str | None, default=None,
                         help="drives of earlier sites, replayed so that they are not forgotten; of the packaged model "
                              "the packaged ones if not given")  # fmt: skip
@@ -61,6 +66,8 @@ def run(options: Any) -> dict[str, Any]:
     folder = Path(options.drives or SAMPLE)
     drives, model = drives_of(folder, options.scenarios), forecaster(Path(options.model or PACKAGED), options.tower)
     check_drives(folder, drives, model.preset)
+    if options.keep is not None and options.learn is None:
+        raise InputError(f"--keep {options.keep}: nothing is learned; give --learn too")
     if options.learn is not None:
         return _learn(drives, model, options)
     stream = Stream(model)
@@ -125,6 +132,9 @@ def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]
           f"answers now: {status['answers']}")  # fmt: skip
     print(f"right forecasts by which the answers were ever behind the model that it began with, by step: "
           f"{' / '.join(map(str, status['behind']))}")  # fmt: skip
+    if options.keep is not None:
+        save_model(stream.answering, Path(options.keep))
+        print(f"{options.keep}: what answers now, {status['answering']}")
     return {"state": str(path), **status, "rows": rows}
 
 

@@ -178,7 +178,7 @@ def parts_of(drives: Any, model: WMLM | None = None) -> Setting:
     """
     if not isinstance(drives, Sequence) or not drives:
         raise InputError("a forecaster is learned from drives, this site has links; give a folder of drives")
-    parts = settings(drives)[0] if model is None else settings(drives, sensing(model.preset))[0]
+    parts = settings(drives)[0] if model is None else settings(drives, sensing(model.preset), model.preset.ahead)[0]
     if not parts.train or not parts.test or not len(parts.cut(parts.test)):
         raise InputError(f"{len(parts.train)} of {len(drives)} drives to learn from and {len(parts.test)} held out, of "
                          "which none is long enough; give at least five")  # fmt: skip
