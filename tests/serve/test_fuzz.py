@@ -74,7 +74,7 @@ def test_requests_made_from_the_schema(http: Any, operations: list[Any]) -> None
     from schemathesis import GenerationMode
 
     found, paths = Found(), set()
-    each = max(COUNT // 50, 5)
+    each = max(COUNT // 75, 4)
     for operation in operations:
         for mode in GenerationMode:
 
