@@ -14,6 +14,7 @@ from tests.site.make import make_site, town
 from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
+from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.radio import Radio
 from uniair.serve.naming import NotHereError
 from uniair.serve.predictor import Predictor, Received
@@ -201,6 +202,20 @@ def test_a_site_of_another_version_is_refused(served_site: Site, tmp_path: Path)
     (tmp_path / "site.json").write_text(note.replace("uniair-site/1", "uniair-site/9"))
     with pytest.raises(InputError, match=r"of format 'uniair-site/9', this version reads 'uniair-site/1'"):
         Site.read(tmp_path)
+
+
+def test_a_forecaster_that_says_more_is_answered_with(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    testclient = pytest.importorskip("fastapi.testclient")
+    from uniair.serve.app import create_app
+    from uniair.serve.client import Client
+
+    preset = ForecastPreset(width=32, modalities=("power", "position"), tasks=("position", "blockage"), warning=4)
+    monkeypatch.setattr(predictor, "forecaster", WMLM(preset).eval())
+    with testclient.TestClient(create_app(predictor, warm=False)) as http:
+        said = Client(http=http).forecast("car", power=np.full(64, 0.1), position=[3.0, 20.0])
+    assert said["position"].shape == (3, 2)
+    assert said["lost"].shape == (4,)
+    assert (np.diff(said["lost"]) >= 0).all()
 
 
 def test_sessions_end_when_idle_and_are_few(predictor: Any) -> None:

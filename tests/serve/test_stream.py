@@ -40,6 +40,14 @@ def test_lost_steps_are_pushed_as_empty_ones() -> None:
         assert np.isfinite(said.probability).all()
 
 
+def test_powers_that_are_all_zero_were_not_received() -> None:
+    silent, empty = stream(), stream()
+    for step in ({"power": np.eye(BEAMS)[3]}, {"power": np.zeros(BEAMS)}):
+        heard = silent.push(step)
+        other = empty.push(step if step["power"].any() else {})
+    np.testing.assert_array_equal(heard.probability, other.probability)
+
+
 @pytest.mark.parametrize(
     ("step", "line"),
     [

@@ -301,7 +301,10 @@ class Client:
         return found
 
     def forecast(self, session: str, **step: Any) -> dict[str, NDArray[Any]]:
-        """The next `beams` after one more step of a vehicle: any of `power` [beams], `beam`, `position` [2], `csi`."""
+        """The next `beams` after one more step of a vehicle: any of `power` [beams], `beam`, `position` [2], `csi`.
+
+        Of forecasters that say so also the `position` of each next step, and when sight is `lost`.
+        """
         return self._post("/forecast", session=session, **step)
 
     def learning(self) -> dict[str, Any]:

@@ -409,6 +409,12 @@ class Beams(BaseModel):
     beams: list[int]
     probability: list[float]
     probabilities: list[list[float]]
+    position: list[list[float]] | None = Field(
+        None, description="Where the UE will be at each step, metres across and along; of forecasters that say so."
+    )
+    lost: list[float] | None = Field(
+        None, description="Probability that sight is lost within 1, 2, ... steps; of forecasters that say so."
+    )
 
 
 def small_csi() -> dict[str, Any]:

@@ -238,7 +238,8 @@ class Service:
             step["csi"] = csi[0]
         said = await self.lanes.forecast(partial(self.sessions.push, fields.session, step))
         best = said.probability.max(1)
-        return reply(request, {"beams": said.beams, "probability": best, "probabilities": said.probability})
+        more = {name: value for name in ("position", "lost") if (value := getattr(said, name)) is not None}
+        return reply(request, {"beams": said.beams, "probability": best, "probabilities": said.probability} | more)
 
     # what the requests share
 

@@ -20,6 +20,8 @@ NOWHERE = (math.nan, math.nan)
 def beams_of(step: Mapping[str, Any], beams: int) -> tuple[NDArray[np.float64], int]:
     """Powers [B] of a step, linear, NaN where they were not measured, and its best beam; −1 where that is unknown.
 
+    Powers that are all zero say that nothing was received, and count as not measured.
+
     Args:
         step: `power`, `beam`, or neither; a beam that is given goes before the power's.
         beams: of the codebook.
@@ -30,6 +32,8 @@ def beams_of(step: Mapping[str, Any], beams: int) -> tuple[NDArray[np.float64], 
     power = np.full(beams, np.nan) if step.get("power") is None else np.asarray(step["power"], np.float64)
     if power.shape != (beams,) or (power < 0).any() or np.isinf(power).any():
         raise InputError(f"power of shape {power.shape}: give {beams} linear powers, finite, not dB")
+    if not (power > 0).any():
+        power = np.full(beams, np.nan)
     best = int(np.nanargmax(power)) if np.isfinite(power).any() else -1
     beam = best if step.get("beam") is None else int(step["beam"])
     if not -1 <= beam < beams:
