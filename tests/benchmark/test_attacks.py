@@ -12,8 +12,10 @@ import torch
 from tests.conftest import geometric_links
 
 import uniair
+from uniair.attack import attacked
 from uniair.benchmark import attack_defences, attacked_answers, attacks
-from uniair.benchmark.attack_defences import detected, told_apart
+from uniair.benchmark.adaptive_attacks import past_a_detector, suspicion, through_noise
+from uniair.benchmark.attack_defences import detected, signals_of, told_apart
 from uniair.benchmark.attacked_answers import BEAM, LOS, POSITION, USER, Victims, answers, embedded
 from uniair.benchmark.attacked_forecasts import forecasts_under_attack, heard
 from uniair.benchmark.attacks import ATTACKS, AttackBudget
@@ -21,7 +23,8 @@ from uniair.benchmark.benchmark import Setup, perform
 from uniair.cli import main
 from uniair.data.links import shards
 from uniair.errors import InputError
-from uniair.evaluation.smoothing import Smoothing
+from uniair.evaluation.smoothing import Smoothing, noisy_copies
+from uniair.explanation.doubt import Doubt, Signals
 from uniair.models.presets import PRESETS
 from uniair.models.universal import UniversalModel
 from uniair.tasks import zero_shot
@@ -113,8 +116,8 @@ def test_every_attack_and_defence_has_its_row_and_a_stopped_run_goes_on(
     (heading, table), (_, other), (_, defences), (_, detector) = ATTACKS.tables(result)
     assert "10 links in 2 areas" in heading
     assert len(table.rows) == len(other.rows) == 9
-    assert len(defences.rows) == 6
-    assert len(detector.rows) == 8
+    assert len(defences.rows) == 2 * 4
+    assert len(detector.rows) == 2 * (4 + 1)
     certified = result["defences"]["as they are"]["certified"]
     assert certified["0"]["mean"] <= certified["-20"]["mean"]
 
@@ -138,6 +141,44 @@ def test_without_training_places_nothing_is_learned(
     result = perform("attack", ATTACKS, setup)
     assert "learned waveform" not in result["answers"]["as they are"]
     assert "fitted" not in result["detector"]["as they are"]
+    assert result["slipped"] == {}
+
+
+def test_an_attacker_who_knows_the_detector_is_noticed_less() -> None:
+    links, model = geometric_links(seed=5, areas=1, per_area=18), uniair.load("small")
+    victims = Victims.of_area(links, 5, np.random.default_rng(0))
+    assert victims is not None
+    batch, draw = victims.batch, torch.Generator().manual_seed(0)
+    margin = answers(model, batch)[LOS].margin
+    detector = Doubt((0.0, -8.0, 0.5, 0.0), (5.0, 4.0, 0.2, 1.0), (-1.0, 2.0, -1.0, 0.1), 0.3)
+    columns = [torch.tensor(column) for column in signals_of(model, batch.csi, batch).values()]
+    told = suspicion(model, batch, detector)
+    torch.testing.assert_close(
+        told(batch.csi).detach().double(), detector.log_odds(Signals(*columns)), atol=2e-3, rtol=2e-3
+    )
+    naive = attacked(lambda csi: -margin(embedded(model, csi, batch)), batch.csi, -10.0, 10, draw)
+    aware = attacked(past_a_detector(model, batch, margin, detector), batch.csi, -10.0, 10, draw)
+    with torch.no_grad():
+        assert float((told(aware) - told(naive)).mean()) < -0.5
+
+
+def test_an_attack_through_the_noise_turns_copies_that_the_other_does_not() -> None:
+    """Right where one number is large, or by chance another is: its slope at the clean channel leads astray."""
+    draw = torch.Generator().manual_seed(0)
+    clean = torch.ones(200, 1, 2, dtype=torch.complex64)
+
+    def margin(csi: torch.Tensor) -> torch.Tensor:
+        # beside the clean channel it falls along the second entry alone, further out along the first
+        bait = 8 * csi[:, 0, 1].real * torch.exp(-30 * (csi - 1).abs().square().sum((1, 2)))
+        return 2 * csi[:, 0, 0].real + bait
+
+    def right_copies(csi: torch.Tensor) -> float:
+        copies = noisy_copies(csi, 0.0, 200, torch.Generator().manual_seed(1))
+        return float(torch.stack([margin(one) > 0 for one in copies]).float().mean())
+
+    naive = attacked(lambda csi: -margin(csi), clean, -20.0, 10, draw)
+    aware = attacked(through_noise(margin, clean, 0.0, draw), clean, -20.0, 10, draw)
+    assert right_copies(aware) < right_copies(naive) - 0.02
 
 
 def test_of_a_majority_that_is_wrong_nothing_is_certified() -> None:

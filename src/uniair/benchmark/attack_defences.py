@@ -113,10 +113,12 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
     powers = [f"{power:g}" for power in result["powers"]]
     rows, seen = [], []
     for weights, found in result["defences"].items():
-        for how, about in (("plain", ""), ("smoothed", ", smoothed"), ("certified", ", smoothed: certified")):
+        for how, about in (("plain", ""), ("smoothed", ", smoothed"),
+                           ("through", ", smoothed, attacked through the noise"),
+                           ("certified", ", smoothed: certified")):  # fmt: skip
             cells = [plus_minus(one["mean"], one["spread"], 1, 100) if (one := found[how].get(p)) else ""
                      for p in ("", *powers)]  # fmt: skip
-            took = "" if how == "certified" else f"{found['ms'][how]:.1f}"
+            took = f"{found['ms'][how]:.1f}" if how in found["ms"] else ""
             rows.append((f"weights {weights}{about}", *cells, took))
     for weights, by_signal in result["detector"].items():
         for name, by_power in by_signal.items():
@@ -124,11 +126,18 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
                      f"({100 * by_power[p]['caught']['mean']:.0f} %)" for p in powers]  # fmt: skip
             took = f"{result['defences'][weights]['ms']['signals']:.1f}"
             seen.append((f"{SAID[name]}, weights {weights}", *cells, took))
+    for weights, by_power in result["slipped"].items():
+        cells = []
+        for row in (by_power[power] for power in powers):
+            auroc = plus_minus(row["auroc"]["mean"], row["auroc"]["spread"], 3)
+            caught, right = (100 * row[name]["mean"] for name in ("caught", "right"))
+            cells.append(f"{auroc} ({caught:.0f} %), LOS right {right:.1f} %")
+        seen.append((f"{SAID['fitted']}, attacked to slip past, weights {weights}", *cells, ""))
     head = [f"{power} dB" for power in powers]
     about = (
         f"LOS under white-box attacks, right, %: majority of {result['copies']} copies at SNR {LOS_SNR:g} dB, attacked "
-        "as if unsmoothed; certified: no perturbation of that power turns it (99.9 %), which so many copies can say up "
-        f"to {result['certifiable_db']:.1f} dB"
+        "as if unsmoothed, and through noisy copies; certified: no perturbation of that power turns it (99.9 %), which "
+        f"so many copies can say up to {result['certifiable_db']:.1f} dB"
     )
     return [
         (about, Table(("", "clean", *head, "ms per channel"), rows)),

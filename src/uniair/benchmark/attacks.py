@@ -17,7 +17,8 @@ from torch import Tensor
 import uniair
 from uniair.attack import attacked, with_power
 from uniair.benchmark import attack_defences
-from uniair.benchmark.attack_defences import LOS_SNR, detected, signals_of, smoothed
+from uniair.benchmark.adaptive_attacks import past_a_detector, through_noise
+from uniair.benchmark.attack_defences import LOS_SNR, detected, detector, signals_of, smoothed
 from uniair.benchmark.attacked_answers import BEAM, LOS, POSITION, USER, Answer, Victims, answers, embedded
 from uniair.benchmark.attacked_forecasts import forecasts_under_attack
 from uniair.benchmark.benchmark import Benchmark, Setup
@@ -138,7 +139,22 @@ def run(setup: Setup, *, hardened: Path | None = None) -> dict[str, Any]:
                            [None if one is None else one["detector"] for one in learned[name]])
             for name, per_seed in found.items()
         },
+        "slipped": {} if train is None else {
+            name: _slipped(per_seed, [one["detector"] for one in learned[name] if one is not None])
+            for name, per_seed in found.items()
+        },
     }  # fmt: skip
+
+
+def _slipped(per_seed: list[list[dict[str, Any]]], taught: list[Any]) -> dict[str, Any]:
+    """Of attacks past the detector: power → LOS that are right, AUROC, and the share caught."""
+    seen = [[{"": p["signals"][""], **{power: one["signals"] for power, one in p["slipped"].items()}} for p in parts]
+            for parts in per_seed]  # fmt: skip
+    caught = detected(seen, taught)["fitted"]
+    for power, row in caught.items():
+        right = [np.concatenate([p["slipped"][power][LOS] for p in parts]) for parts in per_seed]
+        row["right"] = spread([[float(one.mean()) for one in right]])
+    return dict(caught)
 
 
 def _learned(model: UniversalModel, train: Store, budget: AttackBudget, seed: int) -> dict[str, Any]:
@@ -218,12 +234,25 @@ def _area(
     right(clean)
     plain = time.perf_counter() - began
     voted = {power: smoothed(right, csi, smoothing, draw) for power, csi in worst_of_los.items()}
+    through = {}
+    for power in budget.powers:
+        loss = through_noise(lambda csi: asked[LOS].margin(embedded(model, csi, batch)), clean, LOS_SNR, draw)
+        worst = attacked(loss, clean, power, budget.steps, draw, budget.restarts)
+        through[f"{power:g}"] = smoothed(right, worst, smoothing, draw)["right"]
+    slipped: dict[str, Any] = {}
+    if taught is not None:
+        loss = past_a_detector(model, batch, asked[LOS].margin, detector(taught["detector"]))
+        for power in budget.powers:
+            worst = attacked(loss, clean, power, budget.steps, draw, budget.restarts)
+            slipped[f"{power:g}"] = outcome(worst, LOS) | {"signals": signals_of(model, worst, batch)}
     began = time.perf_counter()
     signals = {power: signals_of(model, csi, batch) for power, csi in worst_of_los.items()}
     ms = 1e3 / len(clean)
     return {
         "outcomes": out,
         "smoothed": {power: one["right"] for power, one in voted.items()},
+        "through_noise": through,
+        "slipped": slipped,
         "certified_db": voted[""]["certified_db"],
         "signals": signals,
         "ms": {"plain": plain * ms, "smoothed": voted[""]["seconds"] * ms,
@@ -249,8 +278,10 @@ def _answers(per_seed: list[list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def _defended(per_seed: list[list[dict[str, Any]]], budget: AttackBudget) -> dict[str, Any]:
-    """LOS with and without smoothing: right under the attack on the unsmoothed answer, certified, and what it takes."""
-    plain, smooth, certified = {}, {}, {}
+    """LOS with and without smoothing: right under the attack on the unsmoothed answer and under that through the noise,
+    certified, and what it takes.
+    """
+    plain, smooth, certified, through = {}, {}, {}, {}
     for power in ("", *(f"{power:g}" for power in budget.powers)):
         attack = WHITE if power else CLEAN
         values = [np.concatenate([p["outcomes"][attack][power][LOS] for p in parts]) for parts in per_seed]
@@ -260,9 +291,11 @@ def _defended(per_seed: list[list[dict[str, Any]]], budget: AttackBudget) -> dic
         if power:
             reach = [np.concatenate([p["certified_db"] for p in parts]) for parts in per_seed]
             certified[power] = spread([[float((one >= float(power)).mean()) for one in reach]])
+            values = [np.concatenate([p["through_noise"][power] for p in parts]) for parts in per_seed]
+            through[power] = spread([[float(one.mean()) for one in values]])
     every = [part["ms"] for parts in per_seed for part in parts]
     ms = {name: float(np.median([one[name] for one in every])) for name in every[0]}
-    return {"plain": plain, "smoothed": smooth, "certified": certified, "ms": ms}
+    return {"plain": plain, "smoothed": smooth, "through": through, "certified": certified, "ms": ms}
 
 
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:

@@ -59,9 +59,13 @@ class Doubt:
 
     def of(self, signals: Signals) -> Tensor:
         """Probability that each of N answers is wrong: float64 [N]."""
+        return torch.sigmoid(self.log_odds(signals))
+
+    def log_odds(self, signals: Signals) -> Tensor:
+        """The same as log-odds: float64 [N] nats."""
         columns = torch.stack(list(signals), 1).double()
         scaled = (columns - torch.tensor(self.middle)) / torch.tensor(self.spread)
-        return torch.sigmoid(scaled.double() @ torch.tensor(self.weight).double() + self.bias)
+        return scaled.double() @ torch.tensor(self.weight).double() + self.bias
 
     @classmethod
     def fitted(cls, signals: Signals, wrong: Tensor) -> Doubt:
