@@ -86,6 +86,9 @@ FIGURES = {
     ),
     "mobility": Entry("Where the user will be: positions forecast beside trackers", "where_next:MOBILITY"),
     "blockage": Entry("Line of sight lost before it is: announced from beams and pictures", "blockage_ahead:BLOCKAGE"),
+    "restored": Entry(
+        "Powers that nobody measured: lost steps restored, steps to come rolled out", "restored_powers:RESTORED_POWERS"
+    ),
     "onsite": Entry(
         "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
         "forecast_on_site:ON_SITE",
