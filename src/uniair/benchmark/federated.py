@@ -14,6 +14,7 @@ from torch import Tensor
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.membership import References, attack
+from uniair.benchmark.poisoned_sites import SCALE, scaling
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from uniair.federation.site_client import SiteClient
 
 SITES = 8
-SCALE = 10.0  # of a poisoned site's parameters
 POISONS = {"labels": "labels flipped", "weights": f"parameters × {SCALE:g}"}
 ALONE, POOLED = "each site alone", "all links in one place"
 
@@ -190,8 +190,6 @@ class Trial:
 
 def _client(name: str, trial: Trial, poison: str | None) -> SiteClient:
     """A site; a poisoned one learns from wrong labels, or sends parameters that are scaled."""
-    from flwr.common import FitIns, FitRes, ndarrays_to_parameters, parameters_to_ndarrays
-
     from uniair.federation.head_agreement import HeadAgreement, HeadSite
     from uniair.federation.site_client import SiteClient
 
@@ -200,17 +198,10 @@ def _client(name: str, trial: Trial, poison: str | None) -> SiteClient:
             assert isinstance(agreement, HeadAgreement)
             return agreement.site(self.name, self.model, self.own, account, self.seeded, data)
 
-    class Scaled(Embedded):
-        def fit(self, ins: FitIns) -> FitRes:
-            answer = super().fit(ins)
-            wrong = [SCALE * values for values in parameters_to_ndarrays(answer.parameters)]
-            answer.parameters = ndarrays_to_parameters(wrong)
-            return answer
-
     data = trial.data[name]
     if poison == "labels":
         data = replace(data, target=flipped(trial.task, data.target))
-    kind = Scaled if poison == "weights" else Embedded
+    kind = scaling(Embedded) if poison == "weights" else Embedded
     return kind(name, trial.model, trial.sites[name], seeded=True)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.benchmark.poisoned_sites import SCALE, scaling
 from uniair.data.drives.drive import Drive
 from uniair.data.drives.windows import codebook, read_folder
 from uniair.errors import InputError
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from uniair.federation.aggregate import Arrays
 
-SCALE = 10.0  # of a poisoned site's parameters
 POISONS = {"powers": "powers shuffled over the beams", "weights": f"parameters × {SCALE:g}"}
 BASE, ALONE, POOLED = "not adapted", "each site alone", "all drives in one place"
 PLANS = {
@@ -110,18 +110,9 @@ class Trial:
 
 def _client(name: str, model: WMLM, own: Sequence[Drive], poison: str | None) -> Any:
     """A site; a poisoned one has learned from powers that say nothing, or sends parameters that are scaled."""
-    from flwr.common import FitIns, FitRes, ndarrays_to_parameters, parameters_to_ndarrays
-
     from uniair.federation.site_client import SiteClient
 
-    class Scaled(SiteClient):
-        def fit(self, ins: FitIns) -> FitRes:
-            answer = super().fit(ins)
-            wrong = [SCALE * values for values in parameters_to_ndarrays(answer.parameters)]
-            answer.parameters = ndarrays_to_parameters(wrong)
-            return answer
-
-    kind = Scaled if poison == "weights" else SiteClient
+    kind = scaling(SiteClient) if poison == "weights" else SiteClient
     return kind(name, model, shuffled(own) if poison == "powers" else own, seeded=True)
 
 
