@@ -63,6 +63,10 @@ FIGURES = {
     "generation": Entry(
         "The channel that a place would give, before anything is measured there", "generated_channels:GENERATION"
     ),
+    "spreads": Entry(
+        "Channels drawn for places: whether delays, directions and K factors spread as the tracer's",
+        "generated_statistics:GENERATED_STATISTICS",
+    ),
     "explain": Entry(
         "Whether explanations are true: named walls, and what deleting them does", "explanations:EXPLANATIONS"
     ),

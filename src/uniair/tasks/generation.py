@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -40,6 +42,29 @@ def channel_of_place(model: UniversalModel, env: Environment, radio: Radio | Non
     told = Radio(carrier=radio.carrier, clock=radio.clock)
     csi = model.reconstruct_channel(_code(model, env, radio), radio, seen_by=told)
     return csi / csi.abs().square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-30)
+
+
+def sampled(paths: ReadPaths, shadowing_db: float, draw: torch.Generator) -> ReadPaths:
+    """One channel of each of N places at random: every path in a phase and a shadow of its own.
+
+    Shadows are normal in dB, as those of clusters in TR 38.901 (step 6 of 7.5, 3 dB there); the powers are then brought
+    to 1 in total.
+
+    Args:
+        paths: of `paths_of_place`.
+        shadowing_db: standard deviation; 0: the place's own powers.
+
+    Raises:
+        InputError: a negative deviation, or none.
+    """
+    if not 0 <= shadowing_db < math.inf:
+        raise InputError(f"shadowing {shadowing_db} dB: give 0 or more")
+    shape = paths.gain.shape
+    shadow = shadowing_db * torch.randn(shape, generator=draw)
+    size = paths.gain.abs().cpu() * 10 ** (-shadow / 20)
+    size = size / size.square().sum(1, keepdim=True).clamp_min(1e-30).sqrt()
+    phase = 2 * torch.pi * torch.rand(shape, generator=draw)
+    return paths._replace(gain=torch.polar(size, phase).to(paths.gain.device))
 
 
 @torch.inference_mode()
