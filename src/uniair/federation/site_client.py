@@ -58,7 +58,7 @@ class SiteClient(Client):
         own: its links or drives.
         out: folder for the account of privacy, the last answer, and what was learned in the end; None keeps nothing.
         epsilon: most that may be spent of the links' privacy; what is not private is refused then. None: any.
-        seeded: as `SiteTraining.seeded`.
+        seeded: as `Agreement.site`.
         secret: that the server asks for; one that does not is refused. None: this site knows none.
         say: what is done with a line for people.
     """
