@@ -121,7 +121,7 @@ def test_wrong_arguments_are_one_line(
             ([site, "--learn", str(tmp_path / "short"), "--port", "0"], "truncated or not a safetensors file"),
             ([site, "--learn", str(tmp_path / "s"), "--learn_share", "0", "--port", "0"], "a share above 0"),
             ([site, "--learn", str(tmp_path / "s"), "--earlier", str(tmp_path), "--port", "0"], "no drives"),
-            ([site, "--earlier", str(tmp_path), "--port", "0"], "nothing learns without --learn STATE"),
+            ([site, "--earlier", str(tmp_path), "--port", "0"], "nothing is learned; give --learn too"),
         ):
             assert main(["serve", *arguments]) == 2, arguments
             message = capsys.readouterr().err

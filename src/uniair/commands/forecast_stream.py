@@ -29,20 +29,17 @@ from uniair.commands.drives import (
     drives_of,
     forecaster,
     packaged_or_given,
-    replayed,
 )
+from uniair.commands.learning import check_learning, learned_in, learning_options
 from uniair.data.drives.drive import Drive
 from uniair.data.drives.windows import frames, measured
-from uniair.errors import InputError
 from uniair.evaluation.tables import Table
-from uniair.folder_lock import alone_in
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.progress import track
 from uniair.serve.stream import Stream
 from uniair.training.checkpoint import save_model
 from uniair.training.forecast_split import sensing
 from uniair.training.forecasting import PACKAGED, SAMPLE
-from uniair.training.learning_state import KeptStream, open_stream
 from uniair.training.learning_stream import Event, StreamLearning
 
 PARTS = 10  # rows of the table at most
@@ -51,13 +48,9 @@ PARTS = 10  # rows of the table at most
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     packaged_or_given(parser)
-    parser.add_argument("--learn", type=str | None, default=None, metavar="STATE",
-                        help="learn along the drives, from and into this file")  # fmt: skip
+    learning_options(parser)
     parser.add_argument("--keep", type=str | None, default=None, metavar="FOLDER",
                         help="of what learned: write the forecaster that answers in the end")  # fmt: skip
-    parser.add_argument("--earlier", type=str | None, default=None,
-                        help="drives of earlier sites, replayed so that they are not forgotten; of the packaged model "
-                             "the packaged ones if not given")  # fmt: skip
     parser.add_argument("--learning", type=StreamLearning, default=StreamLearning(), help="how it learns, and the test")
 
 
@@ -66,8 +59,7 @@ def run(options: Any) -> dict[str, Any]:
     folder = Path(options.drives or SAMPLE)
     drives, model = drives_of(folder, options.scenarios), forecaster(Path(options.model or PACKAGED), options.tower)
     check_drives(folder, drives, model.preset)
-    if options.keep is not None and options.learn is None:
-        raise InputError(f"--keep {options.keep}: nothing is learned; give --learn too")
+    check_learning(options, "keep")
     if options.learn is not None:
         return _learn(drives, model, options)
     stream = Stream(model)
@@ -110,11 +102,7 @@ def _events(drives: Sequence[Drive], preset: ForecastPreset) -> Iterator[Event]:
 
 def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]:
     """Learns along the drives, and says what that was worth."""
-    path, packaged = Path(options.learn), options.model is None
-    earlier = Path(options.earlier) if options.earlier else SAMPLE if packaged else None
-    with alone_in(path):
-        old = replayed(earlier, model.preset, options.learning)
-        kept = KeptStream(open_stream(path, model, options.learning, old), path)
+    with learned_in(options, model, options.model is None, options.learning) as kept:
         stream, events = kept.stream, _events(drives, model.preset)
         stream.resume(events)
         done, every = stream.counts.steps, sum(map(len, drives))
@@ -127,15 +115,15 @@ def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]
     timed, status = all(drive.timed for drive in drives), stream.status()
     rows = stream.history.parts(PARTS)
     print(_table(rows, timed).text())
-    print(f"{path}: {status['steps']:,} steps, {status['windows']:,} windows scored, {status['unscored']:,} unscored; "
-          f"{status['promotions']} promotions, {status['rollbacks']} rollbacks, {status['restarts']} restarts; "
-          f"answers now: {status['answers']}")  # fmt: skip
+    print(f"{options.learn}: {status['steps']:,} steps, {status['windows']:,} windows scored, "
+          f"{status['unscored']:,} unscored; {status['promotions']} promotions, {status['rollbacks']} rollbacks, "
+          f"{status['restarts']} restarts; answers now: {status['answers']}")  # fmt: skip
     print(f"right forecasts by which the answers were ever behind the model that it began with, by step: "
           f"{' / '.join(map(str, status['behind']))}")  # fmt: skip
     if options.keep is not None:
         save_model(stream.answering, Path(options.keep))
         print(f"{options.keep}: what answers now, {status['answering']}")
-    return {"state": str(path), **status, "rows": rows}
+    return {"state": options.learn, **status, "rows": rows}
 
 
 def _table(rows: Sequence[dict[str, Any]], timed: bool) -> Table:

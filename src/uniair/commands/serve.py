@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
+from uniair.commands.learning import check_learning, learned_in, learning_options
 from uniair.errors import InputError
 from uniair.releases.node import Node
 from uniair.releases.release import PREFIX, parse
@@ -75,11 +76,7 @@ def arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--feedback", type=str | None, default=None,
                         help="code of uniair adapt --task feedback, for stations without one of their own")  # fmt: skip
-    parser.add_argument("--learn", type=str | None, default=None, metavar="STATE",
-                        help="learn from the forecasts' steps, from and into this file")  # fmt: skip
-    parser.add_argument("--earlier", type=str | None, default=None,
-                        help="drives of earlier sites, replayed so that they are not forgotten; of the packaged "
-                             "forecaster the packaged ones if not given")  # fmt: skip
+    learning_options(parser)
     parser.add_argument("--learn_share", type=float, default=0.25, help="of a core that learning takes at most")
     parser.add_argument("--threads", type=int, default=1, help="of each of the two to four lanes within the model")
     for name, default, what in LIMITS:
@@ -130,8 +127,7 @@ def run(options: Any) -> dict[str, Any]:
     for option in ("forecaster", "feedback", "learn"):
         if not site.weights and options[option] is not None:
             raise InputError(f"--{option}: no model was asked about this plan, and none answers; leave it out")
-    if options.earlier is not None and options.learn is None:
-        raise InputError("--earlier: nothing learns without --learn STATE")
+    check_learning(options)
     with listen(options.host, options.port) as listener, ExitStack() as held:
         forecaster = router = learning = None
         if site.weights:
@@ -186,25 +182,16 @@ def _learning(options: Any, forecaster: WMLM | None) -> Iterator[LearningThread]
     """What learns from the forecasts' steps, alone in its file.
 
     Raises:
-        InputError: there is no forecaster, or as `open_stream`, `replayed` and `LearningThread`.
+        InputError: there is no forecaster, or as `learned_in` and `LearningThread`.
     """
-    from uniair.commands.drives import replayed
-    from uniair.folder_lock import alone_in
     from uniair.serve.learning_thread import LearningThread
-    from uniair.training.forecasting import SAMPLE
-    from uniair.training.learning_state import KeptStream, open_stream
     from uniair.training.learning_stream import StreamLearning
 
     if forecaster is None:
         raise InputError("--learn: no forecaster is packaged; give one as --forecaster")
-    path, config = Path(options.learn), StreamLearning()
-    packaged = SAMPLE if options.forecaster is None else None
-    earlier = replayed(Path(options.earlier) if options.earlier else packaged, forecaster.preset, config)
     with (
-        alone_in(path),
-        LearningThread(
-            KeptStream(open_stream(path, forecaster, config, earlier), path), options.learn_share
-        ) as learning,
+        learned_in(options, forecaster, options.forecaster is None, StreamLearning()) as kept,
+        LearningThread(kept, options.learn_share) as learning,
     ):
         yield learning
 
