@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each of those that run the
 
 import numpy as np
 import pytest
+import torch
 
 from uniair.area import procedural
 from uniair.area.raster import occupancy
@@ -19,6 +20,11 @@ from uniair.propagation.paths import LOS, REFLECTION, Paths
 from uniair.radio import SPEED_OF_LIGHT
 
 FREQUENCY = 28e9
+
+
+def pytest_runtest_setup() -> None:
+    """Untrained models are the same whatever ran before: before fixtures are made, too."""
+    torch.manual_seed(0)
 
 
 def geometric_links(seed: int, areas: int = 4, per_area: int = 12, place: str = "town") -> Links:

@@ -50,10 +50,11 @@ def test_exact_paths_are_found_again_from_a_part(model: UniversalModel) -> None:
     narrow[:, 32:] = False
     some[16:] = False
     for radio, known in ((line, scattered), (line, narrow), (line, some), (PANEL, few)):
-        csi = exact(radio)
+        csi = torch.cat([exact(radio, seed=seed) for seed in (24, 25, 33)])
         given = torch.where(known, csi, torch.nan)  # what is not known counts for nothing
-        assert metrics.nmse_db(complete(model, given, radio, known=known, snr=60), csi) < -40
-        assert metrics.nmse_db(complete(model, given, radio, known=known), csi) < -35
+        for snr in (60, None):
+            # each of them: a mean would hide one that is lost
+            assert metrics.relative_error(complete(model, given, radio, known=known, snr=snr), csi).max() < 10**-3.5
 
 
 def test_the_band_beside_is_written_too(model: UniversalModel) -> None:

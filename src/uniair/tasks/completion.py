@@ -26,7 +26,7 @@ ENTRIES = 1_000_000  # measured entries × paths that are fitted together
 # s: how fast power fades behind the first path, and how far a clock that starts there is off (validation places)
 SPREAD, CLOCK_ERROR = 1.5e-7, 1e-8
 UNLIKELY = 1.0  # power that may lie anywhere, over what CRNN takes to lie where it believes (validation places)
-QUIET = 1e-4  # least noise that is estimated, over the measured power
+QUIET = 1e-4  # least noise that a fit takes to be there, over the measured power
 GUESS = 0.1  # share of the measured power that is taken for noise at first, where none is known
 
 
@@ -84,9 +84,10 @@ def _refined(paths: FittedPaths, measured: Measured, noise: Tensor | None, round
     grid = dictionary(measured)
     if noise is None:
         # what a fit leaves over; of the paths themselves, those that made up for others' errors are not kept
-        quiet = QUIET * measured.values.abs().square().mean(1)
-        noise = torch.maximum(_pursued(paths, measured, grid, None, rounds).noise, quiet)
-    return _pursued(paths, measured, grid, noise, rounds)
+        noise = _pursued(paths, measured, grid, None, rounds).noise
+    # with less, what one path in a wrong place leaves over is taken for paths that are not there
+    quiet = QUIET * measured.values.abs().square().mean(1)
+    return _pursued(paths, measured, grid, torch.maximum(noise, quiet), rounds)
 
 
 def _pursued(

@@ -62,9 +62,9 @@ def fitted(model: UniversalModel, measured: Snapshots, noise: Tensor | None) -> 
     still = torch.zeros_like(start.along)
     begun = MovingPaths(start.along, start.up, start.delay, still, still, start.gain, start.power, start.noise)
     if noise is None:
-        power = measured.values.abs().square().flatten(1).mean(1)
-        noise = torch.maximum(pursued(begun, measured, None).noise, QUIET * power)
-    return pursued(begun, measured, noise)
+        noise = pursued(begun, measured, None).noise
+    power = measured.values.abs().square().flatten(1).mean(1)
+    return pursued(begun, measured, torch.maximum(noise, QUIET * power))
 
 
 def snapshots(csi: Any, radio: Radio, time: Any) -> Snapshots:

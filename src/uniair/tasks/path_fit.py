@@ -216,7 +216,10 @@ def weighed(gram: Tensor, match: Tensor, power: Tensor, sigma: Tensor, floor: Te
         power: float64 [N, C] expected of each gain.
         sigma, floor: float64 [N, 1] noise, and the least power that is told.
     """
-    spread = torch.linalg.inv(gram / sigma[..., None] + torch.diag_embed(1 / power).to(gram.dtype))
+    # scaled by the powers no eigenvalue is below 1, where columns are alike and noise is next to nothing too
+    scale = power.sqrt()[..., None] * power.sqrt()[..., None, :]
+    one = torch.eye(power.shape[1], dtype=gram.dtype, device=gram.device)
+    spread = scale * torch.linalg.inv(one + scale * gram / sigma[..., None])
     mean = (spread @ match[..., None])[..., 0] / sigma
     told = (1 - spread.diagonal(dim1=1, dim2=2).real / power).clamp(1e-6, 1)
     certain = mean.abs().square() / (power * (1 - told)).clamp_min(1e-30)
