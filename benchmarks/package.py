@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import nn
 
+from uniair.explanation.calibrated import FILE
 from uniair.files import atomic_path
 from uniair.training.checkpoint import CONFIG, WEIGHTS, load_model, save_model
 from uniair.training.instruction import ROUTER, load_instruct
@@ -34,6 +35,7 @@ def package(run: Path, name: str) -> None:
         beside = (CONFIG, ROUTER)
     else:
         save_model(load_model(run, expect=name).half(), out)
+        (out / FILE).unlink(missing_ok=True)  # of other weights; uniair bench doubt --save fits it anew
         beside = ("card.json", "metrics.jsonl")
     for file in beside:
         shutil.copyfile(run / file, out / file)

@@ -163,3 +163,11 @@ def test_buildings_that_are_put_up_stand_free() -> None:
         assert box.area == PHANTOM[0] * PHANTOM[1]
         assert not box.intersects(shapely.box(*WALLS[0]))
         assert not shapely.contains_xy(box, kept).any()
+
+
+def test_the_packaged_weights_know_when_they_are_wrong() -> None:
+    calibration = uniair.load_calibration("small", uniair.load("small"))
+    assert calibration is not None
+    assert set(calibration.doubts) == {"los", "place"}
+    assert calibration.rates is not None
+    assert calibration.rates.line_free > 0.9 > 0.1 > calibration.rates.line_blocked
