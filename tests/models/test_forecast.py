@@ -133,7 +133,7 @@ def test_weights_that_are_older_forecast_as_they_learned(tmp_path: Path) -> None
     (tmp_path / "config.json").write_text(json.dumps(config))
     torch.testing.assert_close(load_forecaster(tmp_path)(steps).power, said.power)
     assert not torch.equal(shaken(TINY)(steps).power, said.power)
-    assert not load_forecaster(PACKAGED).preset.moving
+    assert load_forecaster(PACKAGED).preset.moving
 
 
 def test_the_unit_of_the_power_does_not_matter() -> None:

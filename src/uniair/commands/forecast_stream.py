@@ -114,7 +114,7 @@ def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]
         kept.close()
     timed, status = all(drive.timed for drive in drives), stream.status()
     rows = stream.history.parts(PARTS)
-    print(_table(rows, timed).text())
+    print(_table(rows, status["all"], timed).text())
     print(f"{options.learn}: {status['steps']:,} steps, {status['windows']:,} windows scored, "
           f"{status['unscored']:,} unscored; {status['promotions']} promotions, {status['rollbacks']} rollbacks, "
           f"{status['restarts']} restarts; answers now: {status['answers']}")  # fmt: skip
@@ -126,8 +126,9 @@ def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]
     return {"state": options.learn, **status, "rows": rows}
 
 
-def _table(rows: Sequence[dict[str, Any]], timed: bool) -> Table:
+def _table(rows: Sequence[dict[str, Any]], every: dict[str, Any], timed: bool) -> Table:
     """Top-1 of each next step over the stream, of the model that it began with, of what answered and of the shadow."""
+    names = ("begun", "answering", "shadow")
 
     def cells(top1: Sequence[float | None]) -> str:
         return " / ".join("–" if value is None else f"{value:.3f}" for value in top1)
@@ -137,5 +138,6 @@ def _table(rows: Sequence[dict[str, Any]], timed: bool) -> Table:
         steps, seconds = steps + row["steps"], seconds + row["seconds"]
         until = [f"{steps:,}", *([f"{seconds / 60:.1f}"] if timed else [])]
         answers = "begun" if row["answers"] == 0 else f"learned ({row['answers']})"
-        out.append([*until, *(cells(row["top1"][name]) for name in ("begun", "answering", "shadow")), answers])
+        out.append([*until, *(cells(row["top1"][name]) for name in names), answers])
+    out.append(["all", *([""] if timed else []), *(cells(every["top1"][name]) for name in names), ""])
     return Table(["until step", *(["min"] if timed else []), "began with", "answered", "shadow", "answers"], out)
