@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.drives.moving import drive, drives, hidden
+from tests.data.drives.moving import BEAMS, drive, drives, hidden
 
 from uniair import cli
-from uniair.data.drives.drive import write_drives
+from uniair.commands.drives import replayed
+from uniair.data.drives.drive import read_drives, write_drives
 from uniair.data.drives.step_paths import StepPaths
+from uniair.models.forecast import ForecastPreset
 from uniair.propagation.paths import Paths
 from uniair.serve.stream import Stream
 from uniair.training.checkpoint import digest
 from uniair.training.forecasting import load_forecaster
+from uniair.training.learning_stream import StreamLearning
 
 SMALL = ["--preset.width", "32", "--preset.context", "5", "--training.batch", "4", "--training.length", "4",
          "--training.optimisation.steps", "4", "--training.optimisation.save_every", "2"]  # fmt: skip
@@ -48,13 +51,17 @@ def test_a_stream_learns_from_and_into_one_file(
 ) -> None:
     out, state = tmp_path / "run", tmp_path / "state.safetensors"
     assert cli.main(["forecast", "train", "--drives", str(folder), "--out", str(out), *SMALL]) == 0
+    earlier = tmp_path / "earlier"
+    write_drives(earlier / "drives-b.safetensors", read_drives(folder / "drives-b.safetensors"))
+    write_drives(earlier / "drives-c.safetensors", [drive(f"c/{n:05d}", seed=10 + n) for n in range(3)])
     learn = ["forecast", "stream", "--drives", str(folder), "--model", str(out), "--learn", str(state), "--json",
-             "--earlier", str(folder), "--learning.batch", "4", "--learning.length", "4"]  # fmt: skip
+             "--earlier", str(earlier), "--learning.batch", "4", "--learning.length", "4"]  # fmt: skip
     capsys.readouterr()
     assert cli.main(learn) == 0
     said = capsys.readouterr().out
     found = json.loads(said.splitlines()[-1])
     assert "began with" in said
+    assert f"{earlier}: 5 of 8 drives are forecast here, so not replayed" in said
     # of 24 steps 20 are forecast from, 3 of them beyond the end; of 3 steps none
     assert (found["steps"], found["windows"], found["unscored"]) == (9 * 24 + 3, 9 * 17, 9 * 3)
     assert sum(row["steps"] for row in found["rows"]) == found["steps"]
@@ -72,6 +79,17 @@ def test_a_stream_learns_from_and_into_one_file(
     assert cli.main(learn) == 2
     assert "truncated or not a safetensors file" in capsys.readouterr().err
     assert state.read_bytes() == whole[:-9]
+
+
+def test_drives_that_are_forecast_are_not_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every, preset = [drive(f"a/{n:05d}", seed=n) for n in range(5)], ForecastPreset(beams=BEAMS)
+    write_drives(tmp_path / "drives-a.safetensors", every)
+    kept = replayed(tmp_path, preset, StreamLearning(), [replace(one, name=f"b{one.name}") for one in every[:2]])
+    assert kept is not None
+    assert [one.name for one in kept.drives] == [one.name for one in every[2:]]
+    assert replayed(tmp_path, preset, StreamLearning(), every) is None
+    said = f"{tmp_path}: {{}} of 5 drives are forecast here, so not replayed\n"
+    assert capsys.readouterr().out == said.format(2) + said.format(5)
 
 
 def test_positions_and_losses_of_sight_are_learned_evaluated_and_streamed(

@@ -102,7 +102,7 @@ def _events(drives: Sequence[Drive], preset: ForecastPreset) -> Iterator[Event]:
 
 def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]:
     """Learns along the drives, and says what that was worth."""
-    with learned_in(options, model, options.model is None, options.learning) as kept:
+    with learned_in(options, model, options.model is None, options.learning, drives) as kept:
         stream, events = kept.stream, _events(drives, model.preset)
         stream.resume(events)
         done, every = stream.counts.steps, sum(map(len, drives))
