@@ -20,7 +20,8 @@ from torch import nn
 
 from uniair.benchmark.benchmark import Benchmark, Setup, check_budget
 from uniair.benchmark.runs import Runs
-from uniair.data.drives.drive import Drive, digest
+from uniair.data.drives.drive import Drive
+from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.drives.windows import (
     Augmentation,
     Sensing,
@@ -37,6 +38,7 @@ from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence,
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, figures, forecasts
+from uniair.training.checkpoint import digest
 from uniair.training.distributed import World
 from uniair.training.forecast_adaptation import OnlineLearning, adapt_online
 from uniair.training.forecast_split import FUTURE, PAST, Setting, settings
@@ -246,7 +248,8 @@ class Comparison:
         """
         runs = Runs(self.out)
         runs.note({"training": asdict(self.trained), "preset": asdict(self.codebook), "online": asdict(self.online),
-                     "drives": digest(self.drives)})  # fmt: skip
+                   "drives": digest_of_drives(self.drives),
+                   "tower": None if self.tower is None else digest(self.tower)})  # fmt: skip
         return runs
 
     def run(self, only: Sequence[str] = ()) -> dict[str, Any]:
