@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.data.drives.moving import BEAMS, drive, drives, hidden
 
 from uniair import cli
 from uniair.commands.drives import replayed
-from uniair.data.drives.drive import read_drives, write_drives
+from uniair.data.drives.drive import Drive, read_drives, write_drives
 from uniair.data.drives.step_paths import StepPaths
-from uniair.models.forecast import ForecastPreset
+from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.propagation.paths import Paths
 from uniair.serve.stream import Stream
-from uniair.training.checkpoint import digest
+from uniair.training.checkpoint import digest, save_model
+from uniair.training.forecast_adaptation import first_steps
 from uniair.training.forecasting import load_forecaster
 from uniair.training.learning_stream import StreamLearning
 
@@ -44,6 +46,36 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
     assert cli.main(["forecast", "stream", "--drives", str(folder), "--model", str(out), "--json",
                      "--scenarios", "[a]"]) == 0  # fmt: skip
     assert last(capsys)["steps"] == 5 * 24
+
+
+def test_a_stream_begins_anew_after_a_gap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    model = WMLM(ForecastPreset(width=32, beams=BEAMS))
+    assert model.around is not None
+    with torch.no_grad():  # beams stay as they are
+        model.around.bias.view(4, 2, -1)[:, 0, BEAMS - 1] = 5.0
+    save_model(model, tmp_path / "model")
+
+    def streamed(name: str, *some: Drive) -> dict[str, object]:
+        write_drives(tmp_path / name / "drives-a.safetensors", some)
+        command = ["forecast", "stream", "--drives", str(tmp_path / name), "--model", str(tmp_path / "model"), "--json"]
+        assert cli.main(command) == 0
+        return last(capsys)
+
+    every = [replace(drive(f"a/{n:05d}", seed=n), timed=True) for n in range(6)]
+    cut = [replace(one, time=one.time + np.where(np.arange(24) < 9, 0, 100.0)) for one in every]
+    halves = [replace(first_steps(one, 9), name=f"{one.name}-begin") for one in every]
+    rest = [replace(one, **{key: getattr(one, key)[9:] for key in ("time", "power", "beam", "bs", "ue", "los")},
+                    name=f"{one.name}-end") for one in every]  # fmt: skip
+    found, apart = streamed("cut", *cut), streamed("apart", *halves, *rest)
+    assert 0 < float(str(found["top1"])) < 1
+    assert (found["steps"], found["top1"]) == (apart["steps"], apart["top1"])
+    write_drives(tmp_path / "short" / "drives-a.safetensors", [drive("a/00001", 1)])
+    capsys.readouterr()
+    assert (
+        cli.main(["forecast", "stream", "--drives", str(tmp_path / "short"), "--model", str(tmp_path / "model")]) == 2
+    )
+    assert "nothing to compare with" in capsys.readouterr().err
 
 
 def test_a_stream_learns_from_and_into_one_file(
