@@ -48,6 +48,23 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
     assert last(capsys)["steps"] == 5 * 24
 
 
+def test_a_run_goes_on_with_what_it_began_with_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["forecast", "train", "--drives", str(folder), "--out", str(tmp_path / "run"), *SMALL]
+    assert cli.main(train) == 0
+    before = digest(load_forecaster(tmp_path / "run"))
+    assert cli.main(train) == 0
+    for more, changed in ((["--leave_out", "[b]"], "drives"), (["--augmentation.mirror", "0.5"], "augmentation.mirror"),
+                          (["--preset.dropout", "0.2"], "preset.dropout"), (["--anchor", "beam", "--preset.modalities",
+                          "[power,position]"], "anchor")):  # fmt: skip
+        capsys.readouterr()
+        assert cli.main([*train, *more]) == 2
+        assert changed in (said := capsys.readouterr().err)
+        assert "holds a run with other settings" in said
+    assert digest(load_forecaster(tmp_path / "run")) == before
+
+
 def test_a_stream_begins_anew_after_a_gap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     model = WMLM(ForecastPreset(width=32, beams=BEAMS))
