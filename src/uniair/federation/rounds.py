@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from flwr.common import (
     EvaluateIns,
+    EvaluateRes,
     FitIns,
     FitRes,
     GetPropertiesIns,
@@ -185,7 +186,9 @@ class Rounds(Server):
     def _figures(self, present: list[ClientProxy], config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """What the sites measure of the parameters as they are now, by name."""
         instructions = [(site, EvaluateIns(ndarrays_to_parameters(self.arrays), config)) for site in present]
-        results, _ = evaluate_clients(instructions, self.max_workers, self.wait, self.done)
+        results, failures = evaluate_clients(instructions, self.max_workers, self.wait, self.done)
+        for reason in sorted(_reason(self.joined, failure) for failure in failures):
+            self.say(f"round {self.done}: not measured by {reason}")
         found = {self.joined[site.cid]: dict(res.metrics) for site, res in results if site.cid in self.joined}
         return dict(sorted(found.items()))
 
@@ -244,7 +247,7 @@ class Rounds(Server):
         self.agreement.keep(self.out, self.arrays, self.model, self.about())  # killed between the two
 
 
-def _reason(joined: dict[str, str], failure: tuple[ClientProxy, FitRes] | BaseException) -> str:
+def _reason(joined: dict[str, str], failure: tuple[ClientProxy, FitRes | EvaluateRes] | BaseException) -> str:
     if isinstance(failure, BaseException):
         return f"a site that left ({type(failure).__name__})"
     return f"{joined.get(failure[0].cid, failure[0].cid)}: {failure[1].status.message}"
