@@ -242,6 +242,9 @@ def test_a_killed_federation_goes_on_to_the_same_head(
         assert not card["figures"]  # they would give away what the noise hides
     with pytest.raises(InputError, match=r"another federation\.rounds"):
         simulate(on(begun, rounds=9), begun[1], model, sites, tmp_path / "whole", silent)
+    fewer = {name: links.select(np.arange(len(links) - 1)) for name, links in sites.items()}
+    with pytest.raises(InputError, match="holds a federation of other sites, or of others' data"):
+        simulate(agreement, begun[1], model, fewer, tmp_path / "whole", silent)
 
 
 def test_a_round_that_is_asked_twice_spends_once(

@@ -50,21 +50,22 @@ class Rounds(Server):
         say: what is done with a line for people.
         rehearsal: the sites draw their noise from the seed, which the card then says.
         secret: that a site has to know; None: whoever reaches the server can join.
+        data: tells what the sites learn from; None where nobody here knows that.
 
     Raises:
-        InputError: `out` holds a federation with other settings, or a broken state.
+        InputError: `out` holds a federation with other settings or of other data, or a broken state.
     """
 
     def __init__(
         self, agreement: Agreement, begin: Sequence[Any], model: UniversalModel | WMLM, out: Path | None,
         wait: float = 600.0, workers: int | None = None, say: Callable[[str], object] = print, rehearsal: bool = False,
-        secret: bytes | None = None,
+        secret: bytes | None = None, data: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(client_manager=SimpleClientManager())
         self.set_max_workers(workers)
         self.agreement, self.model, self.out, self.wait, self.say = agreement, model, out, wait, say
         self.arrays: Arrays = list(begin)
-        self.rehearsal, self.secret = rehearsal, secret
+        self.rehearsal, self.secret, self.data = rehearsal, secret, data
         self.done = 0  # rounds
         self.history: list[dict[str, Any]] = []
         self.joined: dict[str, str] = {}  # name by Flower's id
@@ -225,7 +226,8 @@ class Rounds(Server):
     def _save(self) -> None:
         if self.out is None:
             return
-        header = {"format": FORMAT, "agreement": self.agreement.to_json(), "done": self.done, "history": self.history}
+        header = {"format": FORMAT, "agreement": self.agreement.to_json(), "done": self.done, "history": self.history,
+                  "data": self.data}  # fmt: skip
         tensors = {str(k): np.ascontiguousarray(values) for k, values in enumerate(self.arrays)}
         with atomic_path(self.out / STATE) as temporary:
             save_file(tensors, temporary, {"uniair": json.dumps(header)})
@@ -240,6 +242,8 @@ class Rounds(Server):
         now = json.loads(json.dumps(self.agreement.to_json()))
         if changed := differences(header["agreement"], now):
             raise InputError(f"{self.out}: holds a federation with another {changed[0]}; give another --out")
+        if header.get("data") != self.data:
+            raise InputError(f"{self.out}: holds a federation of other sites, or of others' data; give another --out")
         tensors = load_file(path)
         self.arrays = [tensors[str(k)] for k in range(len(tensors))]
         self.agreement.check(self.arrays, self.model)
