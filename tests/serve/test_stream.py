@@ -73,6 +73,7 @@ def test_powers_that_are_all_zero_were_not_received() -> None:
     [
         ({"power": np.ones(8)}, r"power of shape \(8,\): give 16 linear powers"),
         ({"power": -np.ones(16)}, "not dB"),
+        ({"power": np.full(16, 1e39)}, "finite"),
         ({"camera": np.zeros((3, 64, 112))}, "step with camera: the model has power, beam, position"),
         ({"position": np.zeros(3)}, r"position of shape \(3,\)"),
         ({"beam": 16}, "beam 16: give 0 to 15"),

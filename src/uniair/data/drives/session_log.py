@@ -30,6 +30,8 @@ def beams_of(step: Mapping[str, Any], beams: int) -> tuple[NDArray[np.float64], 
         InputError: another codebook, powers that are not linear, or no such beam.
     """
     power = np.full(beams, np.nan) if step.get("power") is None else np.asarray(step["power"], np.float64)
+    with np.errstate(over="ignore", under="ignore"):  # as it is kept and heard: what is lost there counts as lost
+        power = power.astype(np.float32).astype(np.float64)
     if power.shape != (beams,) or (power < 0).any() or np.isinf(power).any():
         raise InputError(f"power of shape {power.shape}: give {beams} linear powers, finite, not dB")
     if not (power > 0).any():
