@@ -73,6 +73,7 @@ class SessionLog:
         time, power, beam, place: of the steps that are kept: s; linear [B], all NaN where nothing was measured; best
             beam, −1 where unknown; metres across and along, NaN where unknown.
         said: step → int64 [models, F] beams that were forecast from there for the next steps, until they are scored.
+        replaced: steps before this one were forecast from by models of which one was replaced since.
     """
 
     number: int
@@ -84,6 +85,7 @@ class SessionLog:
     beam: list[int] = field(default_factory=list)
     place: list[tuple[float, float]] = field(default_factory=list)
     said: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    replaced: int = 0
 
     def __len__(self) -> int:
         """Steps that are kept."""
