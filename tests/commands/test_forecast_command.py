@@ -48,6 +48,20 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
     assert last(capsys)["steps"] == 5 * 24
 
 
+def test_drives_of_which_none_validates_or_none_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for scenario in "ab":
+        some = [drive(f"{scenario}/{n:05d}", seed=n) for n in range(1, 5)]
+        write_drives(tmp_path / "all" / f"drives-{scenario}.safetensors", some)
+        write_drives(tmp_path / "none" / f"drives-{scenario}.safetensors", some[1:])
+    train, compare = (["forecast", name, "--out", str(tmp_path / name), *SMALL] for name in ("train", "compare"))
+    assert cli.main([*train, "--drives", str(tmp_path / "none")]) == 2
+    assert "S2: no drive validates; those whose number is one over a multiple of five do" in capsys.readouterr().err
+    compare += ["--drives", str(tmp_path / "all"), "--seeds", "1", "--methods", '["GRU, adapted online"]', "--json"]
+    assert cli.main(compare) == 0
+    found = last(capsys)["settings"]
+    assert {name: list(parts) for name, parts in found.items()} == {"S1 → a": ["unseen"]}  # type: ignore[attr-defined]
+
+
 def test_a_run_goes_on_with_what_it_began_with_alone(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -214,7 +214,8 @@ class Comparison:
             scenario: figures(adapt_online(model, windows, self.online, earlier), steps, PAST)
             for scenario, (windows, steps) in setting.parts.get("unseen", {}).items()
         }
-        return {"unseen": unseen, "held out, afterwards": measured(model, setting)["held out"]} if unseen else {}
+        after = measured(model, setting).get("held out") if unseen else None
+        return {part: found for part, found in (("unseen", unseen), ("held out, afterwards", after)) if found}
 
     def with_losses(self, model: nn.Module, setting: Setting) -> dict[str, Any]:
         """Figures with every modality, and `… without X` with X missing at test time."""
