@@ -99,6 +99,11 @@ class Comparison:
         """The preset for the drives' codebook."""
         return replace(self.preset, beams=codebook(self.drives), past=PAST, future=FUTURE)
 
+    @cached_property
+    def told(self) -> str:
+        """Tells the language model from others in the names of its runs."""
+        return f"-{self.language.config.num_hidden_layers}-layers-{digest(self.language)}"
+
     @property
     def cameras(self) -> bool:
         """Whether the drives have pictures."""
@@ -277,7 +282,8 @@ class Comparison:
         ]  # fmt: skip
         cells: dict[str, Any] = {}
         for setting, name in track(jobs, "method"):
-            key = f"{setting.name}-{name}".replace(" ", "_").replace(",", "").replace("→", "to")
+            told = self.told if name == "reprogrammed LM" else ""
+            key = f"{setting.name}-{name}{told}".replace(" ", "_").replace(",", "").replace("→", "to")
             runs = [kept.once(f"{key}-{seed}", partial(methods[name], setting, seed)) for seed in range(self.seeds)]
             for part in runs[0]:
                 cells.setdefault(setting.name, {}).setdefault(part, {})[name] = summary([run[part] for run in runs])
