@@ -62,6 +62,17 @@ def test_a_comparison_resumes_and_shows_every_method(tmp_path: Path) -> None:
         replace(made, training=replace(SHORT, batch=8)).run(["persistence"])
 
 
+def test_each_language_model_has_runs_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="a language model needs pip install 'uniair[llm]'")
+    from uniair.models.backbone import load_backbone
+
+    plan = replace(SHORT, optimisation=replace(PLAN, steps=5))
+    for seed in (0, 1, 1):
+        made = replace(comparison(tmp_path, 1), language=load_backbone("tiny", seed).model, training=plan)
+        assert "reprogrammed LM" in made.run(["reprogrammed LM"])["settings"]["S2"]["held out"]
+    assert len(list((tmp_path / "runs").glob("S2-reprogrammed_LM-*"))) == 2
+
+
 def test_means_and_spreads() -> None:
     runs = [
         {"a": {"1": {"top1": 0.2}}, "b": {"1": {"top1": 0.4}}},

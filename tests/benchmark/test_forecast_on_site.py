@@ -43,3 +43,11 @@ def test_it_resumes_and_says_what_was_gained_and_lost(comparison: Comparison) ->
 def test_a_site_that_is_not_there(comparison: Comparison) -> None:
     with pytest.raises(InputError, match="2 sites to leave out"):
         on_site(comparison, 5)
+
+
+def test_sites_without_a_drive_to_test_on(comparison: Comparison) -> None:
+    few = tuple(one for one in comparison.drives if one.name != "b/00000" and one.name != "b/00005")
+    with pytest.raises(InputError, match="S1 → b: no drive of the new site is held out"):
+        on_site(replace(comparison, drives=few), 1)
+    with pytest.raises(InputError, match="S1 → a: no drive of earlier sites is held out"):
+        on_site(replace(comparison, drives=few), 0)

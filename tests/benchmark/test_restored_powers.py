@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.data.drives.moving import BEAMS, drives
@@ -39,6 +41,14 @@ def test_what_is_asked_for_is_not_told() -> None:
     assert not steps["power"].isnan().any()
     with pytest.raises(InputError, match="no held-out drive has 14 measured steps in a row"):
         windows(drives(6, steps=8), 10, 0)
+
+
+def test_no_window_reaches_over_a_gap() -> None:
+    whole = [replace(one, timed=True) for one in drives(6)]
+    late = np.where(np.arange(24) < 12, 0, 100.0)
+    assert len(windows(whole, 100, 0)["power"]) == 3 * 6
+    with pytest.raises(InputError, match="measured steps in a row"):
+        windows([replace(one, time=one.time + late) for one in whole], 100, 0)
 
 
 def test_every_method_is_measured_and_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,14 @@ def test_trackers_and_wmlm_answer_for_the_same_windows(tmp_path: Path) -> None:
     draw(result, Figure())
 
 
+def test_other_positions_are_other_drives(tmp_path: Path) -> None:
+    made = comparison(tmp_path)
+    Mobility(made).run(["the last position"])
+    moved = tuple(replace(one, ue=one.ue + 1e-5) for one in made.drives)
+    with pytest.raises(InputError, match="holds runs with another drives; give another --out"):
+        Mobility(replace(made, drives=moved)).run(["the last position"])
+
+
 def test_the_truth_is_asked_for_where_it_is_known(tmp_path: Path) -> None:
     """Fixes 3 m north of the truth: no tracker can know, and every error is at least that."""
     some = [replace(one, true=one.ue - [3 / 111_195, 0]) for one in drives(6)]

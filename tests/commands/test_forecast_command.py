@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.drives.moving import drive, drives, hidden
+import torch
+from tests.data.drives.moving import BEAMS, drive, drives, hidden
 
 from uniair import cli
-from uniair.data.drives.drive import write_drives
+from uniair.commands.drives import replayed
+from uniair.data.drives.drive import Drive, read_drives, write_drives
 from uniair.data.drives.step_paths import StepPaths
+from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.propagation.paths import Paths
 from uniair.serve.stream import Stream
-from uniair.training.checkpoint import digest
+from uniair.training.checkpoint import digest, save_model
+from uniair.training.forecast_adaptation import first_steps
 from uniair.training.forecasting import load_forecaster
+from uniair.training.learning_stream import StreamLearning
 
 SMALL = ["--preset.width", "32", "--preset.context", "5", "--training.batch", "4", "--training.length", "4",
          "--training.optimisation.steps", "4", "--training.optimisation.save_every", "2"]  # fmt: skip
@@ -43,18 +48,83 @@ def test_train_evaluate_and_stream(folder: Path, tmp_path: Path, capsys: pytest.
     assert last(capsys)["steps"] == 5 * 24
 
 
+def test_drives_of_which_none_validates_or_none_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for scenario in "ab":
+        some = [drive(f"{scenario}/{n:05d}", seed=n) for n in range(1, 5)]
+        write_drives(tmp_path / "all" / f"drives-{scenario}.safetensors", some)
+        write_drives(tmp_path / "none" / f"drives-{scenario}.safetensors", some[1:])
+    train, compare = (["forecast", name, "--out", str(tmp_path / name), *SMALL] for name in ("train", "compare"))
+    assert cli.main([*train, "--drives", str(tmp_path / "none")]) == 2
+    assert "S2: no drive validates; those whose number is one over a multiple of five do" in capsys.readouterr().err
+    compare += ["--drives", str(tmp_path / "all"), "--seeds", "1", "--methods", '["GRU, adapted online"]', "--json"]
+    assert cli.main(compare) == 0
+    found = last(capsys)["settings"]
+    assert {name: list(parts) for name, parts in found.items()} == {"S1 → a": ["unseen"]}  # type: ignore[attr-defined]
+
+
+def test_a_run_goes_on_with_what_it_began_with_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["forecast", "train", "--drives", str(folder), "--out", str(tmp_path / "run"), *SMALL]
+    assert cli.main(train) == 0
+    before = digest(load_forecaster(tmp_path / "run"))
+    assert cli.main(train) == 0
+    for more, changed in ((["--leave_out", "[b]"], "drives"), (["--augmentation.mirror", "0.5"], "augmentation.mirror"),
+                          (["--preset.dropout", "0.2"], "preset.dropout"), (["--anchor", "beam", "--preset.modalities",
+                          "[power,position]"], "anchor")):  # fmt: skip
+        capsys.readouterr()
+        assert cli.main([*train, *more]) == 2
+        assert changed in (said := capsys.readouterr().err)
+        assert "holds a run with other settings" in said
+    assert digest(load_forecaster(tmp_path / "run")) == before
+
+
+def test_a_stream_begins_anew_after_a_gap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    model = WMLM(ForecastPreset(width=32, beams=BEAMS))
+    assert model.around is not None
+    with torch.no_grad():  # beams stay as they are
+        model.around.bias.view(4, 2, -1)[:, 0, BEAMS - 1] = 5.0
+    save_model(model, tmp_path / "model")
+
+    def streamed(name: str, *some: Drive) -> dict[str, object]:
+        write_drives(tmp_path / name / "drives-a.safetensors", some)
+        command = ["forecast", "stream", "--drives", str(tmp_path / name), "--model", str(tmp_path / "model"), "--json"]
+        assert cli.main(command) == 0
+        return last(capsys)
+
+    every = [replace(drive(f"a/{n:05d}", seed=n), timed=True) for n in range(6)]
+    cut = [replace(one, time=one.time + np.where(np.arange(24) < 9, 0, 100.0)) for one in every]
+    halves = [replace(first_steps(one, 9), name=f"{one.name}-begin") for one in every]
+    rest = [replace(one, **{key: getattr(one, key)[9:] for key in ("time", "power", "beam", "bs", "ue", "los")},
+                    name=f"{one.name}-end") for one in every]  # fmt: skip
+    found, apart = streamed("cut", *cut), streamed("apart", *halves, *rest)
+    assert 0 < float(str(found["top1"])) < 1
+    assert (found["steps"], found["top1"]) == (apart["steps"], apart["top1"])
+    write_drives(tmp_path / "short" / "drives-a.safetensors", [drive("a/00001", 1)])
+    capsys.readouterr()
+    assert (
+        cli.main(["forecast", "stream", "--drives", str(tmp_path / "short"), "--model", str(tmp_path / "model")]) == 2
+    )
+    assert "nothing to compare with" in capsys.readouterr().err
+
+
 def test_a_stream_learns_from_and_into_one_file(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, state = tmp_path / "run", tmp_path / "state.safetensors"
     assert cli.main(["forecast", "train", "--drives", str(folder), "--out", str(out), *SMALL]) == 0
+    earlier = tmp_path / "earlier"
+    write_drives(earlier / "drives-b.safetensors", read_drives(folder / "drives-b.safetensors"))
+    write_drives(earlier / "drives-c.safetensors", [drive(f"c/{n:05d}", seed=10 + n) for n in range(3)])
     learn = ["forecast", "stream", "--drives", str(folder), "--model", str(out), "--learn", str(state), "--json",
-             "--earlier", str(folder), "--learning.batch", "4", "--learning.length", "4"]  # fmt: skip
+             "--earlier", str(earlier), "--learning.batch", "4", "--learning.length", "4"]  # fmt: skip
     capsys.readouterr()
     assert cli.main(learn) == 0
     said = capsys.readouterr().out
     found = json.loads(said.splitlines()[-1])
     assert "began with" in said
+    assert f"{earlier}: 5 of 8 drives are forecast here, so not replayed" in said
     # of 24 steps 20 are forecast from, 3 of them beyond the end; of 3 steps none
     assert (found["steps"], found["windows"], found["unscored"]) == (9 * 24 + 3, 9 * 17, 9 * 3)
     assert sum(row["steps"] for row in found["rows"]) == found["steps"]
@@ -72,6 +142,17 @@ def test_a_stream_learns_from_and_into_one_file(
     assert cli.main(learn) == 2
     assert "truncated or not a safetensors file" in capsys.readouterr().err
     assert state.read_bytes() == whole[:-9]
+
+
+def test_drives_that_are_forecast_are_not_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every, preset = [drive(f"a/{n:05d}", seed=n) for n in range(5)], ForecastPreset(beams=BEAMS)
+    write_drives(tmp_path / "drives-a.safetensors", every)
+    kept = replayed(tmp_path, preset, StreamLearning(), [replace(one, name=f"b{one.name}") for one in every[:2]])
+    assert kept is not None
+    assert [one.name for one in kept.drives] == [one.name for one in every[2:]]
+    assert replayed(tmp_path, preset, StreamLearning(), every) is None
+    said = f"{tmp_path}: {{}} of 5 drives are forecast here, so not replayed\n"
+    assert capsys.readouterr().out == said.format(2) + said.format(5)
 
 
 def test_positions_and_losses_of_sight_are_learned_evaluated_and_streamed(

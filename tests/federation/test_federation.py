@@ -242,6 +242,9 @@ def test_a_killed_federation_goes_on_to_the_same_head(
         assert not card["figures"]  # they would give away what the noise hides
     with pytest.raises(InputError, match=r"another federation\.rounds"):
         simulate(on(begun, rounds=9), begun[1], model, sites, tmp_path / "whole", silent)
+    fewer = {name: links.select(np.arange(len(links) - 1)) for name, links in sites.items()}
+    with pytest.raises(InputError, match="holds a federation of other sites, or of others' data"):
+        simulate(agreement, begun[1], model, fewer, tmp_path / "whole", silent)
 
 
 def test_a_round_that_is_asked_twice_spends_once(
@@ -368,6 +371,25 @@ def test_parameters_that_are_not_finite_or_of_another_head_are_left_out(
     assert not (tmp_path / STATE).exists()
     rounds = rehearsed(on(begun, sites=1), begun[1], model, made(), None, silent)
     assert rounds.about()["sites"].keys() == {"site-0"}
+
+
+class Unmeasured(SiteClient):
+    """Learns, and can't say how well."""
+
+    def evaluate(self, ins: Any) -> Any:
+        """As said."""
+        self.agreement = None
+        return super().evaluate(ins)
+
+
+def test_a_site_that_gives_no_figures_is_named(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays]
+) -> None:
+    kinds, lines = {"site-1": Unmeasured}, list[str]()
+    clients = [kinds.get(name, SiteClient)(name, model, links) for name, links in sites.items()]
+    rounds = rehearsed(on(begun, rounds=1), begun[1], model, clients, None, lines.append)
+    assert rounds.history[0]["figures"].keys() == sites.keys() - {"site-1"}
+    assert any(line.startswith("round 1: not measured by site-1: ") for line in lines)
 
 
 def test_a_head_is_begun_from_another_one(

@@ -183,6 +183,8 @@ def test_a_link_stands_for_its_csi_and_its_position(http: Any, predictor: Predic
         ("/forecast", b'{"session": "../x", "beam": 1}', JSON, 422, "session"),
         ("/forecast", b'{"session": "x", "power": [1, 2]}', JSON, 400, r"power of shape (2,)"),
         ("/forecast", b'{"session": "x", "position": [1, 2]}', JSON, 400, "step with position"),
+        ("/forecast?session=x", npy(CSI), NPY, 400, "give one channel"),
+        ("/forecast?session=x", npy(CSI[0, 0, 0]), NPY, 400, "give one channel"),
         ("/nowhere", b"{}", JSON, 404, "Not Found"),
         ("/site", b"{}", JSON, 405, "Method Not Allowed"),
     ],

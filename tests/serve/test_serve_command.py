@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 from uniair.benchmark.speed.service_fuzz import attack
 from uniair.benchmark.speed.service_load import channel_requests, resident, service_load
 from uniair.cli import main
-from uniair.commands.serve import TOKEN, is_loopback, listen, require_serve, token_of
+from uniair.commands.serve import TOKEN, _learning, is_loopback, listen, require_serve, token_of
 from uniair.errors import InputError
 from uniair.site.site import Site
 
@@ -45,6 +46,20 @@ def serving(site: Site, *options: str) -> Iterator[tuple[int, subprocess.Popen[s
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+@pytest.mark.parametrize(("asked", "remembered"), [(10, 256), (300, 300)])
+def test_learning_remembers_all_sessions_that_are_answered(tmp_path: Path, asked: int, remembered: int) -> None:
+    from uniair.models.forecast import WMLM, ForecastPreset
+
+    options = Namespace(learn=str(tmp_path / "state"), earlier=None, forecaster="own", sessions=asked, learn_share=1.0)
+    with _learning(options, WMLM(ForecastPreset(width=32, beams=8)).eval()) as learning:
+        for _ in range(2):  # all of them, in turn
+            for number in range(asked):
+                learning.kept.stream.push(str(number), {"beam": 1})
+        assert len(learning.kept.stream.open) == asked
+        assert {len(log) for log in learning.kept.stream.logs.values()} == {2}
+        assert learning.kept.stream.config.sessions == remembered
 
 
 def test_it_finishes_what_it_took_and_leaves_a_clean_log(served_site: Site) -> None:

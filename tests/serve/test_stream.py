@@ -40,6 +40,26 @@ def test_lost_steps_are_pushed_as_empty_ones() -> None:
         assert np.isfinite(said.probability).all()
 
 
+def test_a_step_without_a_position_has_an_unknown_one() -> None:
+    absent, unknown = stream(), stream()
+    for place in ([0.0, 1.0], None, [2.0, 3.0]):
+        here = absent.push({} if place is None else {"position": np.array(place)})
+        same = unknown.push({"position": np.full(2, np.nan) if place is None else np.array(place)})
+        np.testing.assert_array_equal(here.probability, same.probability)
+
+
+def test_a_step_that_is_refused_leaves_nothing_behind() -> None:
+    steps = [{"position": np.array([x, 0.0]), "time": x} for x in (0.0, 1.0, 2.0)]
+    one, other = stream(("power", "position", "radar")), stream(("power", "position", "radar"))
+    with pytest.raises(InputError, match="radar of shape"):
+        other.push({"position": np.array([90.0, 0.0]), "time": 90.0, "radar": np.zeros((2, 2, 2))})
+    for step in steps:
+        same = other.push(step)
+        with pytest.raises(InputError, match="radar of shape"):
+            other.push({"position": np.array([90.0, 0.0]), "time": 90.0, "radar": np.zeros((2, 2, 2))})
+        np.testing.assert_array_equal(one.push(step).probability, same.probability)
+
+
 def test_powers_that_are_all_zero_were_not_received() -> None:
     silent, empty = stream(), stream()
     for step in ({"power": np.eye(BEAMS)[3]}, {"power": np.zeros(BEAMS)}):
@@ -53,6 +73,7 @@ def test_powers_that_are_all_zero_were_not_received() -> None:
     [
         ({"power": np.ones(8)}, r"power of shape \(8,\): give 16 linear powers"),
         ({"power": -np.ones(16)}, "not dB"),
+        ({"power": np.full(16, 1e39)}, "finite"),
         ({"camera": np.zeros((3, 64, 112))}, "step with camera: the model has power, beam, position"),
         ({"position": np.zeros(3)}, r"position of shape \(3,\)"),
         ({"beam": 16}, "beam 16: give 0 to 15"),

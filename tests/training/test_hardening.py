@@ -101,6 +101,10 @@ def test_the_command_hardens_and_says_what_is_wrong(
     assert main([*given, "--plan.steps", "2", "--plan.areas", "2"]) == 0
     assert "1 − cosine: attacked channels" in capsys.readouterr().out
     assert uniair.load(str(tmp_path / "out")).preset == uniair.load(str(tmp_path / "model")).preset
+    shards.write_shard(tmp_path / "as many" / "links-00000.safetensors", links)
+    shards.write_manifest(tmp_path / "as many", {"seed": 1}, "")
+    assert main([given[0], str(tmp_path / "as many"), *given[2:], "--plan.steps", "2", "--plan.areas", "2"]) == 2
+    assert "holds a run with other settings (data)" in capsys.readouterr().err
     other = replace(links, radios=tuple(Radio(grid=OFDM(64, 240e3)) for _ in links.radios))
     shards.write_shard(tmp_path / "other" / "links-00000.safetensors", other)
     shards.write_manifest(tmp_path / "other", {}, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from importlib.util import find_spec
@@ -239,6 +240,9 @@ def test_the_commands(towers: UniversalModel, tmp_path: Path, capsys: pytest.Cap
     assert main(["instruct", "ask", "--tools"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 5
     np.save(tmp_path / "flat.npy", np.ones(64, dtype=np.complex64))
+    others = copy.deepcopy(towers)
+    next(iter(others.parameters())).data += 1
+    save_model(others, tmp_path / "others")
     for wrong, says in (
         ([*ask, "--link", "60"], "links 0 to 59"),
         ([*ask, "--area", "2"], "--area 2"),
@@ -247,6 +251,10 @@ def test_the_commands(towers: UniversalModel, tmp_path: Path, capsys: pytest.Cap
         ([*ask[:5], *model, "--csi", "nowhere.npy"], "nowhere.npy"),
         (["instruct", "ask"], "ask something"),
         (["instruct", "evaluate", run, links], "another model"),
+        (
+            ["instruct", "train", links, "--out", run, "--model", str(tmp_path / "others"), *options],
+            "settings (towers)",
+        ),
         (["instruct", "train", links, "--out", run, *model, "--area", "9"], "none of the 2 areas"),
         (["instruct", "train", links, "--out", run, *model, "--backbone", "nowhere"], "no such folder"),
         (["instruct", "train", links, "--out", run, *model, "--modalities", "radar"], "radar"),

@@ -182,6 +182,33 @@ def test_nothing_that_a_log_can_not_remember_is_learned() -> None:
             LearningStream(WMLM(ForecastPreset(width=32)), StreamLearning(**wrong))  # type: ignore[arg-type]
 
 
+def test_no_model_wins_by_what_another_had_forecast(
+    model: WMLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many sessions at once much is not scored yet when the shadow takes over, which is no better than itself."""
+    stream, rng = LearningStream(model, replace(QUICK, sessions=100)), np.random.default_rng(0)
+
+    def said(steps: dict[str, torch.Tensor]) -> np.ndarray:
+        right = [0.4, 0.6 if stream.promoted else 0.4, 0.6]  # begun, answering, shadow
+        shape = (len(steps["beam"]), 2)
+        return np.stack([np.where(rng.random(shape) < share, 1, 2) for share in right], axis=1)
+
+    monkeypatch.setattr(stream, "_said", said)
+    monkeypatch.setattr(stream, "_learn", lambda: setattr(stream, "fresh", 0))
+    seen = []
+    for _ in range(30):
+        for number in range(100):
+            stream.push(str(number), {"beam": 1})
+            seen.append(stream.counts.promotions)
+    assert (max(seen), stream.counts.rollbacks) == (1, 0)
+    waiting = [log.said for log in stream.logs.values()]
+    assert sum(map(len, waiting)) > 100  # and is scored none the less
+    save_stream(stream, tmp_path / "state")
+    again = open_stream(tmp_path / "state", model, stream.config)
+    assert [log.replaced for log in again.logs.values()] == [log.replaced for log in stream.logs.values()]
+    assert max(log.replaced for log in again.logs.values()) > 0
+
+
 def test_a_loss_that_is_not_finite_begins_the_shadow_anew(model: WMLM) -> None:
     stream = LearningStream(model, QUICK)
     with torch.no_grad():
@@ -234,7 +261,7 @@ def test_a_state_of_something_else_is_refused(model: WMLM, tmp_path: Path) -> No
             open_stream(path, model, QUICK)
         assert path.read_bytes() == damaged
     save_file({"a": torch.zeros(1)}, path, {"uniair": '{"format": "uniair-learning/0"}'})
-    with pytest.raises(InputError, match="not a state of format 'uniair-learning/1'"):
+    with pytest.raises(InputError, match="not a state of format 'uniair-learning/2'"):
         open_stream(path, model, QUICK)
     with pytest.raises(InputError, match="a folder; give a file"):
         open_stream(tmp_path, model, QUICK)

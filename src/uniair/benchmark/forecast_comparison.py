@@ -20,7 +20,8 @@ from torch import nn
 
 from uniair.benchmark.benchmark import Benchmark, Setup, check_budget
 from uniair.benchmark.runs import Runs
-from uniair.data.drives.drive import Drive, digest
+from uniair.data.drives.drive import Drive
+from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.drives.windows import (
     Augmentation,
     Sensing,
@@ -37,6 +38,7 @@ from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence,
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, figures, forecasts
+from uniair.training.checkpoint import digest
 from uniair.training.distributed import World
 from uniair.training.forecast_adaptation import OnlineLearning, adapt_online
 from uniair.training.forecast_split import FUTURE, PAST, Setting, settings
@@ -96,6 +98,11 @@ class Comparison:
     def codebook(self) -> ForecastPreset:
         """The preset for the drives' codebook."""
         return replace(self.preset, beams=codebook(self.drives), past=PAST, future=FUTURE)
+
+    @cached_property
+    def told(self) -> str:
+        """Tells the language model from others in the names of its runs."""
+        return f"-{self.language.config.num_hidden_layers}-layers-{digest(self.language)}"
 
     @property
     def cameras(self) -> bool:
@@ -212,7 +219,8 @@ class Comparison:
             scenario: figures(adapt_online(model, windows, self.online, earlier), steps, PAST)
             for scenario, (windows, steps) in setting.parts.get("unseen", {}).items()
         }
-        return {"unseen": unseen, "held out, afterwards": measured(model, setting)["held out"]} if unseen else {}
+        after = measured(model, setting).get("held out") if unseen else None
+        return {part: found for part, found in (("unseen", unseen), ("held out, afterwards", after)) if found}
 
     def with_losses(self, model: nn.Module, setting: Setting) -> dict[str, Any]:
         """Figures with every modality, and `… without X` with X missing at test time."""
@@ -246,7 +254,8 @@ class Comparison:
         """
         runs = Runs(self.out)
         runs.note({"training": asdict(self.trained), "preset": asdict(self.codebook), "online": asdict(self.online),
-                     "drives": digest(self.drives)})  # fmt: skip
+                   "drives": digest_of_drives(self.drives),
+                   "tower": None if self.tower is None else digest(self.tower)})  # fmt: skip
         return runs
 
     def run(self, only: Sequence[str] = ()) -> dict[str, Any]:
@@ -273,7 +282,8 @@ class Comparison:
         ]  # fmt: skip
         cells: dict[str, Any] = {}
         for setting, name in track(jobs, "method"):
-            key = f"{setting.name}-{name}".replace(" ", "_").replace(",", "").replace("→", "to")
+            told = self.told if name == "reprogrammed LM" else ""
+            key = f"{setting.name}-{name}{told}".replace(" ", "_").replace(",", "").replace("→", "to")
             runs = [kept.once(f"{key}-{seed}", partial(methods[name], setting, seed)) for seed in range(self.seeds)]
             for part in runs[0]:
                 cells.setdefault(setting.name, {}).setdefault(part, {})[name] = summary([run[part] for run in runs])

@@ -37,12 +37,16 @@ def on_site(
         site: which of the sites is new, by its number among the settings that leave one out.
 
     Raises:
-        InputError: there is one site alone, or the folder holds other runs.
+        InputError: there is one site alone, no drive is held out, or the folder holds other runs.
     """
     left_out = settings(comparison.drives)[1:]
     if not 0 <= site < len(left_out):
         raise InputError(f"site {site}: the drives have {len(left_out)} sites to leave out")
     setting = left_out[site]
+    for where, test in (("the new site", settings(setting.unseen)[0].test), ("earlier sites", setting.test)):
+        if not test:
+            raise InputError(f"{setting.name}: no drive of {where} is held out; those whose number is a multiple of "
+                             "five are: give more drives")  # fmt: skip
     plan = config.optimisation
     key = f"on-site-{site}-{plan.steps}-{plan.learning_rate:g}-{config.replay:g}-{'-'.join(parts)}"
     kept = comparison.kept()

@@ -13,7 +13,8 @@ from torch import Tensor
 from uniair import metrics
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import Sensing, codebook, frames, measured, read_folder
+from uniair.data.drives.drive import digest as digest_of_drives
+from uniair.data.drives.windows import Sensing, codebook, frames, measured, read_folder, segments
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.forecast import WMLM, impute, roll_out
@@ -44,7 +45,7 @@ def run(setup: Setup) -> dict[str, Any]:
     if codebook(drives) != model.preset.beams:
         raise InputError(f"{folder}: {codebook(drives)} beams, the packaged forecaster has {model.preset.beams}")
     most = WINDOWS[setup.budget]
-    setup.note(forecaster=digest(model), drives=len(drives), windows=most)
+    setup.note(forecaster=digest(model), drives=digest_of_drives(drives), windows=most)
     runs = [setup.once(str(seed), partial(_run, model, drives, most, seed)) for seed in range(setup.seeds)]
     summed = {
         what: {
@@ -92,7 +93,7 @@ def windows(drives: list[Drive], most: int, seed: int) -> Steps:
     parts: list[Steps] = []
     turned = frames(drives)
     for drive in settings(drives)[0].test:
-        for begin in range(0, len(drive) - LENGTH + 1, 2):
+        for begin in (at for first, end in segments(drive) for at in range(first, end - LENGTH + 1, 2)):
             found = measured(drive, np.arange(begin, begin + LENGTH), turned[drive.scenario], Sensing())
             if np.isfinite(found["power"]).all() and (found["power"].max(1) > 0).all():
                 parts.append({name: torch.from_numpy(found[name]) for name in ("power", "beam")})

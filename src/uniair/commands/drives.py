@@ -92,17 +92,27 @@ def forecaster(folder: Path, tower: str) -> WMLM:
     return load_forecaster(folder, partial(uniair.load, tower))
 
 
-def replayed(folder: Path | None, preset: ForecastPreset, config: SiteLearning) -> Passages | None:
-    """Passages of all the drives of earlier sites; None where there is no folder.
+def replayed(
+    folder: Path | None, preset: ForecastPreset, config: SiteLearning, asked: Sequence[Drive] = ()
+) -> Passages | None:
+    """Passages of the drives of earlier sites; None where there is no folder, or none is left.
+
+    Args:
+        asked: drives that are forecast: those are no earlier ones, whatever folder they lie in, for who replays them
+            has learned what is to come.
 
     Raises:
         InputError: no drives there, or of another codebook.
     """
     if folder is None:
         return None
-    earlier = drives_of(folder, ())
-    check_drives(folder, earlier, preset)
-    return Passages(tuple(earlier), config.length + preset.future, config.augmentation, sensing(preset))
+    every = drives_of(folder, ())
+    check_drives(folder, every, preset)
+    measured = {drive.power.tobytes() for drive in asked}
+    earlier = tuple(drive for drive in every if drive.power.tobytes() not in measured)
+    if len(earlier) < len(every):
+        print(f"{folder}: {len(every) - len(earlier)} of {len(every)} drives are forecast here, so not replayed")
+    return Passages(earlier, config.length + preset.future, config.augmentation, sensing(preset)) if earlier else None
 
 
 def sized(preset: ForecastPreset, size: str | None) -> ForecastPreset:

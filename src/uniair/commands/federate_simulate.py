@@ -2,11 +2,12 @@
 
 FOLDER is one of links, from which a head is learned: each of its areas is a site (--by area), or each of its places
 (--by place). Or it is one of drives, from which a forecaster of beams is learned (--federation.task forecast): each
-scenario is a site. Every site learns from four fifths of what it has and measures on the rest. Rounds are printed with
-the headline figure, the mean over sites. In --out: federated-TASK-INPUTS-SEED.safetensors, a head as uniair adapt
-writes it, or the folder federated-forecast-PART-SEED, a forecaster as uniair forecast adapt does, with rounds, sites
-and privacy on its card; and the state that the same command goes on from after it was stopped. uniair bench federated
-compares with what every site learns alone, with all links in one place, with poisoned sites and with privacy.
+scenario is a site. Every site measures on a fifth of what it has, and learns from the other links, or from the three
+drives in five that uniair forecast adapt learns from. Rounds are printed with the headline figure, the mean over sites.
+In --out: federated-TASK-INPUTS-SEED.safetensors, a head as uniair adapt writes it, or the folder
+federated-forecast-PART-SEED, a forecaster as uniair forecast adapt does, with rounds, sites and privacy on its card;
+and the state that the same command goes on from after it was stopped. uniair bench federated compares with what every
+site learns alone, with all links in one place, with poisoned sites and with privacy.
 
 --federation.aggregate median, trimmed, krum or multi-krum withstand --federation.poisoned sites; the mean withstands
 none. --federation.epsilon 8 makes learning differentially private for every single link (DP-SGD by Opacus). The noise

@@ -32,7 +32,8 @@ from uniair.commands.drives import (
 )
 from uniair.commands.learning import check_learning, learned_in, learning_options
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import frames, measured
+from uniair.data.drives.windows import frames, measured, segments
+from uniair.errors import InputError
 from uniair.evaluation.tables import Table
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.progress import track
@@ -66,14 +67,18 @@ def run(options: Any) -> dict[str, Any]:
     took: list[float] = []
     hits: list[bool] = []
     for drive in drives:
-        stream.reset()
+        starts = {begin for begin, _ in segments(drive)}
         for t, step in enumerate(_steps(drive, drives, model.preset)):
+            if t in starts:
+                stream.reset()
             began = time.perf_counter()
             answer = stream.push(step)
             took.append(1e3 * (time.perf_counter() - began))
-            if t + 1 < len(drive) and drive.beam[t + 1] >= 0:
+            if t + 1 < len(drive) and t + 1 not in starts and drive.beam[t + 1] >= 0:
                 hits.append(bool(answer.beams[0] == drive.beam[t + 1]))
         print(f"{drive.name}  {len(drive)} steps, next beams after the last: {answer.beams.tolist()}")
+    if not hits:
+        raise InputError(f"{folder}: no step is followed by one whose beam is known; there is nothing to compare with")
     result = {"steps": len(took), "top1": float(np.mean(hits)), "median_ms": float(np.median(took)),
               "p99_ms": float(np.quantile(took, 0.99))}  # fmt: skip
     print(f"{result['steps']:,} steps, next beam right {result['top1']:.1%}, {result['median_ms']:.2f} ms per step "
@@ -102,7 +107,7 @@ def _events(drives: Sequence[Drive], preset: ForecastPreset) -> Iterator[Event]:
 
 def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]:
     """Learns along the drives, and says what that was worth."""
-    with learned_in(options, model, options.model is None, options.learning) as kept:
+    with learned_in(options, model, options.model is None, options.learning, drives) as kept:
         stream, events = kept.stream, _events(drives, model.preset)
         stream.resume(events)
         done, every = stream.counts.steps, sum(map(len, drives))

@@ -11,7 +11,7 @@ Example:
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,14 @@ from uniair.commands.drives import (
     sized,
 )
 from uniair.data.drives.drive import carrier
+from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.drives.windows import Augmentation, codebook
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
 from uniair.tasks.beam_forecast import ANCHORS, SensorAlignment
-from uniair.training.checkpoint import save_model
+from uniair.training.checkpoint import digest, save_model
 from uniair.training.distributed import world
 from uniair.training.forecast_split import FUTURE, PAST, sensing, settings
 from uniair.training.forecasting import ForecastTraining, train
@@ -76,12 +77,15 @@ def run(options: Any) -> dict[str, Any]:
     check_tasks(folder, setting, preset)
     setting.cut(kept, report)
     passages = setting.passages(config.length, options.augmentation)
+    begun = {"preset": asdict(preset), "anchor": options.anchor, "validation": digest_of_drives(setting.validation),
+             "tower": None if tower is None else digest(tower)}  # fmt: skip
     with world() as here:
         torch.manual_seed(config.optimisation.seed)
         model: torch.nn.Module = WMLM(preset, tower)
         if options.anchor != "none":
-            model = train(model, passages, config, here, out / "alignment", None, SensorAlignment(options.anchor))
-        model = train(model, passages, config, here, out, setting.checked())
+            aligned = SensorAlignment(options.anchor)
+            model = train(model, passages, config, here, out / "alignment", None, aligned, begun)
+        model = train(model, passages, config, here, out, setting.checked(), settings=begun)
         assert isinstance(model, WMLM)
         save_model(model, out)
         if here.main:

@@ -57,15 +57,15 @@ def run(options: Any) -> dict[str, Any]:
     model = build(design, {task: INSTRUCTIONS[task] for task in dataset.targets})
     out = Path(options.out)
     plan = replace(options.training.optimisation, seed=design.seed)
+    learned_from = {"towers": digest(towers), "wanted": asdict(wanted), "data": store.manifest["recipe"]}
     with world() as here:
-        train(model, dataset, replace(options.training, optimisation=plan), out, world=here)
+        train(model, dataset, replace(options.training, optimisation=plan), out, world=here, settings=learned_from)
         if not here.main:
             return {}
     temperatures = calibrate(model, dataset)
     figures = measure(model, dataset, temperatures)
-    about = {"area": dataset.name, "wanted": asdict(wanted), "towers": digest(towers), "model": towers.preset.name,
-             "learned": len(dataset.learn), "tested": len(dataset.test), "figures": figures,
-             "data": store.manifest["recipe"]}  # fmt: skip
+    about = {"area": dataset.name, **learned_from, "model": towers.preset.name, "learned": len(dataset.learn),
+             "tested": len(dataset.test), "figures": figures}  # fmt: skip
     save_instruct(out, model, temperatures, about)
     if options.sample:
         shown = store[number].select(dataset.test[: options.sample].numpy())

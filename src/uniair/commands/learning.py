@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 from uniair.errors import InputError
 
 if TYPE_CHECKING:
+    from uniair.data.drives.drive import Drive
     from uniair.models.forecast import WMLM
     from uniair.training.learning_state import KeptStream
     from uniair.training.learning_stream import StreamLearning
@@ -22,8 +23,8 @@ def learning_options(parser: ArgumentParser) -> None:
     parser.add_argument("--learn", type=str | None, default=None, metavar="STATE",
                         help="learn from the powers that are measured next, from and into this file")  # fmt: skip
     parser.add_argument("--earlier", type=str | None, default=None,
-                        help="drives of earlier sites, replayed so that they are not forgotten; of the packaged "
-                             "forecaster the packaged ones if not given")  # fmt: skip
+                        help="drives of earlier sites, replayed so that they are not forgotten, but for those that "
+                             "are forecast; of the packaged forecaster the packaged ones if not given")  # fmt: skip
 
 
 def check_learning(options: Any, *needing: str) -> None:
@@ -34,11 +35,14 @@ def check_learning(options: Any, *needing: str) -> None:
 
 
 @contextmanager
-def learned_in(options: Any, model: WMLM, packaged: bool, config: StreamLearning) -> Iterator[KeptStream]:
+def learned_in(
+    options: Any, model: WMLM, packaged: bool, config: StreamLearning, asked: Sequence[Drive] = ()
+) -> Iterator[KeptStream]:
     """The stream whose state --learn names, alone in its file.
 
     Args:
         packaged: whether the packaged model learns, whose drives are earlier ones then.
+        asked: drives that are forecast, which are never replayed.
 
     Raises:
         InputError: as `open_stream` and `replayed`.
@@ -51,4 +55,4 @@ def learned_in(options: Any, model: WMLM, packaged: bool, config: StreamLearning
     path = Path(options.learn)
     earlier = Path(options.earlier) if options.earlier else SAMPLE if packaged else None
     with alone_in(path):
-        yield KeptStream(open_stream(path, model, config, replayed(earlier, model.preset, config)), path)
+        yield KeptStream(open_stream(path, model, config, replayed(earlier, model.preset, config, asked)), path)

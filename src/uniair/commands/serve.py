@@ -189,8 +189,10 @@ def _learning(options: Any, forecaster: WMLM | None) -> Iterator[LearningThread]
 
     if forecaster is None:
         raise InputError("--learn: no forecaster is packaged; give one as --forecaster")
+    # of more sessions than it remembers, each would end before its next step, and nothing be learned
+    config = StreamLearning(sessions=max(options.sessions, StreamLearning.sessions))
     with (
-        learned_in(options, forecaster, options.forecaster is None, StreamLearning()) as kept,
+        learned_in(options, forecaster, options.forecaster is None, config) as kept,
         LearningThread(kept, options.learn_share) as learning,
     ):
         yield learning

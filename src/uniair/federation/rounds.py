@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from flwr.common import (
     EvaluateIns,
+    EvaluateRes,
     FitIns,
     FitRes,
     GetPropertiesIns,
@@ -49,21 +50,22 @@ class Rounds(Server):
         say: what is done with a line for people.
         rehearsal: the sites draw their noise from the seed, which the card then says.
         secret: that a site has to know; None: whoever reaches the server can join.
+        data: tells what the sites learn from; None where nobody here knows that.
 
     Raises:
-        InputError: `out` holds a federation with other settings, or a broken state.
+        InputError: `out` holds a federation with other settings or of other data, or a broken state.
     """
 
     def __init__(
         self, agreement: Agreement, begin: Sequence[Any], model: UniversalModel | WMLM, out: Path | None,
         wait: float = 600.0, workers: int | None = None, say: Callable[[str], object] = print, rehearsal: bool = False,
-        secret: bytes | None = None,
+        secret: bytes | None = None, data: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(client_manager=SimpleClientManager())
         self.set_max_workers(workers)
         self.agreement, self.model, self.out, self.wait, self.say = agreement, model, out, wait, say
         self.arrays: Arrays = list(begin)
-        self.rehearsal, self.secret = rehearsal, secret
+        self.rehearsal, self.secret, self.data = rehearsal, secret, data
         self.done = 0  # rounds
         self.history: list[dict[str, Any]] = []
         self.joined: dict[str, str] = {}  # name by Flower's id
@@ -185,7 +187,9 @@ class Rounds(Server):
     def _figures(self, present: list[ClientProxy], config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """What the sites measure of the parameters as they are now, by name."""
         instructions = [(site, EvaluateIns(ndarrays_to_parameters(self.arrays), config)) for site in present]
-        results, _ = evaluate_clients(instructions, self.max_workers, self.wait, self.done)
+        results, failures = evaluate_clients(instructions, self.max_workers, self.wait, self.done)
+        for reason in sorted(_reason(self.joined, failure) for failure in failures):
+            self.say(f"round {self.done}: not measured by {reason}")
         found = {self.joined[site.cid]: dict(res.metrics) for site, res in results if site.cid in self.joined}
         return dict(sorted(found.items()))
 
@@ -222,7 +226,8 @@ class Rounds(Server):
     def _save(self) -> None:
         if self.out is None:
             return
-        header = {"format": FORMAT, "agreement": self.agreement.to_json(), "done": self.done, "history": self.history}
+        header = {"format": FORMAT, "agreement": self.agreement.to_json(), "done": self.done, "history": self.history,
+                  "data": self.data}  # fmt: skip
         tensors = {str(k): np.ascontiguousarray(values) for k, values in enumerate(self.arrays)}
         with atomic_path(self.out / STATE) as temporary:
             save_file(tensors, temporary, {"uniair": json.dumps(header)})
@@ -237,6 +242,8 @@ class Rounds(Server):
         now = json.loads(json.dumps(self.agreement.to_json()))
         if changed := differences(header["agreement"], now):
             raise InputError(f"{self.out}: holds a federation with another {changed[0]}; give another --out")
+        if header.get("data") != self.data:
+            raise InputError(f"{self.out}: holds a federation of other sites, or of others' data; give another --out")
         tensors = load_file(path)
         self.arrays = [tensors[str(k)] for k in range(len(tensors))]
         self.agreement.check(self.arrays, self.model)
@@ -244,7 +251,7 @@ class Rounds(Server):
         self.agreement.keep(self.out, self.arrays, self.model, self.about())  # killed between the two
 
 
-def _reason(joined: dict[str, str], failure: tuple[ClientProxy, FitRes] | BaseException) -> str:
+def _reason(joined: dict[str, str], failure: tuple[ClientProxy, FitRes | EvaluateRes] | BaseException) -> str:
     if isinstance(failure, BaseException):
         return f"a site that left ({type(failure).__name__})"
     return f"{joined.get(failure[0].cid, failure[0].cid)}: {failure[1].status.message}"

@@ -235,6 +235,8 @@ class Service:
         if "power" in step:
             step["power"] = np.array([np.nan if p is None else p for p in step["power"]], dtype=np.float64)
         if csi is not None:
+            if not csi.ndim or len(csi) != 1:
+                raise InputError(f"csi: shape {list(csi.shape)[:8]}; give one channel, [antennas, subcarriers], a step")
             step["csi"] = csi[0]
         said = await self.lanes.forecast(partial(self.sessions.push, fields.session, step))
         best = said.probability.max(1)

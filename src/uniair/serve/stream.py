@@ -64,14 +64,16 @@ class Stream:
 
         Raises:
             InputError: a modality that the model does not have, or of another shape; a time before that of the last.
+                Nothing of such a step is taken.
         """
-        time, steps = time_of(step, self._time), self._checked(step)
-        self._time = self._time if time is None else time
-        self._heard.append(steps)
+        time, place = time_of(step, self._time), _place(step)
+        steps = self._checked(step, place)
         with torch.inference_mode():
-            said, self._state = self.model.advance(steps, self._state)
+            said, state = self.model.advance(steps, self._state)
             logits, level = said.logits[0, -1, 1:], said.power[0, -1, 1:]
             probability = torch.softmax(logits, dim=-1)
+        self._state, self._place, self._time = state, place, self._time if time is None else time
+        self._heard.append(steps)
         return NextBeams(
             logits.argmax(-1).numpy(), probability.numpy(), (10 ** (level / 10)).numpy().astype(np.float32),
             float(torch.sigmoid(said.los[0, -1])),
@@ -91,15 +93,18 @@ class Stream:
         self._state, self._place, self._time = None, None, None
         self._heard.clear()
 
-    def _checked(self, step: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _checked(self, step: Mapping[str, Any], place: NDArray[np.float64] | None) -> dict[str, Tensor]:
         preset = self.model.preset
         if odd := set(step) - set(preset.modalities) - {"power", "beam", "time"}:
             raise InputError(f"step with {min(odd)}: the model has {', '.join(preset.modalities)}")
         power, beam = beams_of(step, preset.beams)
         steps: dict[str, Any] = {"power": power.astype(np.float32), "beam": np.int64(beam)}
-        for name in set(step) - {"power", "beam", "time"}:
-            values = np.asarray(step[name])
-            steps[name] = self._moved(values) if name == "position" else values
+        steps |= {name: np.asarray(step[name]) for name in set(step) - {"power", "beam", "time"}}
+        if "position" in preset.modalities:
+            here = np.full(2, np.nan) if place is None else place
+            steps["position"] = np.concatenate(
+                [here, np.nan_to_num(here - (here if self._place is None else self._place))]
+            )
         shapes = {"camera": (3, *preset.image), "radar": preset.cube, "lidar": (None, 3), "csi": (None, None)}
         for name, want in shapes.items():
             if name in steps and (
@@ -113,12 +118,10 @@ class Stream:
             for name, values in steps.items()
         }
 
-    def _moved(self, place: NDArray[Any]) -> NDArray[np.float64]:
-        """Place and move since the last known one."""
-        if place.shape != (2,):
-            raise InputError(f"position of shape {place.shape}: give metres across and along, [2]")
-        here = place.astype(np.float64)
-        known = np.isfinite(here).all()
-        moved = here - self._place if known and self._place is not None else np.zeros(2)
-        self._place = here if known else None
-        return np.concatenate([here, moved])
+
+def _place(step: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Where the UE is, [2] m; None where that is not known."""
+    place = np.asarray(step.get("position", (np.nan, np.nan)), dtype=np.float64)
+    if place.shape != (2,):
+        raise InputError(f"position of shape {place.shape}: give metres across and along, [2]")
+    return place if np.isfinite(place).all() else None

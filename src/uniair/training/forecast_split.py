@@ -15,6 +15,7 @@ from uniair.data import splits
 from uniair.data.drives.drive import SENSORS, Drive
 from uniair.data.drives.windows import Augmentation, Frames, Passages, Sensing, Windows, cut, frames
 from uniair.data.import_report import ImportReport
+from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
 from uniair.training.forecasting import tensors, validation
 
@@ -56,7 +57,14 @@ class Setting:
 
     @cached_property
     def validating(self) -> tuple[Windows, dict[str, Tensor]]:
-        """Windows of the validation drives and their steps."""
+        """Windows of the validation drives and their steps.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not self.validation:
+            raise InputError(f"{self.name}: no drive validates; those whose number is one over a multiple of five do: "
+                             "give more drives")  # fmt: skip
         windows = self.cut(self.validation)
         return windows, tensors(windows.steps(sensing=self.sensing))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.drives.windows import Passages, Steps, Windows
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
@@ -54,6 +56,7 @@ def train(
     out: Path | None = None,
     validate: Callable[[nn.Module], float] | None = None,
     alignment: SensorAlignment | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Trains and returns the model, in eval mode, with the weights of its best validation where there is one.
 
@@ -66,10 +69,11 @@ def train(
         out: folder for the log and the state; None keeps nothing.
         validate: a loss of the model in eval mode, lower is better.
         alignment: stage 1 instead of stage 2.
+        settings: that a run which goes on must share too, such as what the model began as.
 
     Raises:
-        InputError: the loss is no longer finite, `out` holds a run with other settings, or the batch does not divide
-            among the processes.
+        InputError: the loss is no longer finite, `out` holds a run with other settings or of other drives, or the batch
+            does not divide among the processes.
     """
     if config.batch % world.size:
         raise InputError(f"batch {config.batch}: not divisible among {world.size} processes")
@@ -89,8 +93,11 @@ def train(
         terms = alignment.loss(model, mine)
         return terms | {"total": terms["alignment"]}
 
-    settings = asdict(config) | {"alignment": asdict(alignment) if alignment else None}
-    run(model, loss, plan, about="forecaster", world=world, out=out, settings=settings, best="validation",
+    own = asdict(config) | {
+        "alignment": asdict(alignment) if alignment else None, "drives": digest_of_drives(passages.drives),
+        "augmentation": asdict(passages.augmentation), **(settings or {}),
+    }  # fmt: skip
+    run(model, loss, plan, about="forecaster", world=world, out=out, settings=own, best="validation",
         validate=(lambda: {"validation": validate(model)}) if validate else None)  # fmt: skip
     for module in model.modules():
         if isinstance(module, FSDPModule):

@@ -21,6 +21,7 @@ from torch import Tensor
 from uniair.attack import attacked
 from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches
+from uniair.data.links.store import Stores
 from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
@@ -103,7 +104,8 @@ def harden(
         terms = moved(before, hardened, batch.to(world.device), power.to(world.device), plan.ascent, draw)
         return {**terms, "total": terms["attacked"] + plan.clean * terms["clean"], "samples_per_s": len(batch)}
 
-    settings = {"hardening": asdict(plan), "start": digest(model), "areas": len(data), "processes": world.size}
+    settings = {"hardening": asdict(plan), "start": digest(model), "areas": len(data), "processes": world.size,
+                "data": data.recipes if isinstance(data, Stores) else None}  # fmt: skip
     run(hardened, loss, plan.optimisation(), about="hardening", world=world, out=out, settings=settings)
     hardened.requires_grad_(True)
     if out is not None:

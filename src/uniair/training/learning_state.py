@@ -26,7 +26,7 @@ from uniair.training.checkpoint import State, differences, digest, fill, read_he
 from uniair.training.distributed import whole
 from uniair.training.learning_stream import Counts, LearningStream, StreamLearning
 
-FORMAT = "uniair-learning/1"
+FORMAT = "uniair-learning/2"  # the first one did not know which models had been replaced
 ADVICE = "give another file for the state, or remove this one to begin anew"
 LEADS = ("promotion", "rollback")
 
@@ -77,7 +77,8 @@ def save_stream(stream: LearningStream, path: Path) -> None:
         "format": FORMAT, "weights": digest(stream.begun), "settings": _settings(stream), "checksum": _checksum(held),
         "counts": asdict(stream.counts), "fresh": stream.fresh, "chain": stream.chain, "open": stream.open,
         "updates": stream.shadow.updates, "span": stream.history.span,
-        "logs": [[log.number, log.timed, log.first, log.ended, len(log), len(log.said)] for log in stream.logs.values()]
+        "logs": [[log.number, log.timed, log.first, log.ended, len(log), len(log.said), log.replaced]
+                 for log in stream.logs.values()]
     } | {name: asdict(getattr(stream, name)) for name in LEADS}  # fmt: skip
     with atomic_path(path) as temporary:
         save_file(held, temporary, {"uniair": json.dumps(about)})
@@ -158,12 +159,12 @@ def _fill(stream: LearningStream, about: Mapping[str, Any], held: Mapping[str, T
     values = {name: held[f"log/{name}"].numpy() for name in ("time", "power", "beam", "place")}
     steps, beams = held["said/step"].tolist(), held["said/beams"].numpy()
     at = said = 0
-    for number, timed, first, ended, length, waiting in about["logs"]:
+    for number, timed, first, ended, length, waiting, replaced in about["logs"]:
         kept = slice(at, at + length)
         stream.logs[number] = SessionLog(
             number, timed, first, ended, values["time"][kept].tolist(), list(values["power"][kept].copy()),
             values["beam"][kept].tolist(), [(x, y) for x, y in values["place"][kept].tolist()],
-            {steps[i]: beams[i].copy() for i in range(said, said + waiting)},
+            {steps[i]: beams[i].copy() for i in range(said, said + waiting)}, replaced,
         )  # fmt: skip
         at, said = at + length, said + waiting
     stream.open = {str(name): int(number) for name, number in about["open"].items()}

@@ -272,6 +272,8 @@ class LearningStream:
             self.counts.unscored += not complete
         known = hits[0] >= 0
         self.history.add(log.took(step), hits, self.counts.promotions if self.promoted else 0)
+        # what a model was ahead by that has been replaced since says nothing of those that are compared now
+        known &= step - np.arange(1, future + 1) >= log.replaced
         if known.any():
             # of a step, whose outcome none of these forecasts knew: so the differences may be bet on in this order
             right = hits[:, known].mean(1)
@@ -290,6 +292,12 @@ class LearningStream:
         else:
             return
         self.promotion, self.rollback = self.promotion.anew(), self.rollback.anew()
+        self._replaced()
+
+    def _replaced(self) -> None:
+        """Notes that what is not scored yet was forecast by others than those that are compared from now on."""
+        for log in self.logs.values():
+            log.replaced = log.steps
 
     def _learn(self) -> None:
         drives = [log.drive() for log in self.logs.values()]
@@ -298,6 +306,7 @@ class LearningStream:
         except InputError:  # a loss that is not finite
             self.shadow = self._learner(self.answering)
             self.promotion = self.promotion.anew()
+            self._replaced()
             self.counts.restarts += 1
         self.fresh = 0
 

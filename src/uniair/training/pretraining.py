@@ -146,6 +146,7 @@ def pretrain(
         "preset": asdict(preset), "task": asdict(task), "optimisation": asdict(optimisation),
         "processes": world.size, "batches": asdict(batches), "areas": len(data), "links": count,
         "start": None if start is None else digest(load_model(start)),
+        "data": data.recipes if isinstance(data, Stores) else None,
     }  # fmt: skip
     drawn: dict[int, Future[tuple[Batch, np.random.Generator]]] = {}
     # on one core, or the drawing would stall the model's threads

@@ -24,9 +24,10 @@ def test_a_session_is_a_drive_like_any_other() -> None:
 
 def test_a_measured_power_says_the_beam_and_nothing_received_says_none() -> None:
     log = SessionLog(0, False)
-    for step in ({"power": np.eye(BEAMS)[5], "beam": 2}, {"power": np.zeros(BEAMS)}, {"beam": 7}):
+    for step in ({"power": np.eye(BEAMS)[5], "beam": 2}, {"power": np.zeros(BEAMS)}, {"beam": 7},
+                 {"power": 1e-50 * np.eye(BEAMS)[5]}):  # fmt: skip
         log.add(step, None, BEAMS, 9)
-    assert log.beam == [5, -1, 7]
+    assert log.beam == [5, -1, 7, -1]
     log.drive().validate("session")
 
 

@@ -30,6 +30,8 @@ def beams_of(step: Mapping[str, Any], beams: int) -> tuple[NDArray[np.float64], 
         InputError: another codebook, powers that are not linear, or no such beam.
     """
     power = np.full(beams, np.nan) if step.get("power") is None else np.asarray(step["power"], np.float64)
+    with np.errstate(over="ignore", under="ignore"):  # as it is kept and heard: what is lost there counts as lost
+        power = power.astype(np.float32).astype(np.float64)
     if power.shape != (beams,) or (power < 0).any() or np.isinf(power).any():
         raise InputError(f"power of shape {power.shape}: give {beams} linear powers, finite, not dB")
     if not (power > 0).any():
@@ -71,6 +73,7 @@ class SessionLog:
         time, power, beam, place: of the steps that are kept: s; linear [B], all NaN where nothing was measured; best
             beam, −1 where unknown; metres across and along, NaN where unknown.
         said: step → int64 [models, F] beams that were forecast from there for the next steps, until they are scored.
+        replaced: steps before this one were forecast from by models of which one was replaced since.
     """
 
     number: int
@@ -82,6 +85,7 @@ class SessionLog:
     beam: list[int] = field(default_factory=list)
     place: list[tuple[float, float]] = field(default_factory=list)
     said: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    replaced: int = 0
 
     def __len__(self) -> int:
         """Steps that are kept."""

@@ -222,6 +222,11 @@ class Stores(Sequence[Links]):
     def __len__(self) -> int:
         return len(self.areas)
 
+    @property
+    def recipes(self) -> list[dict[str, Any]]:
+        """What made each folder, which tells its links from as many others."""
+        return [store.manifest["recipe"] for store in self.stores]
+
     def one_radio(self) -> Radio:
         """The radio of all areas.
 
