@@ -323,8 +323,8 @@ def test_a_package_of_weights_for_any_radio(radio: Radio, links: Links, tmp_path
     assert max(card["parity"]["largest"].values()) <= card["parity"]["tolerance"] == 1e-4
     links = links.select(np.flatnonzero((links.bs == links.bs[0]).all(1)))
     links = export.varied(replace(links, maps=links.maps.repeat(4, 1).repeat(4, 2)), 1)
-    batch, runner = batch_of(links, radio), Runner(tmp_path / "edge")
-    env, csi = replace(batch.environment, downtilt=torch.full((len(links),), 0.1)), batch.csi.numpy()
+    env, runner = batch_of(links, radio).environment, Runner(tmp_path / "edge")
+    env, csi = replace(env, downtilt=torch.full((len(links),), 0.1)), links.paths.csi(radio).numpy()
     env = env.without("los", "carrier", *(["downtilt"] if radio.array.pattern == "isotropic" else []))
     here = View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0]), downtilt=0.1)
     ue = env.ue.numpy()

@@ -109,6 +109,7 @@ RADIOS = {
     "ULA of 16": Radio(ULA(16), OFDM(128, 240e3)),
     "UPA": Radio(UPA(4, 8)),
     "first path": Radio(ULA(32, 0.7), clock="first_path"),
+    "two UE antennas": Radio(ULA(16), ue=ULA(2)),
     "beams": Radio(ULA(16, codebook=ULA(16).dft_codebook().numpy()[::2])),
 }
 

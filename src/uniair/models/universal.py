@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uniair.angle_delay import REACH, TONE, Seen, see
-from uniair.complex_arrays import complex_tensor
+from uniair.complex_arrays import complex_tensor, strongest
 from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
 from uniair.models.cfenn import CFENN
@@ -206,10 +206,7 @@ class UniversalModel(nn.Module):
         if (peak < torch.finfo(torch.float32).tiny).any():  # too weak for a quotient in single precision
             out, peak = out.to(torch.complex128), peak.double()
         out = (out / peak).to(torch.complex64).to(self.device)
-        if out.ndim == 4:
-            strongest = out.abs().square().sum((2, 3)).argmax(1)
-            out = out[torch.arange(len(out), device=out.device), strongest]
-        return out
+        return strongest(out)
 
     def own_or(self, radio: Radio | None) -> Radio:
         """The radio, or the weights' own where none is given.
