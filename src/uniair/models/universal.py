@@ -39,7 +39,8 @@ class ReadPaths(NamedTuple):
     Attributes:
         cosine: float32 [N, P] direction cosine of departure along the array.
         delay: float32 [N, P] s, by the clock that the channel was seen with.
-        gain: complex64 [N, P] relative gains, 1 in total power; phase at the middle of array and band.
+        gain: complex64 [N, P] relative gains, 1 in total power; phase at the middle of array and band. Of an array of
+            two polarisations: to the first.
     """
 
     cosine: Tensor
@@ -331,7 +332,11 @@ class UniversalModel(nn.Module):
                 beside (by its grid or by its carrier). None: `radio` itself.
 
         Raises:
-            InputError: another shape, or NaN; a carrier far from the one seen at; absolute delays of a clock without.
+            InputError: another shape, or NaN; a carrier far from the one seen at; absolute delays of a clock without;
+                another polarisation than a single one seen in.
+
+        Warns:
+            RadioWarning: another radio than the channel was seen by, outside what the weights have learned from.
         """
         z, radio = self._check_code(z), self.own_or(radio)
         if seen_by not in (None, radio):
@@ -343,6 +348,13 @@ class UniversalModel(nn.Module):
                 )
             if seen_by.clock == "first_path" and radio.clock == "absolute":
                 raise InputError("a channel seen with a clock at the first path has no absolute delays to write")
+            seen, wanted = seen_by.array, radio.array
+            if seen.slants != wanted.slants and (len(seen.slants) == 1 or self.preset.radios == "one"):
+                raise InputError(
+                    f"a channel seen in {seen.polarisation} polarisation can't be written in {wanted.polarisation}: "
+                    "how strong its paths are there was not seen"
+                )
+            self.warn(radio)
         parts = [self.crnn(part, radio, seen_by)[0] for part in torch.split(z, BATCH)]
         out = torch.cat(parts) if parts else torch.zeros(0, *radio.shape, dtype=torch.complex64)
         if seen_by in (None, radio) or not len(out):
