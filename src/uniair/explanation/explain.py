@@ -194,11 +194,10 @@ def _one(
     calibration: Calibration | None,
 ) -> Explanation:  # fmt: skip
     place = env.seen_by(radio)
-    peak = csi.abs().max()
-    (parts,) = channel_paths(model, (csi / peak).to(torch.complex64)[None], radio)
+    (parts,) = channel_paths(model, csi[None], radio)
     remarks = [*model.remarks(radio), *of_place(model, env), *_unknown(env), *([NONE] if calibration is None else ())]
     # the channel as it is, and without each of its paths; the place as it is, without all and without each candidate
-    rest = csi - peak * torch.stack([torch.zeros_like(csi), *(path.part for path in parts)])
+    rest = csi - torch.stack([torch.zeros_like(csi), *(path.part for path in parts)])
     channels = zero_shot.Channels(model, rest, radio)
     fitted = 1 - float((csi - (csi - rest).sum(0)).abs().square().sum() / csi.abs().square().sum())
     user = None if env.ue is None else (float(env.ue[0, 0]), float(env.ue[0, 1]))
