@@ -356,7 +356,8 @@ def test_heights_as_people_give_them() -> None:
         assert np.array_equal(heights(occupancy), built)
     for given in (drawn, drawn > 1, drawn / 12):
         assert np.array_equal(heights(given), environment.heights(torch.from_numpy(given)[None])[0])
-    for wrong, line in ((drawn - 1, "below 0"), (drawn * np.nan, "NaN"), (drawn[:9], "shape")):
+    whole = np.where(drawn > 1, 12, 0) + np.arange(256)
+    for wrong, line in ((drawn - 1, "below 0"), (drawn * np.nan, "NaN"), (drawn[:9], "shape"), (whole, "several")):
         with pytest.raises(ValueError, match=line):
             heights(wrong)
 

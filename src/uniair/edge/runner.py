@@ -48,7 +48,7 @@ class View:
         downtilt: of an array whose elements look one way, rad.
 
     Raises:
-        ValueError: a map of another shape, with NaN, or with a height below 0.
+        ValueError: a map of another shape, with NaN, a height below 0 or whole numbers of several levels.
     """
 
     def __init__(
@@ -431,6 +431,8 @@ def heights(map: NDArray[Any]) -> Floats:
     if given.shape != (GRID, GRID):
         raise ValueError(f"map of shape {given.shape}: give [{GRID}, {GRID}] building occupancy or heights")
     if given.dtype.kind != "f":
+        if ((given != 0) & (given != given.max())).any():
+            raise ValueError("map of whole numbers of several levels: occupancy has one, heights are real numbers")
         return np.where(given != 0, np.inf, 0).astype(np.float32)
     if not (given >= 0).all():
         raise ValueError("map with NaN or a height below 0: open ground is 0, a height that is not known infinite")
