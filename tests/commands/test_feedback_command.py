@@ -108,7 +108,10 @@ def test_what_can_not_be_is_said_in_one_line(
         ([*links, "--inputs", "environment"], "not from 'environment'"),
         ([*links[:-2]], "give --out"),
         ([*links, "--head", str(tmp_path / "absent")], "truncated or not a safetensors file"),
-        ([str(site.folder), "--out", str(tmp_path / "out")], "leave --together, --out, --radio, --areas and --seeds out"),
+        (
+            [str(site.folder), "--out", str(tmp_path / "out")],
+            "leave --together, --out, --radio",
+        ),
         ([str(site.folder), "--radio", '{"clock": "first_path"}'], "of its own radio"),
     ):
         assert main(["adapt", *given, "--task", "feedback"]) == 2

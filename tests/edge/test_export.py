@@ -133,6 +133,25 @@ def test_an_answer_is_its_own_whoever_is_asked_with_it(package: Path, int8: tupl
             np.testing.assert_allclose(np.concatenate(several), one, atol=1e-5)
 
 
+def test_what_does_not_fit_together_is_refused(package: Path) -> None:
+    runner, rng = Runner(package), np.random.default_rng(0)
+    csi = rng.standard_normal((2, 32, 64)) + 1j * rng.standard_normal((2, 32, 64))
+    ue = np.array([[20.0, 30.0, 1.5]])
+    for users in (ue, np.repeat(ue, 6, axis=0)):
+        with pytest.raises(ValueError, match=f"ue of {len(users)} for 2: give one for each"):
+            runner.los(csi, 0, users)
+    with pytest.raises(ValueError, match="los of 3 for 1"):
+        runner.embed(runner.views[0], 1, ue, np.ones(3))
+    with pytest.raises(ValueError, match="embedding of shape"):
+        runner.reconstruct(np.ones((2, 5), np.float32))
+    with pytest.raises(ValueError, match="no cfen in 8 bits"):
+        Runner(package, int8=("cfen",))
+    for bs, size, says in (((np.nan, 1, 6), 100.0, "bs "), ((120, 1, 6), 100.0, "bs "), ((1, 1), 100.0, "bs "),
+                           ((1, 1, 6), 0.0, "size 0")):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            View(np.zeros((256, 256)), np.array(bs), size)
+
+
 @pytest.mark.parametrize("int8", [(), ("cfenn", "epnn", "crnn")])
 def test_nothing_asked_is_nothing_answered(package: Path, int8: tuple[str, ...]) -> None:
     runner, csi, ue = Runner(package, int8=int8), np.zeros((0, 32, 64), np.complex64), np.zeros((0, 3))
