@@ -122,6 +122,22 @@ def test_paths_seen_by_one_radio_are_written_for_another() -> None:
     torch.testing.assert_close(write(paths, b, seen_by=a), both[1], atol=2e-2, rtol=1e-3)
 
 
+@pytest.mark.parametrize("seen", ["dual", "slanted"])
+@pytest.mark.parametrize("written", ["vertical", "horizontal", "dual", "slanted"])
+def test_two_polarisations_tell_every_other(seen: str, written: str) -> None:
+    """An element at an angle s takes in cos s of the vertical and sin s of the horizontal field, whoever saw them."""
+    draw = torch.Generator().manual_seed(0)
+    field = torch.randn(2, 3, 2, dtype=torch.complex64, generator=draw)
+    a, b = (Radio(ULA(8, polarisation=name)) for name in (seen, written))
+
+    def gains(radio: Radio) -> tuple[torch.Tensor, ...]:
+        return tuple(math.cos(s) * field[..., 0] + math.sin(s) * field[..., 1] for s in radio.array.slants)
+
+    place = (torch.rand(2, 3, generator=draw) * 20 - 10, torch.rand(2, 3, generator=draw) * 40)
+    read, wanted = (CellPaths(*place, given[0], (32, 64), given[-1]) for given in (gains(a), gains(b)))
+    torch.testing.assert_close(write(read, b, seen_by=a), write(wanted, b), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("grid", [OFDM(64, 720e3), OFDM(48, 240e3), Subcarriers(720e3 * np.arange(64))])
 @pytest.mark.parametrize("late", [-4e-8, 0.0, 2.5e-7])
 def test_the_first_path_arrives_when_it_does(grid: OFDM | Subcarriers, late: float) -> None:

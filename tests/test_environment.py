@@ -79,6 +79,8 @@ def test_any_turn_keeps_distances_and_what_stands_at_a_place() -> None:
         ({"carrier": [np.nan]}, "carrier holds NaN"),
         ({"downtilt": [12.0]}, "did you give degrees"),
         ({"bearing": [1.0, 2.0]}, "bearing has shape"),
+        ({"bearing": [120.0]}, "within a turn, in rad; did you give degrees"),
+        ({"map": (HOUSES + np.arange(len(HOUSES))[:, None]).astype(np.int16)[None]}, "whole numbers of several levels"),
     ],
 )
 def test_what_is_refused(wrong: dict[str, Any], words: str) -> None:

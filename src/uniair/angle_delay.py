@@ -310,7 +310,8 @@ def write(paths: CellPaths, radio: Radio, seen_by: Radio | None = None) -> Tenso
 
     Args:
         seen_by: the radio that the paths were read with, to whose middle their phases are referred, and whose element
-            pattern their gains hold; None: `radio` itself.
+            pattern and polarisations their gains hold; None: `radio` itself. One of a single polarisation tells of no
+            other.
     """
     beams, delays = paths.grid
     array, layout = radio.array, _layout(radio)
@@ -323,9 +324,7 @@ def write(paths: CellPaths, radio: Radio, seen_by: Radio | None = None) -> Tenso
         else torch.minimum(torch.maximum(paths.up, -rest.sqrt()), rest.sqrt())
     )
     ahead = (rest - up.square()).clamp_min(1e-9).sqrt() if paths.up is not None else rest.sqrt()
-    gains = [paths.gain]
-    if len(array.slants) > 1:
-        gains.append(paths.gain if paths.second is None else paths.second)
+    gains = _gains(paths, array.slants, array.slants if seen_by is None else seen_by.array.slants)
     if seen_by is not None and seen_by != radio:
         moved = _moved(torch.stack([along, ahead, up], -1), paths.delay * (REACH / delays), radio, seen_by)
         gains = [gain * moved for gain in gains]
@@ -345,6 +344,19 @@ def write(paths: CellPaths, radio: Radio, seen_by: Radio | None = None) -> Tenso
         steering = steering @ torch.tensor(array.codebook, dtype=torch.complex64, device=steering.device).mH
     offset = radio.grid.frequencies - radio.grid.frequencies.mean()
     return steering.mT @ wave(paths.delay, delays, offset / TONE)
+
+
+def _gains(paths: CellPaths, slants: tuple[float, ...], seen: tuple[float, ...]) -> list[Tensor]:
+    """Gains [N, P] to elements of some slants, from those to elements of the slants that they were seen by.
+
+    An element takes in cos s of the vertical and sin s of the horizontal field (TR 38.901, eq. 7.3-4).
+    """
+    read = [paths.gain, paths.gain if paths.second is None else paths.second][: len(seen)]
+    if slants == seen:
+        return read
+    ours, theirs = (torch.tensor([[math.cos(s), math.sin(s)] for s in each]) for each in (slants, seen))
+    turned = torch.linalg.solve(theirs.T, ours.T).to(paths.gain)  # a column for each of ours
+    return list((torch.stack(read, -1) @ turned).unbind(-1))
 
 
 def _moved(direction: Tensor, delay: Tensor, radio: Radio, seen_by: Radio) -> Tensor:

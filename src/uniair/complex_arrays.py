@@ -71,6 +71,13 @@ def complex_array(values: Any, what: str) -> NDArray[Any]:
     return out if out.flags.writeable else out.copy()
 
 
+def strongest(csi: Tensor) -> Tensor:
+    """Of several UE antennas, [N, UE antennas, ports, subcarriers], the strongest: [N, ports, subcarriers]."""
+    if csi.ndim == 3:
+        return csi
+    return csi[torch.arange(len(csi), device=csi.device), csi.abs().square().sum((2, 3)).argmax(1)]
+
+
 def _require_phases(csi: Tensor, what: str) -> None:
     """Refuses amplitudes in complex numbers; what is the same everywhere can be a path from broadside at delay 0."""
     if not csi.numel() or (csi.imag != 0).any() or (csi.real < 0).any():

@@ -69,7 +69,7 @@ class Environment:
 
         Raises:
             InputError: shapes that disagree, NaN, a position off the map, LOS neither 0 nor 1, a size or carrier not
-                above 0, heights below 0, a tilt of a right angle or more.
+                above 0, heights below 0 or whole numbers, a bearing beyond a turn, a tilt of a right angle or more.
         """
         n = len(self)
 
@@ -136,6 +136,8 @@ class Environment:
         carrier, bearing, downtilt = (tensor(name, (n,)) for name in ("carrier", "bearing", "downtilt"))
         if carrier is not None and (carrier <= 0).any():
             raise InputError("environment: carrier must be above 0 Hz")
+        if bearing is not None and (bearing.abs() > 2 * math.pi + 1e-3).any():
+            raise InputError("environment: bearing must lie within a turn, in rad; did you give degrees?")
         if downtilt is not None and (downtilt.abs() >= math.pi / 2).any():
             raise InputError("environment: downtilt must lie within a right angle, in rad; did you give degrees?")
         out = Environment(maps, bs, ue, los, size, area, carrier, downtilt=downtilt, first_path=first_path)
@@ -176,9 +178,15 @@ def heights(maps: Tensor) -> Tensor:
     """Maps [A, H, W] as people give them → float32 building heights, m, `TALL` where not known.
 
     Raises:
-        InputError: a height below 0.
+        InputError: a height below 0, or whole numbers of several levels, which are no occupancy.
     """
     if not maps.is_floating_point():
+        levels = maps if maps.dtype in (torch.bool, torch.uint8) else maps.long()
+        if ((levels != 0) & (levels != levels.amax((1, 2), keepdim=True))).any():
+            raise InputError(
+                "environment: map holds whole numbers of several levels, and occupancy has one; heights are real "
+                "numbers: give map.astype(float)"
+            )
         return torch.where(maps != 0, TALL, 0.0)
     if (maps < 0).any():
         raise InputError(f"environment: map holds a height of {float(maps.min()):g} m; open ground is 0")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from uniair.angle_delay import TONE, filters
-from uniair.complex_arrays import complex_tensor
+from uniair.complex_arrays import complex_tensor, strongest
 from uniair.errors import InputError
 from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, Radio
 
@@ -99,8 +99,7 @@ def excess_loss(csi: Any, distance: Any = None, radio: Radio = Radio()) -> Tenso
         )
     if not radio.isotropic:
         raise InputError(f"excess loss: needs isotropic elements, measured one by one, and this is {radio.array}")
-    if csi.ndim == 4:
-        csi = csi[torch.arange(len(csi)), csi.abs().square().sum((2, 3)).argmax(1)]
+    csi = strongest(csi)
     gain = csi.abs().double().square().mean((1, 2))
     if not (torch.isfinite(gain) & (gain > 0)).all():
         raise InputError("excess loss: a CSI is all zero, or NaN or infinite; leave out links without a channel")

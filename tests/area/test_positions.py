@@ -78,13 +78,17 @@ def test_vector_files(tmp_path: Path, place: Area, form: str) -> None:
     check(towns.write(tmp_path, "users.geojson", document), place)
 
 
-def test_points_know_their_heights(tmp_path: Path, place: Area) -> None:
+@pytest.mark.parametrize("name", ["height", "z", "Z", "ue_height"])
+def test_points_know_their_heights(tmp_path: Path, place: Area, name: str) -> None:
     points = [
-        {"type": "Feature", "properties": {"height": h}, "geometry": {"type": "Point", "coordinates": at}}
+        {"type": "Feature", "properties": {name: h}, "geometry": {"type": "Point", "coordinates": at}}
         for h, at in zip((3, None), in_degrees(), strict=False)
     ]
     path = towns.write(tmp_path, "users.geojson", collection(*points))
     assert read_positions(path, place).points[:, 2].tolist() == [3.0, 1.5]
+    points[1]["properties"] = {name: "on the roof"}
+    with pytest.raises(InputError, match="feature 2 says 'on the roof' for a height"):
+        read_positions(towns.write(tmp_path, "roof.geojson", collection(*points)), place)
 
 
 def test_those_indoors_and_outside_are_counted(tmp_path: Path, place: Area) -> None:
@@ -109,6 +113,7 @@ def test_those_indoors_and_outside_are_counted(tmp_path: Path, place: Area) -> N
         ("x,y\n1\n", "line 2 holds '' for a position"),
         ("x,y\n1,nan\n", "position 1 is NaN or infinite"),
         ("x,y,z\n1,2,-4\n", "height -4 m of position 1"),
+        ("x,y,z\n1,2,\n1,2,12 m\n", "line 3 holds '12 m' for a height"),
         ("lon,lat\n500000,4000000\n", "are no degrees"),
         ("<gpx><trkpt/></gpx>", "not readable GPX"),
         ("<gpx/>", "0 positions"),

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.conftest import geometric_links
 from tests.explanation.calibration import calibration_of
+from tests.site.make import make_site
+from tests.site.make_plan import asked, make_plan, weights
 
 import uniair
 from uniair.cli import main
 from uniair.data.links import shards
 from uniair.data.links.store import SAMPLE
 from uniair.explanation.calibrated import FILE
+from uniair.radio import Radio
+from uniair.site import station_links
+from uniair.site.frame import view
+from uniair.site.site import Site
 from uniair.training.checkpoint import digest
 
 
@@ -57,6 +65,33 @@ def test_a_calibration_beside_the_weights_says_how_sure(tmp_path: Path, capsys: 
     calibration_of("0" * 16).write(weights / FILE)
     assert main(["explain", *asked]) == 2
     assert "calibrated for weights 0000000000000000" in capsys.readouterr().err
+
+
+def planned(folder: Path) -> Site:
+    """Two masts whose sectors are panels of their own, tilted."""
+    return make_plan(folder, -150.0, questions=asked(weights(folder.with_name("weights"), "any")), users=40)
+
+
+@pytest.mark.parametrize("make", [make_site, planned])
+def test_a_station_is_explained_as_its_site_answers(
+    make: Callable[[Path], Site], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the site's own map, heights and all, by its own weights and the station's radio, azimuth and tilt."""
+    folder, number = tmp_path / "site", 1
+    site = make(folder)
+    links = station_links.links_of(site, number)
+    assert links is not None
+    assert main(["explain", str(folder), "--area", str(number), "--link", "3", "--out", str(tmp_path / "why")]) == 0
+    said = json.loads((tmp_path / "why" / "explanations.json").read_text())
+    radio, position = site.radio_of(number), site.stations[number].position
+    assert Radio.from_json(said["radio"]) == radio
+    place = view(site, number).in_site(position, links.ue[[3]])
+    csi = station_links.csi(site, number, links.select(np.array([3])))
+    (why,) = uniair.explain(uniair.load(site.model), csi, place, radio, site.area)
+    assert said["links"][0]["los"] == pytest.approx(why.los, abs=1e-3)
+    assert said["links"][0]["explained_share"] == pytest.approx(why.share, abs=1e-3)
+    assert main(["explain", str(folder), "--area", "9"]) == 2
+    assert f"has stations 0 to {len(site.stations) - 1}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

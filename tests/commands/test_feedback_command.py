@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import uniair
 from uniair.cli import main
 from uniair.commands import feedback_of_areas
 from uniair.data.links import shards
+from uniair.errors import InputError
 from uniair.site.site import Site
 from uniair.tasks import bit_code
 from uniair.training import feedback_adaptation
@@ -88,6 +90,12 @@ def test_one_code_of_all_areas_begins_a_sites_own(
     assert made["about"]["begun"] == about["code"]
 
 
+def test_sectors_of_a_plan_have_no_codes(site: Site) -> None:
+    """Their links are their masts', seen by no radio of theirs."""
+    with pytest.raises(InputError, match="of a file of sites"):
+        feedback_of_areas.of_site(replace(site, about=site.about | {"planning": {}}))
+
+
 def test_what_can_not_be_is_said_in_one_line(
     site: Site, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +108,10 @@ def test_what_can_not_be_is_said_in_one_line(
         ([*links, "--inputs", "environment"], "not from 'environment'"),
         ([*links[:-2]], "give --out"),
         ([*links, "--head", str(tmp_path / "absent")], "truncated or not a safetensors file"),
-        ([str(site.folder), "--out", str(tmp_path / "out")], "leave --together, --out, --radio and --seeds out"),
+        (
+            [str(site.folder), "--out", str(tmp_path / "out")],
+            "leave --together, --out, --radio",
+        ),
         ([str(site.folder), "--radio", '{"clock": "first_path"}'], "of its own radio"),
     ):
         assert main(["adapt", *given, "--task", "feedback"]) == 2

@@ -81,6 +81,9 @@ def test_one_line_makes_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert no_tracer == traced
     assert before < names(out)
     assert figures(out) == made
+    assert cli.main(["site", "example", *QUICK, "--explained", "0", "--out", str(out)]) == 0
+    assert "why, and how sure" not in (out / "report.html").read_text()  # of a finished site, too
+    assert (figures(out), no_tracer) == (made, traced)
     assert cli.main([*line, "--seed", "1"]) == 2
     assert "holds another site (other seed" in capsys.readouterr().err
 

@@ -133,6 +133,25 @@ def test_an_answer_is_its_own_whoever_is_asked_with_it(package: Path, int8: tupl
             np.testing.assert_allclose(np.concatenate(several), one, atol=1e-5)
 
 
+def test_what_does_not_fit_together_is_refused(package: Path) -> None:
+    runner, rng = Runner(package), np.random.default_rng(0)
+    csi = rng.standard_normal((2, 32, 64)) + 1j * rng.standard_normal((2, 32, 64))
+    ue = np.array([[20.0, 30.0, 1.5]])
+    for users in (ue, np.repeat(ue, 6, axis=0)):
+        with pytest.raises(ValueError, match=f"ue of {len(users)} for 2: give one for each"):
+            runner.los(csi, 0, users)
+    with pytest.raises(ValueError, match="los of 3 for 1"):
+        runner.embed(runner.views[0], 1, ue, np.ones(3))
+    with pytest.raises(ValueError, match="embedding of shape"):
+        runner.reconstruct(np.ones((2, 5), np.float32))
+    with pytest.raises(ValueError, match="no cfen in 8 bits"):
+        Runner(package, int8=("cfen",))
+    for bs, size, says in (((np.nan, 1, 6), 100.0, "bs "), ((120, 1, 6), 100.0, "bs "), ((1, 1), 100.0, "bs "),
+                           ((1, 1, 6), 0.0, "size 0")):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            View(np.zeros((256, 256)), np.array(bs), size)
+
+
 @pytest.mark.parametrize("int8", [(), ("cfenn", "epnn", "crnn")])
 def test_nothing_asked_is_nothing_answered(package: Path, int8: tuple[str, ...]) -> None:
     runner, csi, ue = Runner(package, int8=int8), np.zeros((0, 32, 64), np.complex64), np.zeros((0, 3))
@@ -323,8 +342,8 @@ def test_a_package_of_weights_for_any_radio(radio: Radio, links: Links, tmp_path
     assert max(card["parity"]["largest"].values()) <= card["parity"]["tolerance"] == 1e-4
     links = links.select(np.flatnonzero((links.bs == links.bs[0]).all(1)))
     links = export.varied(replace(links, maps=links.maps.repeat(4, 1).repeat(4, 2)), 1)
-    batch, runner = batch_of(links, radio), Runner(tmp_path / "edge")
-    env, csi = replace(batch.environment, downtilt=torch.full((len(links),), 0.1)), batch.csi.numpy()
+    env, runner = batch_of(links, radio).environment, Runner(tmp_path / "edge")
+    env, csi = replace(env, downtilt=torch.full((len(links),), 0.1)), links.paths.csi(radio).numpy()
     env = env.without("los", "carrier", *(["downtilt"] if radio.array.pattern == "isotropic" else []))
     here = View(env.map[0].numpy(), env.bs[0].numpy(), float(env.size[0]), downtilt=0.1)
     ue = env.ue.numpy()
@@ -356,7 +375,8 @@ def test_heights_as_people_give_them() -> None:
         assert np.array_equal(heights(occupancy), built)
     for given in (drawn, drawn > 1, drawn / 12):
         assert np.array_equal(heights(given), environment.heights(torch.from_numpy(given)[None])[0])
-    for wrong, line in ((drawn - 1, "below 0"), (drawn * np.nan, "NaN"), (drawn[:9], "shape")):
+    whole = np.where(drawn > 1, 12, 0) + np.arange(256)
+    for wrong, line in ((drawn - 1, "below 0"), (drawn * np.nan, "NaN"), (drawn[:9], "shape"), (whole, "several")):
         with pytest.raises(ValueError, match=line):
             heights(wrong)
 

@@ -13,6 +13,7 @@ import uniair
 from tests.explanation.scene import BS, SIZE, csi, ground, place
 from uniair.area.area import Area
 from uniair.errors import InputError
+from uniair.explanation.audit import audit
 from uniair.explanation.explain import explain
 from uniair.explanation.map_buildings import map_buildings
 from uniair.models.universal import UniversalModel
@@ -93,7 +94,7 @@ def test_what_is_computed_together_is_what_each_gives_alone(model: UniversalMode
     seen, env = csi([[(UE[0], 1.0), (IMAGE, 0.5)]], RADIO), place(ground(*WALLS), UE)
     (why,) = explain(model, seen, env)
     both = [replace(env, los=torch.tensor([value])) for value in (0.0, 1.0)]
-    rest = seen - seen.abs().max() * why.paths[1].path.part
+    rest = seen - why.paths[1].path.part
     whole, without = (
         uniair.zero_shot.similarity(model, one, both, RADIO)[0] / model.temperature for one in (seen, rest)
     )
@@ -140,6 +141,28 @@ def test_another_radio_is_explained_by_what_it_tells_apart(model: UniversalModel
     )  # fmt: skip
     assert [why.candidates[one.by].kind if one.by is not None else None for one in why.paths[:2]] == ["", "R"]
     assert any("converted" in line for line in why.remarks)
+
+
+def test_gains_are_read_as_they_are(model: UniversalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paths of a calibrated radio's channel are read by its power; brought to a peak of 1 it would come from 1 mm.
+
+    That would be flagged too, as extrapolated, and warnings are errors here.
+    """
+    told: list[float] = []
+    encode = UniversalModel.encode_checked
+
+    def noted(self: UniversalModel, csi: torch.Tensor, radio: Radio, gain: torch.Tensor, *more: None) -> torch.Tensor:
+        told.append(float(gain[0]))
+        return encode(self, csi, radio, gain, *more)
+
+    monkeypatch.setattr(UniversalModel, "encode_checked", noted)
+    radio, gain = replace(RADIO, calibrated=True), 1.2e-5  # of some 70 m at 28 GHz
+    seen = gain * csi([[(UE[0], 1.0), (IMAGE, 0.5)]], radio)
+    (why,) = explain(model, seen, place(ground(*WALLS), UE), radio)
+    assert told[0] == pytest.approx(float(seen.abs().square().mean()), rel=1e-4)
+    assert why.fitted == pytest.approx(1, abs=0.01)
+    audit(model, seen, place(ground(*WALLS), UE), radio)
+    assert told[-1] == told[0]
 
 
 def test_channels_and_places_must_be_as_many(model: UniversalModel) -> None:

@@ -204,6 +204,9 @@ def test_what_no_clock_or_carrier_allows_is_refused(model: UniversalModel, links
         model.reconstruct_channel(z, Radio(), seen_by=first)
     with pytest.raises(InputError, match=r"can't be written for 3\.5 GHz"):
         model.reconstruct_channel(z, Radio(carrier=3.5e9), seen_by=Radio())
+    for polarisation in ("horizontal", "dual", "slanted"):
+        with pytest.raises(InputError, match=f"in vertical polarisation can't be written in {polarisation}"):
+            model.reconstruct_channel(z, Radio(ULA(8, polarisation=polarisation)), seen_by=Radio())
     with pytest.raises(InputError, match=r"give a uniair\.Radio"):
         model.encode_channel(batch_of(links).csi[:2], torch.zeros(2))  # type: ignore[arg-type]
     for wrong in (torch.zeros(1), torch.tensor([50.0, torch.nan]), 3.0, ["a", "b"]):

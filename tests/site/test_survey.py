@@ -101,6 +101,7 @@ def test_a_geographic_place_is_asked_in_degrees(tmp_path: Path) -> None:
         ({"bs": ("400,400,-3",)}, "height -3 m"),
         ({"side": 0.0}, "--side 0: must be above 0"),
         ({"ue": 3}, "--ue 3: give at least"),
+        ({"seed": -1}, "--seed -1: give a whole number from 0"),
         ({"centre": "1,2,3"}, "--centre 1,2,3: not lon,lat"),
         ({"place": "nowhere.geojson"}, "no such file"),
     ],

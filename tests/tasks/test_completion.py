@@ -123,6 +123,8 @@ def test_what_is_known_is_the_part_of_a_radio(model: UniversalModel) -> None:
         ({"csi": torch.ones(2, 32, 64)}, "not complex|no imaginary"),
         ({"snr": np.ones(3)}, "snr has shape"),
         ({"snr": np.nan}, "snr has shape"),
+        ({"snr": "high"}, "snr is not a number"),
+        ({"known": [[True], [True, False]]}, "known is no mask"),
         ({"known": torch.arange(64).expand(32, 64) == 3}, "single subcarrier"),
         ({"known": (torch.arange(32) == 3)[:, None].expand(32, 64)}, "at least 2 antennas"),
     ],
@@ -159,3 +161,26 @@ def test_all_entries_at_once_are_what_each_one_gives() -> None:
     torch.testing.assert_close(whole.joint(ports, tones), ports[..., port] * tones[..., tone], rtol=1e-6, atol=1e-7)
     some = Measured(whole.values[:, ::2], port[::2], tone[::2], radio)
     torch.testing.assert_close(some.joint(ports, tones), whole.joint(ports, tones)[..., ::2], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [1e-16, 1e-30])
+def test_a_weak_channel_is_completed_as_a_strong_one_is(model: UniversalModel, size: float) -> None:
+    known, csi = mask(PANEL, 1 / 4), exact(PANEL).to(torch.complex128)
+    strong, weak = (complete(model, csi * scale, PANEL, known=known) for scale in (1.0, size))
+    assert metrics.relative_error(weak.to(torch.complex128) / size, strong.to(torch.complex128)).max() < 1e-4
+
+
+def test_calibrated_power_is_that_of_what_was_measured(model: UniversalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few entries are known, wherever they stand, and whatever stands in the others."""
+    told: list[torch.Tensor] = []
+    encode = UniversalModel.encode_checked
+
+    def noted(self: UniversalModel, csi: torch.Tensor, radio: Radio, gain: torch.Tensor) -> torch.Tensor:
+        told.append(gain)
+        return encode(self, csi, radio, gain)
+
+    monkeypatch.setattr(UniversalModel, "encode_checked", noted)
+    radio = Radio(calibrated=True)
+    csi = 1e-4 * torch.polar(torch.ones(2, *radio.shape), torch.rand(2, *radio.shape))
+    complete(model, csi, radio, known=mask(radio, 1 / 8), snr=20)
+    torch.testing.assert_close(told[0], torch.full((2,), 1e-8, dtype=torch.float64), rtol=1e-4, atol=0)

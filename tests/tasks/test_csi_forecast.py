@@ -62,6 +62,8 @@ def test_amplitude_phase_and_clock_are_the_measurements(model: UniversalModel) -
     one = forecast_csi(model, past, LINE, time=TIME, ahead=AHEAD, snr=40)
     other = forecast_csi(model, 3e-5j * past, LINE, time=TIME + 7.0, ahead=AHEAD + 7.0, snr=40)
     torch.testing.assert_close(other, 3e-5j * one, rtol=0, atol=1e-2 * 3e-5)
+    weak = forecast_csi(model, 1e-25 * past.to(torch.complex128), LINE, time=TIME, ahead=AHEAD, snr=40)
+    torch.testing.assert_close(1e25 * weak.to(torch.complex128), one.to(torch.complex128), rtol=0, atol=1e-2)
     assert forecast_csi(model, past[:0], LINE, time=TIME, ahead=AHEAD).shape == (0, 2, 16, 24)
 
 
@@ -79,6 +81,8 @@ def test_bad_input_is_one_line(model: UniversalModel) -> None:
         (csi, uneven, AHEAD, "even steps"),
         (csi, TIME[::-1], AHEAD, "even steps"),
         (csi, TIME, np.nan, "ahead holds NaN"),
+        (csi, ["now"] * 12, AHEAD, "time is not an array of numbers"),
+        (csi, TIME, "soon", "ahead is not an array of numbers"),
         (hole, TIME, AHEAD, "NaN or infinite"),
         (nothing, TIME, AHEAD, "all zero"),
     ]

@@ -168,6 +168,25 @@ def test_position_likelihood_is_a_distribution_over_open_ground(model: Universal
         zero_shot.position_likelihood(model, batch.csi[:1], links.maps[0], links.bs[0], size, step=-1.0)
     with pytest.raises(InputError, match="built over"):
         zero_shot.position_likelihood(model, batch.csi[:1], np.ones((64, 64)), links.bs[0], size)
+    for wrong in (links.maps, links.maps[0][:32]):
+        with pytest.raises(InputError, match="expected \\[pixels, pixels\\]"):
+            zero_shot.position_likelihood(model, batch.csi[:1], wrong, links.bs[0], size)
+
+
+def test_what_is_built_is_the_same_to_places_and_to_maps(model: UniversalModel, links: Links) -> None:
+    """Shares below a half and kerbs are open ground, where a user may stand."""
+    batch, size = batch_of(links), float(links.sizes[0])
+    ways = (links.maps[0], np.where(links.maps[0] > 0, 0.9, 0.3))
+    one, other = (zero_shot.position_likelihood(model, batch.csi[:2], way, links.bs[0], size, 12.0)[1] for way in ways)
+    torch.testing.assert_close(one, other)
+    kerbs = np.where(links.maps[0] > 0, 20.0, 0.2)
+    tall = zero_shot.position_likelihood(model, batch.csi[:2], kerbs, links.bs[0], size, 12.0)[1]
+    assert torch.equal(tall > 0, one > 0)
+
+
+def test_a_scale_needs_a_side(model: UniversalModel, links: Links) -> None:
+    with pytest.raises(InputError, match="side in metres"):
+        zero_shot.scale(model, batch_of(links).csi[:2], Environment(los=[1, 1]))
 
 
 def test_log_likelihoods_of_two_stations_add_up_and_candidates_are_shared(model: UniversalModel, links: Links) -> None:

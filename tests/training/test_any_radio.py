@@ -12,6 +12,7 @@ import pytest
 import torch
 from tests.conftest import geometric_links
 
+import uniair
 from uniair.data.links import shards
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
@@ -20,7 +21,7 @@ from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.losses import covariance
 from uniair.models.presets import PRESETS
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import RadioWarning, UniversalModel
 from uniair.radio import OFDM, ULA, UPA, Radio
 from uniair.tasks import zero_shot
 from uniair.tasks.alignment import Alignment
@@ -172,6 +173,27 @@ def test_a_place_tells_a_channel_of_any_radio(links: Links, radio: Radio) -> Non
     assert paths.gain.abs().square().sum(1) == pytest.approx(1, rel=1e-4)
     with pytest.raises(InputError, match="knows one radio"):
         channel_of_place(UniversalModel(ONE).eval(), env)
+
+
+def test_the_pattern_of_a_place_is_put_on_once(links: Links) -> None:
+    """Told that elements look one way, the code holds their pattern; it is written as what such elements measure."""
+    model = UniversalModel(ANY).eval()
+    env = batch_of(links.select(np.arange(5))).environment.without("los")
+    radio = Radio(ULA(32, pattern="tr38901"))
+    written = model.reconstruct_channel(model.encode_environment(env.seen_by(radio)), radio)
+    similar = covariance(channel_of_place(model, env, radio), written)
+    assert float(similar) == pytest.approx(0, abs=1e-4)
+
+
+def test_what_a_place_tells_of_a_radio_far_from_what_was_learned_is_flagged(links: Links) -> None:
+    small = uniair.load("small")
+    env = batch_of(links.select(np.arange(2))).environment.without("los")
+    for tell in (channel_of_place, paths_of_place):
+        with pytest.warns(RadioWarning, match="extrapolated: carrier 150 GHz"):
+            tell(small, env.without("carrier"), Radio(carrier=150e9))
+    z = small.encode_channel(batch_of(links).csi[:2])
+    with pytest.warns(RadioWarning, match="extrapolated: array's extent"):
+        small.reconstruct_channel(z, Radio(ULA(512)), seen_by=Radio())
 
 
 def test_a_place_is_taught_its_channel(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -66,6 +66,26 @@ def test_bad_labels_are_refused() -> None:
         fit(TASKS["path_loss"], z, torch.full((4, 1), np.nan))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch": 0},
+        {"steps": -2},
+        {"epochs": 0, "steps": 0},
+        {"learning_rate": -1.0},
+        {"learning_rate": np.nan},
+        {"weight_decay": -0.1},
+        {"seed": -1},
+    ],
+    ids=str,
+)
+def test_a_training_that_can_not_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="give"):
+        HeadTraining(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="seed -1: give"):
+        Adaptation(seed=-1)
+
+
 @pytest.mark.parametrize("split", ["random", "blocks"])
 def test_what_is_tested_was_not_learned(area: Links, split: str) -> None:
     learn, test = divide(area, Adaptation(split=split, seed=1))
@@ -109,6 +129,7 @@ RADIOS = {
     "ULA of 16": Radio(ULA(16), OFDM(128, 240e3)),
     "UPA": Radio(UPA(4, 8)),
     "first path": Radio(ULA(32, 0.7), clock="first_path"),
+    "two UE antennas": Radio(ULA(16), ue=ULA(2)),
     "beams": Radio(ULA(16, codebook=ULA(16).dft_codebook().numpy()[::2])),
 }
 

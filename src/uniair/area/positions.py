@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.parsers import expat
 
 import numpy as np
@@ -168,12 +169,8 @@ def _read_table(path: Path, file: Path) -> tuple[NDArray[np.float64], bool, NDAr
     at = next((header.index(name) for name in Z if name in header), None)
     heights = None
     if at is not None:
-        heights = np.array(
-            [
-                value if (value := _number(row[at] if at < len(row) else "", mark)) is not None else np.nan
-                for row in rows[1:]
-            ]
-        )
+        heights = np.array([_height_in(path, i, row[at] if at < len(row) else "", mark)
+                            for i, row in enumerate(rows[1:], 2)])  # fmt: skip
     return plan.reshape(-1, 2), degrees, heights
 
 
@@ -182,6 +179,14 @@ def _cell(path: Path, line: int, row: list[str], column: int | None, mark: str) 
     if value is None:
         shown = row[column] if column is not None and column < len(row) else ""
         raise InputError(f"{path}: line {line} holds {shown[:40]!r} for a position; write numbers, or leave it out")
+    return value
+
+
+def _height_in(path: Path, line: int, text: str, mark: str) -> float:
+    """NaN of an empty cell."""
+    value = _number(text, mark) if text.strip() else np.nan
+    if value is None:
+        raise InputError(f"{path}: line {line} holds {text[:40]!r} for a height; write metres as a number, or nothing")
     return value
 
 
@@ -205,7 +210,7 @@ def _read_vector(
     if not kept:
         raise InputError(f"{path}: no points or lines in it; give positions or a track")
     geometries = read.geometries[kept]
-    said = [next((m for name in Z if (m := metres(read.tags[i].get(name))) is not None), np.nan) for i in kept]
+    said = [_height_of(path, read.names[i], read.tags[i]) for i in kept]
     heights = np.repeat(np.array(said, dtype=float), shapely.get_num_coordinates(geometries))
     if read.crs is None:
         return shapely.get_coordinates(geometries), area.georeference is not None, heights
@@ -213,3 +218,14 @@ def _read_vector(
     if degrees is None:
         return shapely.get_coordinates(geometries), False, heights
     return shapely.get_coordinates(degrees), True, heights
+
+
+def _height_of(path: Path, feature: str, tags: Mapping[str, Any]) -> float:
+    """NaN of a feature that says none."""
+    own = {plain_name(name): value for name, value in tags.items()}
+    said = next((own[name] for name in Z if own.get(name) not in (None, "") and own[name] == own[name]), None)
+    if said is None:
+        return np.nan
+    if (value := metres(said)) is None:
+        raise InputError(f"{path}: {feature} says {str(said)[:40]!r} for a height; give metres, or nothing")
+    return value

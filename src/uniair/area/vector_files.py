@@ -23,13 +23,13 @@ from uniair.errors import InputError
 MOST_FEATURES = 2_000_000
 ROOM = 50_000  # features for which there is always room
 MOST_LOOSE = 128 << 20  # bytes of JSON that must be put in order first, in memory
-# what the rules read (`buildings`, `heights`), ids, and a few names that make an example speak
+# what the rules read (`buildings`, `heights`, `positions`), ids, and a few names that make an example speak
 COLUMNS = {
     *NAMES, "building", "building_part", "building_id", "class", "subtype", "type", "location", "layer", "level",
     "max_level", "is_underground", "building_levels_underground", "parking", "bridge", "man_made", "wall", "walls",
     "ruins", "collapsed", "demolished", "destroyed", "razed", "proposed", "construction", "tags", "other_tags",
     "all_tags", "osm_tags", "id", "osm_id", "osmid", "full_id", "osm_way_id", "name", "leisure", "landuse", "amenity",
-    "natural", "highway", "fclass",
+    "natural", "highway", "fclass", "z", "z_m", "ue_height",
 }  # fmt: skip
 IDS = ("@id", "full_id", "osm_id", "osmid", "osm_way_id", "id")
 

@@ -1,10 +1,10 @@
 """Why an answer came about: the paths that a channel was read as, and the walls on the map that explain them.
 
 FOLDER holds links (of `uniair trace` or `uniair import`) or is a site of `uniair site`. For each --link of an --area
-(of a site: of a station) a sentence says which of the channel's paths the map explains, by which walls, what each is
-worth for the answer, and what the map says and the channel does not show. --audit asks all channels of the area
-together where they contradict the map: buildings that are not there, or are higher, and places where something stands
-that it lacks.
+(of a site: of a station, by its own radio, azimuth and tilt) a sentence says which of the channel's paths the map
+explains, by which walls, what each is worth for the answer, and what the map says and the channel does not show.
+--audit asks all channels of the area together where they contradict the map: buildings that are not there, or are
+higher, and places where something stands that it lacks.
 
 Each answer says how sure it is: where a calibration is kept beside the weights (uniair bench doubt --save), how likely
 it is wrong and which answers hold as often as promised.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.universal import RadioWarning, UniversalModel
 from uniair.radio import Radio
+from uniair.site import station_links
+from uniair.site.site import NOTE, Site
+from uniair.training.checkpoint import digest
 
 if TYPE_CHECKING:
     from uniair.area.area import Area
@@ -48,7 +51,8 @@ TOLD = 5  # suspicions that are printed
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("folder", type=str, help="links folder or site folder")
-    parser.add_argument("--model", type=str, default="small", help="packaged model or checkpoint folder")
+    parser.add_argument("--model", type=str | None, default=None,
+                        help="packaged model or checkpoint folder: a site's own, or small")  # fmt: skip
     parser.add_argument("--area", type=int, default=0, help="number of the area in it; of a site: of the station")
     parser.add_argument("--link", type=int, nargs="+", default=None, help="numbers of links; the first 3 if not given")
     parser.add_argument("--radio", type=str | None, default=None,
@@ -59,9 +63,14 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Any) -> dict[str, Any]:
     """Explains, prints and writes."""
-    model = uniair.load(options.model)
-    calibration = uniair.load_calibration(options.model, model)
-    links, buildings = _links(Path(options.folder), options.area)
+    site = Site.read(options.folder) if (Path(options.folder) / NOTE).exists() else None
+    name = options.model or (site.model if site is not None and site.weights else "small")
+    model = uniair.load(name)
+    if site is not None and site.weights and options.model is None:
+        site.require_weights(digest(model))
+    calibration = uniair.load_calibration(name, model)
+    asked = _of_links(Path(options.folder), options.area) if site is None else _of_site(site, options.area)
+    links = asked.links
     own = links.one_radio()
     radio = own if options.radio is None else Radio.parse(options.radio)
     if radio.carrier != own.carrier:
@@ -78,61 +87,79 @@ def run(options: Any) -> dict[str, Any]:
     print(*(f"seen by {radio}", *found["remarks"]), sep="\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RadioWarning)  # it is among the remarks
-        found["links"] = _explained(model, links, chosen, radio, buildings, calibration, out)
+        found["links"] = _explained(model, asked, chosen, radio, calibration, out)
         if options.audit:
-            found["audit"] = _audited(model, links, radio, buildings, calibration, out)
+            found["audit"] = _audited(model, asked, radio, calibration, out)
     if out is not None:
         write_text(out / "explanations.json", json.dumps(found, indent=1) + "\n")
         print(f"{out / 'explanations.json'} written, and pictures beside it")
     return found
 
 
-def _links(folder: Path, number: int) -> tuple[Links, Area]:
-    """The links of one area, and its buildings: those of a site, or what hangs together on the map.
+class Asked(NamedTuple):
+    """The links of one area with the buildings on its map, and the downtilt of its array, rad."""
+
+    links: Links
+    buildings: Area
+    downtilt: float = 0.0
+
+
+def _of_links(folder: Path, number: int) -> Asked:
+    """The links of one area; its buildings are what hangs together on the map.
 
     Raises:
-        InputError: no links there, no such area, or one without a map.
+        InputError: no such area, or one without a map.
     """
-    buildings = None
-    if (folder / "site.json").exists():
-        from uniair.site.site import Site
+    from uniair.explanation.map_buildings import map_buildings
 
-        site = Site.read(folder)
-        if not site.traced:
-            raise InputError(f"{folder}: a site without links, which were not traced; there is nothing to explain")
-        folder, buildings = folder / "links", site.area
     store = Store(folder)
     if not 0 <= number < len(store):
         raise InputError(f"--area {number}: {folder} has areas 0 to {len(store) - 1}")
     links = store[number]
     if not links.mapped.all():
         raise InputError(f"--area {number}: has no map, so that no wall explains anything; give links with buildings")
-    if buildings is None:
-        from uniair.explanation.map_buildings import map_buildings
-
-        buildings = map_buildings(heights(torch.from_numpy(links.maps))[0].numpy(), float(links.sizes[0]))
-    return links, buildings
+    return Asked(links, map_buildings(heights(torch.from_numpy(links.maps))[0].numpy(), float(links.sizes[0])))
 
 
-def _places(links: Links) -> Environment:
-    """Where links are, in the frame of their map."""
+def _of_site(site: Site, number: int) -> Asked:
+    """The links of one station, on the map and by the radio that the site's own answers are by.
+
+    Raises:
+        InputError: no links there, or no such station.
+    """
+    if not site.traced:
+        raise InputError(f"{site.folder}: a site without links, which were not traced; there is nothing to explain")
+    if not 0 <= number < len(site.stations):
+        raise InputError(f"--area {number}: {site.folder} has stations 0 to {len(site.stations) - 1}")
+    station = site.stations[number]
+    links = station_links.links_of(site, number)
+    if links is None or not len(links):
+        raise InputError(f"--area {number}: {site.folder} keeps no links of {station.name}, which nobody hears")
+    return Asked(links, site.area, station.downtilt)
+
+
+def _places(asked: Asked, links: Links) -> Environment:
+    """Where some of the links are, in the frame of their map."""
+    tilt = np.full(len(links), asked.downtilt, dtype=np.float32) if asked.downtilt else None
     return Environment(
         map=links.maps, bs=links.bs, ue=links.ue, size=links.sizes[links.area], area=links.area.astype(np.int64),
         carrier=np.array([one.carrier for one in links.radios], dtype=np.float32)[links.area], bearing=links.bearing,
+        downtilt=tilt,
     )  # fmt: skip
 
 
 def _explained(
-    model: UniversalModel, links: Links, numbers: list[int], radio: Radio, buildings: Area,
-    calibration: Calibration | None, out: Path | None,
+    model: UniversalModel, asked: Asked, numbers: list[int], radio: Radio, calibration: Calibration | None,
+    out: Path | None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     from uniair.explanation.explain import explain
     from uniair.explanation.picture import draw_explanation
 
-    some = links.select(np.array(numbers))
-    csi = some.paths.csi(radio, bearing=some.bearing)
+    some = asked.links.select(np.array(numbers))
+    csi = some.paths.csi(radio, bearing=some.bearing, downtilt=asked.downtilt)
     told = []
-    for i, why in enumerate(explain(model, csi, _places(some), radio, buildings, TAKEN_OFF, calibration)):
+    places = _places(asked, some)
+    for i, why in enumerate(explain(model, csi, places, radio, asked.buildings, TAKEN_OFF, calibration)):
         number, los = numbers[i], bool(some.los[i])
         print(f"link {number}: LOS {100 * why.los:.0f} % (traced: {'LOS' if los else 'NLOS'}; {why.doubt}); "
               f"the map explains {100 * why.share:.0f} % of the power. {why}")  # fmt: skip
@@ -144,14 +171,15 @@ def _explained(
 
 
 def _audited(
-    model: UniversalModel, links: Links, radio: Radio, buildings: Area, calibration: Calibration | None,
-    out: Path | None,
+    model: UniversalModel, asked: Asked, radio: Radio, calibration: Calibration | None, out: Path | None
 ) -> dict[str, Any]:  # fmt: skip
     from uniair.explanation.audit import audit
     from uniair.explanation.picture import draw_audit
 
-    csi = links.paths.csi(radio, bearing=links.bearing)
-    found = audit(model, csi, _places(links), radio, buildings, progress=True, calibration=calibration)
+    links = asked.links
+    csi = links.paths.csi(radio, bearing=links.bearing, downtilt=asked.downtilt)
+    places = _places(asked, links)
+    found = audit(model, csi, places, radio, asked.buildings, progress=True, calibration=calibration)
     print(*(line for line in found.remarks if line not in model.remarks(radio)), sep="\n")
     print(f"{found.channels:,} channels; the map explains {100 * found.explained:.0f} % of their power")
     if not found.suspicions:

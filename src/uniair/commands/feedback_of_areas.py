@@ -49,9 +49,14 @@ def of_site(site: Site) -> tuple[UniversalModel, Store]:
     """The model of a site, and its links, an area a station.
 
     Raises:
-        InputError: it has none, or its weights are not those here.
+        InputError: it has none, is of a file of sites, or its weights are not those here.
     """
     site.require_model()
+    if site.planned:
+        raise InputError(
+            f"{site.folder}: of a file of sites, whose sectors share their masts' links; codes are of stations of "
+            "uniair site --bs"
+        )
     model = uniair.load(site.model)
     site.require_weights(digest(model))
     if not site.traced:
@@ -65,10 +70,10 @@ def run(options: Any, model: UniversalModel, store: Store, radio: Radio, site: S
         raise InputError(f"{FEEDBACK} is learned from {READS}, not from {options.inputs!r}")
     if options.head is not None:
         return _measure(model, store, radio, Path(options.head))
-    given = ("together", "out", "radio")
+    given = ("together", "out", "radio", "areas")
     if site is not None and (any(options[name] for name in given) or options.seeds != 1):
         raise InputError("a site keeps one code a station, of its own radio, in its own folder: leave --together, "
-                         "--out, --radio and --seeds out")  # fmt: skip
+                         "--out, --radio, --areas and --seeds out")  # fmt: skip
     if site is None and options.out is None:
         raise InputError("give --out, a folder for the codes, or --head, a code to measure")
     if options.seeds < 1:

@@ -48,7 +48,8 @@ class View:
         downtilt: of an array whose elements look one way, rad.
 
     Raises:
-        ValueError: a map of another shape, with NaN, or with a height below 0.
+        ValueError: a map of another shape, with NaN, a height below 0 or whole numbers of several levels; a base
+            station off the map, or a size that is not above 0.
     """
 
     def __init__(
@@ -57,6 +58,14 @@ class View:
     ) -> None:  # fmt: skip
         self.heights = heights(map)
         self.bs, self.size = np.asarray(bs, np.float32), np.float32(size)
+        if not (np.isfinite(self.size) and self.size > 0):
+            raise ValueError(f"size {size}: give the side of the square in metres, above 0")
+        if (
+            self.bs.shape != (3,)
+            or not np.isfinite(self.bs).all()
+            or not ((self.bs[:2] >= -0.01) & (self.bs[:2] <= self.size + 0.01)).all()
+        ):
+            raise ValueError(f"bs {bs}: give x, y, z in metres, x and y from 0 to {self.size:g}")
         self.side, self.bearing, self.downtilt = float(size if side is None else side), bearing, downtilt
         self._rays: dict[bool, Segments] = {}
 
@@ -120,6 +129,9 @@ class Runner:
             raise ValueError(
                 f"{folder}: of format {self.card.get('format')!r}, this runner reads {FORMAT!r}; export again"
             )
+        if odd := [name for name in int8 if name not in self.card["int8"]]:
+            have = ", ".join(self.card["int8"]) or "none"
+            raise ValueError(f"{folder}: no {odd[0]} in 8 bits, of {have}; export with --int8")
         self._int8, self._threads = tuple(int8), threads
         self._sessions: dict[str, Any] = {}
         beams = self.folder / "radio.npy"
@@ -180,7 +192,10 @@ class Runner:
 
     def reconstruct(self, z: Floats) -> NDArray[np.complex64]:
         """Embeddings [N, E] → the normalised CSI, complex64 [N, antennas, subcarriers]."""
-        planes = self._batches("crnn", {"embedding": np.asarray(z, np.float32)}, len(z))
+        z = np.asarray(z, np.float32)
+        if z.ndim != 2 or z.shape[1] != self.card["embedding"] or not np.isfinite(z).all():
+            raise ValueError(f"embedding of shape {z.shape} or with NaN: give finite [N, {self.card['embedding']}]")
+        planes = self._batches("crnn", {"embedding": z}, len(z))
         return (planes[:, 0] + 1j * planes[:, 1]).astype(np.complex64)
 
     def embed(self, view: View, count: int, ue: NDArray[Any] | None = None, los: NDArray[Any] | None = None) -> Floats:
@@ -188,7 +203,13 @@ class Runner:
 
         Args:
             ue: [count, 3] m in the site's frame, los: [count] 1 or 0; None: unknown.
+
+        Raises:
+            ValueError: more or fewer of either.
         """
+        for name, given in (("ue", ue), ("los", los)):
+            if given is not None and len(given) != count:
+                raise ValueError(f"{name} of {len(given)} for {count}: give one for each")
         known = np.tile([True, True, ue is not None, los is not None], (count, 1))
         place = np.zeros((count, 3), np.float32) if ue is None else view.turned(ue)
         sight = np.zeros(count, np.float32) if los is None else np.asarray(los, np.float32)
@@ -431,6 +452,8 @@ def heights(map: NDArray[Any]) -> Floats:
     if given.shape != (GRID, GRID):
         raise ValueError(f"map of shape {given.shape}: give [{GRID}, {GRID}] building occupancy or heights")
     if given.dtype.kind != "f":
+        if ((given != 0) & (given != given.max())).any():
+            raise ValueError("map of whole numbers of several levels: occupancy has one, heights are real numbers")
         return np.where(given != 0, np.inf, 0).astype(np.float32)
     if not (given >= 0).all():
         raise ValueError("map with NaN or a height below 0: open ground is 0, a height that is not known infinite")

@@ -37,7 +37,7 @@ def fingerprint(learn: Batch, test: Batch, neighbours: int = 5) -> Positions:
 def prints(batch: Batch) -> NDArray[np.float32]:
     """Fingerprints of channels, see `fingerprint`: [N, ports · subcarriers]."""
     array = batch.radio.array
-    if isinstance(array, ULA):
+    if isinstance(array, ULA) and array.along_x and array.codebook is None:
         amplitude = torch.fft.ifft2(batch.csi).abs().flatten(1)
     else:
         by_beam = array.dft_codebook().to(batch.csi).conj() @ batch.csi

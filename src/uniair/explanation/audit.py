@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from uniair.area.area import Area
+from uniair.complex_arrays import complex_tensor, strongest
 from uniair.environment import Environment, heights
 from uniair.errors import InputError
 from uniair.explanation.audit_rates import ASSUMED, Rates
@@ -144,19 +145,20 @@ def audit(
         InputError: several maps, or none, or positions that are unknown; see `UniversalModel.encode_channel`.
     """
     radio = model.own_or(radio)
-    checked = model.check_csi(csi, radio)
+    model.check_csi(csi, radio)
+    own = strongest(complex_tensor(csi, "CSI"))  # of their own power, which tells something of a calibrated radio
     place = env.seen_by(radio)
     place.tensors()  # what is wrong in it is said before the channels are read
     if env.map is None or env.bs is None or env.ue is None:
         raise InputError("audit: map, bs and ue have to be known; what is not known can't be contradicted")
     if len(env.map) > 1:
         raise InputError(f"audit: {len(env.map)} maps; give the channels of one map")
-    if not len(checked) == len(env) > 0:
-        raise InputError(f"audit: {len(checked)} CSI and {len(env)} hypotheses; give as many of both, at least one")
+    if not len(own) == len(env) > 0:
+        raise InputError(f"audit: {len(own)} CSI and {len(env)} hypotheses; give as many of both, at least one")
     if buildings is None:
         size = float(np.asarray(env.size)[0])
         buildings = map_buildings(heights(torch.as_tensor(np.asarray(env.map)))[0].numpy(), size)
-    return audit_paths(model, channel_paths(model, checked, radio, progress), place, radio, buildings, calibration)
+    return audit_paths(model, channel_paths(model, own, radio, progress), place, radio, buildings, calibration)
 
 
 def audit_paths(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.radio import SPEED_OF_LIGHT, Radio
-from uniair.tasks.completion import fitted_paths, measured_part
+from uniair.tasks.completion import fitted_paths, measured_part, unit
 from uniair.tasks.path_fit import FittedPaths, Measured, cells, channel, periods
 
 Numbers = NDArray[np.float64]
@@ -91,7 +91,9 @@ def channel_paths(model: UniversalModel, csi: Tensor, radio: Radio, progress: bo
         for fitted, _, _ in fitted_paths(model, measured, known, None, ROUNDS)
         for i in range(len(fitted.noise))
     )
-    return [_told_apart(one, radio) for one in track(found, "channel", total=len(csi), show=progress)]
+    sizes = unit(measured.values)[1].tolist()
+    each = zip(track(found, "channel", total=len(csi), show=progress), sizes, strict=True)
+    return [[replace(path, part=size * path.part) for path in _told_apart(one, radio)] for one, size in each]
 
 
 def _told_apart(fitted: FittedPaths, radio: Radio) -> list[ChannelPath]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from uniair.area.area import Area
+from uniair.complex_arrays import complex_tensor, strongest
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.explanation.calibrated import Calibration
@@ -173,9 +174,7 @@ def explain(
     checked = model.check_csi(csi, radio)
     if len(env) != len(checked):
         raise InputError(f"{len(checked)} CSI and {len(env)} hypotheses; give one hypothesis for each CSI")
-    own = torch.as_tensor(csi if isinstance(csi, Tensor) else np.asarray(csi)).to(torch.complex128)
-    if own.ndim == 4:  # as the model has it: of several UE antennas the strongest
-        own = own[torch.arange(len(own)), own.abs().square().sum((2, 3)).argmax(1)]
+    own = strongest(complex_tensor(csi, "CSI").to(torch.complex128))  # as the model has it
     return [_one(model, own[i], alone(env, i), radio, buildings, taken_off, calibration) for i in range(len(checked))]
 
 
@@ -195,11 +194,10 @@ def _one(
     calibration: Calibration | None,
 ) -> Explanation:  # fmt: skip
     place = env.seen_by(radio)
-    peak = csi.abs().max()
-    (parts,) = channel_paths(model, (csi / peak).to(torch.complex64)[None], radio)
+    (parts,) = channel_paths(model, csi[None], radio)
     remarks = [*model.remarks(radio), *of_place(model, env), *_unknown(env), *([NONE] if calibration is None else ())]
     # the channel as it is, and without each of its paths; the place as it is, without all and without each candidate
-    rest = csi - peak * torch.stack([torch.zeros_like(csi), *(path.part for path in parts)])
+    rest = csi - torch.stack([torch.zeros_like(csi), *(path.part for path in parts)])
     channels = zero_shot.Channels(model, rest, radio)
     fitted = 1 - float((csi - (csi - rest).sum(0)).abs().square().sum() / csi.abs().square().sum())
     user = None if env.ue is None else (float(env.ue[0, 0]), float(env.ue[0, 1]))

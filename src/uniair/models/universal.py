@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uniair.angle_delay import REACH, TONE, Seen, see
-from uniair.complex_arrays import complex_tensor
+from uniair.complex_arrays import complex_tensor, strongest
 from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
 from uniair.models.cfenn import CFENN
@@ -39,7 +39,8 @@ class ReadPaths(NamedTuple):
     Attributes:
         cosine: float32 [N, P] direction cosine of departure along the array.
         delay: float32 [N, P] s, by the clock that the channel was seen with.
-        gain: complex64 [N, P] relative gains, 1 in total power; phase at the middle of array and band.
+        gain: complex64 [N, P] relative gains, 1 in total power; phase at the middle of array and band. Of an array of
+            two polarisations: to the first.
     """
 
     cosine: Tensor
@@ -206,10 +207,7 @@ class UniversalModel(nn.Module):
         if (peak < torch.finfo(torch.float32).tiny).any():  # too weak for a quotient in single precision
             out, peak = out.to(torch.complex128), peak.double()
         out = (out / peak).to(torch.complex64).to(self.device)
-        if out.ndim == 4:
-            strongest = out.abs().square().sum((2, 3)).argmax(1)
-            out = out[torch.arange(len(out), device=out.device), strongest]
-        return out
+        return strongest(out)
 
     def own_or(self, radio: Radio | None) -> Radio:
         """The radio, or the weights' own where none is given.
@@ -334,7 +332,11 @@ class UniversalModel(nn.Module):
                 beside (by its grid or by its carrier). None: `radio` itself.
 
         Raises:
-            InputError: another shape, or NaN; a carrier far from the one seen at; absolute delays of a clock without.
+            InputError: another shape, or NaN; a carrier far from the one seen at; absolute delays of a clock without;
+                another polarisation than a single one seen in.
+
+        Warns:
+            RadioWarning: another radio than the channel was seen by, outside what the weights have learned from.
         """
         z, radio = self._check_code(z), self.own_or(radio)
         if seen_by not in (None, radio):
@@ -346,6 +348,13 @@ class UniversalModel(nn.Module):
                 )
             if seen_by.clock == "first_path" and radio.clock == "absolute":
                 raise InputError("a channel seen with a clock at the first path has no absolute delays to write")
+            seen, wanted = seen_by.array, radio.array
+            if seen.slants != wanted.slants and (len(seen.slants) == 1 or self.preset.radios == "one"):
+                raise InputError(
+                    f"a channel seen in {seen.polarisation} polarisation can't be written in {wanted.polarisation}: "
+                    "how strong its paths are there was not seen"
+                )
+            self.warn(radio)
         parts = [self.crnn(part, radio, seen_by)[0] for part in torch.split(z, BATCH)]
         out = torch.cat(parts) if parts else torch.zeros(0, *radio.shape, dtype=torch.complex64)
         if seen_by in (None, radio) or not len(out):

@@ -163,8 +163,9 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
         **({} if request.terms == Terms() else {"terms": settings["terms"]}),  # sites from before there were any go on
     )  # fmt: skip
     site_recipe.note_recipe(out, made)
-    if (out / NOTE).exists() and (out / REPORT).exists():
-        kept = replace(Site.read(out), streets=read_streets(request.survey.place, ground.area))
+    made_before = Site.read(out) if (out / NOTE).exists() and (out / REPORT).exists() else None
+    if made_before is not None and made_before.about.get("explained", Request.explained) == request.explained:
+        kept = replace(made_before, streets=read_streets(request.survey.place, ground.area))
         if request.trace:
             kept.about["coverage"] = _coverage(ground, _traced(kept, ground, request, steps), request, out)
             kept.write()
@@ -202,8 +203,9 @@ def _make(request: Request, out: Path, steps: Steps) -> Site:
         recipe=made, remarks=remarks, within=station_answers.within(model, site), corner=list(corner),
         seconds=round(steps.seconds(), 1), measured=counts,
         links={name: len(links) for name, links in traced.items()}, uniair=uniair.__version__, coverage=coverage,
+        explained=request.explained,
     )  # fmt: skip
-    if not (out / REPORT).exists():
+    if made_before is not None or not (out / REPORT).exists():
         write_report(out / REPORT, model, site, labelled, traced, found, request.survey.seed, calibration)
     write_card(out / "card.md", site, found)
     site.write()

@@ -145,6 +145,8 @@ def crop(survey: Survey) -> Ground:
         InputError: no such file, a base station or a file of sites that can't be read, a mast that lies outside the
             place or the square or below its roof, a square without buildings, or too few users in it.
     """
+    if survey.seed < 0:
+        raise InputError(f"--seed {survey.seed}: give a whole number from 0")
     if survey.sites is None and not survey.bs:
         raise InputError("--bs: give a base station, lon,lat[,height[,azimuth]], or x,y,… where FILE is in metres")
     if survey.sites is not None and survey.bs:

@@ -107,7 +107,8 @@ def beam_gains(batch: Batch) -> Tensor:
     """Power that each of the array's beams (`Antennas.dft_codebook`) takes in over all subcarriers: [N, beams]."""
     array = batch.radio.array
     if isinstance(array, ULA) and array.codebook is None:
-        return torch.fft.ifft(batch.csi, dim=1, norm="ortho").abs().square().sum(-1)
+        by_polarisation = batch.csi.reshape(len(batch), len(array.slants), array.antennas, batch.csi.shape[2])
+        return torch.fft.ifft(by_polarisation, dim=2, norm="ortho").abs().square().sum(-1).flatten(1)
     return (array.dft_codebook().to(batch.csi).conj() @ batch.csi).abs().square().sum(-1)
 
 

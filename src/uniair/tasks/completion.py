@@ -15,7 +15,7 @@ from uniair.angle_delay import REACH, TYPICAL, CellPaths, arrival
 from uniair.complex_arrays import complex_tensor
 from uniair.errors import InputError
 from uniair.models.crnn import CELL
-from uniair.models.universal import UniversalModel, mean_gain
+from uniair.models.universal import UniversalModel
 from uniair.radio import SPEED_OF_LIGHT, Antennas, Array, Radio, Subcarriers
 from uniair.tasks.path_fit import EARLY, Dictionary, FittedPaths, Measured, added, channel, dictionary, fit, periods
 
@@ -52,13 +52,17 @@ def complete(model: UniversalModel, csi: Any, radio: Radio | None = None, *, kno
         channel(_doubted(paths, part, belief), radio)
         for paths, part, belief in fitted_paths(model, measured, torch.as_tensor(known).bool(), snr)
     ]
-    return torch.cat(found) if found else torch.zeros(0, *radio.shape, dtype=torch.complex64)
+    if not found:
+        return torch.zeros(0, *radio.shape, dtype=torch.complex64)
+    return torch.cat(found) * unit(measured.values)[1][:, None, None]
 
 
 def fitted_paths(
     model: UniversalModel, measured: Measured, known: Tensor, snr: Any, rounds: int = ROUNDS
 ) -> Iterator[tuple[FittedPaths, Measured, Belief]]:
     """Paths that explain what was measured, some channels at a time: they, the channels, and what CRNN believed.
+
+    Paths and channels are those of `unit` entries, which single precision holds the powers of.
 
     Args:
         known, snr: as for `complete`.
@@ -67,16 +71,28 @@ def fitted_paths(
     Raises:
         InputError: see `complete`.
     """
-    level = noise_power(measured.values, snr)
-    if not len(measured.values):
+    values, _ = unit(measured.values)
+    level = noise_power(values, snr)
+    if not len(values):
         return
-    paths, belief = read(model, measured, known)
+    paths, belief = read(model, measured, known, values.abs().square().mean(1))
     size = max(ENTRIES // (len(measured.port) * START * len(measured.radio.array.slants)), 1)
-    for index in torch.split(torch.arange(len(measured.values)), size):
-        part = measured._replace(values=measured.values[index])
+    for index in torch.split(torch.arange(len(values)), size):
+        part = measured._replace(values=values[index])
         some = FittedPaths._make(value[index] for value in paths)
         fitted = _refined(some, part, None if level is None else level[index], rounds)
         yield fitted, part, Belief._make(value[index] for value in belief)
+
+
+def unit(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries [N, ...] brought to a largest modulus near 1, and what each channel's were divided by: [N].
+
+    Single precision holds the amplitudes of channels as weak as 1e-38, but not their powers. What is divided by is a
+    power of two, so that nothing is rounded.
+    """
+    scale = 2.0 ** torch.frexp(values.abs().flatten(1).amax(1)).exponent.double()
+    shape = (-1, *[1] * (values.ndim - 1))
+    return (values.to(torch.complex128) / scale.view(shape)).to(torch.complex64), scale.float()
 
 
 @torch.inference_mode()
@@ -159,7 +175,11 @@ def measured_part(csi: Any, radio: Radio, known: Any) -> Measured:
         InputError: a mask of another shape or without a known entry, CSI of another shape, NaN or a channel all zero in
             its known entries.
     """
-    given, mask = complex_tensor(csi, "CSI"), torch.as_tensor(np.asarray(known))
+    given = complex_tensor(csi, "CSI")
+    try:
+        mask = torch.as_tensor(np.asarray(known))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"known is no mask; give bool {list(radio.shape)}: which entries are measured") from error
     if tuple(mask.shape) != radio.shape or mask.dtype != torch.bool:
         raise InputError(f"known has shape {tuple(mask.shape)} of {mask.dtype}, expected bool {list(radio.shape)}: "
                          "which ports and subcarriers are measured")  # fmt: skip
@@ -185,22 +205,29 @@ def noise_power(values: Tensor, snr: Any) -> Tensor | None:
     """
     if snr is None:
         return None
-    ratio = torch.as_tensor(np.asarray(snr, dtype=np.float64))
+    try:
+        ratio = torch.as_tensor(np.asarray(snr, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError("snr is not a number, or [N] of them, in dB") from error
     if ratio.shape not in ((), values.shape[:1]) or torch.isnan(ratio).any():
         raise InputError(f"snr has shape {tuple(ratio.shape)} or NaN, expected one number in dB or [N]")
     power = values.abs().square().flatten(1).mean(1).double()
     return (power / (1 + 10 ** (ratio / 10))).float()
 
 
-def read(model: UniversalModel, measured: Measured, known: Tensor) -> tuple[FittedPaths, Belief]:
+def read(model: UniversalModel, measured: Measured, known: Tensor, power: Tensor) -> tuple[FittedPaths, Belief]:
     """CRNN's strongest paths of what is known, in the clock of the measurement; amplitudes are still to be fitted.
+
+    Args:
+        measured: of their own amplitude, which calibrated radios tell something by.
+        power: [N] mean of an entry in the unit of the fit.
 
     Raises:
         InputError: too few antennas or subcarriers are known for a radio.
     """
     part = part_of(measured.radio, known)
     csi = measured.filled(measured.values)[:, known.any(1)][:, :, known.any(0)]
-    checked, gain = model.check_csi(csi, part), mean_gain(csi)
+    checked, gain = model.check_csi(csi, part), measured.values.to(torch.complex128).abs().square().mean(1)
     model.warn(part, gain)
     code = model.encode_checked(checked, part, gain)
     with torch.inference_mode():
@@ -210,10 +237,11 @@ def read(model: UniversalModel, measured: Measured, known: Tensor) -> tuple[Fitt
         late = TYPICAL / SPEED_OF_LIGHT - arrival(checked, part)
     cells = (paths.grid[0] // CELL, paths.grid[1] // CELL)
     share = torch.full((len(csi), *cells), 1 / math.prod(cells)) if where is None else where.exp().view(-1, *cells)
-    return _started(paths, measured, late), Belief(share, late)
+    return _started(paths, power, late, len(part.array.slants)), Belief(share, late)
 
 
-def _started(paths: CellPaths, measured: Measured, late: Tensor) -> FittedPaths:
+def _started(paths: CellPaths, power: Tensor, late: Tensor, count: int) -> FittedPaths:
+    """Paths of which each of `count` polarisations is expected to have its share of a power [N]."""
     size = paths.gain.abs().square() + (0 if paths.second is None else paths.second.abs().square())
     best = size.topk(min(START, size.shape[1]), 1).indices
     share, beam, delay = ((part / whole).gather(1, best) for part, whole in (
@@ -222,8 +250,6 @@ def _started(paths: CellPaths, measured: Measured, late: Tensor) -> FittedPaths:
     along = beam.double().clamp(-1, 1)
     up = torch.zeros_like(along) if paths.up is None else paths.up.gather(1, best).double()
     high = (1 - along.square()).clamp_min(0).sqrt()
-    count = len(measured.radio.array.slants)
-    power = measured.values.abs().square().mean(1)
     return FittedPaths(
         along, torch.clamp(up, -high, high), delay.double() - late[:, None],
         gain=torch.zeros(len(along), count, best.shape[1], dtype=torch.complex64),

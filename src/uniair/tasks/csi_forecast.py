@@ -12,7 +12,7 @@ from uniair.complex_arrays import complex_tensor
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
-from uniair.tasks.completion import QUIET, measured_part, noise_power, read
+from uniair.tasks.completion import QUIET, measured_part, noise_power, read, unit
 from uniair.tasks.moving_paths import MovingPaths, Snapshots, channel_at, pursued
 
 LEAST_TIMES = 3
@@ -38,27 +38,34 @@ def forecast_csi(
     """
     radio = model.own_or(radio)
     measured = snapshots(csi, radio, time)
-    to_come = torch.as_tensor(np.asarray(ahead, dtype=np.float64)).reshape(-1)
+    to_come = _times(ahead, "ahead").reshape(-1)
     if not torch.isfinite(to_come).all():
         raise InputError("ahead holds NaN or infinite values; give times in s")
     if not len(measured.values):
         return torch.zeros(0, len(to_come), *radio.shape, dtype=torch.complex64)
     now = measured.time[-1]
-    level = noise_power(measured.values, snr)
+    values, scale = unit(measured.values)
+    level = noise_power(values, snr)
     size = max(ENTRIES // measured.values[0].numel(), 1)
     found = []
     for index in torch.split(torch.arange(len(measured.values)), size):
-        part = Snapshots(measured.values[index], measured.time - now, radio)
-        paths = fitted(model, part, None if level is None else level[index])
+        part = Snapshots(values[index], measured.time - now, radio)
+        paths = fitted(model, part, scale[index], None if level is None else level[index])
         found.append(channel_at(paths, radio, to_come - now))
-    return torch.cat(found)
+    return torch.cat(found) * scale[:, None, None, None]
 
 
 @torch.inference_mode()
-def fitted(model: UniversalModel, measured: Snapshots, noise: Tensor | None) -> MovingPaths:
-    """Paths of snapshots, from those that CRNN reads off the last one."""
-    known = torch.ones(measured.radio.shape, dtype=torch.bool)
-    start, _ = read(model, measured_part(measured.values[:, -1], measured.radio, known), known)
+def fitted(model: UniversalModel, measured: Snapshots, scale: Tensor, noise: Tensor | None) -> MovingPaths:
+    """Paths of snapshots, from those that CRNN reads off the last one.
+
+    Args:
+        scale: [N] that the snapshots were divided by.
+        noise: [N] power of the noise on an entry; None: estimated.
+    """
+    known, last = torch.ones(measured.radio.shape, dtype=torch.bool), measured.values[:, -1]
+    own = measured_part(last * scale[:, None, None], measured.radio, known)
+    start, _ = read(model, own, known, last.abs().square().mean((1, 2)))
     still = torch.zeros_like(start.along)
     begun = MovingPaths(start.along, start.up, start.delay, still, still, start.gain, start.power, start.noise)
     if noise is None:
@@ -73,7 +80,7 @@ def snapshots(csi: Any, radio: Radio, time: Any) -> Snapshots:
     Raises:
         InputError: see `forecast_csi`.
     """
-    given, at = complex_tensor(csi, "CSI").to(torch.complex64), torch.from_numpy(np.array(time, dtype=np.float64))
+    given, at = complex_tensor(csi, "CSI").to(torch.complex64), _times(time, "time")
     if given.ndim != 4 or tuple(given.shape[2:]) != radio.shape:
         raise InputError(f"CSI has shape {tuple(given.shape)}, expected [N, T, {radio.shape[0]}, {radio.shape[1]}] of "
                          f"this radio: {radio}")  # fmt: skip
@@ -88,3 +95,11 @@ def snapshots(csi: Any, radio: Radio, time: Any) -> Snapshots:
     if (given.abs().amax((1, 2, 3)) == 0).any() or (given[:, -1].abs().amax((1, 2)) == 0).any():
         raise InputError("a CSI is all zero; leave out links without a channel")
     return Snapshots(given, at, radio)
+
+
+def _times(given: Any, name: str) -> Tensor:
+    """float64, s."""
+    try:
+        return torch.from_numpy(np.array(given, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is not an array of numbers; give times in s") from error

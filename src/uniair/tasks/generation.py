@@ -10,7 +10,7 @@ from torch import Tensor
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.universal import ReadPaths, UniversalModel
-from uniair.radio import Radio
+from uniair.radio import ULA, Radio
 
 
 def paths_of_place(model: UniversalModel, env: Environment, radio: Radio | None = None) -> ReadPaths:
@@ -23,6 +23,9 @@ def paths_of_place(model: UniversalModel, env: Environment, radio: Radio | None 
 
     Raises:
         InputError: weights that did not learn to tell a channel from a place; see `Environment.tensors`.
+
+    Warns:
+        RadioWarning: a radio or a place outside what the weights have learned from.
     """
     return model.read_paths(_code(model, env, model.own_or(radio)))
 
@@ -30,16 +33,22 @@ def paths_of_place(model: UniversalModel, env: Environment, radio: Radio | None 
 def channel_of_place(model: UniversalModel, env: Environment, radio: Radio | None = None) -> Tensor:
     """A channel that each of N places may give a radio: complex64 [N, ports, subcarriers] of unit mean power.
 
-    Its covariances over antennas and over subcarriers are the place's, its phases one draw of many.
+    Its covariances over antennas and over subcarriers are the place's, its phases one draw of many. Places learned the
+    vertical polarisation alone: what they give others is no more than a guess.
 
     Args:
         radio: that would measure it; None: the weights' own.
 
     Raises:
         InputError: see `paths_of_place`.
+
+    Warns:
+        RadioWarning: see `paths_of_place`.
     """
     radio = model.own_or(radio)
-    told = Radio(carrier=radio.carrier, clock=radio.clock)
+    # places told that elements look one way give gains that hold their pattern
+    array = ULA(pattern=radio.array.pattern, polarisation=radio.array.polarisation)
+    told = Radio(array, carrier=radio.carrier, clock=radio.clock)
     csi = model.reconstruct_channel(_code(model, env, radio), radio, seen_by=told)
     return csi / csi.abs().square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-30)
 
@@ -74,4 +83,5 @@ def _code(model: UniversalModel, env: Environment, radio: Radio) -> Tensor:
             f"weights of preset {model.preset.name}, which knows one radio, never learned to tell a channel from a "
             "place alone; give weights of any radio, such as the packaged small"
         )
+    model.warn(radio)
     return model.encode_environment(env.seen_by(radio))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from uniair.angle_delay import TYPICAL, arrival, delayed
-from uniair.environment import UE_HEIGHT, Environment
+from uniair.environment import HALF_BUILT, UE_HEIGHT, Environment
 from uniair.errors import InputError
 from uniair.link_budget import excess_loss, tells_length
 from uniair.models.universal import UniversalModel, mean_gain
@@ -224,6 +224,8 @@ def scaled(env: Environment, factor: float) -> Environment:
             return None
         return np.asarray(position) * np.array([factor, factor, 1.0], dtype=np.float32)
 
+    if env.size is None:
+        raise InputError("scale: the area's size is missing; give the side in metres that is doubted")
     return replace(env, bs=plan(env.bs), ue=plan(env.ue), size=np.asarray(env.size) * factor)
 
 
@@ -323,6 +325,8 @@ def position_log_likelihood(
     if coarse is not None and not step <= coarse <= size:
         raise InputError(f"likelihood map: coarse step {coarse} m must lie between the step and the area's {size} m")
     occupied = np.asarray(map)
+    if occupied.ndim != 2 or occupied.shape[0] != occupied.shape[1]:
+        raise InputError(f"likelihood map: the map has shape {occupied.shape}, expected [pixels, pixels], one map")
     grid, outdoors = cells(occupied, size, step)
     if not outdoors.any():
         raise InputError("likelihood map: the map is built over everywhere, there is no outdoor position to test")
@@ -353,7 +357,7 @@ def cells(map: NDArray[Any], size: float, step: float) -> tuple[NDArray[np.float
     """A grid over an area: its coordinates [G], m, the same for x and y, and which cells are outdoors, [G, G]."""
     grid = np.arange(step / 2, size, step)
     pixel = np.minimum((grid / size * map.shape[0]).astype(int), map.shape[0] - 1)
-    return grid, map[np.ix_(pixel, pixel)] == 0
+    return grid, map[np.ix_(pixel, pixel)] < (HALF_BUILT if map.dtype.kind == "f" else 1)
 
 
 def places(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +61,8 @@ class Adaptation:
             raise InputError(f"{self.task} is not learned from {self.inputs!r}; choose {' or '.join(allowed)}")
         if self.split not in ("random", "blocks"):
             raise InputError(f"split {self.split!r}: choose random or blocks")
+        if self.seed < 0:
+            raise InputError(f"seed {self.seed}: give a whole number from 0")
 
     @property
     def reads(self) -> str:
@@ -140,6 +143,18 @@ class HeadTraining:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or min(self.epochs, self.steps, self.seed) < 0 or self.epochs + self.steps < 1:
+            raise InputError(
+                f"{self.epochs} epochs, {self.steps} steps, batch {self.batch}, seed {self.seed}: give whole numbers "
+                "from 0, a batch of at least 1, and epochs or steps"
+            )
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
+            raise InputError(
+                f"learning_rate {self.learning_rate}, weight_decay {self.weight_decay}: give a rate above 0 and a "
+                "decay from 0"
+            )
 
     def optimisation(self, batches: int) -> Optimisation:
         """With at least so many steps."""

@@ -171,6 +171,8 @@ def test_the_number_of_workers_changes_nothing(reference: Path, tmp_path: Path) 
 
 @needs_tracer
 def test_a_limit_takes_the_first_areas_and_the_rest_can_follow(reference: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="limit is 0; it must be at least 1"):
+        campaign.run(TINY, tmp_path, workers=1, limit=0)
     campaign.run(TINY, tmp_path, workers=1, limit=1)
     part, whole = contents(tmp_path), contents(reference)
     assert shards.read_manifest(tmp_path)["areas"] == 1
@@ -263,6 +265,9 @@ def test_a_failing_area_leaves_no_manifest_and_no_part(tmp_path: Path) -> None:
         ({"bs": 0}, "bs must be at least 1"),
         ({"side": (200.0, 100.0)}, "the smaller first"),
         ({"side": (0.0, 100.0)}, "two lengths in metres"),
+        ({"seed": -1}, "seed is -1; give a whole number from 0"),
+        ({"bs_height": -5.0}, "bs_height is -5 m"),
+        ({"ue_height": 0.0}, "ue_height is 0 m"),
     ],
 )
 def test_settings_that_cannot_be(wrong: dict[str, Any], words: str) -> None:

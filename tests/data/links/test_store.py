@@ -44,6 +44,8 @@ def test_a_store_is_the_areas_of_the_folder(tmp_path: Path) -> None:
         assert_same(one, two)
     assert [a.areas for a in store[2:4]] == [a.areas for a in areas[2:4]]
     assert len(store.first(2)) == 2
+    with pytest.raises(InputError, match="give at least 1"):
+        store.first(-1)
     assert store.los_share() == pytest.approx(np.concatenate([a.los for a in areas]).mean())
 
 

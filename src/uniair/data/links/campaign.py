@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import zlib
 from dataclasses import asdict, dataclass, field, replace
@@ -92,6 +93,11 @@ class Campaign:
         for name in ("areas", "bs", "ue", "pixels", "areas_per_shard"):
             if getattr(self, name) < 1:
                 raise InputError(f"campaign: {name} must be at least 1")
+        if self.seed < 0:
+            raise InputError(f"campaign: seed is {self.seed}; give a whole number from 0")
+        for name in ("bs_height", "ue_height"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"campaign: {name} is {getattr(self, name):g} m; give metres above ground")
         if self.users is not None and len(self.places) != 1:
             raise InputError("campaign: users stand in one place; give it alone")
         if not 0 < self.side[0] <= self.side[1]:
@@ -323,6 +329,8 @@ def run(
     """
     if workers < 1:
         raise InputError(f"campaign: workers is {workers}; it must be at least 1")
+    if limit is not None and limit < 1:
+        raise InputError(f"campaign: limit is {limit}; it must be at least 1")
     if address is not None and engine != "ray":
         raise InputError("campaign: an address is for --engine ray; add it, or leave --address out")
     require_sionna()

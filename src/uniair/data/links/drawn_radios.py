@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from uniair.angle_delay import delayed
+from uniair.complex_arrays import strongest
 from uniair.environment import TALL, Batch, Environment
 from uniair.noise import some_noisy
 from uniair.propagation.paths import Paths
@@ -132,9 +133,7 @@ def measured(paths: Paths, environment: Environment, drawn: Drawn, rng: np.rando
         environment: theirs, checked tensors.
     """
     radio = drawn.radio
-    clean = paths.csi(radio, downtilt=drawn.downtilt)
-    if clean.ndim == 4:  # the strongest of the user's antennas
-        clean = clean[torch.arange(len(clean)), clean.abs().square().sum((2, 3)).argmax(1)]
+    clean = strongest(paths.csi(radio, downtilt=drawn.downtilt))
     own = Radio(array=ULA(pattern=radio.array.pattern), clock=radio.clock)
     wide = clean if radio == own else paths.csi(own, downtilt=drawn.downtilt)
     if drawn.clock_error:

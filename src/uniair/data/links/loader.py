@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from uniair.complex_arrays import strongest
 from uniair.data.links import drawn_radios
 from uniair.data.links.links import Links
 from uniair.environment import Batch, Environment, heights, turned_pixels
@@ -18,6 +19,8 @@ from uniair.radio import Radio
 
 def batch_of(links: Links, radio: Radio | None = None, downtilt: float = 0.0) -> Batch:
     """All the given links as one batch, each area turned so that its BS's array lies along +x.
+
+    Of several antennas at the user the strongest is kept, which the model and every task read.
 
     Args:
         radio: that sees them; None: their own.
@@ -31,7 +34,7 @@ def batch_of(links: Links, radio: Radio | None = None, downtilt: float = 0.0) ->
     environment = environment_of(links)
     if downtilt:
         environment = replace(environment, downtilt=torch.full((len(links),), downtilt))
-    return Batch(links.paths.csi(radio, downtilt=downtilt), environment.seen_by(radio), radio)
+    return Batch(strongest(links.paths.csi(radio, downtilt=downtilt)), environment.seen_by(radio), radio)
 
 
 def environment_of(links: Links) -> Environment:

@@ -114,7 +114,13 @@ class Store(Sequence[Links]):
         return only_radio(self._radios)
 
     def first(self, areas: int | None) -> Store:
-        """The first so many areas; all where None."""
+        """The first so many areas; all where None.
+
+        Raises:
+            InputError: fewer than 1.
+        """
+        if areas is not None and areas < 1:
+            raise InputError(f"{areas} areas of {self.folder}: give at least 1")
         some = object.__new__(Store)
         some.__dict__.update(self.__dict__)
         some.areas, some.counts, some._radios = self.areas[:areas], self.counts[:areas], self._radios[:areas]
