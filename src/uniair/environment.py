@@ -156,6 +156,19 @@ class Environment:
         new = {name: torch.full((len(self),), value) for name, value in told.items() if getattr(self, name) is None}
         return replace(self, **new)
 
+    def asked_by(self, radio: Radio) -> Environment:
+        """As `seen_by`, of what one radio asks about.
+
+        Raises:
+            InputError: a carrier is told, and it is not the radio's.
+        """
+        if self.carrier is not None:
+            told = torch.as_tensor(np.asarray(self.carrier) if not isinstance(self.carrier, Tensor) else self.carrier)
+            if ((told.double() / radio.carrier - 1).abs() > 1e-4).any():
+                raise InputError(f"environment: carrier {float(told.flatten()[0]) / 1e9:g} GHz, but the radio's is "
+                                 f"{radio.carrier / 1e9:g} GHz; leave one out, or make them the same")  # fmt: skip
+        return self.seen_by(radio)
+
     def without(self, *names: str) -> Environment:
         """The same with some parts unknown: `without("los")`."""
         gone = {*names, "area"} if "map" in names else set(names)

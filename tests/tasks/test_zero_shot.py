@@ -226,3 +226,15 @@ def test_a_coarse_first_pass_changes_little_and_asks_everything_where_all_is_lik
     assert (torch.isfinite(quick) == torch.isfinite(exact)).all()
     with pytest.raises(InputError, match="coarse"):
         zero_shot.position_log_likelihood(model, z, *place, coarse=1.0)
+
+
+def test_places_told_another_carrier_than_the_radio_are_refused(model: UniversalModel, links: Links) -> None:
+    batch = batch_of(links)
+    elsewhere = replace(batch.environment, carrier=np.full(len(links), 3.5e9))
+    with pytest.raises(InputError, match=r"carrier 3.5 GHz, but the radio's is 28 GHz"):
+        zero_shot.los(model, batch.csi, elsewhere)
+    lower = replace(batch.radio, carrier=3.5e9)
+    told = zero_shot.los(model, batch.csi, elsewhere, lower)
+    torch.testing.assert_close(told, zero_shot.los(model, batch.csi, replace(elsewhere, carrier=None), lower))
+    code = model.encode_channel(batch.csi, lower)  # does not say at which carrier it was seen
+    torch.testing.assert_close(zero_shot.los(model, code, elsewhere), told)

@@ -147,7 +147,7 @@ def audit(
     radio = model.own_or(radio)
     model.check_csi(csi, radio)
     own = strongest(complex_tensor(csi, "CSI"))  # of their own power, which tells something of a calibrated radio
-    place = env.seen_by(radio)
+    place = env.asked_by(radio)
     place.tensors()  # what is wrong in it is said before the channels are read
     if env.map is None or env.bs is None or env.ue is None:
         raise InputError("audit: map, bs and ue have to be known; what is not known can't be contradicted")
@@ -166,7 +166,7 @@ def audit_paths(
     calibration: Calibration | None = None,
 ) -> Audit:  # fmt: skip
     """As `audit`, of channels whose paths are read already."""
-    seen = read(paths, env.seen_by(radio), radio, buildings)
+    seen = read(paths, env.asked_by(radio), radio, buildings)
     size = float(np.asarray(env.size)[0])
     counted = None if calibration is None else calibration.rates
     bs, ue = (np.asarray(at, dtype=np.float64) for at in (env.bs, env.ue))

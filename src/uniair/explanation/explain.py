@@ -193,7 +193,7 @@ def _one(
     model: UniversalModel, csi: Tensor, env: Environment, radio: Radio, buildings: Area | None, taken_off: int,
     calibration: Calibration | None,
 ) -> Explanation:  # fmt: skip
-    place = env.seen_by(radio)
+    place = env.asked_by(radio)
     (parts,) = channel_paths(model, csi[None], radio)
     remarks = [*model.remarks(radio), *of_place(model, env), *_unknown(env), *([NONE] if calibration is None else ())]
     # the channel as it is, and without each of its paths; the place as it is, without all and without each candidate

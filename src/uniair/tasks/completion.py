@@ -175,7 +175,7 @@ def measured_part(csi: Any, radio: Radio, known: Any) -> Measured:
         InputError: a mask of another shape or without a known entry, CSI of another shape, NaN or a channel all zero in
             its known entries.
     """
-    given = complex_tensor(csi, "CSI")
+    given = complex_tensor(csi, "CSI").cpu()
     try:
         mask = torch.as_tensor(np.asarray(known))
     except (TypeError, ValueError) as error:
@@ -234,9 +234,11 @@ def read(model: UniversalModel, measured: Measured, known: Tensor, power: Tensor
         paths, where = model.crnn.paths(code), model.crnn(code, part)[1]
     late = torch.zeros(len(csi), dtype=torch.float64)
     if part.clock == "first_path":
-        late = TYPICAL / SPEED_OF_LIGHT - arrival(checked, part)
+        late = TYPICAL / SPEED_OF_LIGHT - arrival(checked, part).cpu()
     cells = (paths.grid[0] // CELL, paths.grid[1] // CELL)
-    share = torch.full((len(csi), *cells), 1 / math.prod(cells)) if where is None else where.exp().view(-1, *cells)
+    share = (
+        torch.full((len(csi), *cells), 1 / math.prod(cells)) if where is None else where.cpu().exp().view(-1, *cells)
+    )
     return _started(paths, power, late, len(part.array.slants)), Belief(share, late)
 
 
@@ -244,11 +246,11 @@ def _started(paths: CellPaths, power: Tensor, late: Tensor, count: int) -> Fitte
     """Paths of which each of `count` polarisations is expected to have its share of a power [N]."""
     size = paths.gain.abs().square() + (0 if paths.second is None else paths.second.abs().square())
     best = size.topk(min(START, size.shape[1]), 1).indices
-    share, beam, delay = ((part / whole).gather(1, best) for part, whole in (
+    share, beam, delay = ((part / whole).gather(1, best).cpu() for part, whole in (
         (size, size.sum(1, keepdim=True)), (paths.beam, paths.grid[0] / 2), (paths.delay, paths.grid[1] / REACH)
     ))  # fmt: skip
     along = beam.double().clamp(-1, 1)
-    up = torch.zeros_like(along) if paths.up is None else paths.up.gather(1, best).double()
+    up = torch.zeros_like(along) if paths.up is None else paths.up.gather(1, best).cpu().double()
     high = (1 - along.square()).clamp_min(0).sqrt()
     return FittedPaths(
         along, torch.clamp(up, -high, high), delay.double() - late[:, None],

@@ -84,4 +84,4 @@ def _code(model: UniversalModel, env: Environment, radio: Radio) -> Tensor:
             "place alone; give weights of any radio, such as the packaged small"
         )
     model.warn(radio)
-    return model.encode_environment(env.seen_by(radio))
+    return model.encode_environment(env.asked_by(radio))

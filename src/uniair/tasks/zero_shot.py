@@ -99,8 +99,8 @@ def rank(
         radio: that measured them; None: the weights' own.
 
     Raises:
-        InputError: an environment in the sequence has neither N nor 1 hypotheses, or is wrong in itself; see
-            `UniversalModel.check_csi`.
+        InputError: an environment in the sequence has neither N nor 1 hypotheses, is of another carrier, or is wrong in
+            itself; see `UniversalModel.check_csi`.
     """
     return torch.softmax(similarity(model, csi, envs, radio) / model.temperature, dim=-1)
 
@@ -134,8 +134,8 @@ class Channels:
 
     def __init__(self, model: UniversalModel, csi: Any, radio: Radio | None = None) -> None:
         self.model, self.radio = model, model.own_or(radio)
-        self.searched = searched(model, self.radio)
-        if _is_embedding(model, csi):
+        self.searched, self.is_code = searched(model, self.radio), _is_embedding(model, csi)
+        if self.is_code:
             if self.searched:
                 raise InputError("a clock at the first path is searched for: give the CSI, not its embedding")
             self.embedding = csi
@@ -152,12 +152,12 @@ class Channels:
 
     def with_each(self, env: Environment) -> Tensor:
         """Cosine similarities of every channel with each of K hypotheses: [N, K]."""
-        env = env.seen_by(self.radio)
+        env = self._seen(env)
         return self.with_each_embedded(self.model.encode_environment(env), distance(env))
 
     def with_own(self, env: Environment) -> Tensor:
         """Cosine similarity of each channel with its own of N hypotheses, or with the only one: [N]."""
-        env = env.seen_by(self.radio)
+        env = self._seen(env)
         return self.with_own_embedded(self.model.encode_environment(env), distance(env))
 
     @torch.inference_mode()
@@ -178,6 +178,10 @@ class Channels:
         if not self.searched:
             return (self.embedding * place).sum(-1)
         return (self._embedded(self._rounded(apart, len(place)).expand(len(self))) * place).sum(-1)
+
+    def _seen(self, env: Environment) -> Environment:
+        # of a code, the radio that was not given may be another than that of the code
+        return env.seen_by(self.radio) if self.is_code else env.asked_by(self.radio)
 
     def _rounded(self, apart: Tensor | None, count: int) -> Tensor:
         """Lengths, of which candidates share channels: float64 [count] m."""
