@@ -59,7 +59,7 @@ def test_what_hangs_on_the_draw_is_said(wanted: Survey) -> None:
     assert loss.startswith(f"{apart:.1f} dB apart in the middle")
     said = re.fullmatch(r"another answer for (\d) %", found["rows"]["LOS, zero-shot"])
     assert said is not None
-    assert int(said[1]) <= 2  # two or three of 120, who know their walls' heights
+    assert int(said[1]) < 10  # of the users few are behind walls whose height decides
     (line,) = draws.sentences("bs0", found)
     assert line.startswith(f"bs0: drawn heights average {found['heights'][0]:g} m here")
 

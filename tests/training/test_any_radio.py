@@ -123,19 +123,20 @@ def test_any_radio_is_asked_and_written(links: Links, radio: Radio) -> None:
             value.add_(0.02 * torch.randn_like(value))
     links = polarised(links.select(np.arange(12)))
     batch = batch_of(links, radio)
+    env = batch.environment.without("carrier")  # that of the links, which not every radio has
     z = model.encode_channel(batch.csi, radio)
     assert model.encode_channel(batch.csi[:0], radio).shape == (0, 32)
     assert z.norm(dim=1) == pytest.approx(1, abs=1e-5)
     assert model.reconstruct_channel(z, radio).shape == (12, *radio.shape)
     for answer in (
-        zero_shot.los(model, batch.csi, batch.environment, radio),
-        zero_shot.rank(model, batch.csi, batch.environment, radio),
-        zero_shot.scale(model, batch.csi, batch.environment, radio=radio),
+        zero_shot.los(model, batch.csi, env, radio),
+        zero_shot.rank(model, batch.csi, env, radio),
+        zero_shot.scale(model, batch.csi, env, radio=radio),
     ):
         assert torch.isfinite(answer).all()
-    weak = zero_shot.los(model, 2.0**-10 * batch.csi, batch.environment, radio)  # rounds nothing
+    weak = zero_shot.los(model, 2.0**-10 * batch.csi, env, radio)  # rounds nothing
     told = radio.calibrated and radio.isotropic
-    assert torch.allclose(weak, zero_shot.los(model, batch.csi, batch.environment, radio), atol=1e-4) != told
+    assert torch.allclose(weak, zero_shot.los(model, batch.csi, env, radio), atol=1e-4) != told
 
 
 def test_what_is_new_is_read(links: Links) -> None:
@@ -165,7 +166,7 @@ def test_what_is_new_is_read(links: Links) -> None:
 def test_a_place_tells_a_channel_of_any_radio(links: Links, radio: Radio) -> None:
     torch.manual_seed(3)
     model = UniversalModel(ANY).eval()
-    env = batch_of(links.select(np.arange(5))).environment.without("los")
+    env = batch_of(links.select(np.arange(5))).environment.without("los", "carrier")
     csi = channel_of_place(model, env, radio)
     assert csi.shape == (5, *radio.shape)
     assert csi.abs().square().mean((1, 2)) == pytest.approx(1, rel=1e-4)
