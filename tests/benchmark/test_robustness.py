@@ -36,6 +36,9 @@ def test_buildings_go_and_come() -> None:
     more = robustness.with_boxes(occupancy, 200.0, stand, 0.3, RNG(0))
     assert (more >= occupancy).all()
     assert more.sum() > occupancy.sum()
+    heights = np.where(occupancy, 12.5, 0).astype(np.float32)
+    assert np.unique(robustness.with_boxes(heights, 200.0, stand, 0.3, RNG(0))).tolist() == [0, 12.5]
+    assert np.unique(robustness.with_boxes(heights * 0, 200.0, stand, 0.3, RNG(0))).tolist() == [0, np.inf]
 
 
 def test_positions_are_off_by_the_metres_said_and_one_bs_stays_one() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from uniair.errors import InputError
-from uniair.evaluation.faults import building_moved, drifted, jammed, silenced
+from uniair.evaluation.faults import building_moved, drifted, jammed, move_building, silenced
 from uniair.radio import OFDM, ULA, Radio
 
 RADIO = Radio(ULA(16), OFDM(32, 720e3))
@@ -64,3 +64,21 @@ def test_one_building_moves_and_no_other() -> None:
     assert building_moved(heights, 40, rng()).sum() in (24 * 7 / 4, 48.0, 42.0)  # it left the map
     with pytest.raises(InputError, match="without a building"):
         building_moved(np.zeros((4, 4)), 1, rng())
+
+
+def test_moving_a_building_keeps_its_ground_its_height_and_the_others() -> None:
+    for high, other in ((1, 1), (12.5, 7.0)):  # occupancy, and heights
+        known = np.zeros((20, 20), dtype=np.uint8 if high == 1 else np.float32)
+        known[2:5, 2:5] = high
+        known[10:12, 10:15] = other
+        building = np.zeros(known.shape, dtype=bool)
+        building[2:5, 2:5] = True
+        moved = move_building(known, building, (3, 1))
+        assert moved.dtype == known.dtype
+        assert moved.sum() == known.sum()
+        assert (moved[5:8, 3:6] == high).all()
+        assert (moved[10:12, 10:15] == other).all()
+        assert not moved[2:5, 2].any()
+        onto = move_building(known, building, (8, 8))  # half of it meets the other
+        assert (onto[10:12, 10:13] == max(high, other)).all()
+        assert (onto[12, 10:13] == high).all()

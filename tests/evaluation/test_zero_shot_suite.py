@@ -6,7 +6,6 @@ import torch
 
 import uniair
 from uniair import metrics
-from uniair.benchmark.demo_report import move_building
 from uniair.data.links.links import Links
 from uniair.evaluation.zero_shot_suite import sample, untrained, zero_shot_suite
 
@@ -40,16 +39,3 @@ def test_a_sample_holds_whole_areas(links: Links) -> None:
     part = sample(links, 20, seed=0)
     assert 20 <= len(part) < 48
     assert all((np.bincount(part.area)) == 12)
-
-
-def test_moving_a_building_keeps_its_ground_and_the_others() -> None:
-    occupancy = np.zeros((20, 20), dtype=np.uint8)
-    occupancy[2:5, 2:5] = 1
-    occupancy[10:12, 10:15] = 1
-    building = np.zeros((20, 20), dtype=bool)
-    building[2:5, 2:5] = True
-    moved = move_building(occupancy, building, (3, 1))
-    assert moved.sum() == occupancy.sum()
-    assert moved[5:8, 3:6].all()
-    assert moved[10:12, 10:15].all()
-    assert not moved[2:5, 2].any()

@@ -156,7 +156,20 @@ def test_a_site_learns_it_and_reports_it(task: Task, tmp_path: Path, monkeypatch
     spread = np.random.default_rng(0).uniform(1, 10, 80)
     np.savez(tmp_path / "drive.npz", x=ue[:, 0] + ground.corner[0], y=ue[:, 1] + ground.corner[1],
              delay_spread_ns=spread)  # fmt: skip
-    line = ["site", "procedural:7", "--bs", "400,400", "--side", "120", "--ue", "120", "--epochs", "1", "--explained", "0"]
+    line = [
+        "site",
+        "procedural:7",
+        "--bs",
+        "400,400",
+        "--side",
+        "120",
+        "--ue",
+        "120",
+        "--epochs",
+        "1",
+        "--explained",
+        "0",
+    ]
     line += ["--training.steps", "20", "--training.epochs", "1", "--measured", str(tmp_path / "drive.npz")]
     assert cli.main([*line, "--out", str(out)]) == 0
     figures = json.loads((out / "site.json").read_text())["figures"]["bs0"][NAME]

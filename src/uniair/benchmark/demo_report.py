@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from uniair.angle_delay import respond
 from uniair.benchmark.embedding_space import draw_pairs, flattened
-from uniair.benchmark.map_shift import move_building, near_building
+from uniair.benchmark.map_shift import near_building
 from uniair.benchmark.matching import draw_similarity, histogram
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
+from uniair.evaluation.faults import move_building
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE, draw_map, png, table, write_page
 from uniair.evaluation.zero_shot_suite import ZeroShotResult
 from uniair.models.universal import UniversalModel

@@ -16,6 +16,7 @@ from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import some_areas
 from uniair.data.links.links import Links
 from uniair.data.links.loader import along_array, batch_of
+from uniair.evaluation.faults import move_building
 from uniair.evaluation.html import BS, CHANNEL, UE
 from uniair.evaluation.tables import Table, spread
 from uniair.models.universal import UniversalModel
@@ -63,7 +64,7 @@ def run(setup: Setup) -> dict[str, Any]:
 
 
 def near_building(
-    occupancy: NDArray[np.uint8],
+    occupancy: NDArray[Any],
     size: float,
     bs: NDArray[np.floating],
     ue: NDArray[np.floating],
@@ -75,7 +76,7 @@ def near_building(
     one.
 
     Args:
-        occupancy: [R, R].
+        occupancy: [R, R], or heights.
         size: side of the area, m.
         bs, ue: [2] m or more.
     """
@@ -90,19 +91,6 @@ def near_building(
     distance = ndimage.minimum(off, labels[row, column], np.arange(1, count + 1))
     candidates = np.flatnonzero(distance <= max(NEAR, float(distance.min())))
     return np.asarray(labels == rng.choice(candidates) + 1)
-
-
-def move_building(
-    occupancy: NDArray[np.uint8], building: NDArray[np.bool_], shift: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """The map with one building moved by (rows, columns) pixels; what leaves the map is lost."""
-    out = occupancy.copy()
-    out[building] = 0
-    rows, columns = np.nonzero(building)
-    rows, columns = rows + shift[0], columns + shift[1]
-    inside = (rows >= 0) & (rows < len(out)) & (columns >= 0) & (columns < len(out))
-    out[rows[inside], columns[inside]] = 1
-    return out
 
 
 def _ask(model: UniversalModel, links: Links, rng: np.random.Generator) -> dict[str, dict[str, list[list[float]]]]:

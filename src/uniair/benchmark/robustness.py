@@ -19,7 +19,7 @@ from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import percent, some_areas
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.environment import Environment
+from uniair.environment import TALL, Environment
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
@@ -160,16 +160,16 @@ def _drawn(model: UniversalModel, links: Links, seed: list[int]) -> Sums:
     def given(**inputs: Any) -> dict[str, float]:
         return Places.encode(model, replace(env, **inputs)).answers(channel)
 
-    def maps(change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]) -> Tensor:
+    def maps(change: Callable[[NDArray[Any], int], NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.stack([change(one, area) for area, one in enumerate(env.map.numpy())]))
 
-    def fewer(occupancy: NDArray[np.uint8], area: int, share: float) -> NDArray[np.uint8]:
-        return without_buildings(occupancy, share, rng)
+    def fewer(known: NDArray[Any], area: int, share: float) -> NDArray[Any]:
+        return without_buildings(known, share, rng)
 
-    def boxes(occupancy: NDArray[np.uint8], area: int, share: float) -> NDArray[np.uint8]:
+    def boxes(known: NDArray[Any], area: int, share: float) -> NDArray[Any]:
         here = env.area == area
         stand = torch.cat([env.bs[here, :2], env.ue[here, :2]]).numpy()
-        return with_boxes(occupancy, float(env.size[here][0]), stand, share, rng)
+        return with_boxes(known, float(env.size[here][0]), stand, share, rng)
 
     return {
         "snr": {str(db): in_noise(db) for db in SNR_DB},
@@ -181,31 +181,34 @@ def _drawn(model: UniversalModel, links: Links, seed: list[int]) -> Sums:
     }  # fmt: skip
 
 
-def without_buildings(occupancy: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def without_buildings(map: NDArray[Any], share: float, rng: np.random.Generator) -> NDArray[Any]:
     """The map with a share of its buildings (connected parts; at least one) gone."""
-    labels, count = ndimage.label(occupancy > 0)
+    labels, count = ndimage.label(map > 0)
     gone = rng.permutation(count)[: max(1, round(share * count))] + 1
-    return np.where(np.isin(labels, gone), 0, occupancy).astype(occupancy.dtype)
+    return np.where(np.isin(labels, gone), 0, map).astype(map.dtype)
 
 
 def with_boxes(
-    occupancy: NDArray[np.uint8], size: float, stand: NDArray[np.floating], share: float, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+    map: NDArray[Any], size: float, stand: NDArray[np.floating], share: float, rng: np.random.Generator
+) -> NDArray[Any]:
     """The map with boxes of `BOX_M` more, `share` of the number of its buildings and at least one.
 
     Args:
+        map: [R, R] occupancy, or heights: a box is as high as what is built somewhere, `TALL` where nothing is.
         size: side of the area, m.
         stand: [M, 2] m, where BSs and UEs stand; no box is put over them.
     """
-    out, pixels = occupancy.copy(), len(occupancy)
+    out, pixels, built = map.copy(), len(map), map[map > 0]
     cells = np.minimum(stand / size * pixels, pixels - 1).astype(int)
-    wanted = max(1, round(share * ndimage.label(occupancy > 0)[1]))
+    tall = TALL if map.dtype.kind == "f" else 1
+    wanted = max(1, round(share * ndimage.label(map > 0)[1]))
     for _ in range(100 * wanted):  # a crowded map may have no room
         low = rng.uniform(0, size, 2)
         x, y = np.minimum(np.stack([low, low + rng.uniform(*BOX_M, 2)]) / size * pixels, pixels).astype(int).T
         inside = (cells[:, 0] >= x[0]) & (cells[:, 0] < x[1]) & (cells[:, 1] >= y[0]) & (cells[:, 1] < y[1])
         if not inside.any():
-            out[y[0] : y[1], x[0] : x[1]] = 1
+            box = out[y[0] : y[1], x[0] : x[1]]
+            np.maximum(box, rng.choice(built) if len(built) else tall, out=box)
             wanted -= 1
         if not wanted:
             break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -82,10 +84,20 @@ def building_moved(heights: NDArray[np.floating], pixels: int, rng: np.random.Ge
         raise InputError("a map without a building: none can be moved")
     area = ndimage.sum_labels(np.ones_like(labels), labels, np.arange(1, count + 1))
     chosen = labels == 1 + rng.choice(count, p=area / area.sum())
-    row, column = np.nonzero(chosen)
     down, right = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])[rng.integers(4)] * pixels
-    inside = (row + down >= 0) & (row + down < len(heights)) & (column + right >= 0) & (column + right < len(heights))
-    out = np.where(chosen, 0, heights)
-    to = row[inside] + down, column[inside] + right
-    out[to] = np.maximum(out[to], heights[row[inside], column[inside]])
+    return move_building(heights, chosen, (int(down), int(right)))
+
+
+def move_building(map: NDArray[Any], building: NDArray[np.bool_], shift: tuple[int, int]) -> NDArray[Any]:
+    """The map with one building moved by (rows, columns) pixels, as high as it is; what leaves the map is lost.
+
+    Where it meets another building the higher one stands.
+    """
+    out = map.copy()
+    out[building] = 0
+    rows, columns = np.nonzero(building)
+    to_row, to_column = rows + shift[0], columns + shift[1]
+    inside = (to_row >= 0) & (to_row < len(out)) & (to_column >= 0) & (to_column < len(out))
+    there = to_row[inside], to_column[inside]
+    out[there] = np.maximum(out[there], map[rows[inside], columns[inside]])
     return out
