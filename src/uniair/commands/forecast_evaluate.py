@@ -14,6 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jsonargparse import ArgumentParser
 
 from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given
@@ -25,6 +26,8 @@ from uniair.tasks.beam_forecast import figures, forecasts, los_figures
 from uniair.tasks.position_forecast import figures as position_figures
 from uniair.training.forecast_split import Setting, sensing, settings
 from uniair.training.forecasting import PACKAGED, SAMPLE, tensors
+
+COLUMNS = ("top1", "top3", "dba")
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -53,8 +56,11 @@ def run(options: Any) -> dict[str, Any]:
             sight[scenario] = seen
         if said.position is not None and (near := position_figures(said.position, steps["place"][:, past:])):
             places[scenario] = near
-        cells = [f"{f['top1']:.3f}  {f['top3']:.3f}  {f['dba']:.3f}" for f in found[scenario].values()]
-        print(f"{scenario:14}{len(windows):8,}" + "".join(f"{cell:>28}" for cell in cells))
+        print(_line(scenario, len(windows), list(found[scenario].values())))
+    if len(found) > 1:
+        every = [list(one.values()) for one in found.values()]
+        means = [{name: float(np.mean([one[h][name] for one in every])) for name in COLUMNS} for h in range(future)]
+        print(_line("mean of them", sum(len(windows) for windows, _ in setting.parts["held out"].values()), means))
     for scenario, seen in sight.items():
         print(f"{scenario:14}line of sight {seen['accuracy']:.1%}, macro-F1 {seen['macro_f1']:.3f} "
               f"(more frequent class {seen['majority']:.1%})")  # fmt: skip
@@ -66,6 +72,11 @@ def run(options: Any) -> dict[str, Any]:
     if "blockage" in model.preset.tasks:
         result["blockage"] = _announced(model, setting)
     return result
+
+
+def _line(name: str, windows: int, by_step: list[dict[str, float]]) -> str:
+    cells = ["  ".join(f"{step[column]:.3f}" for column in COLUMNS) for step in by_step]
+    return f"{name:14}{windows:8,}" + "".join(f"{cell:>28}" for cell in cells)
 
 
 def _announced(model: WMLM, setting: Setting) -> dict[str, Any]:
