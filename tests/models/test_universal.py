@@ -212,6 +212,16 @@ def test_what_no_clock_or_carrier_allows_is_refused(model: UniversalModel, links
     for wrong in (torch.zeros(1), torch.tensor([50.0, torch.nan]), 3.0, ["a", "b"]):
         with pytest.raises(InputError, match="distance"):
             model.encode_channel(batch_of(links).csi[:2], first, wrong)
+    with pytest.raises(InputError, match="UE of vertical polarisation can't be written for one of horizontal"):
+        model.reconstruct_channel(z, Radio(ue=ULA(1, polarisation="horizontal")), seen_by=Radio())
+
+
+def test_a_distance_moves_the_clock_of_weights_alone_that_never_learned_such_clocks(links: Links) -> None:
+    csi, first, far = batch_of(links).csi[:2], Radio(clock="first_path"), torch.tensor([40.0, 90.0])
+    one = uniair.build("base")
+    assert not torch.allclose(one.encode_channel(csi, first, far), one.encode_channel(csi, first))
+    with pytest.raises(InputError, match="distance: weights for any radio learned clocks"):
+        uniair.build("tiny").encode_channel(csi, first, far)
 
 
 def test_csi_is_taken_however_it_is_held(model: UniversalModel, links: Links) -> None:

@@ -252,10 +252,11 @@ class UniversalModel(nn.Module):
         Args:
             csi: complex [N, antennas, subcarriers], or [N, UE antennas, antennas, subcarriers], NumPy or torch.
             radio: that measured them; None: the weights' own.
-            distance: [N] m from BS to UE, if known: sets the clock of a radio whose clock starts at the first path.
+            distance: [N] m from BS to UE, if known: sets the clock of a radio whose clock starts at the first path, for
+                weights of one radio.
 
         Raises:
-            InputError: see `check_csi`.
+            InputError: see `check_csi`; such a distance for weights that learned such clocks.
 
         Warns:
             RadioWarning: a radio, or a power of calibrated gains, that lies outside what the weights have learned from.
@@ -265,6 +266,11 @@ class UniversalModel(nn.Module):
         gain = mean_gain(csi)
         self.warn(radio, gain)
         known = None if distance is None else _distances(distance, len(checked))
+        if known is not None and radio.clock == "first_path" and self.preset.radios == "any":
+            raise InputError(
+                "distance: weights for any radio learned clocks that start at the first path as they are, and places "
+                "are told of them; leave it out"
+            )
         return self.encode_checked(checked, radio, gain, known)
 
     @torch.inference_mode()
@@ -333,7 +339,7 @@ class UniversalModel(nn.Module):
 
         Raises:
             InputError: another shape, or NaN; a carrier far from the one seen at; absolute delays of a clock without;
-                another polarisation than a single one seen in.
+                another polarisation than a single one seen in, or of the UE.
 
         Warns:
             RadioWarning: another radio than the channel was seen by, outside what the weights have learned from.
@@ -353,6 +359,11 @@ class UniversalModel(nn.Module):
                 raise InputError(
                     f"a channel seen in {seen.polarisation} polarisation can't be written in {wanted.polarisation}: "
                     "how strong its paths are there was not seen"
+                )
+            if seen_by.ue.polarisation != radio.ue.polarisation:
+                raise InputError(
+                    f"a channel seen by a UE of {seen_by.ue.polarisation} polarisation can't be written for one of "
+                    f"{radio.ue.polarisation}: how strong its paths are there was not seen"
                 )
             self.warn(radio)
         parts = [self.crnn(part, radio, seen_by)[0] for part in torch.split(z, BATCH)]

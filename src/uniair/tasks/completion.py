@@ -17,7 +17,18 @@ from uniair.errors import InputError
 from uniair.models.crnn import CELL
 from uniair.models.universal import UniversalModel
 from uniair.radio import SPEED_OF_LIGHT, Antennas, Array, Radio, Subcarriers
-from uniair.tasks.path_fit import EARLY, Dictionary, FittedPaths, Measured, added, channel, dictionary, fit, periods
+from uniair.tasks.path_fit import (
+    EARLY,
+    Dictionary,
+    FittedPaths,
+    Measured,
+    added,
+    channel,
+    dictionary,
+    fit,
+    left_over,
+    periods,
+)
 
 START = 8  # of CRNN's paths, the strongest
 ADDED, ROUNDS = 2, 8  # paths that are looked for in what is left over, and how often
@@ -98,12 +109,17 @@ def unit(values: Tensor) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def _refined(paths: FittedPaths, measured: Measured, noise: Tensor | None, rounds: int) -> FittedPaths:
     grid = dictionary(measured)
-    if noise is None:
-        # what a fit leaves over; of the paths themselves, those that made up for others' errors are not kept
-        noise = _pursued(paths, measured, grid, None, rounds).noise
     # with less, what one path in a wrong place leaves over is taken for paths that are not there
     quiet = QUIET * measured.values.abs().square().mean(1)
-    return _pursued(paths, measured, grid, torch.maximum(noise, quiet), rounds)
+    if noise is not None:
+        return _pursued(paths, measured, grid, torch.maximum(noise, quiet), rounds)
+    # what a fit leaves over; of the paths themselves, those that made up for others' errors are not kept
+    noise = torch.maximum(_pursued(paths, measured, grid, None, rounds).noise, quiet)
+    paths = _pursued(paths, measured, grid, noise, rounds)
+    # a fit that went astray leaves over what is no noise, and its successor shows by how much
+    left = torch.maximum(left_over(paths, measured).abs().square().mean(1), quiet)
+    astray = left < noise / 2
+    return fit(paths, measured, LAST, torch.where(astray, left, noise)) if astray.any() else paths
 
 
 def _pursued(

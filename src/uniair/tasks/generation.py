@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor
 
 from uniair.environment import Environment
 from uniair.errors import InputError
-from uniair.models.universal import ReadPaths, UniversalModel
+from uniair.models.universal import RadioWarning, ReadPaths, UniversalModel
 from uniair.radio import ULA, Radio
 
 
@@ -25,7 +26,8 @@ def paths_of_place(model: UniversalModel, env: Environment, radio: Radio | None 
         InputError: weights that did not learn to tell a channel from a place; see `Environment.tensors`.
 
     Warns:
-        RadioWarning: a radio or a place outside what the weights have learned from.
+        RadioWarning: a radio or a place outside what the weights have learned from; another polarisation than the
+            vertical, the only one that places have learned.
     """
     return model.read_paths(_code(model, env, model.own_or(radio)))
 
@@ -33,8 +35,7 @@ def paths_of_place(model: UniversalModel, env: Environment, radio: Radio | None 
 def channel_of_place(model: UniversalModel, env: Environment, radio: Radio | None = None) -> Tensor:
     """A channel that each of N places may give a radio: complex64 [N, ports, subcarriers] of unit mean power.
 
-    Its covariances over antennas and over subcarriers are the place's, its phases one draw of many. Places learned the
-    vertical polarisation alone: what they give others is no more than a guess.
+    Its covariances over antennas and over subcarriers are the place's, its phases one draw of many.
 
     Args:
         radio: that would measure it; None: the weights' own.
@@ -48,7 +49,7 @@ def channel_of_place(model: UniversalModel, env: Environment, radio: Radio | Non
     radio = model.own_or(radio)
     # places told that elements look one way give gains that hold their pattern
     array = ULA(pattern=radio.array.pattern, polarisation=radio.array.polarisation)
-    told = Radio(array, carrier=radio.carrier, clock=radio.clock)
+    told = Radio(array, carrier=radio.carrier, clock=radio.clock, ue=radio.ue)
     csi = model.reconstruct_channel(_code(model, env, radio), radio, seen_by=told)
     return csi / csi.abs().square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-30)
 
@@ -84,4 +85,10 @@ def _code(model: UniversalModel, env: Environment, radio: Radio) -> Tensor:
             "place alone; give weights of any radio, such as the packaged small"
         )
     model.warn(radio)
+    if radio.array.polarisation != "vertical":
+        warnings.warn(
+            f"extrapolated: {radio.array.polarisation} polarisation, places learned to give the vertical one",
+            RadioWarning,
+            stacklevel=3,
+        )
     return model.encode_environment(env.asked_by(radio))
