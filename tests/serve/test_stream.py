@@ -60,6 +60,18 @@ def test_a_step_that_is_refused_leaves_nothing_behind() -> None:
         np.testing.assert_array_equal(one.push(step).probability, same.probability)
 
 
+@pytest.mark.parametrize("late", [{"time": 9.0}, {}], ids=["a gap", "no time any more"])
+def test_after_a_gap_a_stream_begins_anew_and_says_so(late: dict[str, float]) -> None:
+    rng = np.random.default_rng(0)
+    steps = [{"power": rng.random(BEAMS), "position": np.array([t, 0.0]), "time": 0.1 * t} for t in range(5)]
+    running, fresh = stream(), stream()
+    assert [running.push(step).begins for step in steps] == [True, False, False, False, False]
+    following = [{"power": rng.random(BEAMS), "position": np.array([60.0, 0.0])} | late for _ in range(2)]
+    for said, alone in zip(map(running.push, following), map(fresh.push, following), strict=True):
+        np.testing.assert_array_equal(said.probability, alone.probability)
+        assert said.begins == alone.begins
+
+
 def test_powers_that_are_all_zero_were_not_received() -> None:
     silent, empty = stream(), stream()
     for step in ({"power": np.eye(BEAMS)[3]}, {"power": np.zeros(BEAMS)}):

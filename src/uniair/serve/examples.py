@@ -145,7 +145,7 @@ POST: dict[str, dict[str, Any]] = {
     "/feedback/decode": {"csi": {"real": [[[1.0] * 64] * 32], "imag": [[[0.0] * 64] * 32]}, **ABOUT},
     "/complete": {"csi": {"real": [[[1.0] * 64] * 32], "imag": [[[0.0] * 64] * 32]}, **ABOUT},
     "/forecast": {"beams": [12, 12, 13], "probability": [0.81, 0.74, 0.52],
-                  "probabilities": [[0.19, 0.81], [0.26, 0.74], [0.48, 0.52]]},
+                  "probabilities": [[0.19, 0.81], [0.26, 0.74], [0.48, 0.52]], "begins": False},
 }  # fmt: skip
 
 

@@ -200,7 +200,7 @@ class Step(Body):
     beam: Annotated[int, Field(ge=-1, lt=1024)] | None = Field(None, description="The best one; -1: not known.")
     position: Corner | None = Field(None, description="Metres across and along, in the drives' frame.")
     time: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
-        None, description="s, not before that of the last step; learning takes a long one for a gap."
+        None, description="s, not before that of the last step; after a gap the session begins anew."
     )
 
 
@@ -415,6 +415,7 @@ class Beams(BaseModel):
     lost: list[float] | None = Field(
         None, description="Probability that sight is lost within 1, 2, ... steps; of forecasters that say so."
     )
+    begins: bool = Field(description="No step before counts: the first of a session, or the first after a gap in time.")
 
 
 def small_csi() -> dict[str, Any]:

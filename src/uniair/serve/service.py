@@ -241,7 +241,8 @@ class Service:
         said = await self.lanes.forecast(partial(self.sessions.push, fields.session, step))
         best = said.probability.max(1)
         more = {name: value for name in ("position", "lost") if (value := getattr(said, name)) is not None}
-        return reply(request, {"beams": said.beams, "probability": best, "probabilities": said.probability} | more)
+        answer = {"beams": said.beams, "probability": best, "probabilities": said.probability, "begins": said.begins}
+        return reply(request, answer | more)
 
     # what the requests share
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,14 @@ def time_of(step: Mapping[str, Any], last: float | None) -> float | None:
     return time
 
 
+def goes_on(times: Sequence[float], time: float) -> bool:
+    """Whether a step at that time follows those before, s, without a gap; after fewer than two it does."""
+    if len(times) < 2:
+        return True
+    usual = float(np.median(np.diff(times)))
+    return not (usual > 0 and time - times[-1] > GAP * usual)
+
+
 @dataclass
 class SessionLog:
     """Steps of one vehicle without a gap.
@@ -98,12 +106,7 @@ class SessionLog:
 
     def goes_on(self, time: float | None) -> bool:
         """Whether a step at that time follows without a gap."""
-        if self.timed != (time is not None):
-            return False
-        if time is None or len(self) < 2:
-            return True
-        usual = float(np.median(np.diff(self.time)))
-        return not (usual > 0 and time - self.time[-1] > GAP * usual)
+        return self.timed == (time is not None) and (time is None or goes_on(self.time, time))
 
     def add(self, step: Mapping[str, Any], time: float | None, beams: int, longest: int) -> None:
         """Takes one more step, and forgets the first of more than `longest`. A measured power says the best beam.
