@@ -303,8 +303,8 @@ class Client:
     def forecast(self, session: str, **step: Any) -> dict[str, NDArray[Any]]:
         """The next `beams` after one more step of a vehicle: any of `power` [beams], `beam`, `position` [2], `csi`.
 
-        Of forecasters that say so also the `position` of each next step, and when sight is `lost`. `begins` says that no
-        step before counts, after a gap in `time` too.
+        Of forecasters that say so also the `position` of each next step, and when sight is `lost`. `begins` says that
+        no step before counts: the first one, or one after a gap in `time`.
         """
         return self._post("/forecast", session=session, **step)
 

@@ -118,9 +118,7 @@ class Stream:
         steps |= {name: np.asarray(step[name]) for name in set(step) - {"power", "beam", "time"}}
         if "position" in preset.modalities:
             here = np.full(2, np.nan) if place is None else place
-            steps["position"] = np.concatenate(
-                [here, np.nan_to_num(here - (here if last is None else last))]
-            )
+            steps["position"] = np.concatenate([here, np.nan_to_num(here - (here if last is None else last))])
         shapes = {"camera": (3, *preset.image), "radar": preset.cube, "lidar": (None, 3), "csi": (None, None)}
         for name, want in shapes.items():
             if name in steps and (
