@@ -254,8 +254,8 @@ def test_a_round_that_is_asked_twice_spends_once(
 
     agreement = on(begun, epsilon=8.0, delta=1e-3)
 
-    def joined() -> SiteClient:
-        client = SiteClient("a", model, sites["site-0"], tmp_path)
+    def joined(links: Links = sites["site-0"]) -> SiteClient:
+        client = SiteClient("a", model, links, tmp_path)
         client.get_properties(GetPropertiesIns({"agreement": json.dumps(agreement.to_json())}))
         return client
 
@@ -265,8 +265,10 @@ def test_a_round_that_is_asked_twice_spends_once(
     for have, want in zip(one, two, strict=True):
         np.testing.assert_array_equal(have, want)
     spent = Account(tmp_path).spent(1e-3)
+    joined(replace(sites["site-0"], los=~sites["site-0"].los)).fit(ask)  # other labels have not answered yet
+    assert (later := Account(tmp_path).spent(1e-3)) > spent
     joined().fit(FitIns(ndarrays_to_parameters(started(begun)), {"round": 2}))
-    assert Account(tmp_path).spent(1e-3) > spent
+    assert Account(tmp_path).spent(1e-3) > later
     # all that was agreed on is spent before the rounds are over: another federation has learned from these links
     for number in range(3, 9):
         answer = joined().fit(FitIns(ndarrays_to_parameters(started(begun)), {"round": number}))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import uniair
+from uniair.data.digest import data_digest
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table
@@ -118,8 +119,9 @@ def _each(
             if site is not None:
                 station = [one.name for one in site.stations].index(name.rpartition("/")[2])
                 path = site.feedback(station)
-            about = {"area": name, "links": len(links), "labels": options.labels, "split": options.split, "seed": seed,
-                     "decoder": asdict(options.decoder), "weights": digest(model), "radio": radio.to_json(),
+            about = {"area": name, "links": len(links), "data": data_digest(links), "labels": options.labels,
+                     "split": options.split, "seed": seed, "decoder": asdict(options.decoder),
+                     "weights": digest(model), "radio": radio.to_json(),
                      "begun": None if begun is None else begun.code.digest}  # fmt: skip
             if not is_made(path, about):
                 with _state(path, here) as state:
@@ -156,8 +158,9 @@ def _together(
     count, rows = options.labels or TOGETHER, []
     for seed in range(options.seed, options.seed + options.seeds):
         path = out / f"{FEEDBACK}-{READS}-{seed}.safetensors"
-        about = {"area": f"{len(mine)} areas of {store.folder.name}", "links": store.links, "labels": count,
-                 "seed": seed, "weights": digest(model), "radio": radio.to_json()}  # fmt: skip
+        about = {"area": f"{len(mine)} areas of {store.folder.name}", "links": store.links,
+                 "data": data_digest(store.manifest["shards"]), "labels": count, "seed": seed,
+                 "weights": digest(model), "radio": radio.to_json()}  # fmt: skip
         if not is_made(path, about):
             drawn = min(-(-count // PER_AREA), len(mine))
             batches = track(islice(places_of(store, radio, PER_AREA, seed, mine), drawn), "area", total=drawn)

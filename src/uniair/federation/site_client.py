@@ -28,6 +28,7 @@ from flwr.common import (
 )
 from safetensors.numpy import load, save
 
+from uniair.data.digest import data_digest
 from uniair.data.drives.drive import Drive
 from uniair.data.links.links import Links
 from uniair.errors import InputError
@@ -75,6 +76,7 @@ class SiteClient(Client):
         self.agreement: Agreement | None = None
         self.site: Site | None = None
         self.kept: Path | None = None  # what was handed out
+        self._data = data_digest(own)
         self._answer: tuple[str, Arrays] | None = None
 
     def get_properties(self, ins: GetPropertiesIns) -> GetPropertiesRes:
@@ -122,7 +124,7 @@ class SiteClient(Client):
         try:
             agreement, site = self._joined()
             arrays, number = parameters_to_ndarrays(ins.parameters), int(ins.config["round"])
-            asked = _name_of(agreement, arrays, number)
+            asked = _name_of(agreement, arrays, number, self._data)
             found = self._kept(asked)
             if found is None:
                 found = site.learn(arrays, number)
@@ -175,9 +177,9 @@ class SiteClient(Client):
                 temporary.write_bytes(save({f"{asked}/{k}": values for k, values in enumerate(found)}))
 
 
-def _name_of(agreement: Agreement, arrays: Sequence[Any], number: int) -> str:
-    """Tells one question of a round from another."""
-    found = hashlib.sha256(json.dumps([agreement.to_json(), number], sort_keys=True).encode())
+def _name_of(agreement: Agreement, arrays: Sequence[Any], number: int, data: str) -> str:
+    """Tells one question of a round, about data of such a digest, from another."""
+    found = hashlib.sha256(json.dumps([agreement.to_json(), number, data], sort_keys=True).encode())
     for values in arrays:
         found.update(np.ascontiguousarray(values).tobytes())
     return found.hexdigest()[:32]
