@@ -12,8 +12,8 @@ import numpy as np
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.poisoned_sites import SCALE, scaling
+from uniair.data.digest import data_digest
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.drives.windows import codebook, read_folder
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus
@@ -148,7 +148,7 @@ def run(setup: Setup) -> dict[str, Any]:
     sites, others = ({k: v for k, v in every.items() if (k in out) == left_out} for left_out in (False, True))
     plan = replace(plan, sites=len(sites))
     rules = [name for name, rule in AGGREGATES.items() if rule.fewest(plan.poisoned) <= len(sites)]
-    setup.note(forecaster=digest(model), drives=digest_of_drives(drives), sites=[*sites], new=[*others],
+    setup.note(forecaster=digest(model), drives=data_digest(drives), sites=[*sites], new=[*others],
                plan=asdict(plan), rules=rules)  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {}
     for seed in track(range(setup.seeds), "seed", "federated forecasts"):

@@ -20,8 +20,8 @@ from torch import nn
 
 from uniair.benchmark.benchmark import Benchmark, Setup, check_budget
 from uniair.benchmark.runs import Runs
+from uniair.data.digest import data_digest
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.drives.windows import (
     Augmentation,
     Sensing,
@@ -254,7 +254,7 @@ class Comparison:
         """
         runs = Runs(self.out)
         runs.note({"training": asdict(self.trained), "preset": asdict(self.codebook), "online": asdict(self.online),
-                   "drives": digest_of_drives(self.drives),
+                   "drives": data_digest(self.drives),
                    "tower": None if self.tower is None else digest(self.tower)})  # fmt: skip
         return runs
 

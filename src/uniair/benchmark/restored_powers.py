@@ -12,8 +12,8 @@ from torch import Tensor
 
 from uniair import metrics
 from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.data.digest import data_digest
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.drives.windows import Sensing, codebook, frames, measured, read_folder, segments
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
@@ -45,7 +45,7 @@ def run(setup: Setup) -> dict[str, Any]:
     if codebook(drives) != model.preset.beams:
         raise InputError(f"{folder}: {codebook(drives)} beams, the packaged forecaster has {model.preset.beams}")
     most = WINDOWS[setup.budget]
-    setup.note(forecaster=digest(model), drives=digest_of_drives(drives), windows=most)
+    setup.note(forecaster=digest(model), drives=data_digest(drives), windows=most)
     runs = [setup.once(str(seed), partial(_run, model, drives, most, seed)) for seed in range(setup.seeds)]
     summed = {
         what: {

@@ -29,8 +29,8 @@ from uniair.commands.drives import (
     drives_of,
     sized,
 )
+from uniair.data.digest import data_digest
 from uniair.data.drives.drive import carrier
-from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.drives.windows import Augmentation, codebook
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
@@ -77,7 +77,7 @@ def run(options: Any) -> dict[str, Any]:
     check_tasks(folder, setting, preset)
     setting.cut(kept, report)
     passages = setting.passages(config.length, options.augmentation)
-    begun = {"preset": asdict(preset), "anchor": options.anchor, "validation": digest_of_drives(setting.validation),
+    begun = {"preset": asdict(preset), "anchor": options.anchor, "validation": data_digest(setting.validation),
              "tower": None if tower is None else digest(tower)}  # fmt: skip
     with world() as here:
         torch.manual_seed(config.optimisation.seed)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from uniair.data.digest import data_digest
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.drive import digest as digest_of_drives
 from uniair.data.links.links import Links
 from uniair.data.links.store import Store
 from uniair.errors import InputError
@@ -80,21 +77,9 @@ def simulate(
     Raises:
         InputError: as `Rounds`.
     """
-    rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say, rehearsal=True, data=digest(sites))
+    data = data_digest(list(sites.items()))
+    rounds = Rounds(agreement, begin, model, out, wait=0.0, workers=1, say=say, rehearsal=True, data=data)
     kept = out / "sites" if out is not None and agreement.private else None
     folders = {name: None if kept is None else kept / name.replace("/", "-") for name in sites}
     run_here(rounds, [SiteClient(name, model, own, folders[name], seeded=True) for name, own in sites.items()])
     return rounds
-
-
-def digest(sites: Mapping[str, Links] | Mapping[str, list[Drive]]) -> str:
-    """Tells what sites learn from: 16 hexadecimal digits."""
-    found = hashlib.sha256()
-    for name, own in sites.items():
-        found.update(name.encode())
-        if isinstance(own, Links):
-            for values in (own.maps, own.bs, own.ue, own.paths.delay, own.paths.gain):
-                found.update(np.ascontiguousarray(values).tobytes())
-        else:
-            found.update(digest_of_drives(own).encode())
-    return found.hexdigest()[:16]

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-from uniair.data.drives.drive import digest as digest_of_drives
+from uniair.data.digest import data_digest
 from uniair.data.drives.windows import Passages, Steps, Windows
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
@@ -94,7 +94,7 @@ def train(
         return terms | {"total": terms["alignment"]}
 
     own = asdict(config) | {
-        "alignment": asdict(alignment) if alignment else None, "drives": digest_of_drives(passages.drives),
+        "alignment": asdict(alignment) if alignment else None, "drives": data_digest(passages.drives),
         "augmentation": asdict(passages.augmentation), **(settings or {}),
     }  # fmt: skip
     run(model, loss, plan, about="forecaster", world=world, out=out, settings=own, best="validation",

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from uniair.data.drives.drive import digest as digest_of_drives
+from uniair.data.digest import data_digest
 from uniair.data.drives.session_log import SessionLog
 from uniair.data.drives.windows import Passages
 from uniair.errors import InputError
@@ -112,7 +112,7 @@ class KeptStream:
 
 def _settings(stream: LearningStream) -> dict[str, Any]:
     """What must be the same for a state to go on, as JSON gives it back."""
-    earlier = None if stream.earlier is None else digest_of_drives(stream.earlier.drives)
+    earlier = None if stream.earlier is None else data_digest(stream.earlier.drives)
     found: dict[str, Any] = json.loads(json.dumps(asdict(stream.config) | {"earlier": earlier}))
     return found
 

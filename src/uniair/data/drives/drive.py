@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -271,14 +270,3 @@ def read_drives(path: Path, root: Path | None = None) -> list[Drive]:
     except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: broken ({type(error).__name__}: {error}); make it again") from error
     return [drive.validate(str(path)) for drive in drives]
-
-
-def digest(drives: Sequence[Drive]) -> str:
-    """Tells one set of drives from another, by all but what the sensors' files hold: 16 hexadecimal digits."""
-    found = hashlib.sha256()
-    for drive in drives:
-        found.update(drive.name.encode())
-        for name in sorted(TYPES.keys() - {"steps"}):
-            if (values := getattr(drive, name)) is not None:
-                found.update(name.encode() + np.ascontiguousarray(values, dtype=TYPES[name]).tobytes())
-    return found.hexdigest()[:16]
