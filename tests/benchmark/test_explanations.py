@@ -82,10 +82,13 @@ def test_audits_are_measured(
     model: UniversalModel, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(map_audit, "BUILDINGS", 1)
-    setup = Setup(model, tmp_path / "audit", {"links": folder}, seeds=1)
+    setup = Setup(model, tmp_path / "audit", {"links": folder, "dense": folder}, seeds=1)
     found = perform("audit", map_audit.MAP_AUDIT, setup)
-    assert found["rows"]["none"]["1"]["cases"] == 2
-    assert map_audit.MAP_AUDIT.tables(found)[0][1].text()
+    assert found["rows"]["links"]["none"]["1"]["cases"] == 2
+    assert found["rows"]["links"] == found["rows"]["dense"]
+    (heading, few), (_, many) = map_audit.MAP_AUDIT.tables(found)
+    assert "2 areas" in heading
+    assert few.text() == many.text()
 
 
 def test_doubt_is_measured_on_other_places_than_it_was_fitted_on(
