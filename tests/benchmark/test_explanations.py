@@ -82,6 +82,7 @@ def test_audits_are_measured(
     model: UniversalModel, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(map_audit, "BUILDINGS", 1)
+    monkeypatch.setattr(map_audit, "MOVES", (16.0,))
     setup = Setup(model, tmp_path / "audit", {"links": folder, "dense": folder}, seeds=1)
     found = perform("audit", map_audit.MAP_AUDIT, setup)
     assert found["rows"]["links"]["none"]["1"]["cases"] == 2
