@@ -35,8 +35,8 @@ ADDED, ROUNDS = 2, 8  # paths that are looked for in what is left over, and how 
 STEPS, LAST = 2, 6  # of the fit before and after each, and at the end
 ENTRIES = 1_000_000  # measured entries × paths that are fitted together
 # s: how fast power fades behind the first path, and how far a clock that starts there is off (validation places)
-SPREAD, CLOCK_ERROR = 1.5e-7, 1e-8
-UNLIKELY = 1.0  # power that may lie anywhere, over what CRNN takes to lie where it believes (validation places)
+SPREAD, CLOCK_ERROR = 8e-8, 1e-8
+UNLIKELY = 10.0  # power that may lie anywhere, over what CRNN takes to lie where it believes (validation places)
 QUIET = 1e-4  # least noise that a fit takes to be there, over the measured power
 GUESS = 0.1  # share of the measured power that is taken for noise at first, where none is known
 
