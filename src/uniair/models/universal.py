@@ -316,7 +316,8 @@ class UniversalModel(nn.Module):
                 warnings.warn(line, RadioWarning, stacklevel=2)
         order = torch.argsort(checked.area, stable=True)  # the hypotheses of one map go through together
         parts = []
-        for index in torch.split(order, 64 * BATCH if self.preset.attention == "prefix" else BATCH // 4):
+        # beside a map that is encoded once each time; more at once take more memory and, out of the cache, longer
+        for index in torch.split(order, 4 * BATCH if self.preset.attention == "prefix" else BATCH // 4):
             part = checked.select(index)
             used, area = torch.unique(part.area, return_inverse=True)
             maps = None if part.map is None else part.map[used].to(self.device)
