@@ -35,6 +35,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 SHARED_DATA = ("data.import_report", "data.matlab", "data.recipe", "data.statistics")  # below links and drives
 LEARNING, DATA = ("models", "tasks"), ("data", "area", "propagation")
+NAMED = (28e9, 720e3, 46.08e6)  # paper 1's carrier, spacing of subcarriers and band, Hz
+# what has them of its own: the radio; the grid that the models know, which copies of it in NumPy alone say again; which
+# file of a data set is of which carrier; a table of radios
+NAMES_THEM = {
+    "radio", "angle_delay", "edge.candidate_paths", "edge.receiver", "data.links.wair_d", "benchmark.radios",
+}  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
@@ -121,3 +127,13 @@ def test_no_two_modules_have_one_name() -> None:
         name for name in modules() if name.split(".")[-1] in folders and name.split(".")[-2:-1] != name.split(".")[-1:]
     }
     assert not {name for name in alike if not name.startswith("commands.")}, alike
+
+
+def test_paper_1_s_radio_is_named_once() -> None:
+    named = {
+        name
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in NAMED
+    }
+    assert named == NAMES_THEM

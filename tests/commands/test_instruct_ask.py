@@ -22,6 +22,7 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.models.router import Route
+from uniair.radio import OFDM, UPA, Radio
 from uniair.tasks.answers import Answers, Declined
 from uniair.tasks.asking import Assistant
 from uniair.tasks.path_loss import PATH_LOSS, PathLoss
@@ -110,6 +111,7 @@ def test_the_truth_is_of_those_that_were_named(
         "area": 0,
         "link": 3,
         "csi": None,
+        "radio": None,
         "representations": None,
         "tools": False,
     }
@@ -147,6 +149,7 @@ def test_tools_are_those_of_the_area(folder: Path, capsys: pytest.CaptureFixture
         "area": 0,
         "link": 0,
         "csi": None,
+        "radio": None,
         "run": "instruct",
         "tools": True,
         "instruction": None,
@@ -162,3 +165,32 @@ def test_an_area_or_link_that_is_not_there_is_refused(folder: Path) -> None:
     for numbers, says in (((1, 0), "--area 1"), ((0, 18), "links 0 to 17")):
         with pytest.raises(InputError, match=says):
             area_of(Store(folder), *numbers)
+
+
+def test_a_channel_of_one_s_own_radio_is_asked_about(
+    folder: Path, assistant: Assistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assistant.scene = None
+    monkeypatch.setattr(uniair, "load_instruct", lambda *_: assistant, raising=False)
+    radio = Radio(UPA(2, 8), OFDM(32, 240e3))
+    csi = batch_of(Store(folder)[0], radio).csi[3]
+    np.save(tmp_path / "mine.npy", csi.numpy())
+
+    def ask(instruction: str, **changes: Any) -> dict[str, Any]:
+        options = dict.fromkeys(("links", "backbone", "representations")) | {
+            "run": "", "model": "", "area": 0, "link": 0, "tools": False,
+            "csi": str(tmp_path / "mine.npy"), "radio": json.dumps(radio.to_json()),
+        }  # fmt: skip
+        return instruct_ask.run(SimpleNamespace(instruction=instruction, **options | changes))
+
+    said = assistant.ask("Where is this user?", csi=csi, radio=radio)
+    assert not isinstance(said, Declined)
+    assert ask("Where is this user?")["answers"] == said.to_json()["answers"]
+    with pytest.raises(InputError, match=r"train one for this array"):
+        ask("Which precoder should the base station use?")
+    with pytest.raises(InputError, match=r"CSI has shape \(1, 16, 32\), expected \[N, 32, 64\]"):
+        ask("Where is this user?", radio=None)
+    with pytest.raises(InputError, match="--radio is of --csi"):
+        ask("Where is this user?", csi=None)
+    with pytest.raises(InputError, match="subcarriers out of order"):
+        ask("Where is this user?", radio='{"grid": {"kind": "subcarriers", "tones": [0, 2e6, 1e6]}}')

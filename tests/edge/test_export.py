@@ -234,6 +234,12 @@ def test_weights_that_the_heads_did_not_learn_on(site: Site) -> None:
         Package.of(replace(site, weights="0" * 16))
 
 
+def test_heads_of_another_array_than_the_site_s(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"beam: head learned on ULA of 32, .*links of bs0 are of ULA of 17, "):
+        Package.of(replace(site, radio=Radio(ULA(17)))).write(tmp_path / "edge")
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_onnx_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"pip install 'uniair\[serve\]'"):

@@ -15,7 +15,7 @@ from uniair.data.links.loader import batch_of
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
-from uniair.radio import Radio
+from uniair.radio import ULA, Radio
 from uniair.serve.naming import NotHereError
 from uniair.serve.predictor import Predictor, Received
 from uniair.serve.sessions import BusyError, Sessions
@@ -182,6 +182,8 @@ def test_what_is_not_there_is_said(predictor: Predictor) -> None:
 def test_a_site_without_a_head_or_of_other_weights(served_site: Site, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="other weights of small"):
         Predictor(replace(served_site, weights="0" * 16))
+    with pytest.raises(InputError, match="its outputs stand for the ports of its array"):
+        Predictor(replace(served_site, radio=Radio(ULA(17))))
     note = (served_site.folder / "site.json").read_text()
     (tmp_path / "site.json").write_text(note)
     (tmp_path / "links").symlink_to(served_site.folder / "links")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import geometric_links
+from torch.nn.functional import one_hot
 
 import uniair
 from uniair.benchmark import instruct_ablation as benchmark
@@ -22,6 +23,7 @@ from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.instruct import Design
 from uniair.models.universal import UniversalModel
+from uniair.radio import UPA, Radio
 from uniair.tasks.answers import Declined
 from uniair.tasks.instruct_loss import temperature
 from uniair.tasks.los import LineOfSight
@@ -73,6 +75,24 @@ def test_links_are_learned_from_or_calibrated_on_or_tested(asked: Questions) -> 
     parts = [set(part.tolist()) for part in (asked.learn, asked.watch, asked.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == len(asked.batch.csi)
     assert all(parts)
+
+
+def test_a_tower_that_learns_along_reads_what_the_frozen_one_read(towers: UniversalModel, asked: Questions) -> None:
+    for modality, z in asked.embeddings.items():
+        torch.testing.assert_close(instruction._tower(towers, asked, modality, asked.test), z[asked.test])
+
+
+def test_figures_are_of_the_links_own_array(towers: UniversalModel) -> None:
+    links = replace(geometric_links(seed=3, areas=1, per_area=80), radios=(Radio(UPA(4, 8)),))
+    asked = questions(towers, "town/00000", links, ("channel", "environment"), Adaptation())
+    beams = 50.0 * one_hot(asked.targets["beam"], 32)  # always right
+
+    def right(task: str, z: torch.Tensor) -> torch.Tensor:
+        return beams[asked.test] if task == "beam" else torch.ones(len(z), TASKS[task].outputs)
+
+    model = build(DESIGN)
+    model.forward = right  # type: ignore[method-assign]
+    assert measure(model, asked, {})["beam"]["top1"] == 1
 
 
 def test_it_learns_every_task(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def parts() -> Iterator[Part]:
     yield Part("every other antenna", RADIO, (port % 2 == 0).expand(RADIO.shape), everywhere)
     yield Part("half the antennas, side by side", RADIO, (port < RADIO.shape[0] // 2).expand(RADIO.shape), everywhere)
     yield Part("half the band", RADIO, (tone < RADIO.shape[1] // 2).expand(RADIO.shape), everywhere)
-    for away in (46.08e6, 100e6):
+    for away in (RADIO.grid.bandwidth, 100e6):
         first = RADIO.grid.frequencies
         beside = torch.arange(2 * len(first)) >= len(first)
         both = replace(RADIO, grid=Subcarriers(np.concatenate([first, away + first])))

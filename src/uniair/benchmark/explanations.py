@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uniair.angle_delay import TONE
 from uniair.area.area import Area
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import some_areas
@@ -243,7 +244,7 @@ def attention(model: UniversalModel, csi: Tensor, radio: Radio, traced: Sequence
     for path, _ in traced:
         beam = round(path.along * (preset.beams // 2)) % preset.beams
         row = (beam + preset.beams // 2) % preset.beams // preset.csi_patch[0]
-        delay = round(path.length / SPEED_OF_LIGHT * 720e3 * preset.delays) % preset.delays
+        delay = round(path.length / SPEED_OF_LIGHT * TONE * preset.delays) % preset.delays
         out.append(float(received[row * columns + delay // preset.csi_patch[1]]))
     return np.array(out)
 

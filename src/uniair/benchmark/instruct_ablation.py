@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from uniair.benchmark.benchmark import Benchmark, Setup
-from uniair.environment import Batch
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
 from uniair.models.universal import UniversalModel
@@ -170,7 +169,7 @@ def _one(
 def _light_heads(dataset: Questions, modality: str, seed: int) -> dict[str, Any]:
     """What a head a task gives that learns from the same labels (paper 1, III-B-2)."""
     z, figures, heads = dataset.embeddings[modality], {}, {}
-    held = Batch(dataset.batch.csi[dataset.test], dataset.batch.environment.select(dataset.test), dataset.batch.radio)
+    held = dataset.batch.select(dataset.test)
     began = time.perf_counter()
     for name in dataset.tasks(modality):
         task, truth = TASKS[name].on(dataset.batch.radio), dataset.targets[name]

@@ -13,6 +13,7 @@ Example:
   uniair instruct ask "Where is this user?" --link 3
   uniair instruct ask "Top 3 beams for user 17, and what loss do they leave?" --run runs/instruct --links runs/dense
   uniair instruct ask "Is there line of sight?" --csi measured.npy
+  uniair instruct ask "Where is this user?" --csi measured.npy --radio radio.json
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
+from uniair.radio import Radio
 from uniair.releases.node import located
 from uniair.tasks.answers import Answer, Answers
 from uniair.tasks.asking import tools
@@ -54,7 +56,10 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--link", type=int, default=0, help="number of the link in the area that is meant if none is named"
     )
-    parser.add_argument("--csi", type=str | None, default=None, help="complex [32, 64] in .npy, .mat or .h5")
+    parser.add_argument("--csi", type=str | None, default=None,
+                        help="complex [antennas, subcarriers] in .npy, .mat or .h5")  # fmt: skip
+    parser.add_argument("--radio", type=str | None, default=None,
+                        help="that measured --csi: file or JSON; paper 1's if not given")  # fmt: skip
     parser.add_argument(
         "--representations",
         type=str | None,
@@ -68,6 +73,9 @@ def run(options: Any) -> dict[str, Any]:
     """Answers and, where links are known, prints the truth beside it."""
     if options.instruction is None and not options.tools:
         raise InputError('ask something, such as: uniair instruct ask "Where is this user?"')
+    if options.radio is not None and options.csi is None:
+        raise InputError("--radio is of --csi, a channel of your own; links name theirs")
+    radio = None if options.radio is None else Radio.parse(options.radio)
     area, name = None, None
     if options.csi is None:
         store = Store(SAMPLE if options.links is None else options.links)
@@ -79,7 +87,7 @@ def run(options: Any) -> dict[str, Any]:
         return {"tools": known}
     assistant = uniair.load_instruct(options.run, options.model, options.backbone)
     assistant.scene = area
-    given: dict[str, Any] = {} if options.csi is None else {"csi": one_channel(Path(options.csi))}
+    given: dict[str, Any] = {} if options.csi is None else {"csi": one_channel(Path(options.csi)), "radio": radio}
     if options.representations is not None:
         front = area.front(area.here[0]) if area is not None else Given()
         given = {"csi": front.csi, "environment": front.environment} | given
@@ -168,7 +176,7 @@ class AskedLinks(Scene):
 
 
 def one_channel(path: Path) -> Any:
-    """One channel from a file of CSI: complex [32, 64].
+    """One channel from a file of CSI: complex [antennas, subcarriers].
 
     Raises:
         InputError: see `read_csi`; of another shape.
@@ -177,7 +185,7 @@ def one_channel(path: Path) -> Any:
     if csi.ndim == 3 and len(csi) == 1:
         csi = csi[0]
     if csi.ndim != 2:
-        raise InputError(f"{path}: shape {csi.shape}; give the CSI of one link, complex [32, 64]")
+        raise InputError(f"{path}: shape {csi.shape}; give the CSI of one link, complex [antennas, subcarriers]")
     return csi
 
 

@@ -37,7 +37,6 @@ from uniair.site.frame import view
 from uniair.site.site import Site
 from uniair.tasks.registry import TASKS
 from uniair.training.checkpoint import digest
-from uniair.training.heads import load_head
 
 FORMAT = "uniair-edge/2"
 CARD = "card.json"
@@ -98,9 +97,9 @@ class Package:
         if self.site is None:
             return {}
         return {
-            path.stem: load_head(path, self.model, task)[0]
+            self.site.head(*pair, number).stem: saved.head
             for number in range(len(self.site.stations))
-            for (task, _), path in self.site.heads(number).items()
+            for pair, saved in self.site.saved_heads(number, self.model).items()
         }
 
     def write(self, folder: Path) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from torch import Tensor
 from uniair.angle_delay import TONE
 from uniair.radio import SPEED_OF_LIGHT, Radio
 
-USUAL_CARRIER, USUAL_BAND, USUAL_DISTANCE = 28e9, 46.08e6, 100.0  # Hz, Hz, m: what is told as 0
+# Hz, Hz, m: what is told as 0
+USUAL_CARRIER, USUAL_BAND, USUAL_DISTANCE = Radio().carrier, Radio().grid.bandwidth, 100.0
 RADIO_FEATURES = 16
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uniair.environment import Environment
+from uniair.models.conditions import USUAL_CARRIER
 from uniair.models.presets import Preset
 from uniair.models.ray_launching import FEATURES, FEATURES_3D, SUBCARRIER_PERIOD, Candidates, candidates
 from uniair.models.sight_line import SIGHT_FEATURES, heights_at, sight_line, tilted
@@ -206,7 +207,7 @@ def station_features(environment: Environment, known: dict[str, Tensor]) -> Tens
     carrier_known = known.get("carrier", torch.ones_like(known["bs"])) if environment.carrier is not None else None
     zero = torch.zeros_like(size)
     told = zero if carrier_known is None else carrier_known.float()
-    carrier = zero if environment.carrier is None else (environment.carrier / 28e9).log10()
+    carrier = zero if environment.carrier is None else (environment.carrier / USUAL_CARRIER).log10()
     directed = zero if environment.downtilt is None else torch.ones_like(size)
     tilt = zero if environment.downtilt is None else environment.downtilt
     pair = (known["bs"] & known["ue"]).float()

@@ -77,7 +77,7 @@ class ForecastPreset:
     image: tuple[int, int] = (64, 112)
     cube: tuple[int, int, int] = (16, 64, 32)
     vision: str = ""
-    carrier: float = 28e9
+    carrier: float = Radio().carrier
     moving: bool = True
     tasks: tuple[str, ...] = ()
     warning: int = 10

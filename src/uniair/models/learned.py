@@ -144,6 +144,8 @@ def _metres(value: float) -> str:
 
 
 # what weights that do not say it learned from: areas of 120 to 250 m, stations of 6 m in the street
+_GHZ, _MHZ = Radio().carrier / 1e9, Radio().grid.bandwidth / 1e6
+_WIDE = float(np.ptp(Radio().array.layout[:, 0]))
 PAPER_1 = Learned(
-    (28.0, 28.0), (15.5, 15.5), (46.08, 46.08), (BS_HEIGHT, BS_HEIGHT), (UE_HEIGHT, UE_HEIGHT), (120, 250)
+    (_GHZ, _GHZ), (_WIDE, _WIDE), (_MHZ, _MHZ), (BS_HEIGHT, BS_HEIGHT), (UE_HEIGHT, UE_HEIGHT), (120, 250)
 )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniair.area.area import Area
+from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.propagation.ray_tracing import RayTracing, Scene, require_sionna
 from uniair.propagation.sector import Sector
@@ -34,10 +35,10 @@ class Cells:
     rows: int
     columns: int
     corner: tuple[float, float]
-    height: float = 1.5
+    height: float = UE_HEIGHT
 
     @classmethod
-    def over(cls, area: Area, side: float, height: float = 1.5) -> Cells:
+    def over(cls, area: Area, side: float, height: float = UE_HEIGHT) -> Cells:
         """Cells that cover an area.
 
         Raises:

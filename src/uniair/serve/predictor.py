@@ -41,7 +41,7 @@ from uniair.tasks.registry import TASKS
 from uniair.tasks.scene import Given
 from uniair.tasks.task import Task
 from uniair.training.checkpoint import digest
-from uniair.training.heads import SavedHead, load_head
+from uniair.training.heads import SavedHead
 
 STEP = 4.0  # m, of the likelihood map where nothing else is asked for
 MOST_CELLS = 10_000  # of it
@@ -107,8 +107,7 @@ class Predictor:
         stations = range(len(site.stations))
         self.views = [view(site, station) for station in stations]
         self.heads: list[dict[tuple[str, str], SavedHead]] = [
-            {key: load_head(path, self.model, key[0]) for key, path in site.heads(station).items()}
-            for station in stations
+            site.saved_heads(station, self.model) for station in stations
         ]
         self.codes = StationCodes(site, self.model, feedback)
         self.room = Room(self.model.preset.beams)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from uniair.angle_delay import elevations, filters
 from uniair.errors import InputError
-from uniair.radio import Radio
+from uniair.radio import OFDM, ULA, Radio
 
 PORTS, SUBCARRIERS = 1024, 4096
 WEIGHTS = 65_536  # of a codebook
@@ -49,8 +49,8 @@ class Ula(Elements):
     """Antennas in a line."""
 
     kind: Literal["ula"]
-    antennas: Count = 32
-    spacing: Spacing = 0.5
+    antennas: Count = ULA().antennas
+    spacing: Spacing = ULA().spacing
 
 
 class Upa(Elements):
@@ -74,8 +74,8 @@ class Ofdm(Named):
     """Subcarriers a spacing apart, Hz."""
 
     kind: Literal["ofdm"]
-    subcarriers: Annotated[int, Field(ge=2, le=SUBCARRIERS)] = 64
-    spacing: Above = 720e3
+    subcarriers: Annotated[int, Field(ge=2, le=SUBCARRIERS)] = OFDM().subcarriers
+    spacing: Above = OFDM().spacing
     first: Hertz = 0.0
 
 
@@ -98,7 +98,7 @@ class RadioOf(Named):
             "example": {
                 "array": {"kind": "ula", "antennas": 16, "spacing": 0.5},
                 "grid": {"kind": "ofdm", "subcarriers": 128, "spacing": 240e3},
-                "carrier": 28e9, "clock": "absolute", "calibrated": False,
+                "carrier": Radio().carrier, "clock": "absolute", "calibrated": False,
             }
         },
     )  # fmt: skip

@@ -25,11 +25,13 @@ from uniair.data.links.store import Store
 from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import write_text
+from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
 from uniair.releases.earlier import way_back
 from uniair.releases.node import located
 from uniair.site.extrapolation import Scope, reads_any_radio, remarks, scope
 from uniair.tasks.registry import TASKS
+from uniair.training.heads import SavedHead, load_head
 
 FORMAT = "uniair-site/1"
 NOTE, REPORT = "site.json", "report.html"
@@ -171,6 +173,20 @@ class Site:
         found = sorted((self.folder / "heads").glob(f"*-*-{self._key(station)}.safetensors"))
         named = ((path, path.name.split("-", 2)) for path in found)
         return {(task, inputs): path for path, (task, inputs, _) in named if task in TASKS}
+
+    def saved_heads(self, station: int, model: UniversalModel) -> dict[tuple[str, str], SavedHead]:
+        """The heads of a station on a model: (task, inputs) → head.
+
+        Raises:
+            InputError: see `load_head`; or outputs that stand for the ports of another array than the station's.
+        """
+        out = {}
+        for pair, path in self.heads(station).items():
+            out[pair] = load_head(path, model, pair[0])
+            TASKS[pair[0]].remarks(
+                out[pair].radio, self.radio_of(station), f"{self.folder}: links of {self.stations[station].name}"
+            )
+        return out
 
     def write(self) -> None:
         """Writes `site.json` in one step."""

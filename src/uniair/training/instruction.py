@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.environment import Batch, Environment
+from uniair.environment import Batch
 from uniair.errors import InputError
 from uniair.files import atomic_path, write_text
 from uniair.models.backbone import Backbone, load_backbone
@@ -197,8 +197,7 @@ def _tower(tower: UniversalModel, asked: Samples, modality: str, index: Tensor) 
     assert isinstance(asked, Questions)
     if modality == "channel":
         return tower.channel_embedding(tower.see(asked.batch.csi[index].to(tower.device), asked.batch.radio))
-    env = asked.batch.environment.select(index)
-    env = Environment(map=env.map, bs=env.bs, ue=env.ue, size=env.size, area=env.area)
+    env = asked.batch.environment.select(index).without("los")
     return tower.environment_embedding(Batch(asked.batch.csi[:0], env).to(tower.device).environment)
 
 
@@ -233,7 +232,7 @@ def measure(
     model: InstructModel, asked: Questions, temperatures: Mapping[str, float], tower: UniversalModel | None = None
 ) -> dict[str, dict[str, float]]:
     """Each task's figures on `asked.test`, classifications calibrated."""
-    held = Batch(asked.batch.csi[asked.test], asked.batch.environment.select(asked.test))
+    held = asked.batch.select(asked.test)
     figures = {}
     for task in asked.targets:
         out = answers(model, task, _embedded(tower, asked, task, asked.test)) / temperatures.get(task, 1.0)

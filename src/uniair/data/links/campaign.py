@@ -26,6 +26,7 @@ from uniair.data.links import engines, shards
 from uniair.data.links.deployment import Deployment
 from uniair.data.links.links import Links
 from uniair.data.recipe import noted, traced_over_diagonals
+from uniair.environment import BS_HEIGHT, UE_HEIGHT
 from uniair.errors import InputError
 from uniair.files import sha256
 from uniair.progress import bar
@@ -79,8 +80,8 @@ class Campaign:
     coverage: tuple[float, float] = (0.05, 0.55)
     least_buildings: int = 4
     least_height: float = 7.0
-    bs_height: float = 6.0
-    ue_height: float = 1.5
+    bs_height: float = BS_HEIGHT
+    ue_height: float = UE_HEIGHT
     pixels: int = 256
     areas_per_shard: int = 20
     seed: int = 0
