@@ -22,6 +22,7 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.models.router import Route
+from uniair.models.universal import RadioWarning
 from uniair.radio import OFDM, UPA, Radio
 from uniair.tasks.answers import Answers, Declined
 from uniair.tasks.asking import Assistant
@@ -183,9 +184,12 @@ def test_a_channel_of_one_s_own_radio_is_asked_about(
         }  # fmt: skip
         return instruct_ask.run(SimpleNamespace(instruction=instruction, **options | changes))
 
-    said = assistant.ask("Where is this user?", csi=csi, radio=radio)
+    with pytest.warns(RadioWarning, match="extrapolated: the position head learned on ULA of"):
+        said = assistant.ask("Where is this user?", csi=csi, radio=radio)
     assert not isinstance(said, Declined)
-    assert ask("Where is this user?")["answers"] == said.to_json()["answers"]
+    found = ask("Where is this user?")
+    assert found["answers"] == said.to_json()["answers"]
+    assert "the position head learned on ULA of" in found["extrapolated"]
     with pytest.raises(InputError, match=r"train one for this array"):
         ask("Which precoder should the base station use?")
     with pytest.raises(InputError, match=r"CSI has shape \(1, 16, 32\), expected \[N, 32, 64\]"):

@@ -19,6 +19,7 @@ Example:
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.environment import PER_HYPOTHESIS, Environment
 from uniair.errors import InputError
+from uniair.models.universal import RadioWarning
 from uniair.radio import Radio
 from uniair.releases.node import located
 from uniair.tasks.answers import Answer, Answers
@@ -92,14 +94,18 @@ def run(options: Any) -> dict[str, Any]:
         front = area.front(area.here[0]) if area is not None else Given()
         given = {"csi": front.csi, "environment": front.environment} | given
         given["representations"] = read_arrays(Path(options.representations))
-    answer = assistant.ask(options.instruction, **given)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", RadioWarning)
+        answer = assistant.ask(options.instruction, **given)
+    odd = list(dict.fromkeys(str(one.message) for one in said if issubclass(one.category, RadioWarning)))
     print(answer)
     parts: Sequence[Answer] = (
         answer.parts if isinstance(answer, Answers) else [answer] if isinstance(answer, Answer) else []
     )
     learned = list(dict.fromkeys(assistant.learned_from(part.task, name) for part in parts)) or [assistant.learned]
     found = answer.to_json() | {"learned_from": learned[0] if len(learned) == 1 else learned}
-    if parts and (caveats := [caveat for one in learned if (caveat := elsewhere(one, name))]):
+    caveats = [caveat for one in learned if (caveat := elsewhere(one, name))] if parts else []
+    if caveats := [*caveats, *odd]:
         found["extrapolated"] = "; ".join(caveats)
         print(f"({found['extrapolated']})")
     if area is not None and parts:

@@ -12,7 +12,7 @@ from uniair.radio import SPEED_OF_LIGHT
 
 SAMPLES = 64  # along the line
 NEAR = 1.5  # pixels from either end, where the raster may put a wall that the antenna stands before
-USUAL_CARRIER = 10e9  # Hz: where none is known
+UNKNOWN_CARRIER = 10e9  # Hz: taken where none is told
 HIGHEST = 100.0  # m: a building whose height is not known
 SIGHT_FEATURES = 10
 
@@ -68,7 +68,7 @@ def sight_line(environment: Environment) -> SightLine:
     known = ~(height.isinf() & here).any(1)
     top = height.clamp_max(HIGHEST)
     over = torch.where(here, top - (bs[:, 2:] + u * line[:, 2:]), -HIGHEST)
-    carrier = environment.carrier if environment.carrier is not None else torch.full_like(size, USUAL_CARRIER)
+    carrier = environment.carrier if environment.carrier is not None else torch.full_like(size, UNKNOWN_CARRIER)
     wavelength = (SPEED_OF_LIGHT / carrier)[:, None]
     zone = (2 / (wavelength * distance[:, None] * u * (1 - u))).sqrt()
     main = (over * zone).argmax(1, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.models.router import Phrases, packaged_phrases
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import RadioWarning, UniversalModel
 from uniair.radio import Radio
 from uniair.tasks.answers import Answer, Answers, Declined, Order, Question, Subject
 from uniair.tasks.registry import INSTRUCTIONS, TASKS
@@ -313,7 +314,8 @@ class Assistant:
         """What one modality's part of a task's input is, by the towers or as it was given: [N, length]."""
         if part == "channel":
             radio, csi = self.radio if radio is None else radio, known["csi"]
-            task.remarks(self.radio, radio, "this CSI")
+            for remark in task.remarks(self.radio, radio, "this CSI"):
+                warnings.warn(f"extrapolated: {remark}", RadioWarning, stacklevel=2)
             return self.towers.encode_channel(csi[None] if np.ndim(csi) == 2 else csi, radio)
         if part == "environment":
             told = Environment(**{name: known[name] for name in NEEDS["environment"]}, area=known.get("area"))

@@ -210,3 +210,8 @@ def test_the_true_place_is_in_the_frame_of_the_position_and_survives_the_disk(tm
     assert read_drives(tmp_path / "plain.safetensors")[0].true is None
     with pytest.raises(InputError, match="all with true positions or none"):
         write_drives(tmp_path / "both.safetensors", [some[0], drives(2)[1]])
+
+
+def test_no_drive_left_to_draw_from_is_said() -> None:
+    with pytest.raises(InputError, match="no drive is left to draw passages from; hold fewer out"):
+        Passages((), 8)

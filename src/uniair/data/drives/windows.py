@@ -339,6 +339,8 @@ class Passages:
     NEAREST = 5  # measured steps of like centre that one is drawn from
 
     def __post_init__(self) -> None:
+        if not self.drives:
+            raise InputError("no drive is left to draw passages from; hold fewer out")
         if not self._segments:
             raise InputError("no drive has two steps in a row; there is nothing to forecast")
 
