@@ -99,8 +99,12 @@ def test_every_table_and_a_run_that_goes_on(setup: Setup) -> None:
     assert len(POSITIONING.tables(found)) == groups + 3
     for _, table in POSITIONING.tables(found):
         assert all(len(row) == len(table.head) for row in table.rows)
-    next((setup.out / "runs").glob("town*")).unlink()
+    next((setup.out / "runs").glob("links-town*")).unlink()
     assert perform("positioning", POSITIONING, setup) == found
+    masts = replace(setup, folders=setup.folders | {"masts": setup.folders["links"]}, out=setup.out.with_name("masts"))
+    both = perform("positioning", POSITIONING, masts)
+    assert all(both["masts"][part] == both[part] == found[part] for part in ("areas", "one", "several"))
+    assert len(POSITIONING.tables(both)) == 2 * (groups + 2) + 1
 
 
 def test_seconds_are_measured_for_both_ways(tmp_path: Path) -> None:

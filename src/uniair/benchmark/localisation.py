@@ -47,22 +47,27 @@ def run(setup: Setup) -> dict[str, Any]:
     """One BS over every link, then one, two and three BSs over the UEs with paths to at least three BSs.
 
     A UE's BSs are drawn anew for each seed; the second joins the first, and the third both. There, LOS is that of the
-    first BS, so that a row's UEs are the same for any number of BSs. The UE's height is known.
+    first BS, so that a row's UEs are the same for any number of BSs. The UE's height is known. Masts, where their links
+    are at hand, are measured in the same way.
     """
     store = setup.store("links")
     areas, step = 40 if setup.full else 8, STEPS_M[setup.budget]
-    setup.note(data=store.manifest["recipe"], areas=areas, step_m=step)
+    told = {name: setup.store(name).manifest["recipe"] for name in ("links", "masts") if name in setup.folders}
+    setup.note(data=told, areas=areas, step_m=step)
+    found = {name: _folder(setup, name, areas, step) for name in told}
+    speed = setup.once("speed", partial(speed_of, setup.model, store))
+    return {"step_m": step, **found.pop("links"), **found, "speed": speed}
+
+
+def _folder(setup: Setup, folder: str, areas: int, step: float) -> dict[str, Any]:
+    """Of some areas of a folder: every link by itself, and UEs with several BSs."""
     alone: list[Columns] = []
     several: list[Columns] = []
-    for name, links in some_areas(store, areas):
-        found = setup.once(f"{name}-{setup.seeds}", partial(_area, setup.model, links, step, setup.seeds))
+    for name, links in some_areas(setup.store(folder), areas):
+        found = setup.once(f"{folder}-{name}-{setup.seeds}", partial(_area, setup.model, links, step, setup.seeds))
         alone.append(found["alone"])
         several.append(found["several"])
-    speed = setup.once("speed", partial(speed_of, setup.model, store))
-    return {
-        "areas": len(alone), "step_m": step, "one": _one(_joined(alone)),
-        "several": _several(_joined(several), setup.seeds), "speed": speed,
-    }  # fmt: skip
+    return {"areas": len(alone), "one": _one(_joined(alone)), "several": _several(_joined(several), setup.seeds)}
 
 
 def _joined(parts: list[Columns]) -> dict[str, NDArray[Any]]:
@@ -219,11 +224,26 @@ def _cells(entry: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
-    """Errors with one BS by LOS, with several, calibration and speed."""
+    """Errors with one BS by LOS, with several, calibration and speed; the errors and the calibration of masts too."""
+    found = _errors(result, f"cells of {result['step_m']:g} m, nothing tuned")
+    if "masts" in result:
+        of_masts = _errors(result["masts"], f"cells of {result['step_m']:g} m, nothing tuned")
+        found += [(f"Masts: {heading}", table) for heading, table in of_masts]
+    speed = result["speed"]
+    about = (f"Likelihood map of one CSI, {speed['size_m']:g} m at {speed['step_m']:g} m, {speed['threads']} threads "
+             f"({speed['device']})")  # fmt: skip
+    cells = [(kind.upper(), f"{row['cells']:,}", f"{row['every_cell_s']:.2f} s", f"{row['two_passes_s']:.2f} s",
+              f"{100 * row['moved']:.1f} %") for kind, row in speed["links"].items()]  # fmt: skip
+    found.append((about, Table(("link", "open cells", "every cell", "two passes", "probability moved"), cells)))
+    return found
+
+
+def _errors(result: dict[str, Any], how: str) -> list[tuple[str, Table]]:
+    """Of one folder; `how` they were measured."""
     found = []
     for group, entry in result["one"].items():
         rows = [(about, *_cells(entry["errors"][key])) for key, about in METHODS.items()]
-        about = f"One BS, {GROUPS[group]}: {entry['links']:,} links, cells of {result['step_m']:g} m, nothing tuned"
+        about = f"One BS, {GROUPS[group]}: {entry['links']:,} links, {how}"
         found.append((about, Table(("positioning error", *FIGURES), rows)))
     rows = []
     regions = [(f"1 BS, {GROUPS[group]}", *(f"{100 * entry['regions'][str(p)]:.1f} %" for p in REGIONS))
@@ -239,14 +259,7 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
         heading = f"UEs with paths to at least {max(STATIONS)} BSs (± over draws of the BSs)"
         found.append((heading, Table(("positioning error", *FIGURES), rows)))
     head = ("UEs inside the smallest region of", *(f"{100 * p:.0f} %" for p in REGIONS))
-    found.append(("Calibration of the map", Table(head, regions)))
-    speed = result["speed"]
-    about = (f"Likelihood map of one CSI, {speed['size_m']:g} m at {speed['step_m']:g} m, {speed['threads']} threads "
-             f"({speed['device']})")  # fmt: skip
-    cells = [(kind.upper(), f"{row['cells']:,}", f"{row['every_cell_s']:.2f} s", f"{row['two_passes_s']:.2f} s",
-              f"{100 * row['moved']:.1f} %") for kind, row in speed["links"].items()]  # fmt: skip
-    found.append((about, Table(("link", "open cells", "every cell", "two passes", "probability moved"), cells)))
-    return found
+    return [*found, ("Calibration of the map", Table(head, regions))]
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
@@ -275,5 +288,5 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 POSITIONING = Benchmark(
     "",
-    ("links",), run, tables, draw,
+    ("links",), run, tables, draw, ("masts",),
 )  # fmt: skip
