@@ -12,7 +12,7 @@ from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.radio import ULA, Radio
 from uniair.tasks.bit_code import BitString
-from uniair.tasks.path_code import PathCode
+from uniair.tasks.path_code import HEADER, PathCode
 
 LINE = Radio(clock="first_path")
 
@@ -27,18 +27,46 @@ def alike(found: torch.Tensor, csi: torch.Tensor) -> float:
     return float(metrics.cosine_squared(found.flatten(1), csi.flatten(1)).mean())
 
 
+def subcarriers(found: torch.Tensor, csi: torch.Tensor) -> torch.Tensor:
+    """SGCS of each channel over its subcarriers."""
+    return metrics.cosine_squared(found, csi).mean(1)
+
+
 def test_a_path_takes_its_bits() -> None:
     code = PathCode(LINE)  # 15.5 wavelengths, eighths of a beam; 64 delays, quarters
-    assert code.widths == (8, 0, 8)
-    assert code.each == 8 + 8 + 3 + 4
-    assert [code.paths(length) for length in (24, 41, 42, 64, 65, 512)] == [1, 1, 2, 2, 3, 22]
-    assert PathCode(PANEL).each == sum(PathCode(PANEL).widths) + 2 * 7
+    finest, coarsest = code.roundings[0], code.roundings[-1]
+    assert finest.widths == (8, 0, 8)
+    assert finest.each == 8 + 8 + 3 + 4
+    assert [finest.paths(length) for length in (18, 19, 41, 42, 64, 65, 512)] == [0, 1, 1, 2, 2, 3, 22]
+    assert coarsest.each == 6 + 6 + 2 + 3
+    assert code.shortest == 24  # a header, and a path by any rounding
+    assert PathCode(PANEL).roundings[0].each == sum(PathCode(PANEL).roundings[0].widths) + 2 * 7
+
+
+def test_of_the_roundings_the_one_that_meets_the_channel_best_is_sent(model: UniversalModel) -> None:
+    csi, code = exact(LINE, links=12), PathCode(LINE)
+    sent = code.encode(model, csi, 64)
+    best = subcarriers(code.decode(sent), csi)
+    assert len(sent.bits[:, :HEADER].unique(dim=0)) > 1
+    for number in range(len(code.roundings)):
+        one = PathCode(LINE)
+        object.__setattr__(one, "roundings", (code.roundings[number],) * len(code.roundings))
+        assert (subcarriers(one.decode(one.encode(model, csi, 64)), csi) <= best + 1e-6).all()
+
+
+def test_paths_that_are_not_there_are_none(model: UniversalModel) -> None:
+    """Of one exact path, more bits than it takes say that there are no others, and not that they are 21 dB weaker."""
+    csi, code = exact(LINE, links=6, count=1), PathCode(LINE)
+    few, many = (subcarriers(code.decode(code.encode(model, csi, length)), csi).mean() for length in (40, 512))
+    assert many >= few - 1e-3
+    assert few > 0.95
 
 
 @pytest.mark.parametrize("radio", [LINE, PANEL])
 def test_few_paths_come_through_and_more_bits_are_nearer(model: UniversalModel, radio: Radio) -> None:
     csi, code = exact(radio, links=6), PathCode(radio)
-    lengths = [max(count * code.each - 4, 24) for count in (1, 2, 3)]
+    finest = code.roundings[0]
+    lengths = [max(HEADER + count * finest.each - finest.phase, 24) for count in (1, 2, 3)]
     found = [alike(code.decode(code.encode(model, csi, length)), csi) for length in lengths]
     assert found[0] < found[1] < found[2]
     assert found[2] > 0.93
@@ -49,7 +77,7 @@ def test_few_paths_come_through_and_more_bits_are_nearer(model: UniversalModel, 
 def test_a_beginning_of_whole_paths_is_a_code(model: UniversalModel) -> None:
     csi, code = exact(LINE, links=6), PathCode(LINE)
     whole = code.encode(model, csi, 100)
-    assert alike(code.decode(whole.prefix(42)), csi) > 0.5
+    assert alike(code.decode(whole.prefix(HEADER + 42)), csi) > 0.5
     assert whole.bits.shape == (6, 100)
     again = BitString.from_bytes(whole.to_bytes())
     torch.testing.assert_close(code.decode(again), code.decode(whole))

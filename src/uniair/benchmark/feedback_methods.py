@@ -64,7 +64,7 @@ def by_paths(model: UniversalModel, batch: Batch) -> Sums:
     code, target = PathCode(radio), subband_directions(csi, radio, SUBBANDS)
     return {
         f"paths, {length}": _written(code.decode(code.encode(model, csi, length)), target, radio, length)
-        for length in LENGTHS if length >= code.each
+        for length in LENGTHS if length >= code.shortest
     }  # fmt: skip
 
 
