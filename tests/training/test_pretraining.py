@@ -161,23 +161,6 @@ def test_training_teaches_what_holds_in_another_town(tmp_path: Path) -> None:
     assert figures["los"].value > figures["los"].reference
 
 
-@pytest.mark.parametrize("processes", [2])
-def test_torchrun_trains_on_several_processes(links: Links, other_links: Links, tmp_path: Path, processes: int) -> None:
-    for name, part in (("train", links), ("held", other_links)):
-        shards.write_shard(tmp_path / name / "links-00000.safetensors", part)
-        shards.write_manifest(tmp_path / name, {}, "test")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes),
-        "-m", "uniair.cli", "pretrain", "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "held"),
-        "--out", str(tmp_path / "out"), "--preset", "tiny", "--steps", "4", "--log_every", "1",
-        "--batches.areas", "3", "--batches.links_per_area", "6",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert len(losses(tmp_path / "out")) == 4
-    load_model(tmp_path / "out")
-
-
 def test_links_without_a_map_are_refused(links: Links, other_links: Links, tmp_path: Path) -> None:
     bare = replace(links, mapped=np.zeros(len(links.areas), dtype=bool))
     with pytest.raises(InputError, match="needs areas with a map"):
