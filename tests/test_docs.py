@@ -18,6 +18,7 @@ import pytest
 from uniair.cli import COMMANDS, main
 from uniair.models.head import Head
 from uniair.propagation.ray_tracing import find_llvm
+from uniair.site import report
 from uniair.tasks.registry import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,7 @@ RUN = [DOCS / "index.md", *sorted((DOCS / "concepts").glob("*.md")), *TUTORIALS]
 TOLD = [ROOT / "README.md", *PAGES]
 
 BLOCK = re.compile(r"(?:^<!-- (?P<note>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
+SETS = re.compile(r"export (?P<name>\w+)=(?P<value>\$PWD/\w+|\w+)")
 NEEDS = {"LLVM": find_llvm() is not None and find_spec("sionna") is not None, "Ray": find_spec("ray") is not None}
 LIMIT = 900  # s that a block of commands may take on a busy machine
 
@@ -66,6 +68,7 @@ def test_every_note_is_understood() -> None:
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python blocks of a page share one namespace; commands run in tutorials alone, in the same folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "ACROSS", 25)  # sites are reported with wide cells
     names: dict[str, Any] = {"__name__": page.stem}
     skipped = []
     for block in blocks(page):
@@ -77,18 +80,37 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
             # padded, so that a traceback gives the page's own lines
             exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
         elif block.language == "sh" and page in TUTORIALS:
-            _shell(block, page, tmp_path)
+            with monkeypatch.context() as environment:
+                _commands(block, page, tmp_path, environment)
     if skipped:
         pytest.skip(f"the rest ran; some blocks need {', '.join(sorted(set(skipped)))}")
 
 
-def _shell(block: Block, page: Path, folder: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def _commands(block: Block, page: Path, folder: Path, environment: pytest.MonkeyPatch) -> None:
+    """Line by line, `uniair` in this process, since most of a quick command are imports. A block whose lines hang
+    together by variables or jobs of their shell, or by its syntax, is run by one shell as it stands.
+    """
     # Ray's workers would give way to everything else that runs
-    environment = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"} | os.environ | {"PATH": path}
+    for name, value in (("OMP_NUM_THREADS", "1"), ("RAY_worker_niceness", "0")):
+        environment.setenv(name, os.environ.get(name, value))
+    lines = [SETS.sub("", line) for line in _lines(block.code)]
+    if re.search(r"[$&;<\\]", "".join(lines)) or any(line.startswith((" ", "\t")) for line in lines):
+        _shell(block.code, block, page, folder)
+        return
+    for line in _lines(block.code):
+        if found := SETS.fullmatch(line):
+            environment.setenv(found["name"], found["value"].replace("$PWD", str(folder)))
+        elif line.startswith("uniair ") and not re.search(r"[|>]", line):
+            assert main(shlex.split(line, comments=True)[1:]) == 0, f"{page.name}, line {block.line}: {line}"
+        else:
+            _shell(line, block, page, folder)
+
+
+def _shell(code: str, block: Block, page: Path, folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.code], cwd=folder, env=environment, capture_output=True, text=True,
-        timeout=LIMIT, check=False,
+        ["bash", "-euo", "pipefail", "-c", code], cwd=folder, env=os.environ | {"PATH": path}, capture_output=True,
+        text=True, timeout=LIMIT, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{page.name}, line {block.line}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 

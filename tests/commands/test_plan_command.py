@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from tests.area import make as towns
 from tests.tracer import needs_tracer
@@ -131,30 +129,3 @@ def test_bad_input_is_one_line_and_writes_nothing(
 def test_users_indoors_are_for_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["site", "example", "--indoor", "5", "--out", str(tmp_path / "site")]) == 2
     assert "--indoor 5: users inside buildings are for --sites" in capsys.readouterr().err
-
-
-def test_a_site_of_base_stations_has_coverage_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tests.site.make import synthetic_paths
-
-    from uniair.site import making, survey
-
-    def trace(area: Any, bs: Any, ue: Any, config: Any) -> Any:
-        return synthetic_paths(area, bs[0], ue)
-
-    monkeypatch.setattr(survey, "build_scene", lambda area, config: area)
-    monkeypatch.setattr(survey, "trace_scene", trace)
-    monkeypatch.setattr(making, "check_materials", lambda config: None)
-    monkeypatch.setattr(making, "tracer", lambda config: "stub")
-    line = ["site", "example", "--ue", "120", "--side", "120", "--epochs", "0", "--training.steps", "20",
-            "--training.epochs", "1", "--out", str(tmp_path / "site"), "--json"]  # fmt: skip
-    assert cli.main(line) == 0
-    first = json.loads(capsys.readouterr().out.splitlines()[-1])["coverage"]
-    assert (first["outdoors"]["count"], first["sectors"][0]["power_dbm"]) == (120, 30.0)
-    assert cli.main([*line, "--export", str(tmp_path / "gis")]) == 0  # it is there already
-    printed = capsys.readouterr().out
-    assert json.loads(printed.splitlines()[-1])["coverage"] == first
-    assert "coverage at 30 dBm a station (--power): 120 users outdoors" in printed
-    assert (tmp_path / "gis/site.gpkg").is_file()
-    assert np.isfinite(first["outdoors"]["median_rsrp_dbm"])

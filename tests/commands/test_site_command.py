@@ -17,7 +17,7 @@ from uniair.area.area import Area
 from uniair.errors import InputError
 from uniair.propagation import ray_tracing
 from uniair.radio import OFDM, ULA, UPA, Radio
-from uniair.site import making, survey
+from uniair.site import making, report, survey
 from uniair.site.site import Site
 from uniair.training.heads import load_head
 
@@ -27,7 +27,7 @@ QUICK = ["--ue", "120", "--side", "120", "--epochs", "0", "--training.steps", "2
 
 @pytest.fixture(autouse=True)
 def no_tracer(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Paths in closed form; UEs of each call."""
+    """Paths in closed form, and maps of wide cells; UEs of each call."""
     calls: list[int] = []
 
     def trace(area: Area, bs: Any, ue: Any, config: Any) -> Any:
@@ -38,6 +38,7 @@ def no_tracer(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(survey, "trace_scene", trace)
     monkeypatch.setattr(making, "check_materials", lambda config: None)
     monkeypatch.setattr(making, "tracer", lambda config: "stub")
+    monkeypatch.setattr(report, "ACROSS", 25)
     return calls
 
 
@@ -86,6 +87,19 @@ def test_one_line_makes_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (figures(out), no_tracer) == (made, traced)
     assert cli.main([*line, "--seed", "1"]) == 2
     assert "holds another site (other seed" in capsys.readouterr().err
+
+
+def test_a_site_of_base_stations_has_coverage_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["site", "example", *QUICK, "--out", str(tmp_path / "site"), "--json"]
+    assert cli.main(line) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])["coverage"]
+    assert (first["outdoors"]["count"], first["sectors"][0]["power_dbm"]) == (120, 30.0)
+    assert cli.main([*line, "--export", str(tmp_path / "gis")]) == 0  # it is there already
+    printed = capsys.readouterr().out
+    assert json.loads(printed.splitlines()[-1])["coverage"] == first
+    assert "coverage at 30 dBm a station (--power): 120 users outdoors" in printed
+    assert (tmp_path / "gis/site.gpkg").is_file()
+    assert np.isfinite(first["outdoors"]["median_rsrp_dbm"])
 
 
 def test_measured_labels_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], no_tracer: list[int]) -> None:

@@ -21,7 +21,7 @@ from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.instruct import Design, InstructModel
 from uniair.models.router import OUT_OF_SCOPE, Route
-from uniair.site import making, survey
+from uniair.site import making, report, survey
 from uniair.site.measured import Measured
 from uniair.site.site import Site
 from uniair.tasks.asking import Assistant, phrases, tools
@@ -150,6 +150,7 @@ def test_a_site_learns_it_and_reports_it(task: Task, tmp_path: Path, monkeypatch
     monkeypatch.setattr(survey, "trace_scene", trace)
     monkeypatch.setattr(making, "check_materials", lambda config: None)
     monkeypatch.setattr(making, "tracer", lambda config: "stub")
+    monkeypatch.setattr(report, "ACROSS", 25)
     out = tmp_path / "site"
     ground = survey.crop(survey.Survey("procedural:7", ("400,400",), side=120.0))
     ue = ground.users(80, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from uniair.tasks.position import Position
 from uniair.tasks.registry import TASKS
 from uniair.training import instruction
 from uniair.training.checkpoint import digest, save_model
-from uniair.training.heads import Adaptation
+from uniair.training.heads import Adaptation, HeadTraining
 from uniair.training.instruction import (
     InstructTraining,
     Questions,
@@ -189,6 +190,7 @@ def test_every_ablation_runs_and_goes_on(
     monkeypatch.setitem(benchmark.BUDGETS, "quick", budget)
     monkeypatch.setattr(benchmark, "RATES", (1e-3,))
     monkeypatch.setattr(benchmark, "REPEATS", (1, 1))
+    monkeypatch.setattr(benchmark, "HeadTraining", partial(HeadTraining, epochs=1, steps=20))
     setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=1)
     result = perform("instruct", benchmark.INSTRUCT, setup, backbone="tiny")
     assert set(result["rows"]) == set(benchmark.METHODS)

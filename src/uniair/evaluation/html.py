@@ -74,7 +74,8 @@ def plain(value: Any) -> str:
 def png(drawing: Figure, about: str = "") -> str:
     """A drawing as an image that is part of the page; `about` is for those who can't see it."""
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    cut = None if drawing.get_layout_engine() else "tight"  # a layout leaves no margin to look for
+    drawing.savefig(buffer, format="png", dpi=110, bbox_inches=cut, metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="{html.escape(about)}" src="data:image/png;base64,{data}">'
 

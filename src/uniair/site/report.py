@@ -37,6 +37,7 @@ from uniair.training.heads import load_head
 
 Labelled = dict[tuple[str, str], Samples]
 TRAINED_HEIGHT = 7.0  # m; the campaigns raised lower buildings to it
+ACROSS = 100  # cells of a map of what heads say everywhere, a side
 SIDES = {"channel": "CSI", "environment": "map and position"}
 
 
@@ -67,7 +68,7 @@ class Station:
     @cached_property
     def cells(self) -> NDArray[np.float64]:
         """The open ground, [N, 3] m."""
-        return confidence.ground(self.site, self.site.area.size / 100)
+        return confidence.ground(self.site, self.site.area.size / ACROSS)
 
     @cached_property
     def everywhere(self) -> dict[str, Tensor]:
@@ -82,6 +83,19 @@ class Station:
         head, inputs, _ = load_head(self.site.head(*pair, self.number), self.model, pair[0])
         with torch.inference_mode():
             return head(samples.embeddings(inputs)[test]), test
+
+    @cached_property
+    def judged(self) -> dict[str, tuple[NDArray[Any], NDArray[np.bool_]]]:
+        """Answers on the tested streets by name: how certain they say they are, and whether they were right."""
+        out: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
+        for task, pair in _classes(self):
+            outputs, test = self.tested(pair)
+            right = outputs.argmax(1) == task.target(self.labelled[pair].part(test))
+            out[_head_name(task, pair)] = outputs.softmax(1).amax(1).double().numpy(), right.numpy()
+        if self.zero_shot and "los" in self.zero_shot:
+            p, los = np.array(self.zero_shot["probability_of_los"]), np.array(self.zero_shot["los"], dtype=bool)
+            out["LOS, zero-shot"] = np.maximum(p, 1 - p), (p > 0.5) == los
+        return out
 
     def axes(self, axes: Axes, title: str) -> None:
         """A map with the base station on it."""
@@ -397,19 +411,6 @@ def _classes(one: Station, inputs: Sequence[str] = ("channel", "environment")) -
     return [(task, pair) for task in tasks for pair in task.pairs if pair in one.labelled and pair[1] in inputs]
 
 
-def _judged(one: Station) -> dict[str, tuple[NDArray[Any], NDArray[np.bool_]]]:
-    """Answers on the tested streets by name: how certain they say they are, and whether they were right."""
-    out: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
-    for task, pair in _classes(one):
-        outputs, test = one.tested(pair)
-        right = outputs.argmax(1) == task.target(one.labelled[pair].part(test))
-        out[_head_name(task, pair)] = outputs.softmax(1).amax(1).double().numpy(), right.numpy()
-    if one.zero_shot and "los" in one.zero_shot:
-        p, los = np.array(one.zero_shot["probability_of_los"]), np.array(one.zero_shot["los"], dtype=bool)
-        out["LOS, zero-shot"] = np.maximum(p, 1 - p), (p > 0.5) == los
-    return out
-
-
 def _head_name(task: Task, pair: tuple[str, str]) -> str:
     return f"{task.title}, head on {SIDES[pair[1]]}"
 
@@ -418,7 +419,7 @@ def _trust(one: Station) -> str:
     """What the confidence is worth, in words."""
     said = []
     for task, pair in _classes(one, ["environment"]):
-        least = confidence.trusted_from(*_judged(one)[_head_name(task, pair)])
+        least = confidence.trusted_from(*one.judged[_head_name(task, pair)])
         if least is None:
             said.append(
                 f"{task.title}: no probability stated from the map was high enough for nine in ten to be right."
@@ -429,7 +430,7 @@ def _trust(one: Station) -> str:
             f"{task.title}: of the answers from map and position that were stated with {100 * least:.0f} % or more, "
             f"nine in ten were right; {100 * share:.0f} % of the open ground has that. {task.otherwise}".strip()
         )
-    for name, (stated, hit) in _judged(one).items():
+    for name, (stated, hit) in one.judged.items():
         found = confidence.reliability(stated, hit)
         said.append(f"{name}: says {100 * stated.mean():.0f} %, is right in {100 * hit.mean():.0f} % "
                     f"(calibration error {100 * found.error:.1f} %).")  # fmt: skip
@@ -456,7 +457,7 @@ def _confidence(one: Station) -> Drawing:
         _scatter(drawing, spread, ue, one.position["spread_m"], "m", cmap="viridis_r", s=30)
     diagonal.set_prop_cycle(color=QUALITATIVE)
     diagonal.plot([0, 1], [0, 1], color=GROUND, linewidth=0.8)
-    for name, (stated, right) in _judged(one).items():
+    for name, (stated, right) in one.judged.items():
         found = confidence.reliability(stated, right)
         many = found.count >= 5
         diagonal.plot(found.stated[many], found.right[many], "o-", markersize=4, label=name)

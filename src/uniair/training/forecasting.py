@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from uniair.data.digest import data_digest
 from uniair.data.drives.windows import Passages, Steps, Windows
@@ -99,15 +98,20 @@ def train(
     }  # fmt: skip
     run(model, loss, plan, about="forecaster", world=world, out=out, settings=own, best="validation",
         validate=(lambda: {"validation": validate(model)}) if validate else None)  # fmt: skip
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.reshard()  # what a validation gathered isn't what was chosen
+    if world.size > 1:
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # what a validation gathered isn't what was chosen
     return model
 
 
 def shard(model: nn.Module, world: World) -> nn.Module:
     """The model itself for one process; else its weights split among all, block by block (FSDP2)."""
     if world.size > 1:
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method  # half a second to import
+
         for block in getattr(model, "blocks", ()):
             fully_shard(block)
         fully_shard(model)
