@@ -49,7 +49,7 @@ def test_every_federation_is_measured_and_goes_on(model: WMLM, tmp_path: Path, m
 
 def test_a_median_bears_a_site_whose_parameters_are_scaled(model: WMLM) -> None:
     sites = {f"street{n}": drives(5, scenario=f"street{n}") for n in range(3)}
-    plan = Federation(task="forecast", part="all", rounds=4, steps=16, batch=8, learning_rate=6e-3, sites=3)
+    plan = Federation(task="forecast", part="all", rounds=4, steps=24, batch=8, learning_rate=6e-3, sites=3)
     trial = Trial(model, sites, {"street9": drives(5, scenario="street9")}, plan)
     poisoned = {rule: trial.federated(rule, "weights")["honest"] for rule in ("mean", "median")}
     assert poisoned["median"] > trial.base()["own"] + 0.3

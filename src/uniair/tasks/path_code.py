@@ -1,8 +1,8 @@
 """A channel as bits by its paths: where the paths that were read from it lie, rounded, one after the other.
 
 The user reads paths with the model, fits them to its whole CSI (see `completion`), tries how finely to round them and
-says so; the base station writes them in closed form, for which it needs the radio and no weights. Paths come in the order
-in which each explains most of what those before leave over, so that a beginning of whole paths is a code too.
+says so; the base station writes them in closed form, for which it needs the radio and no weights. Paths come in the
+order in which each explains most of what those before leave over, so that a beginning of whole paths is a code too.
 """
 
 from __future__ import annotations
