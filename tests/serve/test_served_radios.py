@@ -96,6 +96,8 @@ def test_without_a_radio_it_is_the_sites(http: Any, predictor: Predictor) -> Non
         assert (refused.status_code, "give csi too" in refused.text) == (400, True)
 
 
+# the assistant warns who asks it; `uniair serve` leaves that to the remarks
+@pytest.mark.filterwarnings("ignore::uniair.models.universal.RadioWarning")
 def test_heads_say_what_differs_and_beams_are_of_one_array(http: Any, predictor: Predictor) -> None:
     radio = RADIOS["ULA of 16"]
     csi = channels(predictor, radio)
