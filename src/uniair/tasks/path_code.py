@@ -89,7 +89,7 @@ class PathCode:
         """Bit strings → CSI complex64 [N, ports, subcarriers]; power and common phase mean nothing.
 
         Raises:
-            InputError: written for another radio, of another length, or not of bits.
+            InputError: written for another radio, of another length, or not of bits; cut before the first path ends.
         """
         if sent.code != self.digest:
             raise InputError(f"bit string of code {sent.code}, this is {self.digest}: both ends need the same radio")
@@ -100,8 +100,15 @@ class PathCode:
         number, body = _number(bits[:, :HEADER]), bits[:, HEADER:]
         out = torch.zeros(len(bits), *self.radio.shape, dtype=torch.complex64)
         for i, rounding in enumerate(self.roundings):
-            if (mine := number == i).any() and rounding.paths(body.shape[1]):
-                out[mine] = channel(rounding.written(rounding.fields(body[mine])), self.radio)
+            if not (mine := number == i).any():
+                continue
+            if not rounding.paths(body.shape[1]):
+                taken = HEADER + rounding.each - rounding.phase
+                raise InputError(
+                    f"{int(mine.sum())} of {len(bits)} bit strings hold no whole path in {bits.shape[1]} bits: the first "
+                    f"takes {taken}; cut them less short"
+                )
+            out[mine] = channel(rounding.written(rounding.fields(body[mine])), self.radio)
         return out
 
     def _check(self, length: int) -> None:
