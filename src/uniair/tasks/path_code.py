@@ -105,8 +105,8 @@ class PathCode:
             if not rounding.paths(body.shape[1]):
                 taken = HEADER + rounding.each - rounding.phase
                 raise InputError(
-                    f"{int(mine.sum())} of {len(bits)} bit strings hold no whole path in {bits.shape[1]} bits: the first "
-                    f"takes {taken}; cut them less short"
+                    f"{int(mine.sum())} of {len(bits)} bit strings hold no whole path in {bits.shape[1]} bits: "
+                    f"the first takes {taken}; cut them less short"
                 )
             out[mine] = channel(rounding.written(rounding.fields(body[mine])), self.radio)
         return out
