@@ -13,6 +13,7 @@ import uniair
 from tests.explanation.calibration import RATES, calibration_of
 from tests.explanation.scene import BS, SIZE, UE_HEIGHT, csi, ground, place
 from uniair.errors import InputError
+from uniair.explanation import audit as module
 from uniair.explanation.audit import TAKEN, Audit, audit, judge, read
 from uniair.explanation.channel_paths import ChannelPath, channel_paths
 from uniair.explanation.map_buildings import map_buildings
@@ -86,6 +87,16 @@ def test_more_channels_say_it_louder(paths: list[list[ChannelPath]]) -> None:
     walls = ground(FAR, height=12.0)
     half, whole = judged(paths[::2], walls, USERS[::2]), judged(paths, walls)
     assert whole.suspicions[0].nats > half.suspicions[0].nats
+
+
+def test_that_many_channels_are_not_as_many_witnesses_is_said(
+    model: UniversalModel, paths: list[list[ChannelPath]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, buildings = place(ground(FAR, height=12.0), USERS), map_buildings(ground(FAR, height=12.0), SIZE)
+    monkeypatch.setattr(module, "MANY", len(paths))
+    assert module.ALIKE in module.audit_paths(model, paths, env, Radio(), buildings).remarks
+    monkeypatch.setattr(module, "MANY", len(paths) + 1)
+    assert module.ALIKE not in module.audit_paths(model, paths, env, Radio(), buildings).remarks
 
 
 def test_counted_rates_weigh_the_evidence_and_assumed_ones_are_said(model: UniversalModel, seen: Tensor) -> None:

@@ -34,6 +34,11 @@ from uniair.radio import Radio
 
 Change = Literal["not there", "elsewhere", "higher", "something here"]
 TAKEN = "weighed by rates that were assumed: how often channels show what maps say was not counted for these weights"
+MANY = 50  # channels from which on what neighbours share shows
+ALIKE = (
+    f"of {MANY} channels and more: those of neighbours are counted as if each spoke for itself, so that a right map is "
+    "suspected too, more often the more there are (docs/results.md)"
+)
 RADII = ((3.0, 4.0), (6.0, 1.0), (10.0, 0.0), (15.0, 0.0))  # m of what may stand somewhere, and nats for its rarity
 FOUND_HERE = 0.3  # nats for a bend of an unexplained path in a cell
 CELL = 4.0  # m
@@ -172,6 +177,7 @@ def audit_paths(
     bs, ue = (np.asarray(at, dtype=np.float64) for at in (env.bs, env.ue))
     found = judge(seen, bs, ue, size, buildings, ASSUMED if counted is None else counted)
     remarks = [*model.remarks(radio), *of_place(model, env), *([TAKEN] if counted is None else ())]
+    remarks += [ALIKE] if len(paths) >= MANY else []
     return replace(found, remarks=tuple(remarks))
 
 
