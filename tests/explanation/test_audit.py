@@ -89,14 +89,26 @@ def test_more_channels_say_it_louder(paths: list[list[ChannelPath]]) -> None:
     assert whole.suspicions[0].nats > half.suspicions[0].nats
 
 
-def test_that_many_channels_are_not_as_many_witnesses_is_said(
-    model: UniversalModel, paths: list[list[ChannelPath]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    env, buildings = place(ground(FAR, height=12.0), USERS), map_buildings(ground(FAR, height=12.0), SIZE)
-    monkeypatch.setattr(module, "MANY", len(paths))
-    assert module.ALIKE in module.audit_paths(model, paths, env, Radio(), buildings).remarks
-    monkeypatch.setattr(module, "MANY", len(paths) + 1)
-    assert module.ALIKE not in module.audit_paths(model, paths, env, Radio(), buildings).remarks
+def test_neighbours_share_one_voice_from_each_station() -> None:
+    far = USERS[:3] + np.array([40.0, 0, 0])
+    users = np.concatenate([USERS[:1], USERS[:1] + np.array([3.0, 0, 0]), far])
+    station = np.tile(BS, (5, 1))
+    assert module.voices_of(station, users).tolist() == [0.5, 0.5, 1.0, 1.0, 1.0]
+    station[1] += 30.0
+    assert module.voices_of(station, users).tolist() == [1.0] * 5
+
+
+def test_the_same_users_again_are_no_new_witnesses(model: UniversalModel, paths: list[list[ChannelPath]]) -> None:
+    walls = ground(FAR, height=12.0)
+    twice = np.concatenate([USERS, USERS])
+    once, again = judged(paths, walls), judged([*paths, *paths], walls, twice)
+    assert [one.nats for one in again.suspicions] == pytest.approx([one.nats for one in once.suspicions])
+    buildings = map_buildings(walls, SIZE)
+    told = module.audit_paths(model, [*paths, *paths], place(walls, twice), Radio(), buildings).remarks
+    assert f"{len(twice)} channels count as {len(USERS)}: users within 5 m share one voice" in told
+    assert not any(
+        "voice" in one for one in module.audit_paths(model, paths, place(walls, USERS), Radio(), buildings).remarks
+    )
 
 
 def test_counted_rates_weigh_the_evidence_and_assumed_ones_are_said(model: UniversalModel, seen: Tensor) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
+import torch
 from numpy.typing import NDArray
 
 from uniair.area.area import Area
@@ -144,11 +145,13 @@ def _area(model: UniversalModel, links: Links, most: int, seed: int, rates: Rate
         x, y = rng.uniform(0.1, 0.9, 2) * size
         box = shapely.box(x - ADDED[0] / 2, y - ADDED[1] / 2, x + ADDED[0] / 2, y + ADDED[1] / 2)
         mask = pixels(box, heights.shape[0], size)
-        stands = shapely.contains_xy(box, np.concatenate([case.bs, case.ue])[:, :2])
+        outside = ~shapely.contains_xy(box, case.ue[:, :2])  # who would stand in it is left out
         lines = shapely.linestrings(np.stack([case.bs[:, :2], case.ue[:, :2]], 1))
-        shadowed = (shapely.intersects(box, lines) & (crossed.sum(1) == 0)).sum()
-        if not (heights[mask] > 0).any() and not stands.any() and shadowed >= 3:
-            out += _found("added", case.judged(np.where(mask, ADDED[2], heights).astype(np.float32)), box)
+        shadowed = (shapely.intersects(box, lines) & (crossed.sum(1) == 0) & outside).sum()
+        inside_bs = shapely.contains_xy(box, case.bs[:, :2]).any()
+        if not (heights[mask] > 0).any() and not inside_bs and shadowed >= 3:
+            found = case.select(outside).judged(np.where(mask, ADDED[2], heights).astype(np.float32))
+            out += _found("added", found, box)
             break
     return out
 
@@ -164,6 +167,13 @@ class Case:
         assert env.ue is not None
         self.paths, self.env, self.radio, self.size, self.order, self.rates = paths, env, radio, size, order, rates
         self.bs, self.ue = env.bs.double().numpy(), env.ue.double().numpy()
+
+    def select(self, kept: NDArray[np.bool_]) -> Case:
+        """Some of the channels, in the order in which they stand."""
+        index = np.flatnonzero(kept)
+        order = np.cumsum(kept)[self.order[kept[self.order]]] - 1
+        env = self.env.select(torch.from_numpy(index))
+        return Case([self.paths[i] for i in index], env, self.radio, self.size, order, self.rates)
 
     def judged(self, heights: NDArray[np.floating]) -> list[tuple[int, Audit, Area]]:
         """By `CHANNELS` of the channels, as far as there are so many, and by all."""

@@ -34,11 +34,7 @@ from uniair.radio import Radio
 
 Change = Literal["not there", "elsewhere", "higher", "something here"]
 TAKEN = "weighed by rates that were assumed: how often channels show what maps say was not counted for these weights"
-MANY = 50  # channels from which on what neighbours share shows
-ALIKE = (
-    f"of {MANY} channels and more: those of neighbours are counted as if each spoke for itself, so that a right map is "
-    "suspected too, more often the more there are (docs/results.md)"
-)
+APART = 5.0  # m, within which users see alike what one station shows: chosen on validation places
 RADII = ((3.0, 4.0), (6.0, 1.0), (10.0, 0.0), (15.0, 0.0))  # m of what may stand somewhere, and nats for its rarity
 FOUND_HERE = 0.3  # nats for a bend of an unexplained path in a cell
 CELL = 4.0  # m
@@ -177,7 +173,9 @@ def audit_paths(
     bs, ue = (np.asarray(at, dtype=np.float64) for at in (env.bs, env.ue))
     found = judge(seen, bs, ue, size, buildings, ASSUMED if counted is None else counted)
     remarks = [*model.remarks(radio), *of_place(model, env), *([TAKEN] if counted is None else ())]
-    remarks += [ALIKE] if len(paths) >= MANY else []
+    voices = voices_of(bs, ue).sum()
+    if voices < len(paths) - 0.5:
+        remarks.append(f"{len(paths):,} channels count as {voices:,.0f}: users within {APART:g} m share one voice")
     return replace(found, remarks=tuple(remarks))
 
 
@@ -296,17 +294,33 @@ def judge(
     for one, row in zip(seen, gone, strict=True):
         for building, mirrors in one.said:
             row[building] += rates.reflection[0 if mirrors else 1]
+    voices = voices_of(bs, ue)
     middles = np.array([[f.centroid.x, f.centroid.y] for f in buildings.footprints]).reshape(-1, 2)
     changes: tuple[tuple[Change, NDArray[np.float64]], ...] = (("not there", gone), ("higher", raised))
     for change, said in changes:
-        for number, whole in enumerate(said.sum(0)):
+        for number, whole in enumerate(voices @ said):
             if whole >= SURE:
                 x, y = middles[number]
                 suspicions.append(Suspicion(change, number, (x, y), float(whole), int((said[:, number] > 0).sum())))
-    nats, votes = _field(seen, blockers, bs, ue, size, buildings, rates)
+    nats, votes = _field(seen, blockers, bs, ue, voices, size, buildings, rates)
     suspicions = _moved(suspicions, _somethings(nats, votes, buildings), buildings)
     suspicions.sort(key=lambda one: -one.nats)
     return Audit(tuple(suspicions), nats, float(np.mean([one.explained for one in seen])), len(seen), rates)
+
+
+def voices_of(bs: NDArray[np.float64], ue: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weight of each of N channels [N]: users close to one another share the voice of one, from each station.
+
+    What hides the straight line of one hides it from the next; counted as independent, a right map is soon suspected.
+    """
+    from scipy.spatial import cKDTree
+
+    station = np.unique(bs, axis=0, return_inverse=True)[1].reshape(-1)
+    out = np.ones(len(ue))
+    for number in range(station.max() + 1):
+        own = np.flatnonzero(station == number)
+        out[own] /= cKDTree(ue[own]).query_ball_point(ue[own], APART, return_length=True)
+    return out
 
 
 def crossings(
@@ -333,8 +347,8 @@ def crossings(
 
 
 def _field(
-    seen: Sequence[Seen], blockers: NDArray[np.int64], bs: NDArray[np.float64], ue: NDArray[np.float64], size: float,
-    buildings: Area, rates: Rates,
+    seen: Sequence[Seen], blockers: NDArray[np.int64], bs: NDArray[np.float64], ue: NDArray[np.float64],
+    voices: NDArray[np.float64], size: float, buildings: Area, rates: Rates,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # fmt: skip
     """Nats for something round that stands about each cell of open ground, and channels for it: [rows, columns] both.
 
@@ -346,23 +360,23 @@ def _field(
     free = blockers == 0
     on_line = np.array([one.line for one in seen])[free]
     there, absent = rates.line
-    votes = np.where(on_line, -there, absent)
+    votes = np.where(on_line, -there, absent) * voices[free]
     away = _from_lines(centres, bs[free, :2], ue[free, :2])
     ends = np.minimum(_nearest(centres, bs[:, :2]), _nearest(centres, ue[:, :2]))
     bend = np.concatenate([one.bends for one in seen])
+    voice = np.repeat(voices, [len(one.bends) for one in seen])
     if len(bend) and buildings.footprints:  # at a wall of the map a bend contradicts nothing
         beside = shapely.STRtree(buildings.footprints).query(shapely.points(bend), "dwithin", distance=CELL)[0]
-        bend = np.delete(bend, np.unique(beside), axis=0)
+        bend, voice = np.delete(bend, beside, axis=0), np.delete(voice, beside)
     best, speak = np.full(len(centres), -np.inf), np.zeros(len(centres), dtype=np.int64)
     for radius, rarity in RADII:
         inside = away <= radius
         nats = inside @ votes - rarity
-        near = np.zeros(len(centres), dtype=np.int64)
+        near = np.zeros((len(centres), 0), dtype=bool)
         if len(bend):
-            gap = np.linalg.norm(centres[:, None] - bend[None], axis=2)
-            near = (np.abs(gap - radius) <= CELL).sum(1)
-        nats = np.where(ends < radius, -np.inf, nats + FOUND_HERE * near)
-        speak = np.where(nats > best, (inside & ~on_line).sum(1) + near, speak)
+            near = np.abs(np.linalg.norm(centres[:, None] - bend[None], axis=2) - radius) <= CELL
+        nats = np.where(ends < radius, -np.inf, nats + FOUND_HERE * (near @ voice))
+        speak = np.where(nats > best, (inside & ~on_line).sum(1) + near.sum(1), speak)
         best = np.maximum(best, nats)
     built = buildings.inside_building(centres)
     shape = (count, count)
