@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tests.tasks.test_completion import PANEL, exact
 
 import uniair
 from uniair import metrics
+from uniair.angle_delay import REACH
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.radio import ULA, Radio
 from uniair.tasks.bit_code import BitString
+from uniair.tasks.completion import fitted_paths, measured_part
 from uniair.tasks.path_code import HEADER, PathCode
+from uniair.tasks.path_laws import PathLaws, packaged_laws
+from uniair.tasks.path_rounding import GAINS
 
 LINE = Radio(clock="first_path")
 
@@ -32,15 +38,28 @@ def subcarriers(found: torch.Tensor, csi: torch.Tensor) -> torch.Tensor:
     return metrics.cosine_squared(found, csi).mean(1)
 
 
-def test_a_path_takes_its_bits() -> None:
-    code = PathCode(LINE)  # 15.5 wavelengths, eighths of a beam; 64 delays, quarters
+def test_the_last_rounding_always_has_room_for_a_path() -> None:
+    code = PathCode(LINE)  # 15.5 wavelengths; 64 delays
     finest, coarsest = code.roundings[0], code.roundings[-1]
-    assert finest.widths == (8, 0, 8)
-    assert finest.each == 8 + 8 + 3 + 4
-    assert [finest.paths(length) for length in (18, 19, 41, 42, 64, 65, 512)] == [0, 1, 1, 2, 2, 3, 22]
-    assert coarsest.each == 6 + 6 + 2 + 3
-    assert code.shortest == 24  # a header, and a path by any rounding
-    assert PathCode(PANEL).roundings[0].each == sum(PathCode(PANEL).roundings[0].widths) + 2 * 7
+    assert finest.widths == (9, 0, 9)  # sixteenths of a beam, eighths of a delay
+    assert (coarsest.widths, coarsest.laws) == ((6, 0, 6), None)
+    assert coarsest.first == 6 + 6 + 2
+    assert code.shortest == 24
+    assert PathCode(PANEL).roundings[-1].first == sum(PathCode(PANEL).roundings[-1].widths) + 2 * 5 - 3
+
+
+def test_probable_paths_take_fewer_bits_and_all_take_what_is_told_of_them() -> None:
+    rounding = PathCode(LINE).roundings[2]
+    begin = rounding._begin
+    near = round(-begin / 1e12 / REACH * 2 ** rounding.widths[2])  # at the clock's start
+    likely, rare = [100, 0, near, 0, 0], [100, 0, 2 ** rounding.widths[2] - 1, 6, 0]
+    for first, least, most in ((likely, 8, 15), (rare, 18, 40)):
+        fields = torch.tensor([[first]])
+        spent = float(rounding._bits_of(fields, rounding._bits_of_places(fields[..., :3])))
+        assert least < spent < most
+        length = math.ceil(spent) + 1
+        assert rounding.fields(rounding.bits(fields, length))[:, :1].tolist() == fields.tolist()
+        assert (rounding.fields(rounding.bits(fields, length)[:, : int(spent) - 2])[..., 3] == rounding.none).all()
 
 
 def test_of_the_roundings_the_one_that_meets_the_channel_best_is_sent(model: UniversalModel) -> None:
@@ -65,19 +84,34 @@ def test_paths_that_are_not_there_are_none(model: UniversalModel) -> None:
 @pytest.mark.parametrize("radio", [LINE, PANEL])
 def test_few_paths_come_through_and_more_bits_are_nearer(model: UniversalModel, radio: Radio) -> None:
     csi, code = exact(radio, links=6), PathCode(radio)
-    finest = code.roundings[0]
-    lengths = [max(HEADER + count * finest.each - finest.phase, 24) for count in (1, 2, 3)]
-    found = [alike(code.decode(code.encode(model, csi, length)), csi) for length in lengths]
+    found = [alike(code.decode(code.encode(model, csi, length)), csi) for length in (30, 60, 120)]
     assert found[0] < found[1] < found[2]
     assert found[2] > 0.93
-    turned = code.encode(model, csi * 3j, lengths[2])
+    turned = code.encode(model, csi * 3j, 120)
     assert alike(code.decode(turned), csi) == pytest.approx(found[2], abs=0.01)
 
 
-def test_a_beginning_of_whole_paths_is_a_code(model: UniversalModel) -> None:
+@pytest.mark.parametrize("radio", [LINE, PANEL])
+def test_every_length_is_read_as_it_was_written(model: UniversalModel, radio: Radio) -> None:
+    csi, code = exact(radio, links=3), PathCode(radio)
+    everything = torch.ones(radio.shape, dtype=torch.bool)
+    ((paths, part, _),) = fitted_paths(model, measured_part(csi, radio, everything), everything, 30.0)
+    for rounding in (code.roundings[0], code.roundings[4], code.roundings[-1]):
+        for length in range(40, 130, 7):
+            fields = rounding.rounded(paths, part, length)
+            there = (fields[..., GAINS::2] < rounding.none).any(-1)
+            read = rounding.fields(rounding.bits(fields, length))
+            for link in range(len(csi)):
+                sent, got = fields[link][there[link]], read[link]
+                got = got[(got[:, GAINS::2] < rounding.none).any(1)]
+                assert sent.tolist() == got.tolist()
+
+
+def test_a_beginning_is_a_code(model: UniversalModel) -> None:
     csi, code = exact(LINE, links=6), PathCode(LINE)
     whole = code.encode(model, csi, 100)
-    assert alike(code.decode(whole.prefix(HEADER + 42)), csi) > 0.5
+    found = [alike(code.decode(whole.prefix(length)), csi) for length in (50, 75, 100)]
+    assert 0.3 < found[0] < found[1] < found[2]
     assert whole.bits.shape == (6, 100)
     again = BitString.from_bytes(whole.to_bytes())
     torch.testing.assert_close(code.decode(again), code.decode(whole))
@@ -86,18 +120,27 @@ def test_a_beginning_of_whole_paths_is_a_code(model: UniversalModel) -> None:
 
 def test_what_is_cut_before_its_first_path_ends_is_refused() -> None:
     code = PathCode(PANEL)
-    taken = HEADER + code.roundings[0].each - code.roundings[0].phase
-    assert code.shortest < taken
-    sent = BitString(torch.zeros(2, taken, dtype=torch.uint8), code.digest)  # told by the finest rounding, number 0
+    rare = torch.tensor([[[3, 1, 2 ** code.roundings[0].widths[2] - 1, 9, 5, 12, 7]]])
+    rare = torch.nn.functional.pad(code.roundings[0].bits(rare, 80), (HEADER, 0))  # told by the first rounding
+    sent = BitString(rare.repeat(2, 1), code.digest)
     assert code.decode(sent).shape == (2, *PANEL.shape)
-    with pytest.raises(InputError, match=f"2 of 2 .* no whole path in {taken - 1} bits: the first takes {taken}"):
-        code.decode(sent.prefix(taken - 1))
+    with pytest.raises(InputError, match=r"2 of 2 .* no whole path in their 24 bits"):
+        code.decode(sent.prefix(24))
+
+
+def test_other_laws_are_another_code() -> None:
+    told = packaged_laws().to_json()
+    told["up"][1] += 1
+    other = PathCode(LINE, PathLaws.from_json(told))
+    sent = BitString(torch.zeros(1, 64, dtype=torch.uint8), PathCode(LINE).digest)
+    with pytest.raises(InputError, match="both ends need the same radio and laws"):
+        other.decode(sent)
 
 
 def test_another_radio_or_length_is_refused(model: UniversalModel) -> None:
     csi, code = exact(LINE, links=2), PathCode(LINE)
     sent = code.encode(model, csi, 64)
-    with pytest.raises(InputError, match="both ends need the same radio"):
+    with pytest.raises(InputError, match="both ends need the same radio and laws"):
         PathCode(Radio(ULA(16))).decode(sent)
     for length in (23, 513):
         with pytest.raises(InputError, match=f"path code of {length} bits"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from uniair.benchmark import feedback_latency
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.feedback_latency import latency
 from uniair.benchmark.feedback_methods import (
+    PER_AREA,
     FromTrainingPlaces,
     QuantisedAutoencoder,
     Sums,
@@ -26,11 +30,16 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.evaluation.port_panel import panel_of
 from uniair.evaluation.tables import Table, plus_minus, spread
+from uniair.files import write_text
+from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.radio import OFDM, UPA, Radio
 from uniair.tasks.feedback_code import KNOWN
-from uniair.training.feedback_adaptation import SUBBANDS, DecoderTraining, adapt_feedback
+from uniair.tasks.path_code import PathCode
+from uniair.tasks.path_laws import PathLaws
+from uniair.training.feedback_adaptation import SUBBANDS, DecoderTraining, adapt_feedback, places_of
 from uniair.training.heads import Adaptation, divide
+from uniair.training.path_statistics import counted_laws
 from uniair.training.pretraining import check_split
 
 if TYPE_CHECKING:
@@ -73,13 +82,19 @@ LEARNING = {
 }
 
 
-def run(setup: Setup) -> dict[str, Any]:
+def run(setup: Setup, *, save: Path | None = None) -> dict[str, Any]:
     """SGCS and bits of every method on the same links; what learns does so anew for each seed.
 
     With --dense also of what has learned from the place itself, in the dense areas.
+
+    Args:
+        save: file that laws of paths are written to, counted on the training places first; codes of paths go by the
+            packaged ones (tasks/path_laws.json), which were made so.
     """
     sampled, own = SampledLinks.of(setup, BUDGETS[setup.budget]), LEARNING[setup.budget]
     radios = {name: sampled.at_carrier(plain) for name, plain in RADIOS.items()}
+    if save is not None:
+        write_text(save, json.dumps(_laws(setup.model, sampled).to_json()) + "\n")
     found: dict[str, dict[str, Any]] = {}
     places: dict[str, dict[str, Any]] = {}
     times: dict[str, dict[str, Any]] = {}
@@ -108,10 +123,18 @@ def _everywhere(setup: Setup, sampled: SampledLinks, name: str, radio: Radio, ge
         scratch = [setup.once(f"{area}-{name}-{seed}-autoencoder", partial(_autoencoder, links, radio, general, seed))
                    for seed in range(setup.seeds)]  # fmt: skip
         alone = setup.once(f"{area}-{name}-standard", partial(_standard, links, radio))
-        alone |= setup.once(f"{area}-{name}-paths", partial(_paths, setup, links, radio))
+        alone |= setup.once(f"{area}-{name}-paths-{PathCode(radio).digest}", partial(_paths, setup, links, radio))
         _add(rows, [alone])
         _add(rows, [one | other for one, other in zip(ours, scratch, strict=True)])
     return {key: _mean(values) for key, values in rows.items()}
+
+
+def _laws(model: UniversalModel, sampled: SampledLinks) -> PathLaws:
+    """Of the three radios, and of a clock at the transmission, on training places."""
+    radios = [sampled.at_carrier(radio) for radio in (*RADIOS.values(), Radio())]
+    areas = -(-sampled.sample.train // (len(radios) * PER_AREA))
+    batches = (batch for radio in radios for batch in islice(places_of(sampled.train, radio, PER_AREA, 0), areas))
+    return counted_laws(model, ((batch.csi, batch.radio) for batch in batches))
 
 
 def _standard(links: Links, radio: Radio) -> Sums:
