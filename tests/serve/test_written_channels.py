@@ -16,6 +16,7 @@ from uniair.radio import OFDM, ULA, Radio
 from uniair.serve.predictor import Predictor
 from uniair.tasks.bit_code import BitString
 from uniair.tasks.completion import complete
+from uniair.tasks.path_code import PathCode
 
 EXTRA = "the extra `serve` is missing: pip install 'uniair[serve]'"
 client_of = pytest.importorskip("uniair.serve.client", reason=EXTRA)
@@ -70,6 +71,33 @@ def test_bits_are_decoded_beside_the_place_and_for_another_radio(client: Any, pr
     assert found.shape == (3, 64, 32)
     np.testing.assert_allclose(found, code.decode(wanted, wide), atol=1e-4)
     assert any("converted" in remark for remark in client.remarks)
+
+
+def test_paths_are_fed_back_by_any_radio_and_to_any_station(client: Any, predictor: Predictor, csi: Any) -> None:
+    code = PathCode(Radio())
+    wanted = code.encode(predictor.model, torch.from_numpy(csi), 64)
+    for station in (0, 1):  # which has no code
+        sent = client.feedback_encode(csi, 64, paths=True, station=station)
+        assert sent["code"] == code.digest
+        assert sent["bits"] == [row.tobytes().hex() for row in np.packbits(wanted.bits.numpy(), axis=1)]
+        found = client.feedback_decode(**sent, station=station)
+        np.testing.assert_allclose(found, code.decode(wanted), atol=1e-4)
+    wide = Radio(ULA(64), OFDM(32, 720e3))
+    np.testing.assert_allclose(client.feedback_decode(**sent, radio=wide), code.decode(wanted, wide), atol=1e-4)
+    few = Radio(ULA(8), OFDM(24, 720e3))
+    sent = client.feedback_encode(csi[:, :8, :24], 40, paths=True, radio=few)
+    assert sent["code"] == PathCode(few).digest
+    assert client.feedback_decode(**sent, radio=few).shape == (3, 8, 24)
+    for ask, says in (
+        (lambda: client.feedback_encode(csi, paths=True, search=3), "a code of paths has none"),
+        (lambda: client.feedback_encode(csi, 23, paths=True), "length"),
+        (lambda: client.feedback_decode(**sent), "both ends need the same weights"),
+        (lambda: client.feedback_decode(**sent, radio=few, beside="map"), "read without the place"),
+        (lambda: client.feedback_decode(["000000"], 8, sent["code"], radio=few), "length"),
+    ):
+        with pytest.raises(ServiceError, match=says) as error:
+            ask()
+        assert error.value.status == 422
 
 
 @pytest.mark.parametrize("snr", [None, 20.0])

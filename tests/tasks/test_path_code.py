@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from uniair import metrics
 from uniair.angle_delay import REACH
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
-from uniair.radio import ULA, Radio
+from uniair.radio import OFDM, ULA, Radio
 from uniair.tasks.bit_code import BitString
 from uniair.tasks.completion import fitted_paths, measured_part
 from uniair.tasks.path_code import HEADER, PathCode
@@ -149,3 +150,18 @@ def test_another_radio_or_length_is_refused(model: UniversalModel) -> None:
         code.decode(sent._replace(bits=sent.bits * 2 + 1))
     with pytest.raises(InputError, match="CSI has shape"):
         code.encode(model, csi[:, :8], 64)
+
+
+def test_paths_are_written_for_other_radios(model: UniversalModel) -> None:
+    """Twice the antennas; and the band beside, where the phase between paths is another."""
+    wide = Radio(ULA(64), clock="first_path")
+    sent = PathCode(LINE).encode(model, exact(LINE, links=6, count=2), 200)
+    assert alike(PathCode(LINE).decode(sent, wide), exact(wide, links=6, count=2)) > 0.9
+    with pytest.raises(InputError, match="give a radio of the same polarisation"):
+        PathCode(LINE).decode(sent, PANEL)
+    both = exact(replace(LINE, grid=OFDM(128, LINE.grid.spacing)), links=6, count=2)
+    half = LINE.grid.bandwidth / 2
+    below, above = (replace(LINE, carrier=LINE.carrier + shift) for shift in (-half, half))
+    sent = PathCode(below).encode(model, both[..., :64], 200)
+    assert alike(PathCode(below).decode(sent), both[..., :64]) > 0.95
+    assert alike(PathCode(below).decode(sent, above), both[..., 64:]) > 0.85

@@ -263,14 +263,22 @@ class Client:
     def feedback_encode(
         self, csi: ArrayLike | None = None, length: int = 96, search: int = 0, station: int | str = 0,
         link: int | None = None,
-        radio: Radio | None = None,
+        radio: Radio | None = None, paths: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
         """Bit strings of so many bits, which `feedback_decode(**it)` reads: `bits` in hexadecimal, `length`, `code`.
 
-        `search` is how many steps the sender seeks better bits for.
+        By the station's code, for whose decoder the sender seeks better bits in `search` steps; or by `paths`, which
+        any radio has and every station reads: with `radio`, where it is another than the station's.
         """
         answer = self._post(
-            "/feedback/encode", csi=csi, length=length, search=search, station=station, link=link, radio=radio
+            "/feedback/encode",
+            csi=csi,
+            length=length,
+            search=search,
+            station=station,
+            link=link,
+            radio=radio,
+            paths=paths,
         )
         return {name: answer[name] for name in ("bits", "length", "code")}
 

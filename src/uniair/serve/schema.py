@@ -167,10 +167,13 @@ class Bits(Channel):
     search: Annotated[int, Field(ge=0, le=200)] = Field(
         0, description="Steps of the sender's search for better bits through the decoder; 0: none."
     )
+    paths: bool = Field(
+        False, description="By its paths, for any radio, instead of by the station's code; there is no search."
+    )
 
 
 class Message(AtStation, Users):
-    """What /feedback/encode answered, to be read as a channel."""
+    """What /feedback/encode answered, to be read as a channel; of another radio's paths with that radio."""
 
     bits: Annotated[list[Hex], Len(1, 10_000)] | Hex = Field(description=BITS)
     length: Length

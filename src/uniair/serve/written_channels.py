@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from uniair.errors import InputError
+from uniair.radio import Radio
 from uniair.serve import schema
 from uniair.serve.bodies import reply
 from uniair.serve.naming import NotHereError
@@ -25,6 +26,7 @@ from uniair.serve.views import Hypotheses
 from uniair.tasks.bit_code import BitString
 from uniair.tasks.completion import complete, part_of
 from uniair.tasks.feedback_code import FeedbackCode
+from uniair.tasks.path_code import PathCode
 
 ANSWERED = 2**20  # entries of an answer
 SOUGHT = 2**21  # links × steps × work of a search; 1,024 links × steps of paper 1's radio
@@ -46,8 +48,10 @@ class ChannelService(Service):
     """All requests with a body: those of `Service`, and those that write channels."""
 
     async def feedback_encode(self, request: Request) -> Response:
-        """CSI feedback: channels as bit strings of any budget, by the station's code; a beginning is a code too."""
+        """CSI feedback: channels as bit strings of any budget, by the station's code or paths; beginnings are codes."""
         fields, csi = await self._read(request, schema.Bits)
+        if fields.paths:
+            return await self._paths_encode(request, fields, csi)
         code = self.predictor.codes.of(fields.number)
         with _unfit():
             asked = self._given(fields, csi)
@@ -59,28 +63,60 @@ class ChannelService(Service):
                 sent: BitString = await self.lanes.slow(seek)
             else:
                 sent = code.code.encode(await self._embedding(asked), fields.length)
-        messages = [message[10:].hex() for message in sent.to_bytes()]
-        return reply(request, {"bits": messages, "length": fields.length, "code": sent.code}
-                     | self._about(asked.radio, fields.number))  # fmt: skip
+        return self._sent(request, sent, asked.radio, fields.number)
 
     async def feedback_decode(self, request: Request) -> Response:
         """CSI feedback: bit strings back as normalised channels, for the code's radio or another one."""
         fields, _ = await self._read(request, schema.Message)
+        if by_paths := self._path_code(fields):
+            return await self._paths_decode(request, fields, by_paths)
         code = self.predictor.codes.of(fields.number)
         with _unfit():
             radio = code.radio if fields.radio is None else fields.radio.checked()
-            texts = [fields.bits] if isinstance(fields.bits, str) else fields.bits
-            self._few(texts)
-            self._bounded(len(texts), radio.shape[0] * radio.shape[1], ANSWERED, "channels of this radio")
-            head = bytes.fromhex(fields.code) + fields.length.to_bytes(2, "big")
-            sent = BitString.from_bytes([head + bytes.fromhex(text) for text in texts])
-            place, ue = await self._beside(fields, code, len(texts))
+            sent = self._message(fields, radio)
+            place, ue = await self._beside(fields, code, len(sent.bits))
             write = partial(code.decode, sent, radio, fields.beside, place)
             found: Tensor = await self.lanes.slow(write)
         said = self.predictor.said_of(ue)
         if code.tuned and radio != code.radio:
             said.append(f"extrapolated: the decoder was tuned on {code.radio}, and writes for another radio here")
         return reply(request, {"csi": found.numpy()} | self._about(radio, fields.number, said=said), "csi")
+
+    async def _paths_encode(self, request: Request, fields: schema.Bits, csi: NDArray[Any] | None) -> Response:
+        with _unfit():
+            asked = self._given(fields, csi)
+            if fields.search:
+                raise InputError("search: a code of paths has none; leave it out, or paths")
+            self._bounded(len(asked), work(asked.radio), COMPLETED, "channels of this radio to read paths from")
+            encode = partial(PathCode(asked.radio).encode, self.predictor.model, asked.csi, fields.length)
+            sent: BitString = await self.lanes.slow(encode)
+        return self._sent(request, sent, asked.radio, fields.number)
+
+    async def _paths_decode(self, request: Request, fields: schema.Message, code: PathCode) -> Response:
+        with _unfit():
+            radio = code.radio if fields.radio is None else fields.radio.checked()
+            if fields.beside is not None or fields.positions() is not None:
+                raise InputError("beside: a code of paths is read without the place; leave it out")
+            found: Tensor = await self.lanes.slow(partial(code.decode, self._message(fields, radio), radio))
+        return reply(request, {"csi": found.numpy()} | self._about(radio, fields.number), "csi")
+
+    def _path_code(self, fields: schema.Message) -> PathCode | None:
+        """That wrote the bits: of the station's radio, or of the one that is asked for; None: neither."""
+        own = self.predictor.site.radio_of(fields.number)
+        radios = [own, *([] if fields.radio is None else [fields.radio.checked()])]
+        return next((code for code in map(PathCode, radios) if code.digest == fields.code), None)
+
+    def _message(self, fields: schema.Message, radio: Radio) -> BitString:
+        texts = [fields.bits] if isinstance(fields.bits, str) else fields.bits
+        self._few(texts)
+        self._bounded(len(texts), radio.shape[0] * radio.shape[1], ANSWERED, "channels of this radio")
+        head = bytes.fromhex(fields.code) + fields.length.to_bytes(2, "big")
+        return BitString.from_bytes([head + bytes.fromhex(text) for text in texts])
+
+    def _sent(self, request: Request, sent: BitString, radio: Radio, station: int) -> Response:
+        messages = [message[10:].hex() for message in sent.to_bytes()]
+        said = {"bits": messages, "length": sent.bits.shape[1], "code": sent.code}
+        return reply(request, said | self._about(radio, station))
 
     async def complete(self, request: Request) -> Response:
         """Channels from a part of their entries: pilots, some antennas, a narrow band or the band beside."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -87,8 +88,12 @@ class PathCode:
         bits = torch.cat(found) if found else torch.zeros(0, length, dtype=torch.uint8)
         return BitString(bits, self.digest)
 
-    def decode(self, sent: BitString) -> Tensor:
+    def decode(self, sent: BitString, radio: Radio | None = None) -> Tensor:
         """Bit strings → CSI complex64 [N, ports, subcarriers]; power and common phase mean nothing.
+
+        Args:
+            radio: to write the channels for, its antennas polarised as the code's and in the same order; None: the
+                code's.
 
         Raises:
             InputError: written for another radio, of another length, or not of bits; cut before the first path ends.
@@ -101,8 +106,14 @@ class PathCode:
         if bits.ndim != 2 or ((bits != 0) & (bits != 1)).any():
             raise InputError(f"bits have shape {tuple(bits.shape)} or other values than 0 and 1, expected [N, length]")
         self._check(bits.shape[1])
+        out_radio = self.radio if radio is None else radio
+        if out_radio.array.slants != self.radio.array.slants:
+            raise InputError(
+                f"paths told by {self.radio.array.polarisation} antennas can't be written for "
+                f"{out_radio.array.polarisation} ones: give a radio of the same polarisation"
+            )
         number, body = _number(bits[:, :HEADER]), bits[:, HEADER:]
-        out = torch.zeros(len(bits), *self.radio.shape, dtype=torch.complex64)
+        out = torch.zeros(len(bits), *out_radio.shape, dtype=torch.complex64)
         for i, rounding in enumerate(self.roundings):
             if not (mine := number == i).any():
                 continue
@@ -113,7 +124,7 @@ class PathCode:
                     f"{empty} of {len(bits)} bit strings hold no whole path in their {bits.shape[1]} bits; "
                     "cut them less short"
                 )
-            out[mine] = channel(rounding.written(fields), self.radio)
+            out[mine] = channel(_seen_at(rounding.written(fields), self.radio, out_radio), out_radio)
         return out
 
     def _check(self, length: int) -> None:
@@ -136,6 +147,13 @@ class PathCode:
             out[mine, :HEADER] = _bits(torch.tensor(i), HEADER).to(torch.uint8)
             out[mine, HEADER:] = rounding.bits(found[i][mine], length)
         return out
+
+
+def _seen_at(paths: FittedPaths, measured: Radio, written: Radio) -> FittedPaths:
+    """Paths whose gains have the phase of another band's middle."""
+    shift = (written.carrier + written.grid.frequencies.mean()) - (measured.carrier + measured.grid.frequencies.mean())
+    turn = torch.polar(torch.ones_like(paths.delay), -2 * math.pi * shift * paths.delay).to(torch.complex64)
+    return paths._replace(gain=paths.gain * turn[:, None])
 
 
 def _bits(numbers: Tensor, width: int) -> Tensor:
