@@ -134,14 +134,14 @@ def test_other_laws_are_another_code() -> None:
     told["up"][1] += 1
     other = PathCode(LINE, PathLaws.from_json(told))
     sent = BitString(torch.zeros(1, 64, dtype=torch.uint8), PathCode(LINE).digest)
-    with pytest.raises(InputError, match="both ends need the same radio and laws"):
+    with pytest.raises(InputError, match="both ends need the same radio, laws and places"):
         other.decode(sent)
 
 
 def test_another_radio_or_length_is_refused(model: UniversalModel) -> None:
     csi, code = exact(LINE, links=2), PathCode(LINE)
     sent = code.encode(model, csi, 64)
-    with pytest.raises(InputError, match="both ends need the same radio and laws"):
+    with pytest.raises(InputError, match="both ends need the same radio, laws and places"):
         PathCode(Radio(ULA(16))).decode(sent)
     for length in (23, 513):
         with pytest.raises(InputError, match=f"path code of {length} bits"):

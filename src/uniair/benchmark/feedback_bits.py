@@ -134,7 +134,7 @@ def _laws(model: UniversalModel, sampled: SampledLinks) -> PathLaws:
     radios = [sampled.at_carrier(radio) for radio in (*RADIOS.values(), Radio())]
     areas = -(-sampled.sample.train // (len(radios) * PER_AREA))
     batches = (batch for radio in radios for batch in islice(places_of(sampled.train, radio, PER_AREA, 0), areas))
-    return counted_laws(model, ((batch.csi, batch.radio) for batch in batches))
+    return counted_laws(model, batches)
 
 
 def _standard(links: Links, radio: Radio) -> Sums:

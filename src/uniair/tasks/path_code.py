@@ -24,6 +24,7 @@ from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
 from uniair.tasks.bit_code import LONGEST, SHORTEST, BitString
 from uniair.tasks.completion import fitted_paths, measured_part
+from uniair.tasks.expected_paths import ExpectedPaths
 from uniair.tasks.path_fit import FittedPaths, Measured, channel
 from uniair.tasks.path_laws import PathLaws, packaged_laws
 from uniair.tasks.path_rounding import DEEPEST, GAINS, Rounding
@@ -72,40 +73,57 @@ class PathCode:
         """Fewest bits that hold a path of every channel."""
         return max(SHORTEST, HEADER + self.roundings[-1].first + 1)
 
-    def encode(self, model: UniversalModel, csi: Any, length: int) -> BitString:
+    def digest_beside(self, expected: ExpectedPaths | None) -> str:
+        """16 hexadecimal digits, of what both ends expect of places too."""
+        if expected is None:
+            return self.digest
+        return hashlib.sha256((self.digest + expected.digest).encode()).hexdigest()[:16]
+
+    def encode(self, model: UniversalModel, csi: Any, length: int, expected: ExpectedPaths | None = None) -> BitString:
         """CSI complex [N, ports, subcarriers] → bit strings.
 
         Of the roundings the one is sent by which the directions of all subcarriers are met best (SGCS).
 
+        Args:
+            expected: of the N places, see `expected_paths`, which the base station knows too; None: nothing is.
+
         Raises:
-            InputError: a length that holds no path, or beyond `LONGEST`; see `completion.measured_part`.
+            InputError: a length that holds no path, or beyond `LONGEST`; not as many places; see
+                `completion.measured_part`.
         """
         self._check(length)
         everything = torch.ones(self.radio.shape, dtype=torch.bool)
         measured = measured_part(csi, self.radio, everything)
-        found = [self._best(paths, part, length - HEADER)
-                 for paths, part, _ in fitted_paths(model, measured, everything, SNR)]  # fmt: skip
+        _check_places(expected, len(measured.values), "channels")
+        found: list[Tensor] = []
+        for paths, part, _ in fitted_paths(model, measured, everything, SNR):
+            begin = sum(map(len, found))
+            here = None if expected is None else expected[begin : begin + len(part.values)]
+            found.append(self._best(paths, part, length - HEADER, here))
         bits = torch.cat(found) if found else torch.zeros(0, length, dtype=torch.uint8)
-        return BitString(bits, self.digest)
+        return BitString(bits, self.digest_beside(expected))
 
-    def decode(self, sent: BitString, radio: Radio | None = None) -> Tensor:
+    def decode(self, sent: BitString, radio: Radio | None = None, expected: ExpectedPaths | None = None) -> Tensor:
         """Bit strings → CSI complex64 [N, ports, subcarriers]; power and common phase mean nothing.
 
         Args:
             radio: to write the channels for, its antennas polarised as the code's and in the same order; None: the
                 code's.
+            expected: of the places, as the sender has it.
 
         Raises:
-            InputError: written for another radio, of another length, or not of bits; cut before the first path ends.
+            InputError: written for another radio or beside other places, of another length, or not of bits; cut before
+                the first path ends.
         """
-        if sent.code != self.digest:
+        if sent.code != (code := self.digest_beside(expected)):
             raise InputError(
-                f"bit string of code {sent.code}, this is {self.digest}: both ends need the same radio and laws"
+                f"bit string of code {sent.code}, this is {code}: both ends need the same radio, laws and places"
             )
         bits = torch.as_tensor(sent.bits).long()
         if bits.ndim != 2 or ((bits != 0) & (bits != 1)).any():
             raise InputError(f"bits have shape {tuple(bits.shape)} or other values than 0 and 1, expected [N, length]")
         self._check(bits.shape[1])
+        _check_places(expected, len(bits), "bit strings")
         out_radio = self.radio if radio is None else radio
         if out_radio.array.slants != self.radio.array.slants:
             raise InputError(
@@ -117,7 +135,8 @@ class PathCode:
         for i, rounding in enumerate(self.roundings):
             if not (mine := number == i).any():
                 continue
-            fields = rounding.fields(body[mine])
+            here = None if expected is None else expected[mine.numpy()]
+            fields = rounding.fields(body[mine], here)
             empty = int((fields[..., GAINS::2] == rounding.none).all(-1).all(-1).sum())
             if empty:
                 raise InputError(
@@ -131,11 +150,11 @@ class PathCode:
         if not self.shortest <= length <= LONGEST:
             raise InputError(f"a path code of {length} bits: give {self.shortest} to {LONGEST}")
 
-    def _best(self, paths: FittedPaths, measured: Measured, length: int) -> Tensor:
+    def _best(self, paths: FittedPaths, measured: Measured, length: int, expected: ExpectedPaths | None) -> Tensor:
         """Header and paths by the best rounding of each channel: uint8 [N, HEADER + length]."""
         csi, found, alike = measured.filled(measured.values), [], []
         for rounding in self.roundings:
-            fields = rounding.rounded(paths, measured, length)
+            fields = rounding.rounded(paths, measured, length, expected)
             written = channel(rounding.written(fields), self.radio)
             there = written.abs().amax((1, 2)) > 0
             alike.append(torch.where(there, metrics.cosine_squared(written, csi).mean(1), -1.0))
@@ -145,8 +164,14 @@ class PathCode:
         for i, rounding in enumerate(self.roundings):
             mine = best == i
             out[mine, :HEADER] = _bits(torch.tensor(i), HEADER).to(torch.uint8)
-            out[mine, HEADER:] = rounding.bits(found[i][mine], length)
+            here = None if expected is None else expected[mine.numpy()]
+            out[mine, HEADER:] = rounding.bits(found[i][mine], length, here)
         return out
+
+
+def _check_places(expected: ExpectedPaths | None, count: int, what: str) -> None:
+    if expected is not None and len(expected) != count:
+        raise InputError(f"paths expected of {len(expected)} places for {count} {what}: give one each")
 
 
 def _seen_at(paths: FittedPaths, measured: Radio, written: Radio) -> FittedPaths:

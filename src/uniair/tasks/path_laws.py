@@ -24,6 +24,7 @@ Integers = NDArray[np.int64]
 FORMAT = "uniair-path-laws/1"
 WHOLE = 1 << 20  # mass of a law
 UNSEEN = WHOLE >> 6  # shared out evenly, for what was never seen
+EXPECTED = 4  # paths of a channel that candidates of its place are compared with
 RANKS = 6  # first, second and so on; later paths follow the last law
 MICRO, PICO, MILLI = 1e6, 1e12, 1e3  # units of direction cosines, delays in s and dB
 AMPLITUDES = ("of one polarisation", "of the first of two", "of the second", "of the second where the first is none")
@@ -42,6 +43,7 @@ KNOTS: Mapping[str, list[int]] = {
     "apart": [round(x * MICRO) for x in [-2.0, -1.4, *_COSINES, 1.4, 2.0]],
     "delay": [x * 1000 for x in (-150, -60, -30, -15, -8, -4, *_NANOSECONDS)],
     "later": [round(x * 1000) for x in _both(*_NANOSECONDS)],
+    "beside": [round(x * 1000) for x in _both(0, 0.03, 0.06, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)],
 }
 
 
@@ -86,6 +88,11 @@ class PathLaws:
         up: of the first path's cosine upwards, 1e-6.
         delay: of the first path's delay, ps, by the radio's clock.
         apart, higher, later: of cosines along and upwards and of delays, less the first path's.
+        beside: [cosine along, upwards, delay][the straight line, another] how far a path lies from the candidate that
+            it is, in thousandths of what the radio tells apart.
+        candidate: int64 [2, EXPECTED, 1 + candidates] how probable it is that the first path, the second, and so on
+            is none of a place's candidates, or which in their order: where the straight line is not free, and where it
+            is. Each adds up to `WHOLE`.
     """
 
     amplitude: tuple[tuple[Law, ...], ...]
@@ -94,6 +101,8 @@ class PathLaws:
     apart: Law
     higher: Law
     later: Law
+    beside: tuple[tuple[Law, Law], ...]
+    candidate: Integers
 
     @cached_property
     def digest(self) -> str:
@@ -111,6 +120,8 @@ class PathLaws:
             "amplitude": [[law.below.tolist() for law in laws] for laws in self.amplitude],
             "delay": {clock: law.below.tolist() for clock, law in sorted(self.delay.items())},
             **{name: getattr(self, name).below.tolist() for name in ("up", "apart", "higher", "later")},
+            "beside": [[law.below.tolist() for law in laws] for laws in self.beside],
+            "candidate": self.candidate.tolist(),
         }  # fmt: skip
 
     @classmethod
@@ -134,6 +145,8 @@ class PathLaws:
                 tuple(tuple(law("amplitude", below) for below in laws) for laws in told["amplitude"]),
                 law("up", told["up"]), {clock: law("delay", below) for clock, below in told["delay"].items()},
                 law("apart", told["apart"]), law("apart", told["higher"]), law("later", told["later"]),
+                tuple((law("beside", line), law("beside", other)) for line, other in told["beside"]),
+                np.array(told["candidate"], dtype=np.int64),
             )  # fmt: skip
         except KeyError as error:
             raise InputError(f"laws of paths: {error} is missing") from error

@@ -15,8 +15,9 @@ from torch import Tensor
 from uniair.angle_delay import REACH
 from uniair.radio import Radio
 from uniair.tasks.arithmetic_code import Interval, Reader
+from uniair.tasks.expected_paths import ExpectedPaths, Guess
 from uniair.tasks.path_fit import EARLY, FittedPaths, Measured, cells, columns_of
-from uniair.tasks.path_laws import MICRO, MILLI, NONE, PICO, Integers, PathLaws, even, shared
+from uniair.tasks.path_laws import EXPECTED, MICRO, MILLI, NONE, PICO, Integers, PathLaws, even, shared
 
 DEEPEST = 21.0  # dB below the strongest that a gain may be; the last level says that a path is none
 RIDGE = 1e-3  # over the number of measured entries, of amplitudes fitted to rounded paths
@@ -86,14 +87,19 @@ class Rounding:
         """Most bits of the first path where all is equally likely; the channel's phase means nothing."""
         return sum(self.widths) + self.gains * (self.amplitude + self.phase) - self.phase
 
-    def rounded(self, paths: FittedPaths, measured: Measured, length: int) -> Tensor:
+    def rounded(
+        self, paths: FittedPaths, measured: Measured, length: int, expected: ExpectedPaths | None = None
+    ) -> Tensor:
         """Paths that explain most, one after the other, their gains fitted anew, as many as so many bits tell.
+
+        Args:
+            expected: of the place; None: nothing is.
 
         Returns:
             int64 [N, K, fields]; where there are fewer paths, or not even one fits, all gains are none.
         """
         placed, gains = self.ordered(paths, measured, max(length // FEWEST, 1))
-        each = self._bits_of_places(placed)
+        each = self._bits_of_places(placed, expected)
         out = self._nothing(len(placed), len(gains)).clone()
         for count, gain in enumerate(gains, 1):
             fields = self._fields(placed[:, :count], gain)
@@ -141,38 +147,40 @@ class Rounding:
         return FittedPaths(along.double(), torch.clamp(up.double(), -high, high), delay, gain, gain.abs(),
                            torch.ones(len(fields)))  # fmt: skip
 
-    def bits(self, fields: Tensor, length: int) -> Tensor:
+    def bits(self, fields: Tensor, length: int, expected: ExpectedPaths | None = None) -> Tensor:
         """What `rounded` found for so many bits: uint8 [N, length]."""
-        numbers = [self._number(row[(row[:, GAINS::2] < self.none).any(1)], length) for row in fields]
+        there = (fields[..., GAINS::2] < self.none).any(-1)
+        numbers = [self._number(row[there[i]], length, _of(expected, i)) for i, row in enumerate(fields)]
         rows = [[int(bit) for bit in f"{number:0{length}b}"] for number in numbers]
         return torch.tensor(rows, dtype=torch.uint8).view(-1, length)
 
-    def _number(self, paths: Tensor, length: int) -> int:
+    def _number(self, paths: Tensor, length: int, expected: ExpectedPaths | None) -> int:
         """Of one channel's paths [P, fields]; of its last ones none where they turn out not to fit."""
         for count in range(len(paths), 0, -1):
             now = Interval()
-            for symbol in self._symbols(paths[None, :count].numpy()):
+            for symbol in self._symbols(paths[None, :count].numpy(), expected):
                 now.narrow(int(symbol.below[0]), int(symbol.mass[0]), int(symbol.whole[0]))
             alone = now.bits(length)
             for symbol in self._end(count):
                 now.narrow(int(symbol.below[0]), int(symbol.mass[0]), int(symbol.whole[0]))
             # without an end, what follows must not be read as a path
             for number in (now.bits(length), alone):
-                if number is not None and len(self._read(Reader(number, length))) == count:
+                if number is not None and len(self._read(Reader(number, length), expected)) == count:
                     return number
         raise AssertionError("the first path always fits")
 
-    def fields(self, bits: Tensor) -> Tensor:
+    def fields(self, bits: Tensor, expected: ExpectedPaths | None = None) -> Tensor:
         """What bits [N, length] determine: int64 [N, K, fields], later gains none where there are fewer paths."""
         length = bits.shape[1]
-        found = [self._read(Reader(int("".join(map(str, row)), 2), length)) for row in bits.tolist()]
+        numbers = [int("".join(map(str, row)), 2) for row in bits.tolist()]
+        found = [self._read(Reader(number, length), _of(expected, i)) for i, number in enumerate(numbers)]
         out = self._nothing(len(bits), max(map(len, found), default=0)).clone()
         for row, paths in zip(out, found, strict=True):
             if paths:
                 row[: len(paths)] = torch.tensor(paths)
         return out
 
-    def _read(self, reader: Reader) -> list[list[int]]:
+    def _read(self, reader: Reader, expected: ExpectedPaths | None) -> list[list[int]]:
         """Whole paths of one channel."""
         out: list[list[int]] = []
         while True:
@@ -186,13 +194,15 @@ class Rounding:
                 missing = level == self.none
             if all(level == self.none for level in path[GAINS::2]):
                 return out
-            first = None if not out else np.array(out[:1])
+            first, guess = None if not out else np.array(out[:1]), self._guess(rank, expected)
             for field, width in enumerate(self.widths):
                 if width:
-                    place = reader.read(self._places(field, first)[0])
+                    place = reader.read(self._places(field, first, guess)[0])
                     if place is None:
                         return out
                     path[field] = place
+                    if guess is not None:
+                        guess.learn(np.array([place]))
             for which in range(self.gains):
                 if path[GAINS + 2 * which] < self.none and (out or which):
                     turn = reader.read(even(2**self.phase))
@@ -201,7 +211,7 @@ class Rounding:
                     path[GAINS + 2 * which + 1] = turn
             out.append(path)
 
-    def _symbols(self, fields: Integers) -> Iterator[Symbol]:
+    def _symbols(self, fields: Integers, expected: ExpectedPaths | None) -> Iterator[Symbol]:
         """Of one channel's paths, all of which are there: [1, P, fields]."""
         for rank in range(fields.shape[1]):
             path, missing = fields[:, rank], False
@@ -209,12 +219,26 @@ class Rounding:
                 level = path[:, GAINS + 2 * which]
                 yield Symbol.of(self._levels(rank, which, missing), level)
                 missing = bool(level[0] == self.none)
-            for field, width in enumerate(self.widths):
-                if width:
-                    yield Symbol.of(self._places(field, fields[:, 0] if rank else None), path[:, field])
+            yield from self._symbols_of_place(rank, path, fields[:, 0] if rank else None, expected)
             for which in range(self.gains):
                 if path[0, GAINS + 2 * which] < self.none and (rank or which):
                     yield Symbol.of(even(2**self.phase)[None], path[:, GAINS + 2 * which + 1])
+
+    def _symbols_of_place(
+        self, rank: int, path: Integers, first: Integers | None, expected: ExpectedPaths | None
+    ) -> Iterator[Symbol]:
+        """Direction and delay of paths [N, fields] that come in that order."""
+        guess = self._guess(rank, expected)
+        for field, width in enumerate(self.widths):
+            if width:
+                yield Symbol.of(self._places(field, first, guess), path[:, field])
+                if guess is not None:
+                    guess.learn(path[:, field])
+
+    def _guess(self, rank: int, expected: ExpectedPaths | None) -> Guess | None:
+        if expected is None or self.laws is None or rank >= EXPECTED:
+            return None
+        return Guess(expected, self.laws, rank, self.radio)
 
     def _end(self, rank: int) -> Iterator[Symbol]:
         """That there is no path of this rank."""
@@ -237,15 +261,15 @@ class Rounding:
             total += np.where(there.any(1), places[:, rank], 0.0) + self.phase * there.sum(1)
         return torch.from_numpy(total - self.phase)
 
-    def _bits_of_places(self, placed: Tensor) -> np.ndarray:
+    def _bits_of_places(self, placed: Tensor, expected: ExpectedPaths | None = None) -> np.ndarray:
         """What directions and delays take: [N, K]."""
-        found, out = placed.numpy(), np.zeros(placed.shape[:2])
-        for rank in range(found.shape[1]):
-            for field, width in enumerate(self.widths):
-                if width:
-                    below = self._places(field, found[:, 0] if rank else None)
-                    out[:, rank] += Symbol.of(below, found[:, rank, field]).bits
-        return out
+        found = placed.numpy()
+        return np.stack([self.place_bits(rank, found, expected) for rank in range(found.shape[1])], 1)
+
+    def place_bits(self, rank: int, placed: Integers, expected: ExpectedPaths | None = None) -> np.ndarray:
+        """What direction and delay take of the paths that come in that order: [N], of rounded places [N, K, 3]."""
+        symbols = self._symbols_of_place(rank, placed[:, rank], placed[:, 0] if rank else None, expected)
+        return np.sum([symbol.bits for symbol in symbols], axis=0) + np.zeros(len(placed))
 
     def _levels(self, rank: int, which: int, missing: bool) -> Integers:
         """Below each level of a polarisation's gain: [1, levels + 1]."""
@@ -260,17 +284,21 @@ class Rounding:
         """Where a level of amplitude begins, dB / 1000 below the strongest."""
         return (2 * level - 1) * int(DEEPEST * MILLI) // (2 * self.none)
 
-    def _places(self, field: int, first: Integers | None) -> Integers:
+    def _places(self, field: int, first: Integers | None, guess: Guess | None) -> Integers:
         """Below each direction cosine or delay of a path, given the first one's fields [N, …]: [N or 1, steps + 1]."""
         count = 2 ** self.widths[field]
-        if self.laws is None or (first is None and field == ALONG):
+        if self.laws is None:
             return even(count)[None]
-        laws, edges = self.laws, 2 * np.arange(count + 1, dtype=np.int64) - 1
-        if first is None:
-            law = laws.up if field == UP else laws.delay[self.radio.clock]
-            return shared(law.up_to(self.at(field, edges)))[None]
-        law = (laws.apart, laws.higher, laws.later)[field]
-        return shared(law.up_to(self.at(field, edges)[None] - self.at(field, 2 * first[:, field])[:, None]))
+        laws, edges = self.laws, self.at(field, 2 * np.arange(count + 1, dtype=np.int64) - 1)
+        if first is not None:
+            law = (laws.apart, laws.higher, laws.later)[field]
+            below = law.up_to(edges[None] - self.at(field, 2 * first[:, field])[:, None])
+        elif field == ALONG:
+            below = even(count)[None]
+        else:
+            below = (laws.up if field == UP else laws.delay[self.radio.clock]).up_to(edges)[None]
+        below = shared(below)
+        return below if guess is None else shared(guess.mixed(field, edges, below))
 
     def at(self, field: int, halves: Integers) -> Integers:
         """Where half steps lie: cosines in 1e-6, delays in ps."""
@@ -287,6 +315,10 @@ class Rounding:
     def _begin(self) -> int:
         """The earliest delay, ps."""
         return -round(EARLY * REACH * PICO) if self.radio.clock == "first_path" else 0
+
+
+def _of(expected: ExpectedPaths | None, number: int) -> ExpectedPaths | None:
+    return None if expected is None else expected[number : number + 1]
 
 
 def explaining(columns: Tensor, measured: Measured, count: int, polarisations: int) -> tuple[Tensor, Sequence[Tensor]]:
