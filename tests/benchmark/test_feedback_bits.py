@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import uniair
 from uniair import metrics
 from uniair.benchmark import feedback_bits, feedback_methods
 from uniair.benchmark.benchmark import Setup, perform
-from uniair.benchmark.feedback_bits import FEEDBACK, GENERAL, OWN, SPECIFIC, Learning
+from uniair.benchmark.feedback_bits import FEEDBACK, GENERAL, OWN, SPECIFIC, Learning, _saved
 from uniair.benchmark.sampled_links import Sample
 from uniair.data.links import shards
 from uniair.data.links.loader import batch_of
@@ -20,6 +21,8 @@ from uniair.errors import InputError
 from uniair.models.baselines import SmallAutoencoder
 from uniair.radio import OFDM, UPA, Radio
 from uniair.tasks import bit_code
+from uniair.tasks.path_code import PathCode
+from uniair.tasks.path_laws import WHOLE, PathLaws, packaged_laws
 from uniair.training import feedback_adaptation
 from uniair.training.feedback_adaptation import DecoderTraining
 from uniair.training.supervised import train_small_autoencoder
@@ -37,6 +40,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     for module in (feedback_methods, feedback_adaptation):
         for name, value in (("LENGTHS", (24, 48)), ("SLOPES", 32), ("SUBBANDS", 4)):
             monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(feedback_methods, "PATH_LENGTHS", [24, 48])
     for name, value in (("STAGES", (1,)), ("SHOWN", (48,))):
         monkeypatch.setattr(feedback_adaptation, name, value)
     for name, value in (("LEAST", 256), ("STAGES", 6)):
@@ -55,8 +59,8 @@ def test_every_method_has_its_bits_and_a_stopped_run_goes_on(setup: Setup, monke
     result = perform("feedback", FEEDBACK, setup)
     assert set(result["rows"]) == {"line", "panel"}
     line, panel = result["rows"]["line"], result["rows"]["panel"]
-    assert len(line) == 1 + 8 + 2 + (2 * 3 + 1) * 2
-    assert len(panel) == 1 + 6 + 2 + (2 * 3 + 1) * 2  # 7 and 8 are for 32 ports
+    assert len(line) == 1 + 8 + 2 * 2 + (2 * 3 + 1) * 2
+    assert len(panel) == 1 + 6 + 2 * 2 + (2 * 3 + 1) * 2  # 7 and 8 are for 32 ports
     assert line["Type I"]["bits"] == 7
     assert line["searched, 48"]["bits"] == line[f"{GENERAL}, 48"]["bits"] == 48
     assert line["eType II, 5"]["sgcs"]["mean"] > line["eType II, 1"]["sgcs"]["mean"] > 0.5
@@ -71,8 +75,9 @@ def test_every_method_has_its_bits_and_a_stopped_run_goes_on(setup: Setup, monke
     assert set(took) == {"encode, embedding", "encode, searched", "decode"}
     assert took["encode, searched"] > took["encode, embedding"] > 0
     shown = FEEDBACK.tables(result)
-    assert [len(table.rows) for _, table in shown] == [len(line), len(panel), len(places) + 2, len(places), 2]
-    assert all("does not list" in heading for heading, _ in shown[:-1])
+    counts = [len(table.rows) for _, table in shown]
+    assert counts == [1 + 8 + 1 + 6, len(line), len(panel), len(places) + 2, len(places), 2]
+    assert all("does not list" in heading for heading, _ in shown[1:-1])
     assert "Milliseconds a link alone, 128 bits" in shown[-1][0]
 
     def again(*_: object) -> None:
@@ -81,6 +86,38 @@ def test_every_method_has_its_bits_and_a_stopped_run_goes_on(setup: Setup, monke
     for name in ("_ours", "_autoencoder", "_on_place", "standard", "by_paths", "latency"):
         monkeypatch.setattr(feedback_bits, name, again)
     assert perform("feedback", FEEDBACK, setup) == result
+
+
+def test_bits_at_equal_sgcs_lie_between_the_lengths_that_were_tried() -> None:
+    def row(bits: float, sgcs: float) -> dict[str, object]:
+        return {"bits": bits, "sgcs": {"mean": sgcs, "spread": 0.0}}
+
+    rows = {"Type I": row(8, 0.95), "eType II, 1": row(80, 0.7), "eType II, 2": row(100, 0.3)}
+    rows |= {f"paths, {bits}": row(bits, sgcs) for bits, sgcs in ((24, 0.5), (48, 0.9), (64, 0.89))}
+    rows |= {f"paths + map and position, {bits}": row(bits, sgcs) for bits, sgcs in ((24, 0.6), (48, 1.0))}
+    _, table = _saved({"rows": {"line": rows}})
+    assert [line[1:] for line in table.rows] == [
+        ["Type I", "8.0", "0.9500", "beyond what was tried", "45.0 (562 %)"],
+        ["eType II, 1", "80.0", "0.7000", "36.0 (45 %)", "30.0 (38 %)"],
+        ["eType II, 2", "100.0", "0.3000", "beyond what was tried", "beyond what was tried"],
+    ]
+
+
+def test_laws_of_paths_are_counted_on_training_places_and_written(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_bits, "PER_AREA", 8)
+    monkeypatch.setitem(feedback_bits.BUDGETS, "quick", Sample(2, 3, 48))
+    for name in ("_everywhere", "_on_places", "_latency"):
+        monkeypatch.setattr(feedback_bits, name, lambda *_: {})
+    FEEDBACK.run(setup, save=tmp_path / "laws.json")
+    written = json.loads((tmp_path / "laws.json").read_text("utf-8"))
+    laws = PathLaws.from_json(written)
+    assert laws.digest != packaged_laws().digest
+    assert (laws.candidate.sum(2) == WHOLE).all()
+    assert PathCode(Radio(), laws).digest != PathCode(Radio()).digest
+    FEEDBACK.run(setup, save=tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "laws.json").read_bytes()
 
 
 def test_training_and_test_areas_of_one_place_are_refused(setup: Setup) -> None:

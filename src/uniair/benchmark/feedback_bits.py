@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -16,6 +17,8 @@ from uniair.benchmark import feedback_latency
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.feedback_latency import latency
 from uniair.benchmark.feedback_methods import (
+    PATHS,
+    PATHS_BESIDE,
     PER_AREA,
     FromTrainingPlaces,
     QuantisedAutoencoder,
@@ -212,7 +215,34 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
             known = "" if result["listed"][name] else "; a panel that the standard does not list, by its formulas"
             heading = f"SGCS over {result['subbands']} subbands, {name}: {result['radios'][name]}; {where}{known}"
             out.append((heading, Table(["feedback", "bits", "SGCS"], body)))
-    return [*out, feedback_latency.table(result["latency"])]
+    return [_saved(result), *out, feedback_latency.table(result["latency"])]
+
+
+def _saved(result: dict[str, Any]) -> tuple[str, Table]:
+    """Bits of paths that reach the SGCS of each of the standard's codebooks, and what share that is of its own."""
+    body = []
+    for name, rows in result["rows"].items():
+        curves = [_curve(rows, method) for method in (PATHS, PATHS_BESIDE)]
+        for key, row in rows.items():
+            if key.split(",")[0] not in ("Type I", "eType II") or not all(len(bits) for bits, _ in curves):
+                continue
+            cells = [name, key, f"{row['bits']:.1f}", f"{row['sgcs']['mean']:.4f}"]
+            for bits, sgcs in curves:
+                reached = float(np.interp(row["sgcs"]["mean"], sgcs, bits, left=math.nan, right=math.nan))
+                known = not math.isnan(reached)
+                cells.append(
+                    f"{reached:.1f} ({100 * reached / row['bits']:.0f} %)" if known else "beyond what was tried"
+                )
+            body.append(cells)
+    return ("Bits by which paths reach what the standard's codebooks reach, between the lengths that were tried",
+            Table(["radio", "codebook", "bits", "SGCS", PATHS, PATHS_BESIDE], body))  # fmt: skip
+
+
+def _curve(rows: dict[str, Any], method: str) -> tuple[list[float], list[float]]:
+    """Bits and SGCS of a method's lengths, as far as more bits are better."""
+    points = sorted((row["bits"], row["sgcs"]["mean"]) for key, row in rows.items() if key.split(",")[0] == method)
+    best = [(bits, sgcs) for i, (bits, sgcs) in enumerate(points) if all(sgcs > other for _, other in points[:i])]
+    return [bits for bits, _ in best], [sgcs for _, sgcs in best]
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
@@ -220,7 +250,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     every = figure.subplots(1, len(result["rows"]), sharey=True)
     ours = [f"{name}{known}" for name in STEPS for known in BESIDE]
     for axes, (name, rows) in zip(np.atleast_1d(every), result["rows"].items(), strict=True):
-        for method in ("Type I", "eType II", "paths", GENERAL, *ours):
+        for method in ("Type I", "eType II", PATHS, PATHS_BESIDE, GENERAL, *ours):
             some = [row for key, row in rows.items() if key.split(",")[0] == method]
             points = sorted((row["bits"], row["sgcs"]["mean"]) for row in some)
             axes.plot(*zip(*points, strict=True), marker="o", label=method)

@@ -19,6 +19,7 @@ from uniair.models.baselines import SmallAutoencoder
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
 from uniair.tasks.bit_code import BitCode, decoder_sensitivity, learn
+from uniair.tasks.expected_paths import expected_paths
 from uniair.tasks.feedback_code import KNOWN, LENGTHS, FeedbackCode
 from uniair.tasks.path_code import PathCode
 from uniair.training.feedback_adaptation import (
@@ -31,6 +32,8 @@ from uniair.training.feedback_adaptation import (
 )
 from uniair.training.supervised import train_small_autoencoder
 
+PATHS, PATHS_BESIDE = "paths", "paths + map and position"
+PATH_LENGTHS = sorted({*LENGTHS, 32, 40, 56, 80})
 PER_AREA = 64  # most links of a training area that codes are learned from
 MOST = 16_384  # channels that an autoencoder is trained on
 HELD = 5  # one in so many channels of a place chooses the stages of its quantiser
@@ -59,13 +62,15 @@ def standard(batch: Batch) -> Sums:
 
 
 def by_paths(model: UniversalModel, batch: Batch) -> Sums:
-    """Paths that are fitted, rounded and written again."""
+    """Paths that are fitted, rounded and written again, alone and where both ends know the place."""
     csi, radio = batch.csi, batch.radio
     code, target = PathCode(radio), subband_directions(csi, radio, SUBBANDS)
-    return {
-        f"paths, {length}": _written(code.decode(code.encode(model, csi, length)), target, radio, length)
-        for length in LENGTHS if length >= code.shortest
-    }  # fmt: skip
+    out = {}
+    for name, expected in ((PATHS, None), (PATHS_BESIDE, expected_paths(batch.environment, radio))):
+        for length in (length for length in PATH_LENGTHS if length >= code.shortest):
+            sent = code.encode(model, csi, length, expected)
+            out[f"{name}, {length}"] = _written(code.decode(sent, None, expected), target, radio, length)
+    return out
 
 
 def by_code(name: str, found: FeedbackCode, batch: Batch, steps: int, beside: bool = True) -> Sums:
