@@ -72,7 +72,7 @@ def test_every_method_has_its_bits_and_a_stopped_run_goes_on(setup: Setup, monke
     assert all(0 <= row["sgcs"]["mean"] <= 1 + 1e-6 for row in every)
     assert result["links"] == 6
     took = result["latency"]["line"]["ms"]
-    assert set(took) == {"encode, embedding", "encode, searched", "decode"}
+    assert set(took) == {"encode, embedding", "encode, searched", "decode", "encode, paths", "decode, paths"}
     assert took["encode, searched"] > took["encode, embedding"] > 0
     shown = FEEDBACK.tables(result)
     counts = [len(table.rows) for _, table in shown]

@@ -108,7 +108,7 @@ def run(setup: Setup, *, save: Path | None = None) -> dict[str, Any]:
         if "dense" in setup.folders:
             places[name] = _on_places(setup, sampled, own, name, radio, general)
         timed = partial(_latency, sampled.areas[0][1], radio, general, own.repeats)
-        times[name] = setup.once(f"{name}-latency", timed)
+        times[name] = setup.once(f"{name}-latency-{PathCode(radio).digest}", timed)
     return {
         "areas": [name for name, _ in sampled.areas], "subbands": SUBBANDS, "links": sampled.count,
         "radios": {name: str(radio) for name, radio in radios.items()},

@@ -14,13 +14,14 @@ import torch
 from uniair.environment import Batch
 from uniair.evaluation.tables import Table
 from uniair.tasks.feedback_code import FeedbackCode
+from uniair.tasks.path_code import PathCode
 
 LENGTH = 128  # bits; of other lengths it is the same within a few per cent of the encoder's time
 WARM = 2  # calls before those that count
 
 
 def latency(found: FeedbackCode, batch: Batch, steps: Mapping[str, int], repeats: int) -> dict[str, Any]:
-    """Median ms at batch 1: encoding with each number of steps of search, and decoding.
+    """Median ms at batch 1: encoding with each number of steps of search and by paths, and decoding both.
 
     Args:
         batch: links, one of which is asked for at a time.
@@ -32,6 +33,10 @@ def latency(found: FeedbackCode, batch: Batch, steps: Mapping[str, int], repeats
         for name, count in steps.items()
     }
     took["decode"] = _median([partial(found.decode, found.encode(csi, LENGTH)) for csi in links], repeats)
+    paths = PathCode(batch.radio)
+    took["encode, paths"] = _median([partial(paths.encode, found.model, csi, LENGTH) for csi in links], repeats)
+    sent = [paths.encode(found.model, csi, LENGTH) for csi in links]
+    took["decode, paths"] = _median([partial(paths.decode, one) for one in sent], repeats)
     return {"ms": took, "threads": torch.get_num_threads(), "machine": platform.machine(), "repeats": repeats}
 
 
