@@ -14,7 +14,7 @@ from uniair import metrics
 from uniair.angle_delay import REACH
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
-from uniair.radio import OFDM, ULA, Radio
+from uniair.radio import OFDM, ULA, UPA, Radio
 from uniair.tasks.bit_code import BitString
 from uniair.tasks.completion import fitted_paths, measured_part
 from uniair.tasks.path_code import HEADER, PathCode
@@ -80,6 +80,13 @@ def test_paths_that_are_not_there_are_none(model: UniversalModel) -> None:
     few, many = (subcarriers(code.decode(code.encode(model, csi, length)), csi).mean() for length in (40, 512))
     assert many >= few - 1e-3
     assert few > 0.95
+
+
+@pytest.mark.parametrize("radio", [Radio(grid=OFDM(2, 15e3)), Radio(UPA(4, 1))])
+def test_what_a_radio_can_not_tell_takes_no_bits(model: UniversalModel, radio: Radio) -> None:
+    code, csi = PathCode(radio), exact(radio, links=3, count=1)
+    assert 0 in code.roundings[0].widths
+    assert subcarriers(code.decode(code.encode(model, csi, 60)), csi).min() > 0.97
 
 
 @pytest.mark.parametrize("radio", [LINE, PANEL])

@@ -67,7 +67,7 @@ class Rounding:
         """Bits of a direction cosine along, upwards and of a delay, were all equally likely."""
         spans = (2.0, 2.0, REACH)
         along, up, delay = (
-            math.ceil(math.log2(span / size * steps - 1e-9)) if math.isfinite(size) else 0
+            math.ceil(math.log2(max(span / size * steps - 1e-9, 1.0)))  # 0 of what the radio has no extent in
             for span, size, steps in zip(spans, cells(self.radio), self.steps, strict=True)
         )
         return along, up, delay
