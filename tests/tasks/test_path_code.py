@@ -82,7 +82,7 @@ def test_paths_that_are_not_there_are_none(model: UniversalModel) -> None:
     assert few > 0.95
 
 
-@pytest.mark.parametrize("radio", [Radio(grid=OFDM(2, 15e3)), Radio(UPA(4, 1))])
+@pytest.mark.parametrize("radio", [Radio(grid=OFDM(2, 15e3)), Radio(UPA(1, 4), OFDM(4, 15e3))])
 def test_what_a_radio_can_not_tell_takes_no_bits(model: UniversalModel, radio: Radio) -> None:
     code, csi = PathCode(radio), exact(radio, links=3, count=1)
     assert 0 in code.roundings[0].widths

@@ -301,7 +301,7 @@ class Dictionary(NamedTuple):
     """Directions and delays on an oversampled grid, and what a radio takes in from them.
 
     Attributes:
-        along, up: float64 [G]; delay: float64 [D] s.
+        along, up: float64 [G]; delay: float64 [D] s, which are `period` in all.
         beams: complex64 [polarisations, G, ports]; waves: complex64 [D, subcarriers].
     """
 
@@ -310,6 +310,7 @@ class Dictionary(NamedTuple):
     delay: Tensor
     beams: Tensor
     waves: Tensor
+    period: float
 
     def taken(self, csi: Tensor) -> Tensor:
         """What each cell's matched filter takes in of CSI, entries not measured 0: [N, polarisations, G, D].
@@ -321,8 +322,7 @@ class Dictionary(NamedTuple):
 
     def folded(self, delay: Tensor) -> Tensor:
         """Delays [N, P] s as the measured subcarriers tell them, which know no multiples of what the grid spans."""
-        first, period = self.delay[0], self.delay[-1] - self.delay[0] + self.delay[1] - self.delay[0]
-        return first + (delay - first) % period
+        return self.delay[0] + (delay - self.delay[0]) % self.period
 
     def strongest(self, csi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Direction cosines along and upwards, and delay, from where most is taken in: float64 [N, 1] each."""
@@ -368,7 +368,7 @@ def dictionary(measured: Measured, oversampling: int = 2) -> Dictionary:
     first = -EARLY * period if radio.clock == "first_path" else 0.0
     delay = first + period / steps * torch.arange(steps, dtype=torch.float64)
     wave = wave_of(along[None, seen], up[None, seen], delay[None], radio)
-    return Dictionary(along[seen], up[seen], delay, wave.ports[0], wave.tones[0])
+    return Dictionary(along[seen], up[seen], delay, wave.ports[0], wave.tones[0], period)
 
 
 def added(paths: FittedPaths, measured: Measured, grid: Dictionary, count: int) -> FittedPaths:
