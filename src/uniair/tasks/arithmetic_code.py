@@ -23,10 +23,9 @@ class Interval:
         self.width *= mass
         self.scale *= whole
 
-    def bits(self, length: int) -> int | None:
-        """A number of so many bits whose every continuation lies inside; None: there is none so short."""
-        number = -(-(self.low << length) // self.scale)
-        return number if (number + 1) * self.scale <= (self.low + self.width) << length else None
+    def numbers(self, length: int) -> range:
+        """Those of so many bits whose every continuation lies inside; none where bits are too few."""
+        return range(-(-(self.low << length) // self.scale), ((self.low + self.width) << length) // self.scale)
 
 
 class Reader:

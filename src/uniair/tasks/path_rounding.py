@@ -160,14 +160,14 @@ class Rounding:
             now = Interval()
             for symbol in self._symbols(paths[None, :count].numpy(), expected):
                 now.narrow(int(symbol.below[0]), int(symbol.mass[0]), int(symbol.whole[0]))
-            alone = now.bits(length)
+            alone = now.numbers(length)
             for symbol in self._end(count):
                 now.narrow(int(symbol.below[0]), int(symbol.mass[0]), int(symbol.whole[0]))
             # without an end, what follows must not be read as a path
-            for number in (now.bits(length), alone):
-                if number is not None and len(self._read(Reader(number, length), expected)) == count:
+            for number in now.numbers(length)[:1] or alone:
+                if len(self._read(Reader(number, length), expected)) == count:
                     return number
-        raise AssertionError("the first path always fits")
+        raise AssertionError("the first path fits")
 
     def fields(self, bits: Tensor, expected: ExpectedPaths | None = None) -> Tensor:
         """What bits [N, length] determine: int64 [N, K, fields], later gains none where there are fewer paths."""
