@@ -24,7 +24,7 @@ from uniair.explanation.calibrated import Calibration
 from uniair.files import write_text
 from uniair.models.universal import UniversalModel
 from uniair.site import confidence, draws, reasons
-from uniair.site.extrapolation import said
+from uniair.site.extrapolation import reads_any_radio, said
 from uniair.site.learning import Samples
 from uniair.site.map_drawing import LAYERS, SiteMap
 from uniair.site.map_layers import QUALITATIVE
@@ -36,7 +36,7 @@ from uniair.tasks.task import Task
 from uniair.training.heads import load_head
 
 Labelled = dict[tuple[str, str], Samples]
-TRAINED_HEIGHT = 7.0  # m; the campaigns raised lower buildings to it
+TRAINED_HEIGHT = 7.0  # m; the campaigns of weights that know one radio raised lower buildings to it
 ACROSS = 100  # cells of a map of what heads say everywhere, a side
 SIDES = {"channel": "CSI", "environment": "map and position"}
 
@@ -212,7 +212,7 @@ def _about(site: Site) -> str:
         f"Where a station has measured labels for a task, its head learned from these and was tested on these. "
         f"Tested on whole blocks of 20 m that nothing learned from, a fifth of the links; seed {seed}, "
         f"{seeds} run{'s' if seeds > 1 else ''}. Made in {site.about['seconds'] / 60:.1f} minutes."
-        + (warning if low else "")
+        + (warning if low and not reads_any_radio(site.model) else "")
     )
 
 
