@@ -164,8 +164,18 @@ def test_paths_are_written_for_other_radios(model: UniversalModel) -> None:
     wide = Radio(ULA(64), clock="first_path")
     sent = PathCode(LINE).encode(model, exact(LINE, links=6, count=2), 200)
     assert alike(PathCode(LINE).decode(sent, wide), exact(wide, links=6, count=2)) > 0.9
-    with pytest.raises(InputError, match="give a radio of the same polarisation"):
-        PathCode(LINE).decode(sent, PANEL)
+    for other, says in (
+        (PANEL, "seen in vertical polarisation can't be written in"),
+        (replace(LINE, carrier=3.5e9), "can't be written for 3.5 GHz"),
+        (replace(LINE, clock="absolute"), "no absolute delays"),
+        (replace(LINE, array=ULA(32, pattern="tr38901")), "of pattern isotropic can't be written for tr38901"),
+        (replace(LINE, ue=ULA(1, polarisation="horizontal")), "UE of vertical"),
+    ):
+        with pytest.raises(InputError, match=says):
+            PathCode(LINE).decode(sent, other)
+    absolute = PathCode(replace(LINE, clock="absolute"))
+    with pytest.raises(InputError, match="of clock absolute can't be written for first_path"):
+        absolute.decode(BitString(sent.bits, absolute.digest), LINE)
     both = exact(replace(LINE, grid=OFDM(128, LINE.grid.spacing)), links=6, count=2)
     half = LINE.grid.bandwidth / 2
     below, above = (replace(LINE, carrier=LINE.carrier + shift) for shift in (-half, half))

@@ -348,24 +348,7 @@ class UniversalModel(nn.Module):
         z, radio = self._check_code(z), self.own_or(radio)
         if seen_by not in (None, radio):
             seen_by = self.own_or(seen_by)
-            if not same_carrier(radio, seen_by):
-                raise InputError(
-                    f"a channel seen at {seen_by.carrier / 1e9:g} GHz can't be written for "
-                    f"{radio.carrier / 1e9:g} GHz: walls act differently there"
-                )
-            if seen_by.clock == "first_path" and radio.clock == "absolute":
-                raise InputError("a channel seen with a clock at the first path has no absolute delays to write")
-            seen, wanted = seen_by.array, radio.array
-            if seen.slants != wanted.slants and (len(seen.slants) == 1 or self.preset.radios == "one"):
-                raise InputError(
-                    f"a channel seen in {seen.polarisation} polarisation can't be written in {wanted.polarisation}: "
-                    "how strong its paths are there was not seen"
-                )
-            if seen_by.ue.polarisation != radio.ue.polarisation:
-                raise InputError(
-                    f"a channel seen by a UE of {seen_by.ue.polarisation} polarisation can't be written for one of "
-                    f"{radio.ue.polarisation}: how strong its paths are there was not seen"
-                )
+            check_writable(radio, seen_by, turned=self.preset.radios != "one")
             self.warn(radio)
         parts = [self.crnn(part, radio, seen_by)[0] for part in torch.split(z, BATCH)]
         out = torch.cat(parts) if parts else torch.zeros(0, *radio.shape, dtype=torch.complex64)
@@ -424,3 +407,29 @@ class UniversalModel(nn.Module):
             "unknown": unknown,
             "total": count(self),
         }
+
+
+def check_writable(radio: Radio, seen_by: Radio, turned: bool) -> None:
+    """Raises `InputError` where a channel that one radio saw does not tell what another one would see.
+
+    Args:
+        turned: whether two polarisations may be written in two others.
+    """
+    if not same_carrier(radio, seen_by):
+        raise InputError(
+            f"a channel seen at {seen_by.carrier / 1e9:g} GHz can't be written for "
+            f"{radio.carrier / 1e9:g} GHz: walls act differently there"
+        )
+    if seen_by.clock == "first_path" and radio.clock == "absolute":
+        raise InputError("a channel seen with a clock at the first path has no absolute delays to write")
+    seen, wanted = seen_by.array, radio.array
+    if seen.slants != wanted.slants and (len(seen.slants) == 1 or not turned):
+        raise InputError(
+            f"a channel seen in {seen.polarisation} polarisation can't be written in {wanted.polarisation}: "
+            "how strong its paths are there was not seen"
+        )
+    if seen_by.ue.polarisation != radio.ue.polarisation:
+        raise InputError(
+            f"a channel seen by a UE of {seen_by.ue.polarisation} polarisation can't be written for one of "
+            f"{radio.ue.polarisation}: how strong its paths are there was not seen"
+        )

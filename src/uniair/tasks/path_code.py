@@ -20,7 +20,7 @@ from torch import Tensor
 
 from uniair import metrics
 from uniair.errors import InputError
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import UniversalModel, check_writable
 from uniair.radio import Radio
 from uniair.tasks.bit_code import LONGEST, SHORTEST, BitString
 from uniair.tasks.completion import fitted_paths, measured_part
@@ -107,13 +107,12 @@ class PathCode:
         """Bit strings → CSI complex64 [N, ports, subcarriers]; power and common phase mean nothing.
 
         Args:
-            radio: to write the channels for, its antennas polarised as the code's and in the same order; None: the
-                code's.
+            radio: to write the channels for: another array of such antennas, or another band; None: the code's.
             expected: of the places, as the sender has it.
 
         Raises:
             InputError: written for another radio or beside other places, of another length, or not of bits; cut before
-                the first path ends.
+                the first path ends; a radio that would see what was not seen.
         """
         if sent.code != (code := self.digest_beside(expected)):
             raise InputError(
@@ -125,11 +124,12 @@ class PathCode:
         self._check(bits.shape[1])
         _check_places(expected, len(bits), "bit strings")
         out_radio = self.radio if radio is None else radio
-        if out_radio.array.slants != self.radio.array.slants:
-            raise InputError(
-                f"paths told by {self.radio.array.polarisation} antennas can't be written for "
-                f"{out_radio.array.polarisation} ones: give a radio of the same polarisation"
-            )
+        check_writable(out_radio, self.radio, turned=False)
+        # gains hold what the antennas that measured them made of a direction, delays start with their clock
+        for what, seen, wanted in (("pattern", self.radio.array.pattern, out_radio.array.pattern),
+                                   ("clock", self.radio.clock, out_radio.clock)):  # fmt: skip
+            if seen != wanted:
+                raise InputError(f"paths told by a radio of {what} {seen} can't be written for {wanted}: give its own")
         number, body = _number(bits[:, :HEADER]), bits[:, HEADER:]
         out = torch.zeros(len(bits), *out_radio.shape, dtype=torch.complex64)
         for i, rounding in enumerate(self.roundings):
