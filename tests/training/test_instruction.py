@@ -207,6 +207,10 @@ def test_every_ablation_runs_and_goes_on(
     monkeypatch.setattr(benchmark, "train", None)  # everything is there
     again = perform("instruct", benchmark.INSTRUCT, setup, backbone="tiny")
     assert again == result
+    some = perform("instruct", benchmark.INSTRUCT, setup, backbone="tiny", methods=("LH", "WM"))
+    assert some["rows"] == {name: result["rows"][name] for name in ("WM", "LH")}
+    with pytest.raises(InputError, match="--methods XY: choose of AI²MMUM, FP"):
+        benchmark.run(setup, backbone="tiny", methods=("XY",))
     assert not list((tmp_path / "instruct/training").iterdir())
 
 

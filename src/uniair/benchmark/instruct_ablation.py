@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from uniair.benchmark.benchmark import Benchmark, Setup
+from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.instruct import PAPER_PROJECTIONS, Design, InstructModel
 from uniair.models.universal import UniversalModel
@@ -93,7 +94,10 @@ FEW = InstructTraining(epochs=24, batch=32)  # where labels are few
 BUDGETS = {"quick": Budget(1, 600, FEW), "full": Budget(2, None, InstructTraining(epochs=10))}
 
 
-def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32", labels: int = 0) -> dict[str, Any]:
+def run(
+    setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32", labels: int = 0, areas: int = 0,
+    methods: tuple[str, ...] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Every method in every area, `setup.seeds` times, each with its own best learning rate.
 
     The rate is the one of `RATES` with the least loss, at the first seed, on the tenth of the labels that calibrates.
@@ -102,8 +106,16 @@ def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32",
         backbone: language model, name or folder.
         dtype: of its weights, float32 or bfloat16.
         labels: links of an area to learn from; 0: as the budget has it.
+        areas: dense areas of the channel's tasks; 0: as the budget has it. Runs are the same whatever it is.
+        methods: rows to run, such as AI²MMUM WM RL ST; all where none is named. A folder goes on with others.
+
+    Raises:
+        InputError: a method is none of `METHODS`.
     """
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise InputError(f"--methods {unknown[0]}: choose of {', '.join(METHODS)}")
     budget = BUDGETS[setup.budget]
+    budget = replace(budget, areas=areas or budget.areas)
     if labels:
         budget = replace(budget, labels=labels, training=FEW)
     store = setup.store("dense").first(budget.areas + 1)
@@ -115,8 +127,9 @@ def run(setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32",
         data=store.manifest["recipe"], deepmimo="deepmimo" in setup.folders, labels=budget.labels,
         training=asdict(budget.training), backbone=backbone, dtype=dtype, rates=RATES,
     )  # fmt: skip
-    rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {name: {} for name in METHODS}
-    jobs = [(name, *place, seed) for seed in range(setup.seeds) for place in places for name in METHODS]
+    named = [name for name in METHODS if name in (methods or METHODS)]
+    rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {name: {} for name in named}
+    jobs = [(name, *place, seed) for seed in range(setup.seeds) for place in places for name in named]
     for name, modality, data, number, seed in track(jobs, "run"):
         method, area = METHODS[name], data.areas[number]
         unit = partial(_one, setup, method, designed(method, backbone, dtype), modality, data, number, budget)
@@ -290,7 +303,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
         metric = TASKS[task].compared
         cells = [row["areas"][area][task][metric.key] for row in result["rows"].values()]
         means = [metric.scale * cell["mean"] for cell in cells]
-        colours = ["#0072B2", *["#999999"] * (len(means) - 1)]
+        colours = ["#0072B2" if name == "AI²MMUM" else "#999999" for name in result["rows"]]
         axes.bar(
             range(len(means)), means, yerr=[metric.scale * cell["spread"] for cell in cells], color=colours, capsize=2
         )

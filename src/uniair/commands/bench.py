@@ -19,7 +19,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from itertools import pairwise, takewhile
@@ -70,7 +70,12 @@ def arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     for name in names:
         for option in options_of(name):  # two that take the same mean the same by it
             declared.setdefault(option.name, option)
-    for option in declared.values():
+    declare(parser, declared.values())
+
+
+def declare(parser: ArgumentParser, options: Iterable[Option]) -> None:
+    """Gives a parser the options."""
+    for option in options:
         more: dict[str, Any] = {"nargs": "*"} if option.many else {}
         more |= {"required": True} if option.required else {"default": option.default}
         parser.add_argument(f"--{option.name}", type=option.kind, help=option.about, **more)
@@ -127,18 +132,18 @@ def run(options: Any) -> dict[str, Any]:
     """Makes or measures what was named, in that order, and prints the tables."""
     names = named(options.what)
     figures = [name for name in names if name in FIGURES]
-    folders = _folders(figures, options)
+    folders = folders_for(figures, options)
     found: dict[str, Any] = {}
     for name in names:
         if name in figures:
-            found[name] = _figure(name, folders, options)
+            found[name] = figure(name, folders, options)
         else:
             function = CATALOGUE[name].load()
             found[name] = function(**_given(parameters(function), options))
     return found
 
 
-def _folders(figures: Sequence[str], options: Any) -> dict[str, Path]:
+def folders_for(figures: Sequence[str], options: Any) -> dict[str, Path]:
     """The folders of data that were given.
 
     Raises:
@@ -154,7 +159,8 @@ def _folders(figures: Sequence[str], options: Any) -> dict[str, Path]:
     return folders
 
 
-def _figure(name: str, folders: Mapping[str, Path], options: Any) -> dict[str, Any]:
+def figure(name: str, folders: Mapping[str, Path], options: Any) -> dict[str, Any]:
+    """Makes one figure and shows it."""
     import uniair
     from uniair.benchmark.benchmark import Benchmark, Setup, show
 

@@ -13,38 +13,18 @@ Example:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
-import uniair
-from uniair.benchmark.benchmark import DATA, Benchmark, Setup, show
-from uniair.benchmark.catalogue import FIGURES
-from uniair.models.backbone import DTYPES
+from uniair.commands.bench import declare, figure, folders_for, options_of
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """Declares the options."""
-    parser.add_argument("--dense", type=str, required=True, help=f"links folder: {DATA['dense']}")
-    parser.add_argument("--deepmimo", type=str | None, default=None, help=f"links folder: {DATA['deepmimo']}")
-    parser.add_argument("--model", type=str, default="small", help="the frozen towers: packaged model or folder")
-    parser.add_argument("--backbone", type=str, default="smollm2-135m", help="language model, name or folder")
-    parser.add_argument("--dtype", type=str, default="float32", help=f"of its weights: {', '.join(DTYPES)}")
-    parser.add_argument(
-        "--labels", type=int, default=0, help="of an area; 0: 600 with quick, 80 % of the links with full"
-    )
-    parser.add_argument("--out", type=str, default="runs/bench", help="folder for the runs")
-    parser.add_argument("--budget", type=str, default="quick", help="quick or full")
-    parser.add_argument("--seeds", type=int, default=3, help="repetitions")
+    """Declares the options, those of the benchmark."""
+    declare(parser, options_of("instruct"))
 
 
 def run(options: Any) -> dict[str, Any]:
     """Runs every method and prints the tables."""
-    folders = {name: Path(options[name]) for name in ("dense", "deepmimo") if options[name] is not None}
-    benchmark: Benchmark = FIGURES["instruct"].load()
-    setup = Setup(uniair.load(options.model), Path(options.out) / "instruct", folders, options.budget, options.seeds)
-    return show(
-        "instruct", FIGURES["instruct"].title, benchmark, setup, backbone=options.backbone, dtype=options.dtype,
-        labels=options.labels,
-    )  # fmt: skip
+    return figure("instruct", folders_for(["instruct"], options), options)
