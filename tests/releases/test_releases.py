@@ -24,7 +24,7 @@ from uniair.folder_lock import alone_in
 from uniair.releases import fetching, node, release, repository
 from uniair.releases.fetching import Fetcher, address
 from uniair.releases.keys import Keys
-from uniair.releases.node import Node, located
+from uniair.releases.node import Node, located, own_key
 from uniair.releases.release import Artefact, Release
 from uniair.releases.repository import DAYS, FIRST_ROOT, Registry
 
@@ -392,6 +392,20 @@ def test_a_node_that_is_told_to_loads_signed_weights_alone(keeper: Keeper, here:
         located(place)
     Node.trust(here.registry, keeper.root)
     assert located(loose) == (loose, None)
+
+
+def test_a_node_that_loads_signed_weights_alone_has_a_key_of_its_own(keeper: Keeper, here: Node) -> None:
+    assert own_key() is None
+    Node.trust(here.registry, keeper.root, signed_only=True)
+    key = own_key()
+    assert key is not None
+    assert len(key) == 32
+    assert own_key() == key
+    path = here.folder / "own.key"
+    assert path.stat().st_mode & 0o077 == 0
+    path.write_bytes(key[:5])
+    with pytest.raises(InputError, match="no key of 32 bytes; remove it"):
+        own_key()
 
 
 def test_trust_is_given_once_and_to_one(

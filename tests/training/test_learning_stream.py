@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from uniair.data.drives.drive import Drive
 from uniair.data.drives.windows import Augmentation, Passages
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
+from uniair.training import learning_state
+from uniair.training.checkpoint import read_header
 from uniair.training.forecast_adaptation import OnSite, adapt_on_site
 from uniair.training.learning_state import KeptStream, open_stream, save_stream
 from uniair.training.learning_stream import Event, LearningStream, StreamLearning
@@ -265,6 +268,26 @@ def test_a_state_of_something_else_is_refused(model: WMLM, tmp_path: Path) -> No
         open_stream(path, model, QUICK)
     with pytest.raises(InputError, match="a folder; give a file"):
         open_stream(tmp_path, model, QUICK)
+
+
+def test_a_node_with_a_key_goes_on_from_its_own_states_alone(model: WMLM, tmp_path: Path) -> None:
+    path, key = tmp_path / "state.safetensors", bytes(range(32))
+    stream = LearningStream(model, QUICK)
+    take(stream, shifted(2))
+    save_stream(stream, path, key)
+    assert open_stream(path, model, QUICK, key=key).chain == stream.chain
+    assert open_stream(path, model, QUICK).chain == stream.chain
+    save_stream(stream, tmp_path / "open.safetensors")
+    save_stream(stream, tmp_path / "other.safetensors", bytes(32))
+    held, about = load_file(path), read_header(path, "")
+    held["history"][0] += 1  # by somebody who knows the format, with a checksum that fits
+    changed = about | {"checksum": learning_state._checksum(held)}
+    save_file(held, tmp_path / "arrays.safetensors", {"uniair": json.dumps(changed)})
+    more = about | {"counts": about["counts"] | {"promotions": 9}}
+    save_file(load_file(path), tmp_path / "header.safetensors", {"uniair": json.dumps(more)})
+    for name in ("open", "other", "arrays", "header"):
+        with pytest.raises(InputError, match="not written by this node"):
+            open_stream(tmp_path / f"{name}.safetensors", model, QUICK, key=key)
 
 
 def old() -> Passages:

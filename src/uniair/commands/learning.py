@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser
 
 from uniair.errors import InputError
+from uniair.releases.node import own_key
 
 if TYPE_CHECKING:
     from uniair.data.drives.drive import Drive
@@ -45,14 +46,15 @@ def learned_in(
         asked: drives that are forecast, which are never replayed.
 
     Raises:
-        InputError: as `open_stream` and `replayed`.
+        InputError: as `open_stream`, `replayed` and `own_key`.
     """
     from uniair.commands.drives import replayed
     from uniair.folder_lock import alone_in
     from uniair.training.forecasting import SAMPLE
     from uniair.training.learning_state import KeptStream, open_stream
 
-    path = Path(options.learn)
+    path, key = Path(options.learn), own_key()
     earlier = Path(options.earlier) if options.earlier else SAMPLE if packaged else None
     with alone_in(path):
-        yield KeptStream(open_stream(path, model, config, replayed(earlier, model.preset, config, asked)), path)
+        stream = open_stream(path, model, config, replayed(earlier, model.preset, config, asked), key)
+        yield KeptStream(stream, path, key=key)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 HOME = "UNIAIR_REGISTRY"  # the folder of a node, where it is not the usual one
 FORMAT = "uniair-node/1"
-TRUST, ROOT, SEEN, RELEASES = "trust.json", "root.json", "signed.json", "releases"
+TRUST, ROOT, SEEN, RELEASES, KEY = "trust.json", "root.json", "signed.json", "releases", "own.key"
+KEY_BYTES = 32
 PACKAGE = Path(__file__).parents[1]  # weights that came with the library are as trusted as its code
 BEHIND = timedelta(minutes=5)  # by which a clock may be late
 CLOCK = "If this node's clock ({now:%Y-%m-%d %H:%M} UTC) is wrong, set it"
@@ -345,6 +348,32 @@ def located(given: str | Path) -> tuple[Path, Release | None]:
             f"{given}: is not what was signed as {release}; uniair registry pull {release} brings it again"
         )
     return path, release
+
+
+def own_key() -> bytes | None:
+    """The key that tells weights which this node learned itself from others; None where it loads any.
+
+    Raises:
+        InputError: as `Node.here`, or the key can't be read or made.
+    """
+    node = Node.here()
+    if node is None or not node.signed_only:
+        return None
+    path = node.folder / KEY
+    try:
+        if not path.exists():
+            with tempfile.NamedTemporaryFile(dir=node.folder, prefix=f".{KEY}.") as new:  # its owner alone can read it
+                new.write(secrets.token_bytes(KEY_BYTES))
+                new.flush()
+                with suppress(FileExistsError):  # another process was first
+                    os.link(new.name, path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: not to be read or made ({error.strerror}); it is this node's own key") from error
+    if len(key) != KEY_BYTES:
+        raise InputError(f"{path}: no key of {KEY_BYTES} bytes; remove it, and what was learned with it, to begin "
+                         "anew")  # fmt: skip
+    return key
 
 
 def _of(release: Release, place: Path) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,13 @@ LEADS = ("promotion", "rollback")
 
 
 def open_stream(
-    path: Path, begun: WMLM, config: StreamLearning = StreamLearning(), earlier: Passages | None = None
-) -> LearningStream:
+    path: Path, begun: WMLM, config: StreamLearning = StreamLearning(), earlier: Passages | None = None,
+    key: bytes | None = None,
+) -> LearningStream:  # fmt: skip
     """The stream whose state is in a file; a new one where there is none.
+
+    Args:
+        key: of this node, where it loads signed weights alone: a state that was not written with it is refused.
 
     Raises:
         InputError: a truncated file, or one of another version, of other weights, settings or earlier drives; or a
@@ -48,6 +53,9 @@ def open_stream(
     about = read_header(path, ADVICE)
     if about.get("format") != FORMAT:
         raise InputError(f"{path}: not a state of format {FORMAT!r}, which this version reads; {ADVICE}")
+    if key is not None and not hmac.compare_digest(str(about.pop("seal", "")), _seal(about, key)):
+        raise InputError(f"{path}: not written by this node, which loads signed weights and what it learned itself "
+                         f"alone; {ADVICE}")  # fmt: skip
     if about.get("weights") != (here := digest(begun)):
         raise InputError(f"{path}: learned from a forecaster of other weights ({about.get('weights')}; this one has "
                          f"{here}); {ADVICE}")  # fmt: skip
@@ -65,8 +73,11 @@ def open_stream(
     return stream
 
 
-def save_stream(stream: LearningStream, path: Path) -> None:
+def save_stream(stream: LearningStream, path: Path, key: bytes | None = None) -> None:
     """Replaces the state in a file in one step. What came since the last update is scored first.
+
+    Args:
+        key: see `open_stream`.
 
     Raises:
         OSError: the disk is full, or the folder can't be written to.
@@ -80,6 +91,8 @@ def save_stream(stream: LearningStream, path: Path) -> None:
         "logs": [[log.number, log.timed, log.first, log.ended, len(log), len(log.said), log.replaced]
                  for log in stream.logs.values()]
     } | {name: asdict(getattr(stream, name)) for name in LEADS}  # fmt: skip
+    if key is not None:
+        about["seal"] = _seal(about, key)
     with atomic_path(path) as temporary:
         save_file(held, temporary, {"uniair": json.dumps(about)})
 
@@ -90,12 +103,14 @@ class KeptStream:
 
     Attributes:
         every: updates from one writing to the next; a run that is killed loses no more.
+        key: see `open_stream`.
         waiting: updates that are not written yet.
     """
 
     stream: LearningStream
     path: Path
     every: int = 5
+    key: bytes | None = field(default=None, repr=False)
     waiting: int = 0
 
     def push(self, session: str, step: Mapping[str, Any]) -> None:
@@ -103,11 +118,11 @@ class KeptStream:
         self.waiting += self.stream.push(session, step)
         if self.waiting >= self.every:
             self.waiting = 0
-            save_stream(self.stream, self.path)
+            save_stream(self.stream, self.path, self.key)
 
     def close(self) -> None:
         """Scores and writes the rest."""
-        save_stream(self.stream, self.path)
+        save_stream(self.stream, self.path, self.key)
 
 
 def _settings(stream: LearningStream) -> dict[str, Any]:
@@ -179,3 +194,9 @@ def _checksum(held: Mapping[str, Tensor]) -> str:
         found.update(name.encode())
         found.update(held[name].numpy().tobytes())
     return found.hexdigest()
+
+
+def _seal(about: Mapping[str, Any], key: bytes) -> str:
+    """Of a header, whose checksum is that of the arrays."""
+    text = json.dumps(json.loads(json.dumps(about)), sort_keys=True)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
