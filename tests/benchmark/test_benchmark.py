@@ -20,7 +20,8 @@ from uniair.benchmark.benchmark import DATA, Benchmark, Setup, perform
 from uniair.benchmark.catalogue import FIGURES, PAGE, SPEED, Entry
 from uniair.benchmark.speed.training_speed import training_speed
 from uniair.cli import main
-from uniair.commands.bench import named, options_of
+from uniair.commands.bench import named
+from uniair.commands.figures import options_of
 from uniair.data.links import shards
 from uniair.data.links.store import SAMPLE, Store, Stores
 from uniair.errors import InputError

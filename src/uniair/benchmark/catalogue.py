@@ -124,3 +124,4 @@ SPEED = {
     "service": Entry("Requests per second that a site's server bears", "speed.service_load:run"),
 }
 PAGE = {"results": Entry("The results page, from what was run so far", "results:run")}
+CATALOGUE = FIGURES | PAGE | SPEED

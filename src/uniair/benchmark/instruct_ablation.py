@@ -95,7 +95,7 @@ BUDGETS = {"quick": Budget(1, 600, FEW), "full": Budget(2, None, InstructTrainin
 
 
 def run(
-    setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32", labels: int = 0, areas: int = 0,
+    setup: Setup, *, backbone: str = "smollm2-135m", dtype: str = "float32", labels: int = 0, dense_areas: int = 0,
     methods: tuple[str, ...] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Every method in every area, `setup.seeds` times, each with its own best learning rate.
@@ -106,7 +106,7 @@ def run(
         backbone: language model, name or folder.
         dtype: of its weights, float32 or bfloat16.
         labels: links of an area to learn from; 0: as the budget has it.
-        areas: dense areas of the channel's tasks; 0: as the budget has it. Runs are the same whatever it is.
+        dense_areas: of the channel's tasks; 0: as the budget has it. Runs are the same whatever it is.
         methods: rows to run, such as AI²MMUM WM RL ST; all where none is named. A folder goes on with others.
 
     Raises:
@@ -115,7 +115,7 @@ def run(
     if unknown := [name for name in methods if name not in METHODS]:
         raise InputError(f"--methods {unknown[0]}: choose of {', '.join(METHODS)}")
     budget = BUDGETS[setup.budget]
-    budget = replace(budget, areas=areas or budget.areas)
+    budget = replace(budget, areas=dense_areas or budget.areas)
     if labels:
         budget = replace(budget, labels=labels, training=FEW)
     store = setup.store("dense").first(budget.areas + 1)

@@ -17,7 +17,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from uniair.commands.bench import declare, figure, folders_for, options_of
+from uniair.commands.figures import declare, figure, folders_for, options_of
 
 
 def arguments(parser: ArgumentParser) -> None:
