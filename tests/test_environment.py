@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from uniair.environment import TALL, Environment
+from uniair.environment import TALL, Environment, buried
 from uniair.errors import InputError
 
 HOUSES = np.zeros((16, 16), dtype=np.float32)
@@ -37,6 +37,16 @@ def test_some_heights_may_be_unknown() -> None:
     heights = HOUSES.copy()
     heights[2:5, 3:9] = np.inf
     np.testing.assert_array_equal(Environment(map=heights[None], **ONE).tensors().map[0], heights)
+
+
+def test_a_station_below_a_roof_is_inside_but_not_on_a_wall_nor_where_no_height_is_known() -> None:
+    places = {"under the roof": (11, 7, 5), "on it": (11, 7, 8), "on a wall": (11, 4.5, 5), "in the street": (25, 7, 5)}
+    env = Environment(map=HOUSES[None], bs=[*places.values()], size=[32.0] * 4).tensors()
+    assert dict(zip(places, buried(env).tolist(), strict=True)) == dict.fromkeys(places, False) | {
+        "under the roof": True
+    }
+    assert not buried(Environment(map=HOUSES[None] > 0, bs=[*places.values()], size=[32.0] * 4).tensors()).any()
+    assert not buried(Environment(bs=[*places.values()], size=[32.0] * 4).tensors()).any()
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -76,6 +86,7 @@ def test_any_turn_keeps_distances_and_what_stands_at_a_place() -> None:
         ({"map": np.where(HOUSES > 0, np.nan, 0)[None]}, "NaN"),
         ({"map": -HOUSES[None]}, "a height of -22 m"),
         ({"carrier": [0.0]}, "above 0 Hz"),
+        ({"ue": [[30.0, 8.0, -5.0]]}, r"ue\[0\] lies 5 m below ground; heights are metres above it"),
         ({"carrier": [np.nan]}, "carrier holds NaN"),
         ({"downtilt": [12.0]}, "did you give degrees"),
         ({"bearing": [1.0, 2.0]}, "bearing has shape"),

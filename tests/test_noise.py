@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from uniair.noise import noisy, some_noisy
+from uniair.noise import TELLING, estimated_snr, noisy, some_noisy
 
 
 def test_noise_has_the_power_that_the_snr_says() -> None:
@@ -36,3 +36,17 @@ def test_noise_has_the_drawn_power_on_the_drawn_share() -> None:
     assert -3 < snr.min() < 3
     assert 27 < snr.max() < 33
     assert snr.mean() == pytest.approx(15, abs=1.5)
+
+
+def test_noise_is_told_from_a_channel_of_some_paths() -> None:
+    rng = np.random.default_rng(0)
+    across, along = (rng.uniform(-0.5, 0.5, (64, 6, 1)), rng.uniform(0, 0.3, (64, 6, 1)))
+    gain = np.exp(2j * np.pi * rng.random((64, 6))) * 10 ** (-rng.uniform(0, 1, (64, 6)))
+    steering = np.exp(2j * np.pi * across * np.arange(32)), np.exp(-2j * np.pi * along * np.arange(64))
+    csi = torch.from_numpy(np.einsum("nl,nlp,nlk->npk", gain, *steering)).to(torch.complex64)
+    for db in (10, 0, -5):
+        said = estimated_snr(noisy(csi, db, rng))
+        assert said.median() == pytest.approx(db, abs=1)
+        assert said.min() > -12
+    assert (estimated_snr(noisy(csi, -23, rng)) < -13).float().mean() > 0.9
+    assert estimated_snr(csi[:, :, : TELLING // 32 - 1]).isnan().all()

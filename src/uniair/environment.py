@@ -68,8 +68,9 @@ class Environment:
         lies along +x: there is no bearing any more.
 
         Raises:
-            InputError: shapes that disagree, NaN, a position off the map, LOS neither 0 nor 1, a size or carrier not
-                above 0, heights below 0 or whole numbers, a bearing beyond a turn, a tilt of a right angle or more.
+            InputError: shapes that disagree, NaN, a position off the map or below ground, LOS neither 0 nor 1, a size
+                or carrier not above 0, map heights below 0 or whole numbers, a bearing beyond a turn, a tilt of a right
+                angle or more.
         """
         n = len(self)
 
@@ -104,6 +105,12 @@ class Environment:
                     raise InputError(
                         f"environment: {name}[{i}] = ({x:.1f}, {y:.1f}) m lies outside the area of "
                         f"{float(size[i]):.1f} m; positions are metres from its south-west corner"
+                    )
+                if (position[:, 2] < -1e-2).any():
+                    i = int(position[:, 2].argmin())
+                    raise InputError(
+                        f"environment: {name}[{i}] lies {float(-position[i, 2]):.4g} m below ground; heights are "
+                        "metres above it"
                     )
         first_path = tensor("first_path", (n,))
         if los is not None and not ((los == 0) | (los == 1)).all():
@@ -181,6 +188,22 @@ class Environment:
             if picked[name] is not None:
                 picked[name] = picked[name][index]
         return Environment(**picked)
+
+
+def buried(environment: Environment) -> Tensor:
+    """Whose station stands inside a building, below its roof: bool [N], of `tensors()`.
+
+    A building of unknown height buries nobody: the station may stand on it. Nor does the pixel of a wall.
+    """
+    if environment.map is None or environment.bs is None:
+        return torch.zeros(len(environment), dtype=torch.bool)
+    pixels = environment.map.shape[-1]
+    at = environment.bs[:, :2] / environment.size[:, None] * pixels
+    column, row = at.long().clamp(0, pixels - 1).unbind(1)
+    beside = torch.arange(-1, 2, device=at.device)
+    rows, columns = ((v[:, None] + beside).clamp(0, pixels - 1) for v in (row, column))
+    roofs = environment.map[environment.area[:, None, None], rows[:, :, None], columns[:, None, :]].flatten(1)
+    return (environment.bs[:, 2] < roofs.amin(1)) & roofs.isfinite().all(1)
 
 
 OF_RADIO = ("carrier", "downtilt", "first_path")  # what is told of the radio

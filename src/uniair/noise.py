@@ -1,11 +1,15 @@
-"""White noise on CSI."""
+"""White noise on CSI: drawn, and told from the channel."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+TELLING = 1000  # entries of a channel from which on noise can be told from it
 
 
 def noisy(csi: Tensor, snr_db: float | NDArray[np.float64], rng: np.random.Generator) -> Tensor:
@@ -28,3 +32,16 @@ def some_noisy(csi: Tensor, share: float, snr_db: tuple[float, float], rng: np.r
     """White noise on a share of the CSI, of an SNR drawn evenly between two; the others as they are."""
     chosen = rng.random(len(csi)) < share
     return noisy(csi, np.where(chosen, rng.uniform(*snr_db, len(csi)), np.inf), rng)
+
+
+def estimated_snr(csi: Tensor) -> Tensor:
+    """SNR of CSI [N, ports, subcarriers] in white noise, dB [N]; NaN of fewer than `TELLING` entries.
+
+    A channel gathers in few of the cells that white noise fills evenly, so half the cells and more are noise alone:
+    their median is ln 2 of its power. Of pure noise it comes out about −10 log10(√entries), and below.
+    """
+    if math.prod(csi.shape[1:]) < TELLING:
+        return torch.full((len(csi),), math.nan)
+    cells = torch.fft.fft2(csi, norm="ortho").abs().square().flatten(1)
+    over = cells.mean(1) / (cells.median(1).values / math.log(2)).clamp(min=torch.finfo(cells.dtype).tiny) - 1
+    return 10 * over.clamp(min=1e-6).log10().cpu()

@@ -47,6 +47,10 @@ def test_answers_carry_it() -> None:
     env = Environment(bs=[[10.0, 10.0, 90.0]], ue=[[30.0, 30.0, 1.5]], size=[200.0])
     with pytest.warns(RadioWarning, match="station's height 90 m, learned 4 to 40"):
         any_radio.encode_environment(env)
+    roofs = np.zeros((1, 16, 16), np.float32)
+    roofs[:, :4, :4] = 30.0
+    with pytest.warns(RadioWarning, match="the station stands inside a building, below its roof"):
+        any_radio.encode_environment(replace(env, map=roofs, bs=[[10.0, 10.0, 25.0]]))
     csi = np.random.default_rng(0).normal(size=(2, 32, 64)) + 0j
     far = Radio(carrier=140e9)
     with pytest.warns(RadioWarning, match="carrier 140 GHz, learned 1 to 71"):
@@ -55,6 +59,21 @@ def test_answers_carry_it() -> None:
         warnings.simplefilter("error")
         any_radio.encode_channel(csi, Radio(carrier=3.5e9))
         any_radio.encode_environment(replace(env, bs=[[10.0, 10.0, 25.0]]))
+
+
+def test_channels_that_are_hardly_more_than_noise_are_counted() -> None:
+    quiet = model()
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(2, 32, 64)) + 1j * rng.normal(size=(2, 32, 64))
+    wave = 10 * np.exp(0.3j * np.arange(64)) + 0 * noise[:1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quiet.encode_channel(noise)  # where it is not noted what was drawn nothing is said
+    quiet.learned = replace(KNOWN, snr=(-10.0, 30.0))
+    with pytest.warns(RadioWarning, match="2 of 3 channels are hardly to be told from noise, learned down to -10 dB"):
+        quiet.encode_channel(np.concatenate([noise, wave]))
+    with pytest.warns(RadioWarning, match="the channel is hardly to be told"):
+        quiet.encode_channel(noise[:1])
 
 
 def test_it_travels_with_the_weights(tmp_path: Path) -> None:

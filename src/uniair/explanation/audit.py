@@ -24,7 +24,6 @@ from uniair.errors import InputError
 from uniair.explanation.audit_rates import ASSUMED, Rates
 from uniair.explanation.calibrated import Calibration
 from uniair.explanation.channel_paths import ChannelPath, Resolution, channel_paths
-from uniair.explanation.doubted import of_place
 from uniair.explanation.explain import match
 from uniair.explanation.map_buildings import map_buildings
 from uniair.explanation.place_paths import PlacePath, place_paths, turned_back
@@ -172,7 +171,7 @@ def audit_paths(
     counted = None if calibration is None else calibration.rates
     bs, ue = (np.asarray(at, dtype=np.float64) for at in (env.bs, env.ue))
     found = judge(seen, bs, ue, size, buildings, ASSUMED if counted is None else counted)
-    remarks = [*model.remarks(radio), *of_place(model, env), *([TAKEN] if counted is None else ())]
+    remarks = [*model.remarks(radio), *model.place_remarks(env.tensors()), *([TAKEN] if counted is None else ())]
     voices = voices_of(bs, ue).sum()
     if voices < len(paths) - 0.5:
         remarks.append(f"{len(paths):,} channels count as {voices:,.0f}: users within {APART:g} m share one voice")

@@ -122,18 +122,12 @@ def _seen(model: UniversalModel, csi: Any, env: Environment, radio: Radio, seen:
     """What can be seen alone, not calibrated."""
     inside = not any(line.startswith("extrapolated") for line in model.remarks(radio))
     numbers = [dict(zip(Signals._fields, row, strict=True)) for row in torch.stack(list(seen), 1).tolist()]
-    place = not of_place(model, env)
-    usual = [not model.power_remarks(one, radio) for one in torch.split(mean_gain(csi), 1)]
+    place = not model.place_remarks(env.tensors())
+    usual = [
+        not (model.power_remarks(gain, radio) or model.noise_remarks(one))
+        for gain, one in zip(torch.split(mean_gain(csi), 1), torch.split(model.check_csi(csi, radio), 1), strict=True)
+    ]
     return [Doubted(one, inside and place and power) for one, power in zip(numbers, usual, strict=True)]
-
-
-def of_place(model: UniversalModel, env: Environment) -> tuple[str, ...]:
-    """What of places lies outside what the weights have learned from, a line each."""
-    if model.learned is None:
-        return ()
-    station, user = (None if at is None else torch.as_tensor(at)[:, 2].numpy(force=True) for at in (env.bs, env.ue))
-    side = None if env.size is None else torch.as_tensor(env.size).numpy(force=True)
-    return model.learned.of_place(station, user, side)
 
 
 def _beam_shares(model: UniversalModel, env: Environment, radio: Radio, calibration: Calibration) -> Tensor | None:

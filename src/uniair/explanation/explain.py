@@ -19,7 +19,7 @@ from uniair.environment import Environment
 from uniair.errors import InputError
 from uniair.explanation.calibrated import Calibration
 from uniair.explanation.channel_paths import ChannelPath, Resolution, channel_paths
-from uniair.explanation.doubted import NONE, Doubted, doubted, of_place
+from uniair.explanation.doubted import NONE, Doubted, doubted
 from uniair.explanation.place_paths import PlacePath, Point, place_paths
 from uniair.models.epnn import RaySum
 from uniair.models.ray_launching import NOTICED, candidates
@@ -195,7 +195,12 @@ def _one(
 ) -> Explanation:  # fmt: skip
     place = env.asked_by(radio)
     (parts,) = channel_paths(model, csi[None], radio)
-    remarks = [*model.remarks(radio), *of_place(model, env), *_unknown(env), *([NONE] if calibration is None else ())]
+    remarks = [
+        *model.remarks(radio),
+        *model.place_remarks(env.tensors()),
+        *_unknown(env),
+        *([NONE] if calibration is None else ()),
+    ]
     # the channel as it is, and without each of its paths; the place as it is, without all and without each candidate
     rest = csi - torch.stack([torch.zeros_like(csi), *(path.part for path in parts)])
     channels = zero_shot.Channels(model, rest, radio)

@@ -17,6 +17,7 @@ from uniair.radio import Radio
 
 # a range goes on so far beyond either end, as a share; of sides, who asks for the scale asks for 0.8 and 1.2 of one
 BESIDE, BESIDE_SIDE = 0.05, 0.25
+HARDLY = 3.0  # dB below what was learned: of 2,048 entries noise is taken for so much signal in one case of 50
 Range = tuple[float, float]
 
 
@@ -34,6 +35,7 @@ class Learned:
             None: not noted.
         loss: of power, told as the free-space distance over which as much would be lost, m, of all but the weakest and
             strongest thousandth of links; None: not noted.
+        snr: of white noise over the CSI's mean power, dB; None: not noted.
     """
 
     carrier: Range
@@ -45,6 +47,7 @@ class Learned:
     built: Range | None = None
     roofs: Range | None = None
     loss: Range | None = None
+    snr: Range | None = None
 
     def of_radio(self, radio: Radio) -> tuple[str, ...]:
         """What of a radio lies outside, a line each."""
@@ -108,6 +111,22 @@ class Learned:
                     f"to {_metres(high)}; are its gains received over transmitted?"
                 )
         return tuple(lines)
+
+    def of_noise(self, snr: Any) -> tuple[str, ...]:
+        """What of the noise on channels lies outside, a line each; nothing of what can't be told.
+
+        Args:
+            snr: [N] dB, see `noise.estimated_snr`.
+        """
+        if self.snr is None:
+            return ()
+        value = torch.as_tensor(snr).numpy(force=True)
+        low = self.snr[0]
+        count = int((value < low - HARDLY).sum())
+        if not count:
+            return ()
+        who = "the channel is" if len(value) == 1 else f"{count:,} of {len(value):,} channels are"
+        return (f"extrapolated: {who} hardly to be told from noise, learned down to {low:g} dB SNR",)
 
     def _outside(self, name: str, value: float, what: str, unit: str) -> str:
         low, high = getattr(self, name)

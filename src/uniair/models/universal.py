@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from uniair.angle_delay import REACH, TONE, Seen, see
 from uniair.complex_arrays import complex_tensor, strongest
-from uniair.environment import PER_HYPOTHESIS, Environment
+from uniair.environment import PER_HYPOTHESIS, Environment, buried
 from uniair.errors import InputError
 from uniair.models.cfenn import CFENN
 from uniair.models.conditions import of_radio
@@ -23,6 +23,7 @@ from uniair.models.epnn import EPNN
 from uniair.models.learned import Learned
 from uniair.models.presets import Preset
 from uniair.models.transformer import ResidualAttentionBlock, initialise
+from uniair.noise import estimated_snr
 from uniair.radio import Radio, same_carrier
 
 BATCH = 512
@@ -259,12 +260,13 @@ class UniversalModel(nn.Module):
             InputError: see `check_csi`; such a distance for weights that learned such clocks.
 
         Warns:
-            RadioWarning: a radio, or a power of calibrated gains, that lies outside what the weights have learned from.
+            RadioWarning: a radio, a power of calibrated gains, or noise that lies outside what the weights have learned
+                from; noise is told of channels of `noise.TELLING` entries and more.
         """
         radio = self.own_or(radio)
         checked = self.check_csi(csi, radio)
         gain = mean_gain(csi)
-        self.warn(radio, gain)
+        self.warn(radio, gain, checked)
         known = None if distance is None else _distances(distance, len(checked))
         if known is not None and radio.clock == "first_path" and self.preset.radios == "any":
             raise InputError(
@@ -293,9 +295,26 @@ class UniversalModel(nn.Module):
         """What to know about answers on channels of such mean power [N], see `mean_gain`, a line each."""
         return () if self.learned is None else self.learned.of_power(gain, radio)
 
-    def warn(self, radio: Radio, gain: Any = ()) -> None:
+    def place_remarks(self, environment: Environment) -> tuple[str, ...]:
+        """What to know about answers on such places, of `Environment.tensors`, a line each."""
+        inside = int(buried(environment).sum())
+        who = f"{inside} of {len(environment)} stations stand" if len(environment) > 1 else "the station stands"
+        lines = (f"extrapolated: {who} inside a building, below its roof",) if inside else ()
+        if self.learned is None:
+            return lines
+        station, user = (None if at is None else at[:, 2].numpy(force=True) for at in (environment.bs, environment.ue))
+        return lines + self.learned.of_place(station, user, environment.size.numpy(force=True))
+
+    def noise_remarks(self, csi: Tensor) -> tuple[str, ...]:
+        """What to know about answers on channels as `check_csi` gives them in so much noise, a line each."""
+        if self.learned is None or self.learned.snr is None:
+            return ()
+        return self.learned.of_noise(estimated_snr(csi))
+
+    def warn(self, radio: Radio, gain: Any = (), csi: Tensor | None = None) -> None:
         """Warns of what lies outside what the weights have learned from."""
-        for remark in (*self.remarks(radio), *self.power_remarks(gain, radio)):
+        noise = () if csi is None else self.noise_remarks(csi)
+        for remark in (*self.remarks(radio), *self.power_remarks(gain, radio), *noise):
             if remark.startswith("extrapolated"):
                 warnings.warn(remark, RadioWarning, stacklevel=3)
 
@@ -307,13 +326,11 @@ class UniversalModel(nn.Module):
             InputError: see `Environment.tensors`.
 
         Warns:
-            RadioWarning: heights or sides outside what the weights have learned from.
+            RadioWarning: heights or sides outside what the weights have learned from, a station inside a building.
         """
         checked = environment.tensors()
-        if self.learned is not None:
-            station, user = (None if at is None else at[:, 2].numpy(force=True) for at in (checked.bs, checked.ue))
-            for line in self.learned.of_place(station, user, checked.size.numpy(force=True)):
-                warnings.warn(line, RadioWarning, stacklevel=2)
+        for line in self.place_remarks(checked):
+            warnings.warn(line, RadioWarning, stacklevel=2)
         order = torch.argsort(checked.area, stable=True)  # the hypotheses of one map go through together
         parts = []
         # beside a map that is encoded once each time; more at once take more memory and, out of the cache, longer

@@ -196,8 +196,9 @@ class Predictor:
         return list(found)
 
     def said_of_power(self, asked: Received) -> tuple[str, ...]:
-        """What to say of channels that are weaker or stronger than any that the weights learned from."""
-        return self.model.power_remarks(mean_gain(asked.csi), asked.radio)
+        """What to say of channels that are weaker, stronger or noisier than any that the weights learned from."""
+        noise = self.model.noise_remarks(self.model.check_csi(asked.csi, asked.radio))
+        return (*self.model.power_remarks(mean_gain(asked.csi), asked.radio), *noise)
 
     def scope(self, radio: Radio, station: int = 0, of_power: Sequence[str] = ()) -> Scope:
         """Which parts of a question about a radio at a station lie within what the weights learned from."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from uniair.data.links import shards
-from uniair.data.links.drawn_radios import draw
+from uniair.data.links.drawn_radios import SNR, draw
 from uniair.data.links.links import Links, only_radio
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.store import Stores
@@ -168,7 +168,7 @@ def learned_from(data: Stores, radios: Sequence[Radio]) -> Learned:
     carrier, aperture, band = ((min(values), max(values)) for values in (carriers, apertures, bands))
     built, roofs = (tuple(extent) if np.isfinite(extent).all() else None for extent in data.clutter().tolist())
     nearest, farthest = np.quantile(data.losses(), (0.001, 0.999)).tolist()
-    return Learned(carrier, aperture, band, station, user, side, built, roofs, (nearest, farthest))
+    return Learned(carrier, aperture, band, station, user, side, built, roofs, (nearest, farthest), SNR)
 
 
 def _about(data: Sequence[Links]) -> tuple[tuple[str, ...], int, tuple[Radio, ...]]:
