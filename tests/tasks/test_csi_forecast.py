@@ -10,6 +10,9 @@ import torch
 
 import uniair
 from uniair import metrics
+from uniair.benchmark.next_csi import Drawn
+from uniair.data.links.loader import along_array
+from uniair.data.links.store import SAMPLE, Store
 from uniair.errors import InputError
 from uniair.models.universal import UniversalModel
 from uniair.noise import noisy
@@ -53,6 +56,9 @@ def test_exact_paths_are_forecast(model: UniversalModel, radio: Radio, shift: fl
         assert found.shape == truth.shape
         assert metrics.nmse_db(found[:, 0], truth[:, 0]) < -35
         assert metrics.nmse_db(found[:, 1], truth[:, 1]) < -27
+    alone = forecast_csi(None, csi, radio, time=TIME, ahead=AHEAD, snr=30.0)  # and without a model
+    assert metrics.nmse_db(alone[:, 0], truth[:, 0]) < -35
+    assert metrics.nmse_db(alone[:, 1], truth[:, 1]) < -27
     assert metrics.nmse_db(past[:, -1], truth[:, 1]) > -10  # what stays is no answer
 
 
@@ -89,3 +95,19 @@ def test_bad_input_is_one_line(model: UniversalModel) -> None:
     for given, time, ahead, says in wrong:
         with pytest.raises(InputError, match=says):
             forecast_csi(model, given, LINE, time=time, ahead=ahead)
+    with pytest.raises(InputError, match="neither a model nor a radio"):
+        forecast_csi(None, csi, time=TIME, ahead=AHEAD)
+    with pytest.raises(InputError, match="-1 rounds"):
+        forecast_csi(model, csi, LINE, time=TIME, ahead=AHEAD, rounds=-1)
+    with pytest.raises(InputError, match="0 rounds"):
+        forecast_csi(None, csi, LINE, time=TIME, ahead=AHEAD, rounds=0)
+
+
+def test_what_the_packaged_weights_read_saves_rounds_and_an_untrained_model_saves_none() -> None:
+    links = along_array(Store(SAMPLE)[0])
+    drawn = Drawn.of(links.select(np.arange(12)), 28e9, kmh=30, past=16, snr=20, seed=[0])
+
+    def error(model: UniversalModel | None) -> float:
+        return metrics.nmse_db(forecast_csi(model, drawn.csi, **drawn.told, rounds=2)[:, -1], drawn.truth[:, -1])
+
+    assert error(uniair.load("small")) < min(error(None), error(uniair.build("small").eval())) - 3

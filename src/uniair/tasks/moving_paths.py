@@ -135,15 +135,17 @@ def pursued(paths: MovingPaths, measured: Snapshots, noise: Tensor | None, round
     """Paths that explain the snapshots: those given, moved, and the strongest of what they leave over.
 
     Args:
-        paths: to begin with; their shifts are found anew.
+        paths: to begin with, or none; their shifts are found anew.
         noise: [N] power of the noise on an entry; None: estimated.
+        rounds: in which `ADDED` more are looked for.
     """
     grid = dictionary_of(measured)
     paths = _with_shifts(paths, measured)
     for number in range(rounds + 1):
         if number:
             paths = added(paths, measured, grid, ADDED)
-        paths = fit(paths, measured, LAST if number == rounds else STEPS, noise)
+        if paths.along.shape[1]:
+            paths = fit(paths, measured, LAST if number == rounds else STEPS, noise)
     return paths
 
 
@@ -241,6 +243,7 @@ def added(paths: MovingPaths, measured: Snapshots, grid: Dictionary, count: int)
     rest = measured.values - channel_at(paths, radio, time)
     shifts = _shifts(time)
     waves = _waves(shifts, time)
+    nothing = rest.new_zeros(len(rest), paths.gain.shape[1], 1)
     for _ in range(count):
         taken = grid.taken(rest.flatten(0, 1))
         taken = taken.view(*rest.shape[:2], *taken.shape[1:])  # [N, T, polarisations, G, D]
@@ -253,7 +256,7 @@ def added(paths: MovingPaths, measured: Snapshots, grid: Dictionary, count: int)
         )  # fmt: skip
         new = MovingPaths(
             grid.along[direction, None], grid.up[direction, None], grid.delay[late, None], shifts[fast, None],
-            torch.zeros_like(shifts[fast, None]), paths.gain[..., :1] * 0, paths.power[..., :1] * 0, paths.noise,
+            torch.zeros_like(shifts[fast, None]), nothing, nothing.abs(), paths.noise,
         )  # fmt: skip
         column = _columns(new, time, radio)
         gain = column.of(rest) / column.with_(column).diagonal(dim1=1, dim2=2).real
