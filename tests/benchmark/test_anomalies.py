@@ -15,30 +15,35 @@ from uniair.errors import InputError
 from uniair.models.presets import PRESETS
 from uniair.models.universal import UniversalModel
 
+NAMES = ("links", "validation", "train")
+
 
 def folders(root: Path, areas: int = 2) -> dict[str, Path]:
-    for number, name in enumerate(("links", "validation")):
+    for number, name in enumerate(NAMES):
         made = geometric_links(seed=3 + number, areas=areas, per_area=36, place=name)
         shards.write_shard(root / name / "links-00000.safetensors", made)
         shards.write_manifest(root / name, {}, "")
-    return {name: root / name for name in ("links", "validation")}
+    return {name: root / name for name in NAMES}
 
 
 def test_every_anomaly_is_asked_by_every_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(anomalies.BUDGETS, "quick", AnomalyBudget(2, 36))
+    monkeypatch.setitem(anomalies.BUDGETS, "quick", AnomalyBudget(2, 36, 2))
     torch.manual_seed(0)
     setup = Setup(UniversalModel(PRESETS["tiny"]).eval(), tmp_path / "out", folders(tmp_path), seeds=1)
     found = perform("anomaly", ANOMALY, setup)
     assert list(found["rows"]) == list(ANOMALIES)
     for row in found["rows"].values():
         assert set(row) == {"principal components", "restored", "fit", "both", "both, 16 channels",
-                            *(f"{count} labels" for count in LABELS)}  # fmt: skip
+                            "principal components, 16 channels", *(f"{count} labels" for count in LABELS),
+                            *(f"principal components, {count} labels" for count in LABELS)}  # fmt: skip
         assert all(0 <= entry["mean"] <= 1 for entry in row.values())
     # the baseline needs no trained model: interference ten times the channel looks like no channel
     assert found["rows"]["jammer, 10 dB"]["principal components"]["mean"] > 0.75
+    assert found["rows"]["jammer, 10 dB"]["principal components, 64 labels"]["mean"] > 0.75
     # a wrong map changes nothing about the channel
     for name in ("a building moved 16 m", "the map of another place"):
         assert found["rows"][name]["restored"]["mean"] == pytest.approx(0.5, abs=0.1)
+        assert found["rows"][name]["principal components, 64 labels"]["mean"] == pytest.approx(0.5, abs=0.15)
     assert perform("anomaly", ANOMALY, setup) == found
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,16 @@ from tests.conftest import geometric_links
 
 from uniair.benchmark import generated_statistics
 from uniair.benchmark.benchmark import Setup, perform
-from uniair.benchmark.generated_statistics import GENERATED_STATISTICS, PLACE, statistics, traced
+from uniair.benchmark.generated_statistics import (
+    ANOTHER,
+    GENERATED_STATISTICS,
+    PLACE,
+    READ,
+    STANDARD,
+    crps,
+    statistics,
+    traced,
+)
 from uniair.data.links import shards
 from uniair.data.links.loader import along_array
 from uniair.errors import InputError
@@ -32,6 +42,20 @@ def test_statistics_of_two_paths_are_those_of_the_closed_form() -> None:
     links = along_array(geometric_links(seed=3, areas=1, per_area=12))
     want = 1e9 * delay_spread(links.paths, np.abs(links.paths.gain.astype(np.complex128)) ** 2)
     np.testing.assert_allclose(traced(links)["delay"], want, rtol=1e-3, atol=1e-3)
+
+
+def test_the_score_is_least_for_who_draws_what_is_true() -> None:
+    rng = np.random.default_rng(0)
+    middle = rng.normal(0, 3, 4000)  # that a place tells
+    truth = middle + rng.normal(size=4000)
+    draws = rng.normal(size=(16, 4000))
+    told = crps(middle + draws, truth).mean()
+    assert told == pytest.approx(1 / np.sqrt(np.pi), rel=0.03)  # a normal's own: σ / √π
+    # who ignores the place has the same distribution over all links, and a score as much worse as it is wider
+    anywhere = crps(np.sqrt(10) * draws, truth).mean()
+    assert anywhere == pytest.approx(np.sqrt(10 / np.pi), rel=0.03)
+    assert told < crps(middle + 3 * draws, truth).mean() < anywhere
+    assert crps(middle[None], truth) == pytest.approx(np.abs(middle - truth))
 
 
 def test_samples_have_the_places_powers_but_for_shadows_and_never_a_path_that_it_lacks() -> None:
@@ -63,8 +87,15 @@ def test_shadows_are_chosen_on_validation_places_and_a_stopped_run_goes_on(
     setup = Setup(model, tmp_path / "out", {name: tmp_path / name for name in ("links", "validation")}, seeds=2)
     found = perform("spreads", GENERATED_STATISTICS, setup)
     assert found["chosen"] in generated_statistics.SHADOWING
-    assert list(found["rows"]) == [PLACE, "1", "2", "3", "6", "9"]
-    assert all(0 <= one["mean"] <= 1 for row in found["rows"].values() for one in row.values())
+    assert list(found["rows"]) == [PLACE, READ, "1", "2", "3", "6", "9", "12", STANDARD, ANOTHER]
+    for row in found["rows"].values():
+        assert all(0 <= one["mean"] <= 1 for one in row["distance"].values())
+        assert all(one["mean"] > 0 for one in row["score"].values())
+    # links of other places have the tracer's distributions, and an untrained model's places do not
+    assert found["rows"][ANOTHER]["distance"]["delay"]["mean"] < found["rows"][PLACE]["distance"]["delay"]["mean"]
+    # every seed's validation draws choose, not the first alone
+    shown = [json.loads(path.read_text()) for path in sorted((tmp_path / "out/runs").glob("validation-*"))]
+    assert len(shown) == 4
     monkeypatch.setattr(generated_statistics, "_area", lambda *_: pytest.fail("measured again"))
     assert perform("spreads", GENERATED_STATISTICS, setup) == found
     for _, table in GENERATED_STATISTICS.tables(found):

@@ -1,6 +1,7 @@
 """Whether drifting calibration, jammers, blocked panels or wrong maps are noticed: AUROC, without labels and with few.
 
-What is usual is learned on validation places, labels come from there, and test places are asked.
+What is usual is learned on validation places, labels come from there, and test places are asked. The baseline learns
+principal components of training places too, as the model did, and is given the same labels.
 """
 
 from __future__ import annotations
@@ -37,18 +38,25 @@ LABELS = (4, 16, 64)  # channels, half of them odd
 GROUP = 16  # channels of a place that are judged together
 COMPONENTS = 32  # of the baseline
 MOVED = 16.0  # m
+PCA, BOTH = "principal components", "both"
 Faulty = tuple[Tensor, Environment]
 
 
 @dataclass(frozen=True)
 class AnomalyBudget:
-    """How much is measured: areas of each folder, and links of each."""
+    """How much is measured.
+
+    Attributes:
+        areas, links: of the validation and of the test folder; links of each area.
+        learned: training areas of which the baseline learns, as many links of each.
+    """
 
     areas: int
     links: int
+    learned: int
 
 
-BUDGETS = {"quick": AnomalyBudget(8, 32), "full": AnomalyBudget(40, 64)}
+BUDGETS = {"quick": AnomalyBudget(8, 32, 120), "full": AnomalyBudget(40, 64, 480)}
 
 
 def _calibration(phase: float, gain: float) -> Callable[..., Faulty]:
@@ -165,49 +173,72 @@ def grouped(score: NDArray[np.floating], area: NDArray[np.integer]) -> NDArray[n
     return np.array(out)
 
 
+class Components:
+    """The baseline: principal components of the profiles of channels that were as they should be."""
+
+    def __init__(self, profiles: NDArray[np.float32], seed: int) -> None:
+        from sklearn.decomposition import PCA
+
+        self.found = PCA(min(COMPONENTS, len(profiles) - 1), random_state=seed).fit(profiles)
+
+    def seen(self, one: Observed) -> Seen:
+        """What they see, as the model's: how well channels are restored, and codes; nothing of the place."""
+        code = self.found.transform(one.profile)
+        left = np.square(one.profile - self.found.inverse_transform(code)).mean(1)
+        return Seen(left.astype(np.float64), np.zeros(len(left)), code.astype(np.float32))
+
+
+def learned(train: Store, budget: AnomalyBudget, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Profiles of channels of training places."""
+    areas = (links.select(np.arange(len(links))[: budget.links]) for _, links in some_areas(train, budget.learned))
+    return np.concatenate([profile(noisy(batch_of(links).csi, SNR, rng)) for links in areas])
+
+
 def measured(
-    model: UniversalModel, validation: Store, test: Store, budget: AnomalyBudget, seed: int
+    model: UniversalModel, train: Store, validation: Store, test: Store, budget: AnomalyBudget, seed: int
 ) -> dict[str, dict[str, float]]:
     """Anomaly → method → AUROC."""
-    from sklearn.decomposition import PCA
-
     known = observed(model, validation, budget, np.random.default_rng([seed, 0]))
     asked = observed(model, test, budget, np.random.default_rng([seed, 1]))
-    usual = Usual.fitted(known[""].seen)
-    components = PCA(min(COMPONENTS, len(known[""].profile) - 1), random_state=seed).fit(known[""].profile)
-
-    def residual(one: Observed) -> NDArray[np.float64]:
-        restored = components.inverse_transform(components.transform(one.profile))
-        return np.asarray(np.square(one.profile - restored).mean(1))
+    profiles = [known[""].profile, learned(train, budget, np.random.default_rng([seed, 2]))]
+    components = Components(np.concatenate(profiles), seed)
+    usual, plain = Usual.fitted(known[""].seen), Usual.fitted(components.seen(known[""]))
 
     methods: dict[str, Callable[[Observed], NDArray[np.float64]]] = {
-        "principal components": residual,
+        PCA: lambda one: components.seen(one).restored,
         "restored": lambda one: usual.scaled(one.seen)[:, 0],
         "fit": lambda one: usual.scaled(one.seen)[:, 1],
-        "both": lambda one: usual.score(one.seen),
+        BOTH: lambda one: usual.score(one.seen),
     }
+    heads: dict[str, tuple[Usual, Callable[[Observed], Seen]]] = {
+        f"{PCA}, ": (plain, components.seen), "": (usual, lambda one: one.seen)
+    }  # fmt: skip
     out: dict[str, dict[str, float]] = {}
     for number, name in enumerate(ANOMALIES):
         row = {method: auroc(score(asked[""]), score(asked[name])) for method, score in methods.items()}
-        groups = [grouped(usual.score(asked[state].seen), asked[state].area) for state in ("", name)]
-        row[f"both, {GROUP} channels"] = auroc(*groups)
+        for method in (PCA, BOTH):
+            groups = [grouped(methods[method](asked[state]), asked[state].area) for state in ("", name)]
+            row[f"{method}, {GROUP} channels"] = auroc(*groups)
         for labels in LABELS:
             rng = np.random.default_rng([seed, number, labels])
             some = [known[state].select(rng.permutation(len(known[state].area))[: labels // 2]) for state in ("", name)]
-            head = Trained.fitted(usual, some[0].seen, some[1].seen)
-            row[f"{labels} labels"] = auroc(head.score(asked[""].seen), head.score(asked[name].seen))
+            for who, (normal, see) in heads.items():
+                head = Trained.fitted(normal, see(some[0]), see(some[1]))
+                row[f"{who}{labels} labels"] = auroc(head.score(see(asked[""])), head.score(see(asked[name])))
         out[name] = row
     return out
 
 
 def run(setup: Setup) -> dict[str, Any]:
     """Every anomaly, by every method; noise, faults and labels are drawn anew for each seed."""
-    budget, test, validation = BUDGETS[setup.budget], setup.store("links"), setup.store("validation")
+    budget = BUDGETS[setup.budget]
+    test, validation, train = (setup.store(name) for name in ("links", "validation", "train"))
     check_split(validation.areas, test.areas)
-    setup.note(data=test.manifest["recipe"], validation=validation.manifest["recipe"], areas=budget.areas,
-               links=budget.links)  # fmt: skip
+    check_split(train.areas, test.areas)
+    setup.note(data=test.manifest["recipe"], validation=validation.manifest["recipe"], train=train.manifest["recipe"],
+               areas=budget.areas, links=budget.links, learned=budget.learned)  # fmt: skip
     runs = [
-        setup.once(f"anomalies-{seed}", partial(measured, setup.model, validation, test, budget, seed))
+        setup.once(f"anomalies-{seed}", partial(measured, setup.model, train, validation, test, budget, seed))
         for seed in range(setup.seeds)
     ]
     rows = {
@@ -218,16 +249,24 @@ def run(setup: Setup) -> dict[str, Any]:
 
 
 def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
-    """AUROC: rows are anomalies, columns methods."""
-    methods = list(next(iter(result["rows"].values())))
-    body = [
-        [name, *(plus_minus(row[method]["mean"], row[method]["spread"], 2) for method in methods)]
-        for name, row in result["rows"].items()
-    ]
-    about = (
-        f"AUROC of single channels at {result['snr']:g} dB, {result['areas']} test places of {result['links']} links"
-    )
-    return [(f"{about} at most; what is usual, and labels, from validation places", Table(["", *methods], body))]
+    """AUROC, without labels and with: rows are anomalies, columns methods."""
+    rows = result["rows"]
+    methods = list(next(iter(rows.values())))
+
+    def table(chosen: list[str]) -> Table:
+        cells = (
+            [name, *(plus_minus(row[one]["mean"], row[one]["spread"], 2) for one in chosen)]
+            for name, row in rows.items()
+        )
+        return Table(["", *chosen], list(cells))
+
+    about = f"channels at {result['snr']:g} dB, {result['areas']} test places of {result['links']} links at most"
+    return [
+        (f"AUROC without labels; {about}; what is usual from validation places",
+         table([name for name in methods if "labels" not in name])),
+        (f"AUROC of single channels with labels from validation places, half of them odd; {about}",
+         table([name for name in methods if "labels" in name])),
+    ]  # fmt: skip
 
 
 def draw(result: Mapping[str, Any], figure: Figure) -> None:
@@ -242,4 +281,4 @@ def draw(result: Mapping[str, Any], figure: Figure) -> None:
     axes.legend(fontsize="xx-small")
 
 
-ANOMALY = Benchmark("", ("links", "validation"), run, tables, draw)
+ANOMALY = Benchmark("", ("links", "validation", "train"), run, tables, draw)
