@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AREAS = {"quick": 12, "full": 100}
-SHADOWING = (1, 2, 3, 6, 9, 12)  # dB; TR 38.901 has 3 for clusters
+SHADOWING = (1, 3, 6, 9, 12, 15, 20)  # dB; TR 38.901 has 3 for clusters
 STATISTICS = {"delay": "delay spread, ns", "angle": "spread of the direction cosine", "k": "K factor, dB"}
 SCORED = {"delay": "lg(delay spread)", "angle": "lg(spread of the direction cosine)", "k": "K factor, dB"}
 LEAST = {"delay": 0.1, "angle": 1e-3}  # that a logarithm is taken of
 MOST_K = 40.0  # dB
 DRAWS = 16  # of each link, for the score
-TRACED, PLACE, READ = "traced", "the place's own paths", "read back from the true channel"
+TRACED, READ = "traced", "read back from the true channel"
+PLACE, TOLD = "the place's own paths", "the place's own paths, LOS given"
 STANDARD, ANOTHER = "TR 38.901, LOS given", "a validation link, LOS given"
 Columns = dict[str, list[float]]
 
@@ -58,13 +59,12 @@ def run(setup: Setup) -> dict[str, Any]:
              for number, (name, links) in enumerate(some_areas(data, areas))]
             for seed in range(setup.seeds)
         ]  # fmt: skip
-    scale = {key: float(np.std(_scored(key, np.concatenate([usual[los][key] for los in usual])))) for key in STATISTICS}
     errors = {
-        db: float(np.mean([_score(parts, str(db))[key] / scale[key] for parts in made["validation"] for key in scale]))
+        db: np.mean([value for parts in made["validation"] for value in _distances(parts, str(db)).values()])
         for db in SHADOWING
     }
     rows: dict[str, Any] = {}
-    for name in (PLACE, READ, *map(str, SHADOWING), STANDARD, ANOTHER):
+    for name in (PLACE, TOLD, READ, *map(str, SHADOWING), STANDARD, ANOTHER):
         rows[name] = {
             figure: {key: spread([[measure(parts, name)[key] for parts in made["links"]]]) for key in STATISTICS}
             for figure, measure in (("distance", _distances), ("score", _score))
@@ -97,7 +97,7 @@ def _area(model: UniversalModel, links: Links, usual: dict[bool, Columns], seed:
     part = along_array(links)
     radio = Radio(carrier=part.one_radio().carrier)
     batch = batch_of(part, radio)
-    place = paths_of_place(model, batch.environment.without("los"), radio)
+    place, told = (paths_of_place(model, env, radio) for env in (batch.environment.without("los"), batch.environment))
     read = model.read_paths(model.encode_channel(batch.csi, radio))
     draw, rng = torch.Generator().manual_seed(1000 * seed[0] + seed[1]), np.random.default_rng(seed)
 
@@ -108,7 +108,7 @@ def _area(model: UniversalModel, links: Links, usual: dict[bool, Columns], seed:
         }  # fmt: skip
 
     truth = traced(part)
-    drawn: dict[str, list[Columns]] = {PLACE: [statistics(place)], READ: [statistics(read)]}
+    drawn: dict[str, list[Columns]] = {PLACE: [statistics(place)], TOLD: [statistics(told)], READ: [statistics(read)]}
     for db in SHADOWING:
         drawn[str(db)] = [statistics(sampled(place, db, draw)) for _ in range(DRAWS)]
     drawn[STANDARD] = [statistics(clusters(part.bs, part.ue, part.los, radio.carrier, rng)) for _ in range(DRAWS)]
