@@ -8,6 +8,8 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,7 +31,7 @@ from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.federation.aggregate import AGGREGATES, Arrays, aggregated, require_flower
 from uniair.federation.agreement import Federation, read
-from uniair.federation.connection import run_here
+from uniair.federation.connection import Here, join, run_here, serve
 from uniair.federation.forecast_agreement import ForecastAgreement
 from uniair.federation.head_agreement import MOMENTUM, HeadAgreement, HeadSite, SiteData, parameters
 from uniair.federation.privacy import Account, Noise, learn_privately, noise_for, sampling_rate
@@ -394,6 +396,153 @@ def test_a_site_that_gives_no_figures_is_named(
     assert any(line.startswith("round 1: not measured by site-1: ") for line in lines)
 
 
+class Lying(SiteClient):
+    """Learns as it should, and answers with something else: `wrong` changes its answer."""
+
+    def __init__(self, name: str, model: UniversalModel, own: Links, wrong: Callable[[Any], object]) -> None:
+        super().__init__(name, model, own, seeded=True)
+        self.wrong = wrong
+
+    def fit(self, ins: Any) -> Any:
+        """As said."""
+        answer = super().fit(ins)
+        self.wrong(answer)
+        return answer
+
+
+def claims(examples: Any) -> Callable[[Any], object]:
+    """Says so many examples."""
+
+    def change(answer: Any) -> None:
+        answer.num_examples = examples
+
+    return change
+
+
+def says(**wrong: Any) -> Callable[[Any], object]:
+    """Sets what a private answer says beside its parameters; None leaves it out."""
+
+    def change(answer: Any) -> None:
+        said = answer.metrics | wrong
+        answer.metrics = {name: value for name, value in said.items() if value is not None}
+
+    return change
+
+
+def sends(change: Callable[[Any], Any]) -> Callable[[Any], object]:
+    """Changes the parameters of an answer."""
+    from flwr.common import ndarrays_to_parameters, parameters_to_ndarrays
+
+    def changed(answer: Any) -> None:
+        arrays = parameters_to_ndarrays(answer.parameters)
+        answer.parameters = ndarrays_to_parameters([change(each) for each in arrays])
+
+    return changed
+
+
+def garbled(answer: Any) -> None:
+    """Bytes that are no array."""
+    answer.parameters.tensors = [b"", *answer.parameters.tensors[1:]]
+
+
+PRIVATE = {"epsilon": 20.0, "delta": 1e-2}
+LIES: list[tuple[Callable[[Any], object], dict[str, Any], str]] = [
+    (claims(0), {}, "0 links; a site learns from a whole number of them, 1 at least"),
+    (claims(-24), {}, "-24 links"),
+    (claims(-(10**9)), {}, "-1000000000 links"),
+    (claims(2.5), {}, "2.5 links"),
+    (claims(math.nan), {}, "nan links"),
+    (claims(True), {}, "True links"),
+    (sends(lambda each: np.full_like(each, np.inf)), {}, "holds NaN or infinite values"),
+    (sends(lambda each: np.full(each.shape, 1e300)), {}, "holds NaN or infinite values"),
+    (sends(lambda each: each[..., :1]), {}, "parameters of a head of other widths"),
+    (sends(lambda each: each.astype(str)), {}, "parameters that are no real numbers"),
+    (sends(lambda each: each.astype(complex)), {}, r"parameters that are no real numbers \(complex128\)"),
+    (garbled, {}, "parameters that can't be read"),
+    (says(epsilon=None), PRIVATE, "it does not say epsilon"),
+    (says(epsilon=math.nan), PRIVATE, "epsilon nan; a finite number is needed"),
+    (says(epsilon="little"), PRIVATE, "epsilon 'little'; a finite number is needed"),
+    (says(epsilon=1e9), PRIVATE, r"epsilon 1e\+09, which is not above 0 and up to 20"),
+    (says(noise_multiplier=0.0), PRIVATE, "noise_multiplier 0, which is not above 0"),
+    (says(noise_multiplier=math.inf), PRIVATE, "noise_multiplier inf; a finite number is needed"),
+    (says(sampling_rate=None), PRIVATE, "it does not say sampling_rate"),
+    (says(sampling_rate=3.0), PRIVATE, "sampling_rate 3, which is not above 0 and up to 1"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "plan", "reason"), LIES, ids=[reason for *_, reason in LIES])
+def test_an_answer_that_is_wrong_is_left_out_by_name_and_the_others_go_on_without_it(
+    wrong: Callable[[Any], object], plan: dict[str, Any], reason: str, model: UniversalModel,
+    sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path,
+) -> None:  # fmt: skip
+    honest = {name: sites[name] for name in ("site-0", "site-2")}
+    want = simulate(on(begun, rounds=1, **plan), begun[1], model, honest, None, silent)
+
+    def clients() -> list[SiteClient]:
+        return [
+            Lying(name, model, links, wrong) if name == "site-1" else SiteClient(name, model, links, seeded=True)
+            for name, links in sites.items()
+        ]
+
+    lines: list[str] = []
+    found = rehearsed(on(begun, rounds=1, **plan), begun[1], model, clients(), tmp_path / "most", lines.append)
+    for have, wanted in zip(found.arrays, want.arrays, strict=True):
+        np.testing.assert_array_equal(have, wanted)
+    (told,) = [line for line in lines if "left out site-1" in line]
+    assert re.search(f"round 1: left out site-1: .*{reason}", told)
+    assert any(line.startswith("round 1 of 1: 2 sites, 48 links, 1 left out") for line in lines)
+    assert found.about()["left_out"] == {"site-1": 1}
+    # all are needed: nothing is applied, and what was there stays and goes on
+    every, out = on(begun, rounds=2, sites=3, **plan), tmp_path / "all"
+    first = Rounds(every, begun[1], model, out, wait=0.0, workers=1, say=silent)
+    for number, name in enumerate(sites):
+        first.client_manager().register(Here(SiteClient(name, model, sites[name], seeded=True), number))
+    first._round(1)
+    before = {name: (out / name).read_bytes() for name in (STATE, HEAD)}
+    with pytest.raises(InputError, match=rf"round 2: 2 sites answered, 3 are needed \(site-1: .*{reason}"):
+        rehearsed(every, begun[1], model, clients(), out, silent)
+    assert {name: (out / name).read_bytes() for name in (STATE, HEAD)} == before
+    assert Rounds(every, begun[1], model, out, say=silent).done == 1
+
+
+def test_an_aggregate_that_is_not_finite_is_not_kept_though_every_answer_is(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
+) -> None:
+    simulate(on(begun, rounds=1), begun[1], model, sites, tmp_path, silent)
+    old = (tmp_path / HEAD).read_bytes()
+    agreement = on(begun, rounds=1, aggregate="trimmed", poisoned=0)  # sums of float32 before it divides
+    huge = sends(lambda each: np.full_like(each, 3e38))
+    clients = [Lying(name, model, links, huge) for name, links in sites.items()]
+    with pytest.raises(
+        InputError, match=r"round 1: the trimmed of site-0, site-1, site-2: .*NaN or infinite.*nothing is"
+    ):
+        rehearsed(agreement, begun[1], model, clients, tmp_path / "huge", silent)
+    assert not (tmp_path / "huge" / STATE).exists()
+    assert (tmp_path / HEAD).read_bytes() == old
+
+
+class Boasting(SiteClient):
+    """Learns, and measures nonsense."""
+
+    def evaluate(self, ins: Any) -> Any:
+        """As said."""
+        answer = super().evaluate(ins)
+        wrong = {"site-1": {"accuracy": math.nan}, "site-2": {"speed": 1.0}}
+        return replace(answer, metrics=wrong.get(self.name, answer.metrics))
+
+
+def test_figures_that_are_none_are_left_out_before_anything_is_kept(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    clients = [Boasting(name, model, links) for name, links in sites.items()]
+    rounds = rehearsed(on(begun, rounds=1), begun[1], model, clients, tmp_path, lines.append)
+    assert rounds.history[0]["figures"].keys() == {"site-0"}
+    assert "round 1: not measured by site-1: accuracy nan; a finite number is needed" in lines
+    assert "round 1: not measured by site-2: it does not say accuracy" in lines
+    assert Rounds(on(begun, rounds=1), begun[1], model, tmp_path, say=silent).done == 1
+
+
 def test_a_head_is_begun_from_another_one(
     model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
 ) -> None:
@@ -492,6 +641,96 @@ def test_two_sites_in_processes_of_their_own_make_the_head_of_a_simulation(
         assert (tmp_path / name / HEAD).read_bytes() == want
     assert not said["site-0"]
     assert not said["leader"]
+
+
+def test_a_connection_that_says_nothing_holds_nobody_up_and_a_site_of_a_name_that_is_taken_is_told_so(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays], tmp_path: Path
+) -> None:
+    import grpc
+    from flwr.proto.transport_pb2_grpc import FlowerServiceStub
+
+    lines: list[str] = []
+    address, over = f"127.0.0.1:{free_port()}", threading.Event()
+
+    def say(line: str) -> None:
+        lines.append(line)
+
+    def until(text: str) -> None:
+        begins = time.monotonic()
+        while not any(text in line for line in lines):
+            assert time.monotonic() - begins < 60, lines
+            time.sleep(0.05)
+
+    rounds = Rounds(begun[0], begun[1], model, None, wait=60.0, say=say)
+    server = threading.Thread(target=serve, args=(rounds, address), daemon=True)
+    server.start()
+    channel = grpc.insecure_channel(address)
+    grpc.channel_ready_future(channel).result(30)
+    silent_one = FlowerServiceStub(channel).Join(iter(over.wait, True))  # never sends anything
+    next(silent_one)  # it was asked
+    joining = [
+        threading.Thread(target=join, args=(SiteClient(name, model, sites[name], tmp_path / name), address, 30.0))
+        for name in ("site-0", "site-1")
+    ]
+    joining[0].start()
+    until("site-0 has joined")
+    with pytest.raises(InputError, match="site-0 does not take part: another site has joined under that name"):
+        join(SiteClient("site-0", model, sites["site-2"]), address, 30.0)
+    joining[1].start()
+    for thread in [*joining, server]:
+        thread.join(60)
+        assert not thread.is_alive(), lines
+    over.set()
+    channel.close()
+    assert rounds.done == 3
+    # the silent one is given up only when the server ends
+    assert not any("left before it joined" in line for line in lines)
+    assert (tmp_path / "site-0" / HEAD).read_bytes() == (tmp_path / "site-1" / HEAD).read_bytes()
+
+
+class Unplugged(Here):
+    """The end of a connection that nobody knows to be dead: what is asked there fails once it was greeted."""
+
+    def get_parameters(self, ins: Any, timeout: float | None, group_id: int | None) -> Any:
+        """As said."""
+        raise TimeoutError
+
+    def fit(self, ins: Any, timeout: float | None, group_id: int | None) -> Any:
+        """As said."""
+        raise TimeoutError
+
+
+def test_a_site_that_comes_again_takes_the_place_of_its_dead_connection(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays]
+) -> None:
+    lines: list[str] = []
+    rounds = Rounds(on(begun, rounds=1), begun[1], model, None, wait=0.0, workers=1, say=lines.append)
+    names = ("site-0", "site-1", "site-0")
+    for number, (kind, name) in enumerate(zip((Unplugged, Here, Here), names, strict=True)):
+        rounds.client_manager().register(kind(SiteClient(name, model, sites[name]), number))
+    rounds.run()
+    assert rounds.about()["sites"].keys() == {"site-0", "site-1"}
+    assert rounds.about()["left_out"] == {}
+    assert "site-0 has come again" in lines
+    # one that is there stays, and the other is told why it can't take part
+    first, other = (SiteClient("site-0", model, sites[name]) for name in ("site-0", "site-1"))
+    with pytest.raises(InputError, match="1 sites are there"):
+        rehearsed(on(begun, rounds=1), begun[1], model, [first, other], None, silent)
+    assert not first.refusal
+    assert other.refusal == "another site has joined under that name; give --name"
+
+
+def test_a_name_is_one_that_fits_a_line(
+    model: UniversalModel, sites: Mapping[str, Links], begun: tuple[HeadAgreement, Arrays]
+) -> None:
+    lines: list[str] = []
+    clients = [SiteClient(name, model, sites["site-0"]) for name in ("a\nrefused b: all is well", "", "c" * 65)]
+    with pytest.raises(InputError, match="0 sites are there"):
+        rehearsed(on(begun, rounds=1), begun[1], model, clients, None, lines.append)
+    assert len(lines) == 3
+    for line in lines:
+        assert "a name has 1 to 64 characters" in line
+        assert "\n" not in line
 
 
 def test_bad_addresses_and_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

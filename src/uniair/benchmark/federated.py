@@ -177,7 +177,7 @@ class Trial:
         with suppress(InputError), np.errstate(over="ignore", invalid="ignore"):
             run_here(rounds, clients)
         head = agreement.head(rounds.arrays).eval()
-        key, shown = agreement.task.headline, [each["figures"] for each in rounds.history if "figures" in each]
+        key, shown = agreement.task.headline, [each["figures"] for each in rounds.history if each.get("figures")]
         curve = [float(np.mean([found[key] for found in figures.values()])) for figures in shown]
         curve += curve[-1:] * (plan.rounds - len(curve))
         found = self.described(head, attacked)

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flwr.common import (
     EvaluateIns,
-    EvaluateRes,
     FitIns,
-    FitRes,
-    GetPropertiesIns,
-    ReconnectIns,
     ndarrays_to_parameters,
-    parameters_to_ndarrays,
 )
 from flwr.server.client_manager import SimpleClientManager
 from flwr.server.client_proxy import ClientProxy
-from flwr.server.server import Server, evaluate_clients, fit_clients, reconnect_clients
+from flwr.server.server import Server, evaluate_clients, fit_clients
 from safetensors.numpy import load_file, save_file
 
 from uniair.errors import InputError
 from uniair.federation.aggregate import AGGREGATES, Arrays, aggregated
 from uniair.federation.agreement import FORMAT, Agreement
-from uniair.federation.shared_secret import is_proof
+from uniair.federation.answer import PRIVACY, Answer, read_answer, read_figures
+from uniair.federation.greeting import PROMPT, Greeting
 from uniair.files import atomic_path
 from uniair.models.forecast import WMLM
 from uniair.models.universal import UniversalModel
@@ -46,7 +42,7 @@ class Rounds(Server):
         model: that a head reads embeddings of, or the forecaster that is learned.
         out: folder for state and what is learned; one that holds a state of the same agreement goes on from it.
         wait: s for sites to join, and for their answers.
-        workers: sites that are asked at once; None: all.
+        workers: 1 asks one site after another, as all that draw from one generator must be; None: all at once.
         say: what is done with a line for people.
         rehearsal: the sites draw their noise from the seed, which the card then says.
         secret: that a site has to know; None: whoever reaches the server can join.
@@ -65,10 +61,10 @@ class Rounds(Server):
         self.set_max_workers(workers)
         self.agreement, self.model, self.out, self.wait, self.say = agreement, model, out, wait, say
         self.arrays: Arrays = list(begin)
-        self.rehearsal, self.secret, self.data = rehearsal, secret, data
+        self.rehearsal, self.data = rehearsal, data
         self.done = 0  # rounds
         self.history: list[dict[str, Any]] = []
-        self.joined: dict[str, str] = {}  # name by Flower's id
+        self.greeting = Greeting(self.client_manager(), agreement, secret, wait, workers == 1, say)
         self._load()
 
     def run(self) -> None:
@@ -91,10 +87,11 @@ class Rounds(Server):
         sites: dict[str, int] = {}
         for each in self.history:
             sites |= each["sites"]
+        left_out = Counter(name for each in self.history for name in each.get("left_out", {}))
         spent = [value for each in self.history for value in each.get("epsilon", {}).values()]
         return {
             "rounds": self.done, "sites": sites, self.agreement.counted: sum(sites.values()),
-            "aggregate": plan.aggregate,
+            "left_out": dict(sorted(left_out.items())), "aggregate": plan.aggregate,
             "poisoned": None if plan.aggregate == "mean" else plan.poisoned,
             "privacy": None if plan.epsilon is None else {
                 "epsilon": max(spent, default=0.0), "delta": plan.delta, "clip": plan.clip, "unit": "link",
@@ -109,89 +106,91 @@ class Rounds(Server):
         present = self._gather(number)
         instructions = [(site, FitIns(ndarrays_to_parameters(self.arrays), {"round": number})) for site in present]
         results, failures = fit_clients(instructions, self.max_workers, self.wait, number)
-        answers, reasons = {}, [_reason(self.joined, failure) for failure in failures]
+        answers: dict[str, Answer] = {}
+        left_out = self._unanswered(present, results, failures)
         for site, answer in results:
-            name = self.joined.get(site.cid, site.cid)
+            name = self.greeting.joined[site.cid]
             try:
-                arrays = parameters_to_ndarrays(answer.parameters)
-                self.agreement.check(arrays, self.model)
-                answers[name] = (arrays, answer)
-            except (InputError, ValueError) as error:
-                reasons.append(f"{name}: {error}")
-        reasons.sort()
-        for reason in reasons:
-            self.say(f"round {number}: left out {reason}")
+                answers[name] = read_answer(answer, self.agreement, self.model)
+            except InputError as error:
+                left_out[name] = str(error)
+        left_out = dict(sorted(left_out.items()))
+        for name, reason in left_out.items():
+            self.say(f"round {number}: left out {name}: {reason}")
         least = max(plan.sites, AGGREGATES[plan.aggregate].fewest(plan.poisoned))
         if len(answers) < least:
-            raise InputError(f"round {number}: {len(answers)} sites answered, {least} are needed"
-                             + (f" ({reasons[0]})" if reasons else "") + "; " + self._kept())  # fmt: skip
+            first = "".join(f" ({name}: {reason})" for name, reason in list(left_out.items())[:1])
+            raise InputError(f"round {number}: {len(answers)} sites answered, {least} are needed{first}; "
+                             f"{self._kept()}; run the same command again with more sites")  # fmt: skip
         # sums depend on their order in the last bits, and who answers first on the day
-        names = sorted(answers)
-        self.arrays = aggregated(
-            plan.aggregate, plan.poisoned, [(answers[name][0], answers[name][1].num_examples) for name in names]
-        )
-        self.done = number
-        entry: dict[str, Any] = {"round": number, "sites": {name: answers[name][1].num_examples for name in names}}
+        answers = dict(sorted(answers.items()))
+        arrays = self._aggregated(number, answers)
+        entry: dict[str, Any] = {
+            "round": number, "sites": {name: each.examples for name, each in answers.items()}, "left_out": left_out,
+        }  # fmt: skip
         if self.agreement.private:
-            for key in ("epsilon", "noise_multiplier", "sampling_rate"):
-                entry[key] = {name: answers[name][1].metrics.get(key) for name in names}
+            for key in PRIVACY:
+                entry[key] = {name: each.privacy[key] for name, each in answers.items()}
         else:
-            entry["figures"] = self._figures(present, {})
-        self.history.append(entry)
+            entry["figures"] = self._figures(number, present, arrays, {})
+        line = self._line(entry)  # all that is told of it is there before any of it is kept
+        self.arrays, self.done, self.history = arrays, number, [*self.history, entry]
         self._save()
-        self.say(self._line(entry))
+        self.say(line)
+
+    def _aggregated(self, number: int, answers: Mapping[str, Answer]) -> Arrays:
+        """One set of parameters of the sites'.
+
+        Raises:
+            InputError: it is none that could be kept.
+        """
+        plan = self.agreement.federation
+        try:
+            # each is finite, and their sum may not be
+            with np.errstate(over="ignore", invalid="ignore"):
+                sites = [(each.arrays, each.examples) for each in answers.values()]
+                arrays = aggregated(plan.aggregate, plan.poisoned, sites)
+            self.agreement.check(arrays, self.model)
+        except InputError as error:
+            raise InputError(f"round {number}: the {plan.aggregate} of {', '.join(answers)}: {error}; "
+                             f"{self._kept()}") from error  # fmt: skip
+        return arrays
 
     def _gather(self, number: int) -> list[ClientProxy]:
-        """The sites of a round, once there are enough; a new one is asked whether it agrees, and let go where not."""
+        """The sites of a round, once there are enough."""
         plan, began = self.agreement.federation, time.monotonic()
-        while True:
-            there = dict(self._client_manager.all())
-            for cid in self.joined.keys() - there.keys():
-                self.say(f"{self.joined.pop(cid)} has gone")
-            for cid, site in there.items():
-                if cid not in self.joined:
-                    self._greet(site)
-            present = [site for cid, site in self._client_manager.all().items() if cid in self.joined]
-            if len(present) >= plan.sites:
-                return sorted(present, key=lambda site: self.joined[site.cid])
+        while len(present := self.greeting.present()) < plan.sites:
             if time.monotonic() - began > self.wait:
                 raise InputError(f"round {number}: {len(present)} sites are there after {self.wait:g} s, {plan.sites} "
-                                 f"are needed; {self._kept()}")  # fmt: skip
+                                 f"are needed; {self._kept()}; run the same command again with more sites")  # fmt: skip
             time.sleep(0.05)
+        return present
 
-    def _greet(self, site: ClientProxy) -> None:
-        challenge = "" if self.secret is None else secrets.token_hex(16)
-        ask = GetPropertiesIns({"agreement": json.dumps(self.agreement.to_json()), "challenge": challenge})
-        try:
-            said = site.get_properties(ask, self.wait, None).properties
-        except Exception as error:  # whatever the transport raises when the other end is gone
-            self._client_manager.unregister(site)
-            self.say(f"a site left before it joined ({type(error).__name__})")
-            return
-        name, reason = str(said.get("name", site.cid)), str(said.get("refusal", ""))
-        proved = self.secret is None or is_proof(self.secret, challenge, name, str(said.get("proof", "")))
-        if not reason and not proved:
-            reason = "it does not know the secret; give both the same --secret"
-        if not reason and said.get("weights") != self.agreement.weights:
-            reason = f"its model has the digest {said.get('weights')}, the federation's {self.agreement.weights}"
-        if not reason and name in self.joined.values():
-            reason = "another site has joined under that name; give --name"
-        if not reason:
-            self.joined[site.cid] = name
-            self.say(f"{name} has joined, with {said.get('examples')} {self.agreement.counted}")
-            return
-        self.say(f"refused {name}: {reason}")
-        self._client_manager.unregister(site)
-        reconnect_clients([(site, ReconnectIns(None))], self.max_workers, self.wait)
-
-    def _figures(self, present: list[ClientProxy], config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """What the sites measure of the parameters as they are now, by name."""
-        instructions = [(site, EvaluateIns(ndarrays_to_parameters(self.arrays), config)) for site in present]
-        results, failures = evaluate_clients(instructions, self.max_workers, self.wait, self.done)
-        for reason in sorted(_reason(self.joined, failure) for failure in failures):
-            self.say(f"round {self.done}: not measured by {reason}")
-        found = {self.joined[site.cid]: dict(res.metrics) for site, res in results if site.cid in self.joined}
+    def _figures(
+        self, number: int, present: list[ClientProxy], arrays: Arrays, config: dict[str, Any]
+    ) -> dict[str, dict[str, float]]:
+        """What the sites measure of such parameters, by name; of private ones nothing."""
+        instructions = [(site, EvaluateIns(ndarrays_to_parameters(arrays), config)) for site in present]
+        results, failures = evaluate_clients(instructions, self.max_workers, self.wait, number)
+        found, without = {}, self._unanswered(present, results, failures)
+        for site, answer in results:
+            name = self.greeting.joined[site.cid]
+            try:
+                found[name] = {} if self.agreement.private else read_figures(answer.metrics, self.agreement)
+            except InputError as error:
+                without[name] = str(error)
+        for name, reason in sorted(without.items()):
+            self.say(f"round {number}: not measured by {name}: {reason}")
         return dict(sorted(found.items()))
+
+    def _unanswered(self, asked: list[ClientProxy], results: Sequence[Any], failures: Sequence[Any]) -> dict[str, str]:
+        """Why a site did not answer, by name."""
+        said = [each for each in failures if not isinstance(each, BaseException)]
+        found = {self.greeting.joined[site.cid]: " ".join(answer.status.message.split()) for site, answer in said}
+        kinds = sorted({type(each).__name__ for each in failures if isinstance(each, BaseException)})
+        heard = {site.cid for site, _ in [*results, *said]}
+        gone = [self.greeting.joined[site.cid] for site in asked if site.cid not in heard]
+        return found | dict.fromkeys(gone, f"it left, or did not answer in {self.wait:g} s ({', '.join(kinds)})")
 
     def _hand_out(self) -> None:
         try:
@@ -199,12 +198,12 @@ class Rounds(Server):
         except InputError:
             self.say("too few sites are there to be handed the result; the same command waits for them again")
             return
-        self._figures(there, {"about": json.dumps(self.about())})
+        self._figures(self.done, there, self.arrays, {"about": json.dumps(self.about())})
 
     def let_go(self) -> None:
         """Ends every connection."""
         try:
-            self.disconnect_all_clients(self.wait)
+            self.disconnect_all_clients(PROMPT)
         except Exception as error:  # one that is gone already
             self.say(f"a site left by itself ({type(error).__name__})")
 
@@ -212,6 +211,8 @@ class Rounds(Server):
         plan, headline = self.agreement.federation, self.agreement.headline
         sites, counted = entry["sites"], self.agreement.counted
         line = f"round {entry['round']} of {plan.rounds}: {len(sites)} sites, {sum(sites.values()):,} {counted}"
+        if entry["left_out"]:
+            line += f", {len(entry['left_out'])} left out"
         if figures := entry.get("figures"):
             line += f", {headline} {np.mean([each[headline] for each in figures.values()]):.3f}"
         if epsilon := entry.get("epsilon"):
@@ -220,8 +221,7 @@ class Rounds(Server):
 
     def _kept(self) -> str:
         where = "" if self.out is None else f" in {self.out}"
-        stays = f"what round {self.done} gave{where} stays"
-        return f"nothing is applied, {stays}; run the same command again with more sites"
+        return f"nothing is applied, what round {self.done} gave{where} stays"
 
     def _save(self) -> None:
         if self.out is None:
@@ -249,9 +249,3 @@ class Rounds(Server):
         self.agreement.check(self.arrays, self.model)
         self.done, self.history = int(header["done"]), header["history"]
         self.agreement.keep(self.out, self.arrays, self.model, self.about())  # killed between the two
-
-
-def _reason(joined: dict[str, str], failure: tuple[ClientProxy, FitRes | EvaluateRes] | BaseException) -> str:
-    if isinstance(failure, BaseException):
-        return f"a site that left ({type(failure).__name__})"
-    return f"{joined.get(failure[0].cid, failure[0].cid)}: {failure[1].status.message}"

@@ -80,8 +80,11 @@ class SiteClient(Client):
         self._answer: tuple[str, Arrays] | None = None
 
     def get_properties(self, ins: GetPropertiesIns) -> GetPropertiesRes:
-        """Joins, or says why it can't."""
+        """Joins, or says why it can't; or hears why the server lets it go."""
         self.asked = time.monotonic()
+        if "refusal" in ins.config:
+            self.refusal = str(ins.config["refusal"])
+            return GetPropertiesRes(OK, {})
         found: dict[str, Any] = {"name": self.name, "weights": digest(self.model), "examples": 0, "refusal": ""}
         try:
             agreement = read(str(ins.config["agreement"]), HeadAgreement, ForecastAgreement)
