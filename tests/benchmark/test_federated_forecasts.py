@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,12 +41,40 @@ def test_every_federation_is_measured_and_goes_on(model: WMLM, tmp_path: Path, m
     assert found["rules"] == ["mean", "median", "trimmed"]  # three sites: krum withstands none of them
     for _, table in FEDERATED_FORECASTS.tables(found):
         assert all(len(row) == len(table.head) for row in table.rows)
+    labels = [row[0] for row in FEDERATED_FORECASTS.tables(found)[0][1].rows]
+    assert "all drives in one place, 3 minibatches, one optimiser" in labels
+    assert "federated, mean, 3 × 1 minibatches" in labels
     assert perform("federated-forecasts", FEDERATED_FORECASTS, setup) == found
     assert len(list((tmp_path / "out" / "runs").glob("*.json"))) == 3 + 3 * 3
     with pytest.raises(InputError, match="drives of one site alone"):
         FEDERATED_FORECASTS.run(
             replace(setup, out=tmp_path / "one", folders={"drives": tmp_path / "drives" / "drives-street1.safetensors"})
         )
+
+
+def test_in_one_place_as_many_steps_are_taken_as_at_all_sites_together_with_one_optimiser(
+    model: WMLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: Counter[int] = Counter()
+    step, kept = torch.optim.AdamW.step, list[torch.optim.AdamW]()
+
+    def counted(self: torch.optim.AdamW, *given: Any, **options: Any) -> Any:
+        kept.append(self)  # or another could have its id
+        taken[id(self)] += 1
+        return step(self, *given, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    sites = {f"street{n}": drives(5, scenario=f"street{n}") for n in range(3)}
+    plan = Federation(task="forecast", rounds=3, steps=2, batch=4, rank=2, sites=3)
+    trial = Trial(model, sites, {"street9": drives(5, scenario="street9")}, plan)
+    trial.federated("mean")
+    assert sorted(taken.values()) == [2] * 9
+    taken.clear()
+    trial.pooled()
+    assert list(taken.values()) == [18]
+    taken.clear()
+    trial.alone()
+    assert list(taken.values()) == [6] * 3
 
 
 def test_a_median_bears_a_site_whose_parameters_are_scaled(model: WMLM) -> None:

@@ -22,14 +22,14 @@ pytest.importorskip("peft", reason="LoRA needs peft: pip install 'uniair[llm]'")
 from uniair.cli import main
 from uniair.data.drives.drive import Drive, write_drives
 from uniair.errors import InputError
-from uniair.federation.aggregate import Arrays
+from uniair.federation.aggregate import Arrays, aggregated
 from uniair.federation.agreement import Federation, read
 from uniair.federation.forecast_agreement import CARD, ForecastAgreement, ForecastSite
 from uniair.federation.head_agreement import HeadAgreement
 from uniair.federation.simulation import simulate, sites_of_drives
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.training.checkpoint import digest, save_model
-from uniair.training.forecast_adaptation import OnSite
+from uniair.training.forecast_adaptation import OnSite, closed
 from uniair.training.forecasting import load_forecaster
 
 PLAN = Federation(task="forecast", rounds=4, steps=8, batch=16, part="all", learning_rate=4e-3)
@@ -113,6 +113,42 @@ def test_parts_alone_travel_and_the_rest_stays(
     assert any(same)
     assert not all(same)
     assert read(json.dumps(agreement.to_json()), HeadAgreement, ForecastAgreement) == agreement
+
+
+@pytest.mark.parametrize("part", ["lora", "head"])
+def test_the_mean_of_what_sites_send_is_the_mean_of_their_forecasters(model: WMLM, part: str) -> None:
+    """Of both of LoRA's factors it would not be: the mean of products is not the product of means."""
+    agreement, start = ForecastAgreement.of(model, replace(PLAN, part=part, rank=2), "")
+    draw = np.random.default_rng(0)
+    sites = [[each + draw.normal(0, 0.3, each.shape).astype(np.float32) for each in start] for _ in range(3)]
+    shares = [10, 20, 70]
+
+    def weights(arrays: Arrays) -> dict[str, torch.Tensor]:
+        return closed(agreement.model(arrays, model), agreement.config).state_dict()
+
+    found = weights(aggregated("mean", 0, list(zip(sites, shares, strict=True))))
+    each = [weights(arrays) for arrays in sites]
+    moved = 0
+    for name, begun in model.state_dict().items():
+        if not begun.is_floating_point():
+            continue
+        wanted = torch.stack([0.01 * share * one[name] for share, one in zip(shares, each, strict=True)]).sum(0)
+        torch.testing.assert_close(found[name], wanted, rtol=1e-5, atol=1e-6)
+        moved += int((wanted - begun).abs().max() > 0.01)
+    assert moved >= 2
+
+
+def test_a_site_begins_from_the_same_fixed_factor_as_all_others(model: WMLM) -> None:
+    agreement, start = ForecastAgreement.of(model, replace(PLAN, part="lora", rank=2), "")
+    one, other = (dict(agreement.model(start, copy.deepcopy(model)).named_parameters()) for _ in range(2))
+    fixed = [name for name in one if ".lora_A." in name]
+    assert len(fixed) == len(start)
+    for name in fixed:
+        assert torch.equal(one[name], other[name])
+        assert one[name].abs().max() > 0
+        assert not one[name].requires_grad
+    for values in start:  # the other factors, which change nothing yet
+        assert not values.any()
 
 
 def test_what_does_not_fit_is_refused(

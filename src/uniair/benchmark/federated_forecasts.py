@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.poisoned_sites import SCALE, scaling
@@ -22,13 +24,14 @@ from uniair.federation.agreement import Federation
 from uniair.models.forecast import WMLM
 from uniair.progress import track
 from uniair.training.checkpoint import digest
+from uniair.training.forecast_adaptation import closed, learn, opened
 from uniair.training.forecast_split import settings
 from uniair.training.forecasting import PACKAGED, load_forecaster
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from uniair.federation.aggregate import Arrays
+    from uniair.federation.forecast_agreement import ForecastSite
 
 POISONS = {"powers": "powers shuffled over the beams", "weights": f"parameters × {SCALE:g}"}
 BASE, ALONE, POOLED = "not adapted", "each site alone", "all drives in one place"
@@ -36,6 +39,7 @@ PLANS = {
     "quick": Federation(task="forecast", rounds=8, steps=5, batch=32),
     "full": Federation(task="forecast", rounds=30, steps=10, batch=32),
 }
+WITHOUT_ROUNDS = "one optimiser; pooled takes the steps of all sites"  # tells runs from those made otherwise
 Sites = Mapping[str, Sequence[Drive]]
 
 
@@ -53,35 +57,50 @@ class Trial:
         self.model, self.sites, self.others = model, sites, others
         self.agreement, self.start = ForecastAgreement.of(model, plan, "packaged")
 
-    def described(self, arrays: Arrays, without: Sequence[str] = ()) -> dict[str, float]:
+    def described(self, model: nn.Module, without: Sequence[str] = ()) -> dict[str, float]:
         """Top-1 of held-out drives: of the sites but those named, and of those that took no part."""
         found = {}
         for where, sites in (("own", self.sites), ("new", self.others)):
-            tops = [
-                self.agreement.site(name, self.model, own, None, True).figures(arrays)["top1"]
-                for name, own in sites.items()
-                if name not in without
-            ]
+            tops = [self._site(name, own).measured(model)["top1"] for name, own in sites.items() if name not in without]
             found[where] = float(np.mean(tops))
         return found
 
     def base(self) -> dict[str, Any]:
         """What all begin from."""
-        return self.described(self.start)
+        return self.described(self.agreement.model(self.start, self.model))
 
     def alone(self) -> dict[str, Any]:
         """A forecaster of each site's own drives, there and on the new sites."""
         found = []
         for name, own in self.sites.items():
-            arrays = self._alone(name, own)
-            here = self.agreement.site(name, self.model, own, None, True).figures(arrays)["top1"]
-            found.append((here, self.described(arrays, without=list(self.sites)[1:])["new"]))
+            model, others = self._without_rounds(name, own, self.steps), [one for one in self.sites if one != name]
+            found.append([*self.described(model, without=others).values()])
         own_, new = np.mean(found, axis=0).tolist()
         return {"own": own_, "new": new}
 
     def pooled(self) -> dict[str, Any]:
-        """One forecaster of all drives, of as many steps in all as a site takes."""
-        return self.described(self._alone("pooled", [drive for own in self.sites.values() for drive in own]))
+        """One forecaster of all drives, of as many steps as all sites take together: each drive is seen as often."""
+        every = [drive for own in self.sites.values() for drive in own]
+        return self.described(self._without_rounds("pooled", every, self.steps * len(self.sites)))
+
+    @property
+    def steps(self) -> int:
+        """That a site takes in all rounds."""
+        return self.agreement.federation.rounds * self.agreement.federation.steps
+
+    def _without_rounds(self, name: str, own: Sequence[Drive], steps: int) -> WMLM:
+        """What `uniair forecast adapt` makes of drives, both factors of LoRA: one optimiser throughout."""
+        config = self.agreement.config
+        plan = replace(config.optimisation, steps=steps, schedule="whole_cosine")  # as the rounds' rate falls
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            model = opened(self.model, config)
+            site = self._site(name, own).parts.passages(config.length, config.augmentation)
+            learn(model, site, None, replace(config, optimisation=plan))
+        return closed(model, config)
+
+    def _site(self, name: str, own: Sequence[Drive]) -> ForecastSite:
+        return self.agreement.site(name, self.model, own, None, True)
 
     def federated(self, aggregate: str, poison: str | None = None) -> dict[str, Any]:
         """One of a federation, whose last site is poisoned or not; the honest sites' figures, after every round too."""
@@ -100,13 +119,8 @@ class Trial:
             for each in rounds.history
         ]
         curve += curve[-1:] * (agreement.federation.rounds - len(curve))
-        return self.described(rounds.arrays) | {"honest": self.described(rounds.arrays, [bad])["own"], "curve": curve}
-
-    def _alone(self, name: str, own: Sequence[Drive]) -> Arrays:
-        site, arrays = self.agreement.site(name, self.model, own, None, True), self.start
-        for number in range(1, self.agreement.federation.rounds + 1):
-            arrays = site.learn(arrays, number)
-        return arrays
+        made = agreement.model(rounds.arrays, self.model)
+        return self.described(made) | {"honest": self.described(made, [bad])["own"], "curve": curve}
 
 
 def _client(name: str, model: WMLM, own: Sequence[Drive], poison: str | None) -> Any:
@@ -149,7 +163,7 @@ def run(setup: Setup) -> dict[str, Any]:
     plan = replace(plan, sites=len(sites))
     rules = [name for name, rule in AGGREGATES.items() if rule.fewest(plan.poisoned) <= len(sites)]
     setup.note(forecaster=digest(model), drives=data_digest(drives), sites=[*sites], new=[*others],
-               plan=asdict(plan), rules=rules)  # fmt: skip
+               plan=asdict(plan), rules=rules, without_rounds=WITHOUT_ROUNDS)  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {}
     for seed in track(range(setup.seeds), "seed", "federated forecasts"):
         trial = Trial(model, sites, others, replace(plan, seed=seed))
@@ -167,7 +181,7 @@ def run(setup: Setup) -> dict[str, Any]:
         for name, found in rows.items()
     }  # fmt: skip
     return {"sites": {name: sum(map(len, own)) for name, own in sites.items()}, "new": [*others], "rules": rules,
-            "rounds": plan.rounds, "part": plan.part, "rows": summed}  # fmt: skip
+            "rounds": plan.rounds, "steps": plan.rounds * plan.steps, "part": plan.part, "rows": summed}  # fmt: skip
 
 
 def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
@@ -179,7 +193,10 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
 
     steps = result["sites"].values()
     about = f"{len(steps)} sites of {min(steps):,} to {max(steps):,} steps, {result['rounds']} rounds, {result['part']}"
-    kinds = {"base": BASE, "alone": ALONE, "pooled": POOLED} | {name: f"federated, {name}" for name in rules}
+    each, every = result["steps"], result["steps"] * len(steps)
+    kinds = {"base": BASE, "alone": f"{ALONE}, {each:,} minibatches, one optimiser",
+             "pooled": f"{POOLED}, {every:,} minibatches, one optimiser"}  # fmt: skip
+    kinds |= {name: f"federated, {name}, {len(steps)} × {each:,} minibatches" for name in rules}
     beside = Table(
         ["", "held-out drives of the sites", f"{', '.join(result['new'])}, which took no part"],
         [[said, shown(name, "own"), shown(name, "new")] for name, said in kinds.items()],

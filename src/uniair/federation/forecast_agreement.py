@@ -1,4 +1,9 @@
-"""One forecaster of many sites: each round LoRA, or another part of it, learns from a site's drives for some steps."""
+"""One forecaster of many sites: each round LoRA, or another part of it, learns from a site's drives for some steps.
+
+Of LoRA's change B A of a weight only B learns and travels, and A is what every site draws from the same seed
+(FFA-LoRA, Sun et al., 2024). What learns is linear in B, so the mean of sites is the mean of their forecasters; of both
+factors it would not be, for mean(B) mean(A) is not mean(B A).
+"""
 
 from __future__ import annotations
 
@@ -29,11 +34,12 @@ from uniair.training.forecast_split import Setting, sensing, settings
 from uniair.training.loop import parameters
 
 CARD = "federated.json"
+FROZEN = ".lora_A."  # the factor by peft's name for it, which is drawn at random where the other begins at 0
 
 
 @dataclass(frozen=True)
 class ForecastAgreement(Agreement):
-    """About a forecaster of beams, which every site has; LoRA, its heads or all of it learn."""
+    """About a forecaster of beams, which every site has; LoRA's one factor, its heads or all of it learn."""
 
     counted = "steps"
 
@@ -72,7 +78,11 @@ class ForecastAgreement(Agreement):
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.federation.seed)
-            return opened(model, self.config)
+            made = opened(model, self.config)
+        for name, value in made.named_parameters():
+            if FROZEN in name:
+                value.requires_grad_(False)
+        return made
 
     def model(self, arrays: Sequence[NDArray[np.float32]], model: WMLM) -> nn.Module:
         """A copy of the forecaster with such parameters in what learns.
@@ -161,7 +171,11 @@ class ForecastSite:
 
     def figures(self, arrays: Sequence[NDArray[np.float32]]) -> dict[str, float]:
         """Top-1 of the held-out drives, of each step ahead and their mean."""
-        model, past = self.agreement.model(arrays, self.base).eval(), self.base.preset.past
+        return self.measured(self.agreement.model(arrays, self.base))
+
+    def measured(self, model: nn.Module) -> dict[str, float]:
+        """The same of any forecaster, which is left in eval mode."""
+        model, past = model.eval(), self.base.preset.past
         found: list[list[float]] = []
         for _, steps in self.parts.parts.get("held out", {}).values():
             with torch.inference_mode():
