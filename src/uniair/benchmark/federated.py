@@ -15,6 +15,7 @@ from torch import Tensor
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.membership import References, attack
 from uniair.benchmark.poisoned_sites import SCALE, scaling
+from uniair.benchmark.public_head import PublicPlaces
 from uniair.data.links.links import Links
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus
@@ -25,7 +26,8 @@ from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
-from uniair.training.heads import HeadTraining, fit, measure
+from uniair.training.heads import HeadTraining, SavedHead, fit, measure
+from uniair.training.pretraining import check_split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 SITES = 8
 POISONS = {"labels": "labels flipped", "weights": f"parameters × {SCALE:g}"}
 ALONE, POOLED = "each site alone", "all links in one place"
+PUBLIC, TOGETHER = "a head of public places, as it is", "it, learned on from all links in one place"
+FURTHER = "it, learned on by the federation"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Budget:
         epsilons: of the private ones.
         references: heads of the attacker.
         heads: how heads are trained alone, in one place, and by the attacker.
+        public: areas of public places that a head to begin from learns from.
     """
 
     new: int
@@ -58,19 +63,23 @@ class Budget:
     epsilons: tuple[float, ...]
     references: int
     heads: HeadTraining
+    public: int
 
 
 PLAN = Federation(sites=SITES)
 PRIVATE = replace(PLAN, steps=5, batch=1024, learning_rate=0.2, delta=1e-4)
 # two layers under the focal loss take larger and more steps; chosen on one seed of validation places
 OF_TASK: dict[str, dict[str, Any]] = {"beam": {"steps": 20, "learning_rate": 0.5}}
+# from a head of public places; chosen on validation places
+PRIVATE_FURTHER: dict[str, Any] = {"learning_rate": 0.02}  # of a head that is right already, noise undoes much
+POOLED_FURTHER: dict[str, Any] = {"learning_rate": 5e-4}
 BUDGETS = {
     "quick": Budget(
         4, replace(PLAN, rounds=20, steps=5), replace(PRIVATE, rounds=20), (2.0, 8.0), 4,
-        HeadTraining(epochs=1, steps=1000),
+        HeadTraining(epochs=1, steps=1000), 40,
     ),
     "full": Budget(
-        8, replace(PLAN, rounds=60), replace(PRIVATE, rounds=60), (1.0, 2.0, 4.0, 8.0, 16.0), 16, HeadTraining()
+        8, replace(PLAN, rounds=60), replace(PRIVATE, rounds=60), (1.0, 2.0, 4.0, 8.0, 16.0), 16, HeadTraining(), 240,
     ),
 }  # fmt: skip
 
@@ -84,6 +93,7 @@ class Trial:
     others: Mapping[str, Links]
     plan: Federation
     budget: Budget
+    public: PublicPlaces | None = None
 
     @cached_property
     def begun(self) -> tuple[HeadAgreement, Arrays]:
@@ -92,6 +102,20 @@ class Trial:
 
         radio = next(iter(self.sites.values())).one_radio()
         return HeadAgreement.of(self.model, self.plan, radio)
+
+    @cached_property
+    def public_head(self) -> SavedHead:
+        """What others can begin from, without a link of any site."""
+        assert self.public is not None
+        return self.public.head(self.plan.task, self.training)
+
+    @cached_property
+    def begun_publicly(self) -> tuple[HeadAgreement, Arrays]:
+        """What those begin from that begin from it."""
+        from uniair.federation.head_agreement import HeadAgreement
+
+        radio = next(iter(self.sites.values())).one_radio()
+        return HeadAgreement.of(self.model, self.plan, radio, self.public_head, "a head of public places")
 
     @property
     def task(self) -> Task:
@@ -152,26 +176,39 @@ class Trial:
 
     def pooled(self) -> dict[str, Any]:
         """One head of all sites' links."""
+        return self.described(self._pooled(self.training), attacked=True)
+
+    def as_public(self) -> dict[str, Any]:
+        """The head of public places, which nobody has changed: what a federation from it must be better than."""
+        return self.described(self.public_head.head, attacked=True)
+
+    def pooled_further(self) -> dict[str, Any]:
+        """The same, learned on from all sites' links."""
+        training = replace(self.training, **POOLED_FURTHER)
+        return self.described(self._pooled(training, self.public_head.head), attacked=True)
+
+    def _pooled(self, training: HeadTraining, start: Head | None = None) -> Head:
         z, target, member = self.pool
-        return self.described(fit(self.task, z[member], target[member], self.training), attacked=True)
+        return fit(self.task, z[member], target[member], training, start=start).eval()
 
     @property
     def training(self) -> HeadTraining:
         """Of the heads without a federation."""
         return replace(self.budget.heads, seed=self.plan.seed)
 
-    def federated(self, plan: Federation, poison: str | None = None, attacked: bool = False) -> dict[str, Any]:
-        """One head of a federation, whose last site is poisoned or not.
+    def federated(
+        self, plan: Federation, poison: str | None = None, attacked: bool = False, public: bool = False
+    ) -> dict[str, Any]:
+        """One head of a federation, whose last site is poisoned or not; begun from the public head, or from nothing.
 
         Its figures are those of the head, of the honest sites alone, and the headline after every round.
         """
         from uniair.federation.connection import run_here
         from uniair.federation.rounds import Rounds
 
-        agreement, bad = replace(self.begun[0], federation=plan), list(self.data)[-1]
-        rounds = Rounds(
-            agreement, self.begun[1], self.model, None, wait=0.0, workers=1, say=lambda _: None, rehearsal=True
-        )
+        begun, begin = self.begun_publicly if public else self.begun
+        agreement, bad = replace(begun, federation=plan), list(self.data)[-1]
+        rounds = Rounds(agreement, begin, self.model, None, wait=0.0, workers=1, say=lambda _: None, rehearsal=True)
         clients = [_client(name, self, poison if name == bad else None) for name in self.data]
         # parameters that grow without bound end a federation; the head of its last round stays
         with suppress(InputError), np.errstate(over="ignore", invalid="ignore"):
@@ -232,6 +269,9 @@ def run(setup: Setup, *, by: str = "area", tasks: tuple[str, ...] = ("los", "bea
                          "give a larger folder")  # fmt: skip
     chosen = np.linspace(0, len(every) - 1, min(len(every), SITES + budget.new)).round().astype(int)
     # every so many-th is new, so that both are of all the folder
+    public = PublicPlaces(setup.model, setup.store("train"), budget.public) if "train" in setup.folders else None
+    if public is not None:
+        check_split(public.store.areas, store.areas)
     new = set(chosen[np.linspace(0, len(chosen) - 1, len(chosen) - SITES).round().astype(int)].tolist())
     named = list(every.items())
     sites = {named[i][0]: named[i][1] for i in chosen.tolist() if i not in new}
@@ -239,27 +279,33 @@ def run(setup: Setup, *, by: str = "area", tasks: tuple[str, ...] = ("los", "bea
     setup.note(
         data=store.manifest["recipe"], by=by, sites=[*sites], new=[*others], plan=asdict(budget.plan), of_task=OF_TASK,
         private=asdict(budget.private), references=budget.references, heads=asdict(budget.heads),
+        public=None if public is None else {
+            "data": public.store.manifest["recipe"], "areas": public.areas, "private": PRIVATE_FURTHER,
+            "pooled": POOLED_FURTHER,
+        },
     )  # fmt: skip
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {task: {} for task in tasks}
     for task in tasks:
         for seed in track(range(setup.seeds), "seed", task):
             plan = replace(budget.plan, task=task, seed=seed, **OF_TASK.get(task, {}))
-            trial = Trial(setup.model, sites, others, plan, budget)
+            trial = Trial(setup.model, sites, others, plan, budget, public)
             for name, made in _runs(trial).items():
                 runs[task].setdefault(name, []).append(setup.once(f"{task}-{name}-{seed}", made))
     links = {name: len(each) for name, each in sites.items()}
     rows = {task: {name: _summed(found) for name, found in made.items()} for task, made in runs.items()}
     return {"by": by, "sites": links, "new": [*others], "rounds": budget.plan.rounds, "delta": budget.private.delta,
             "headlines": {task: TASKS[task].headline for task in tasks}, "epsilons": list(budget.epsilons),
-            "rows": rows}  # fmt: skip
+            "public": None if public is None else public.described(), "rows": rows}  # fmt: skip
 
 
 def _runs(trial: Trial) -> dict[str, Callable[[], dict[str, Any]]]:
     """What is run of a task and seed, by name."""
     made: dict[str, Callable[[], dict[str, Any]]] = {"alone": trial.alone, "pooled": trial.pooled}
 
-    def add(name: str, plan: Federation, poison: str | None = None, attacked: bool = False) -> None:
-        made[name] = lambda: trial.federated(plan, poison, attacked)
+    def add(
+        name: str, plan: Federation, poison: str | None = None, attacked: bool = False, public: bool = False
+    ) -> None:
+        made[name] = lambda: trial.federated(plan, poison, attacked, public)
 
     for aggregate in AGGREGATES:
         plan = replace(trial.plan, aggregate=aggregate)
@@ -269,6 +315,14 @@ def _runs(trial: Trial) -> dict[str, Callable[[], dict[str, Any]]]:
     for epsilon in trial.budget.epsilons:
         private = replace(trial.budget.private, task=trial.plan.task, seed=trial.plan.seed, epsilon=epsilon)
         add(f"epsilon {epsilon:g}", private, attacked=True)
+    if trial.public is None:
+        return made
+    made |= {"public": trial.as_public, "public, pooled": trial.pooled_further}
+    add("public, federated", trial.plan, attacked=True, public=True)
+    for epsilon in trial.budget.epsilons:
+        private = replace(trial.budget.private, task=trial.plan.task, seed=trial.plan.seed, epsilon=epsilon,
+                          **PRIVATE_FURTHER)  # fmt: skip
+        add(f"public, epsilon {epsilon:g}", private, attacked=True, public=True)
     return made
 
 
@@ -300,6 +354,10 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
             return plus_minus(entry["mean"], entry["spread"], metric.digits, metric.scale)
 
         kinds = {"alone": ALONE, "pooled": POOLED} | {key: f"federated, {key}" for key in AGGREGATES}
+        begun = {}
+        if (public := result.get("public")) is not None:  # results of before have none
+            begun = {"public": f"{PUBLIC} ({public['areas']} areas, {public['links']:,} links)"}
+            kinds |= begun | {"public, pooled": TOGETHER, "public, federated": FURTHER}
         found.append(
             (f"{task.title}: {metric.heading}, {about}, {result['rounds']} rounds, {result['seeds']} seeds",
              Table(["", "held-out links of the sites", f"{len(result['new'])} sites that took no part"],
@@ -312,6 +370,9 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
                     for key in AGGREGATES])),
         )  # fmt: skip
         private = {f"epsilon {epsilon:g}": f"ε = {epsilon:g}" for epsilon in result["epsilons"]}
+        if begun:
+            private |= begun | {"public, federated": f"{FURTHER}, not private"}
+            private |= {f"public, {key}": f"{FURTHER}, ε = {key.split()[1]}" for key in [*private] if "epsilon" in key}
         found.append(
             (f"{task.title}: privacy of a link, δ = {result['delta']:g}, and who is found by membership inference",
              Table(["", metric.heading, "noise, of the clip", "AUROC by loss", "AUROC, calibrated", "found at 1 %"],
@@ -339,16 +400,22 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
         for colour, key in enumerate(AGGREGATES):
             curve = rows[key]["curve"]
             left.plot(range(1, len(curve) + 1), metric.scale * np.array(curve), color=f"C{colour}", label=key)
-        for key, said, style in (("pooled", POOLED, "--"), ("alone", ALONE, ":")):
+        flat = [("pooled", POOLED, "--"), ("alone", ALONE, ":")]
+        if "public" in rows:
+            flat.append(("public", PUBLIC, "-."))
+            curve = metric.scale * np.array(rows["public, federated"]["curve"])
+            left.plot(range(1, len(curve) + 1), curve, color="C5", label="mean, from public places")
+        for key, said, style in flat:
             for one in (left, right):
                 one.axhline(
                     metric.scale * rows[key]["own"]["mean"], color="k", linestyle=style, linewidth=1, label=said
                 )
-        private = [rows[f"epsilon {epsilon:g}"]["own"] for epsilon in result["epsilons"]]
-        right.errorbar(
-            result["epsilons"], [metric.scale * each["mean"] for each in private],
-            [metric.scale * each["spread"] for each in private], fmt="o-", color="C0",
-        )  # fmt: skip
+        for begun, shade in (("", "C0"), ("public, ", "C5")):
+            private = [rows[key]["own"] for e in result["epsilons"] if (key := f"{begun}epsilon {e:g}") in rows]
+            right.errorbar(
+                result["epsilons"][: len(private)], [metric.scale * each["mean"] for each in private],
+                [metric.scale * each["spread"] for each in private], fmt="o-", color=shade,
+            )  # fmt: skip
         right.axhline(metric.scale * rows["mean"]["own"]["mean"], color="C0", linewidth=1)
         right.set_xscale("log")
         right.set_xticks(result["epsilons"], [f"{epsilon:g}" for epsilon in result["epsilons"]])
@@ -360,5 +427,5 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 FEDERATED = Benchmark(
-    "", ("links",), run, tables, draw,
+    "", ("links",), run, tables, draw, may_use=("train",),
 )  # fmt: skip

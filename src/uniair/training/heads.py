@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -171,11 +172,13 @@ def fit(
     config: HeadTraining = HeadTraining(),
     widths: tuple[int, ...] | None = None,
     world: World = ALONE,
+    start: Head | None = None,
 ) -> Head:
     """Trains a head on embeddings [N, E] and labels that were computed once.
 
     Args:
         widths: of another head than the task's; the first must be E.
+        start: a head to go on from, which stays as it is; its scalings stay too. None: random weights.
 
     Raises:
         InputError: embeddings and labels of different lengths, NaN, or none.
@@ -184,10 +187,13 @@ def fit(
         raise InputError(f"{len(z)} embeddings and {len(target)} labels: give one label an embedding, at least one")
     if not (torch.isfinite(z).all() and torch.isfinite(target.float()).all()):
         raise InputError("embeddings or labels hold NaN or infinite values; leave those samples out")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        head = Head(widths or (z.shape[1], *task.widths[1:]))
-    head.standardise(z, target if task.regression else None)
+    if start is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            head = Head(widths or (z.shape[1], *task.widths[1:]))
+        head.standardise(z, target if task.regression else None)
+    else:
+        head = copy.deepcopy(start)
     # in the target's own units the loss would be of any size
     scale = float(head.unit.square().mean()) if task.regression else 1.0
     size = min(config.batch, len(z))
