@@ -71,7 +71,7 @@ PRIVATE = replace(PLAN, steps=5, batch=1024, learning_rate=0.2, delta=1e-4)
 # two layers under the focal loss take larger and more steps; chosen on one seed of validation places
 OF_TASK: dict[str, dict[str, Any]] = {"beam": {"steps": 20, "learning_rate": 0.5}}
 # from a head of public places; chosen on validation places
-PRIVATE_FURTHER: dict[str, Any] = {"learning_rate": 0.02}  # of a head that is right already, noise undoes much
+PRIVATE_FURTHER: dict[str, dict[str, Any]] = {"beam": {"learning_rate": 0.02}}  # noise undoes much of a head of layers
 POOLED_FURTHER: dict[str, Any] = {"learning_rate": 5e-4}
 BUDGETS = {
     "quick": Budget(
@@ -320,8 +320,8 @@ def _runs(trial: Trial) -> dict[str, Callable[[], dict[str, Any]]]:
     made |= {"public": trial.as_public, "public, pooled": trial.pooled_further}
     add("public, federated", trial.plan, attacked=True, public=True)
     for epsilon in trial.budget.epsilons:
-        private = replace(trial.budget.private, task=trial.plan.task, seed=trial.plan.seed, epsilon=epsilon,
-                          **PRIVATE_FURTHER)  # fmt: skip
+        private = replace(trial.budget.private, task=trial.plan.task, seed=trial.plan.seed, epsilon=epsilon)
+        private = replace(private, **PRIVATE_FURTHER.get(trial.plan.task, {}))
         add(f"public, epsilon {epsilon:g}", private, attacked=True, public=True)
     return made
 

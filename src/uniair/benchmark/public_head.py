@@ -19,7 +19,7 @@ from uniair.training.heads import HeadTraining, SavedHead, embed, fit
 
 @dataclass(frozen=True)
 class PublicPlaces:
-    """Areas of a folder; of a task they are embedded once, when its first head is asked for.
+    """Areas of a folder; they are embedded once, when a head is first asked for.
 
     Attributes:
         model: frozen.
@@ -30,7 +30,7 @@ class PublicPlaces:
     model: UniversalModel
     store: Store
     areas: int
-    _known: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _known: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def radio(self) -> Radio:
@@ -49,19 +49,16 @@ class PublicPlaces:
         """Areas and links."""
         return {"areas": len(self.chosen), "links": int(self.store.counts[self.chosen].sum())}
 
-    def of(self, name: str) -> tuple[Tensor, Tensor]:
-        """Embeddings of what a task reads first, [N, E], and its targets."""
-        if name not in self._known:
-            task = TASKS[name].on(self.radio)
-            z, target = [], []
-            for number in track(self.chosen, "area", "public places"):
-                batch = batch_of(self.store[number])
-                z.append(embed(self.model, batch, task.inputs[0]))
-                target.append(task.target(batch))
-            self._known[name] = torch.cat(z), torch.cat(target)
-        return self._known[name]
+    def embedded(self, reads: str) -> Tensor:
+        """Embeddings of the channel or of the environment, [N, E]."""
+        if reads not in self._known:
+            areas = track(self.chosen, "area", f"public places, {reads}")
+            self._known[reads] = torch.cat([embed(self.model, batch_of(self.store[i]), reads) for i in areas])
+        return self._known[reads]
 
     def head(self, name: str, training: HeadTraining) -> SavedHead:
-        """A head for a task."""
+        """A head for a task, of what it reads first."""
         task = TASKS[name].on(self.radio)
-        return SavedHead(fit(task, *self.of(name), training).eval(), task.inputs[0], self.radio)
+        target = torch.cat([task.target(batch_of(self.store[i])) for i in self.chosen])
+        head = fit(task, self.embedded(task.inputs[0]), target, training)
+        return SavedHead(head.eval(), task.inputs[0], self.radio)
