@@ -25,7 +25,7 @@ from uniair.tasks.path_fit import (
     weighed,
 )
 
-ADDED, ROUNDS = 2, 8  # paths that are looked for in what is left over, and how often
+ADDED, ROUNDS = 2, 12  # paths that are looked for in what is left over, and how often (chosen on validation places)
 STEPS, LAST = 2, 6  # of the fit before and after each, and at the end
 OVERSAMPLING = 2  # of the grid of shifts
 
