@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from uniair.data.links.store import SAMPLE, Store, Stores
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, spread
 from uniair.models.universal import UniversalModel
+from uniair.radio import Radio
 from uniair.training.checkpoint import read_header
 
 
@@ -43,10 +45,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("train", "town", 9, 1),
         ("train_mixed", "city", 9, 3),
         ("validation", "elsewhere", 1, 2),
-        ("validation_mixed", "nowhere", 1, 4),
+        ("validation_mixed", "nowhere", 2, 4),
     ):
         out[name] = tmp_path_factory.mktemp(name)
-        shards.write_shard(out[name] / "links-00000.safetensors", geometric_links(seed, areas=areas, place=place))
+        links = geometric_links(seed, areas=areas, place=place)
+        if name.endswith("mixed"):  # a carrier each, as the campaign has them
+            links = replace(links, radios=tuple(Radio(carrier=28e9 + 1e9 * n) for n in range(areas)))
+        shards.write_shard(out[name] / "links-00000.safetensors", links)
         shards.write_manifest(out[name], {"seed": seed}, "")
     return out
 

@@ -90,7 +90,8 @@ def trained(
     def figures() -> dict[str, float]:
         held_out = {name: shards.read(setup.folders[name]) for name in VALIDATION}
         folder = setup.out / "runs" / key
-        model = pretrain(shape, data, held_out, task, BATCHES, optimisation, folder, World.alone())
+        watched = held_out if shape.radios == "any" else {}  # weights of one radio are trained beside links of it alone
+        model = pretrain(shape, data, watched, task, BATCHES, optimisation, folder, World.alone())
         asked = dict.fromkeys((column.folder, column.radio) for column in COLUMNS.values())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RadioWarning)  # some have learned less than they are asked
