@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from tests.data.drives.moving import BEAMS, drive, drives
 
-from uniair.benchmark.forecast_comparison import Comparison, summary, tables
+from uniair.benchmark.forecast_comparison import RETIMED, Comparison, summary, tables
 from uniair.data.drives.windows import Augmentation
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
+from uniair.training.checkpoint import digest
 from uniair.training.forecast_adaptation import OnlineLearning
 from uniair.training.forecast_split import Setting, settings
 from uniair.training.forecasting import ForecastTraining
@@ -60,6 +61,16 @@ def test_a_comparison_resumes_and_shows_every_method(tmp_path: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
     with pytest.raises(InputError, match="holds runs with another training; give another --out"):
         replace(made, training=replace(SHORT, batch=8)).run(["persistence"])
+
+
+def test_what_adapts_online_begins_from_the_better_recurrent_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Comparison, "adapted", lambda self, model, setting: {"began": digest(model)})
+    made = comparison(tmp_path, seeds=1)
+    setting = settings(made.drives)[1]
+    began = made.methods()[f"{RETIMED}, adapted online"](setting, 0)["began"]
+    assert began == digest(made.gru(setting, 0, Augmentation())) != digest(made.gru(setting, 0))
 
 
 def test_each_language_model_has_runs_of_its_own(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def test_drives_of_which_none_validates_or_none_is_held_out(tmp_path: Path, caps
     train, compare = (["forecast", name, "--out", str(tmp_path / name), *SMALL] for name in ("train", "compare"))
     assert cli.main([*train, "--drives", str(tmp_path / "none")]) == 2
     assert "S2: no drive validates; those whose number is one over a multiple of five do" in capsys.readouterr().err
-    compare += ["--drives", str(tmp_path / "all"), "--seeds", "1", "--methods", '["GRU, adapted online"]', "--json"]
+    compare += ["--drives", str(tmp_path / "all"), "--seeds", "1", "--json"]
+    compare += ["--methods", '["GRU, drives reversed and retimed too, adapted online"]']
     assert cli.main(compare) == 0
     found = last(capsys)["settings"]
     assert {name: list(parts) for name, parts in found.items()} == {"S1 → a": ["unseen"]}  # type: ignore[attr-defined]
