@@ -79,7 +79,7 @@ def test_each_language_model_has_runs_of_its_own(tmp_path: Path) -> None:
 
     plan = replace(SHORT, optimisation=replace(PLAN, steps=5))
     for seed in (0, 1, 1):
-        made = replace(comparison(tmp_path, 1), language=load_backbone("tiny", seed).model, training=plan)
+        made = replace(comparison(tmp_path, 1), language=load_backbone("tiny", seed), training=plan)
         assert "reprogrammed LM" in made.run(["reprogrammed LM"])["settings"]["S2"]["held out"]
     assert len(list((tmp_path / "runs").glob("S2-reprogrammed_LM-*"))) == 2
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from uniair.models.backbone import Backbone, load_backbone
 from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence, ReprogrammedLM
 
 BEAMS, FUTURE = 16, 3
@@ -46,18 +47,37 @@ def test_gru_is_causal_and_takes_the_unit_out() -> None:
     torch.testing.assert_close(louder(steps | {"power": 10 * steps["power"]}).logits, said, atol=1e-4, rtol=1e-4)
 
 
-def test_only_the_reprogramming_of_a_language_model_learns() -> None:
-    transformers = pytest.importorskip("transformers")
+@pytest.fixture
+def backbone() -> Backbone:
+    pytest.importorskip("transformers")
+    return load_backbone("tiny")
+
+
+def test_only_the_reprogramming_of_a_language_model_learns(backbone: Backbone) -> None:
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
-    )
-    language: nn.Module = transformers.LlamaForCausalLM(config)
-    steps = measured()
-    model = ReprogrammedLM(language, steps["power"].flatten(0, 1), FUTURE, words=100)
+    steps, language = measured(), backbone.model
+    model = ReprogrammedLM(backbone, steps["power"].flatten(0, 1), FUTURE, words=100)
     said = model(steps)
     assert said.logits.shape == (2, 5, FUTURE + 1, BEAMS)
     said.logits[..., 1:, :].square().sum().backward()
     assert all(p.grad is None for p in language.parameters())
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
     assert not any(name.startswith("_language") for name in model.state_dict())
+
+
+def test_what_a_language_model_reads_begins_as_a_text_does_and_lies_where_its_words_lie(backbone: Backbone) -> None:
+    table = backbone.model.get_input_embeddings().weight
+    torch.nn.init.normal_(table)
+    table.data += 10.0  # words all lie in one direction
+    torch.manual_seed(0)
+    steps = measured()
+    model = ReprogrammedLM(backbone, steps["power"].flatten(0, 1), FUTURE, words=100)
+    read: list[torch.Tensor] = []
+    backbone.model.register_forward_pre_hook(
+        lambda module, args, options: read.append(options["inputs_embeds"]), with_kwargs=True
+    )
+    model(steps)
+    assert torch.equal(read[0][0, 0], table[backbone.beginning])
+    far = (read[0][:, 1 + model.PROMPT :] - table.mean(0)).norm(dim=-1)
+    assert far.max() < (table - table.mean(0)).norm(dim=-1).min() < table.mean(0).norm()
+    assert far.min() > 0

@@ -33,6 +33,7 @@ from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table
 from uniair.files import atomic_path, write_text
+from uniair.models.backbone import Backbone
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence, ReprogrammedLM
 from uniair.models.universal import UniversalModel
@@ -65,7 +66,7 @@ class Comparison:
         seeds: of weights and batches.
         preset, training: of WMLM; the baselines are trained with the same loop.
         online: how a method is adapted to a site that it does not know.
-        language: a loaded causal language model of `transformers`; None leaves the reprogrammed LM out.
+        language: backbone of the reprogrammed LM; None leaves it out.
         ablations: whether WMLM is also trained without each of its parts, on all scenarios and with the first site
             left out.
         tower: the universal model that WMLM reads CSI through, where it does.
@@ -78,7 +79,7 @@ class Comparison:
     preset: ForecastPreset = ForecastPreset(width=64)
     training: ForecastTraining = field(default_factory=ForecastTraining)
     online: OnlineLearning = field(default_factory=OnlineLearning)
-    language: Any = None
+    language: Backbone | None = None
     ablations: bool = False
     tower: UniversalModel | None = None
 
@@ -102,8 +103,12 @@ class Comparison:
 
     @cached_property
     def told(self) -> str:
-        """Tells the language model from others in the names of its runs."""
-        return f"-{self.language.config.num_hidden_layers}-layers-{digest(self.language)}"
+        """Tells the language model from others in the names of its runs, and those that begin with a token of its own
+        from older ones, which began with the prompt.
+        """
+        assert self.language is not None
+        model = self.language.model
+        return f"-begun-{model.config.num_hidden_layers}-layers-{digest(model)}"
 
     @property
     def cameras(self) -> bool:
@@ -202,6 +207,7 @@ class Comparison:
 
     def reprogrammed(self, setting: Setting, seed: int) -> nn.Module:
         """The language model reprogrammed on a setting."""
+        assert self.language is not None
         torch.manual_seed(seed)
         task = Forecasting(soft=0.0, hidden=0.0, lost=0.0)
         model = ReprogrammedLM(self.language, setting.power, FUTURE)

@@ -48,8 +48,9 @@ def run(options: Any) -> dict[str, Any]:
     if options.language is not None:
         from uniair.models.backbone import load_backbone
 
-        language = load_backbone(options.language).model
-        language.config.num_hidden_layers = min(options.layers, language.config.num_hidden_layers)
+        language = load_backbone(options.language)
+        config = language.model.config
+        config.num_hidden_layers = min(options.layers, config.num_hidden_layers)
     comparison = Comparison(
         tuple(drives), Path(options.out), options.budget, options.seeds, sized(options.preset, options.size),
         options.training, language=language, ablations=options.ablations,

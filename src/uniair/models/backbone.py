@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from uniair.errors import InputError
 
@@ -52,6 +53,15 @@ class Backbone:
         """The token that a sequence begins with; that it ends with, where a tokenizer knows no other."""
         token = self.tokenizer.bos_token_id
         return int(self.tokenizer.eos_token_id if token is None else token)
+
+    def middle(self) -> Tensor:
+        """Mean of the token embeddings [width], float32; 0 of a table on the meta device, which has no values.
+
+        Words lie around it, far from 0 in one direction; a vector that does not is taken for an attention sink, whose
+        content the blocks erase.
+        """
+        table = self.model.base_model.get_input_embeddings().weight.detach()
+        return torch.zeros(self.width) if table.is_meta else table.float().mean(0)
 
     def tokens(self, text: str) -> list[int]:
         """Vocabulary indices of a text, without a start or end token."""

@@ -224,12 +224,8 @@ class InstructModel(nn.Module):
     def _attach(self, backbone: Backbone, modalities: Sequence[Modality]) -> None:
         """Begins adapters and prefixes at the size of token embeddings, and puts LoRAs into the backbone."""
         table = backbone.model.base_model.get_input_embeddings().weight.detach()
-        middle, spread = torch.zeros(backbone.width), 0.02
-        if not table.is_meta:
-            words = table.float()
-            if "mean" in self.design.start:
-                middle = words.mean(0).cpu()
-            spread = float((words - middle.to(words.device)).std())
+        middle = backbone.middle().cpu() if "mean" in self.design.start else torch.zeros(backbone.width)
+        spread = 0.02 if table.is_meta else float((table.float() - middle.to(table.device)).std())
         for modality in modalities:
             adapter: Any = self.adapter(modality.name)
             # the radio token starts as long as a word's

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uniair.models.backbone import Backbone
 from uniair.models.forecast import Forecast, decibel
 from uniair.models.sight_loss import Hazard
 
@@ -106,11 +106,12 @@ class ReprogrammedLM(nn.Module):
     """A frozen language model forecasts beams (paper 3, Table I, "LLM-based reprogram").
 
     Each step becomes a query that picks from a few prototypes of word embeddings, so that what the language model reads
-    lies among its own words; a trained prompt stands before the steps. Trained are the queries, the prototypes, the
-    prompt and the head.
+    lies among its own words: prototypes are mixtures of how words differ from their mean, laid around it. The token
+    that a sequence begins with comes first, so that no step is taken for the attention's sink, then a trained prompt.
+    Trained are the queries, the prototypes, the prompt and the head.
 
     Args:
-        language: a causal language model of `transformers`; frozen here.
+        backbone: whose language model is frozen here.
         power: as of `GRU`.
         future: horizons.
         words: word embeddings, spread over the vocabulary, that a prototype is a mixture of.
@@ -120,20 +121,24 @@ class ReprogrammedLM(nn.Module):
     shift: Tensor
     spread: Tensor
     words: Tensor
+    middle: Tensor
+    beginning: Tensor
 
-    def __init__(self, language: Any, power: Tensor, future: int, words: int = 1024) -> None:
+    def __init__(self, backbone: Backbone, power: Tensor, future: int, words: int = 1024) -> None:
         super().__init__()
         level = decibel(power)
         level = level[torch.isfinite(level).all(1)]
         self.beams, self.future = power.shape[1], future
         # in a tuple, so that the frozen weights are neither trained nor saved here
-        self._language = (language.eval().requires_grad_(False),)
-        vocabulary = language.get_input_embeddings().weight.detach()
+        self._language = (backbone.model.eval().requires_grad_(False),)
+        vocabulary = backbone.model.get_input_embeddings().weight.detach()
         chosen = torch.linspace(0, len(vocabulary) - 1, min(words, len(vocabulary))).long()
         width = vocabulary.shape[1]
         self.register_buffer("shift", level.mean(0))
         self.register_buffer("spread", level.std(0, correction=0).clamp_min(1e-3))
         self.register_buffer("words", vocabulary[chosen].float().clone(), persistent=False)
+        self.register_buffer("middle", backbone.middle().clone(), persistent=False)
+        self.register_buffer("beginning", vocabulary[[backbone.beginning]].float(), persistent=False)
         self.query = nn.Linear(self.beams, width)
         self.mixture = nn.Linear(len(chosen), self.PROTOTYPES, bias=False)
         self.prompt = nn.Parameter(self.words[:: max(1, len(chosen) // self.PROMPT)][: self.PROMPT].clone())
@@ -144,12 +149,13 @@ class ReprogrammedLM(nn.Module):
         """`power` [N, T, B] → logits and change of power."""
         level, best = _heard(steps["power"])
         query = self.query((level - self.shift) / self.spread)
-        prototypes = self.mixture(self.words.mT).mT
+        prototypes = self.middle + self.mixture((self.words - self.middle).mT).mT
         weights = torch.softmax(query @ prototypes.mT / math.sqrt(query.shape[-1]), dim=-1)
-        x = torch.cat([self.prompt.expand(len(query), -1, -1), weights @ prototypes], dim=1)
+        first = torch.cat([self.beginning, self.prompt])
+        x = torch.cat([first.expand(len(query), -1, -1), weights @ prototypes], dim=1)
         language = self._language[0].to(x.device)
         hidden = language(inputs_embeds=x.to(language.dtype), output_hidden_states=True, use_cache=False).hidden_states
-        last = self.norm(hidden[-1][:, len(self.prompt) :].to(x.dtype))
+        last = self.norm(hidden[-1][:, len(first) :].to(x.dtype))
         return _with_now(self.head(last), level, best, self.future)
 
 
