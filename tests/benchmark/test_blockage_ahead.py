@@ -42,6 +42,16 @@ def test_every_method_scores_the_same_windows(tmp_path: Path) -> None:
     assert held["always (base rate)"]["3"]["auprc"]["mean"] == pytest.approx(
         held["always (base rate)"]["3"]["base_rate"]["mean"]
     )
+    warned = held["power drop"]["warned"]
+    assert set(warned) == {"3"}  # within one step nothing is warned of 200 ms ahead
+    always = held["always (base rate)"]["warned"]["3"]
+    assert always["events"] > 0
+    assert always["recall"]["mean"] == 1
+    assert always["precision"]["mean"] < 0.5
+    assert always["per_minute"]["mean"] > 0
+    told = [heading for heading, _ in tables(result) if "warned of 200 ms ahead" in heading]
+    assert len(told) == 3
+    assert all("steps are taken for 100 ms" in heading for heading in told)
     assert any("power drop" in row[0] for _, table in tables(result) for row in table.rows)
     draw(result, Figure())
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from tests.data.drives.moving import drives
 
 from uniair.benchmark.forecast_comparison import Comparison
-from uniair.benchmark.where_next import Mobility, draw, last_position, step_ms, tables
+from uniair.benchmark.where_next import Mobility, draw, last_position, tables
+from uniair.data.drives.drive import step_time
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
 from uniair.training.forecasting import ForecastTraining
@@ -43,7 +44,7 @@ def test_trackers_and_wmlm_answer_for_the_same_windows(tmp_path: Path) -> None:
     used, every = result["windows"]["S1 → 1"]["unseen"]
     assert 0 < used == every
     assert result["truth"] == "the position received later, errors of its own included"
-    assert step_ms(drives(1)) is None
+    assert step_time(drives(1)) is None
     assert any("constant velocity" in row[0] for _, table in tables(result) for row in table.rows)
     draw(result, Figure())
 

@@ -168,6 +168,7 @@ def test_positions_and_losses_of_sight_are_learned_evaluated_and_streamed(
     assert set(said["position"]["a"]) >= {"ade", "fde"}  # type: ignore[index]
     assert 0 < said["blockage"]["4"]["auprc"] <= 1  # type: ignore[index]
     assert said["blockage"]["events"] > 0  # type: ignore[index]
+    assert said["blockage"]["warned"]["events"] > 0  # type: ignore[index]
     stream = Stream(load_forecaster(out))
     answer = stream.push({"power": np.ones(16)})
     assert answer.position is not None

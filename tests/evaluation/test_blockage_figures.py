@@ -48,6 +48,19 @@ def test_a_drop_in_power_announces_what_a_drop_precedes() -> None:
     assert figures["3"]["auprc"] == pytest.approx(figures["3"]["base_rate"]) == pytest.approx(found.lost[:, 2].mean())
 
 
+def test_losses_are_events_of_the_drives_that_are_watched() -> None:
+    found = watch()
+    events = found.events(3, 0.1)
+    assert (events.horizon, events.lead) == (3, 2)
+    drives, last = found.windows.drives, found.windows.start + 4
+    assert all(drives[d].los[e - 1] == 1 and drives[d].los[e] == 0 for d, e in events.loss)
+    assert len(events.loss) == 4
+    told = events.figures(np.isin(last, [e - 2 for _, e in events.loss]))
+    assert told["warned"] == told["events"] == 4 - told["sudden"] > 0
+    assert events.figures(found.lost[:, 0] == 1)["warned"] == 0  # a step before: too late
+    assert events.figures(found.lost[:, 0] == 1)["false"] == 0
+
+
 def test_persistence_counts_back_to_the_last_blocked_step() -> None:
     heard = {"sight": watch().heard["sight"][:3].clone()}
     heard["sight"][:] = 1

@@ -1,6 +1,7 @@
 """Line of sight lost before it is: WMLM and a recurrent network beside what a power alone announces.
 
-Every method scores the same windows, those that begin in sight; its threshold is chosen on validation drives.
+Every method scores the same windows, those that begin in sight; its thresholds are chosen on validation drives: of
+windows, and of losses as events, which have to be warned of in time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.forecast_comparison import Comparison
-from uniair.benchmark.where_next import step_ms
+from uniair.data.drives.drive import USUAL_STEP, step_time
 from uniair.data.drives.windows import Augmentation, Sensing, read_folder
 from uniair.errors import InputError
 from uniair.evaluation.blockage_figures import (
@@ -24,6 +25,7 @@ from uniair.evaluation.blockage_figures import (
     power_drop,
     require_losses,
 )
+from uniair.evaluation.loss_events import TIMELY, steps_ahead
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.progress import track
 from uniair.training.forecast_split import Setting, settings
@@ -40,6 +42,7 @@ SENSED = {
     "WMLM, camera too": ("power", "beam", "position", "camera"),
 }
 METRICS = {"auprc": "AUPRC", "precision": "precision", "recall": "recall"}
+EVENTS = {"precision": "precision", "recall": "recall", "per_minute": "false alarms per minute"}
 KNOWN = {"always (base rate)": always, "persistence: blocked lately": blocked_lately, "power drop": power_drop}
 
 
@@ -54,6 +57,8 @@ class BlockageAhead:
     def __init__(self, comparison: Comparison, horizons: Sequence[int] = HORIZONS) -> None:
         self.comparison, self.horizons = comparison, tuple(sorted(horizons))
         self.preset = replace(comparison.codebook, tasks=("blockage",), warning=self.horizons[-1])
+        self.timed = step_time(comparison.drives)
+        self.seconds = self.timed or USUAL_STEP
 
     def methods(self) -> dict[str, Callable[[Setting, int], tuple[Setting, Score]]]:
         """Name → a setting, with the sensors that it reads, and the score, for a setting and a seed."""
@@ -75,12 +80,21 @@ class BlockageAhead:
         return setting, learned(self.comparison.wmlm(setting, seed, preset, AS_DRIVEN, only="blockage"))
 
     def measured(self, method: Callable[[Setting, int], tuple[Setting, Score]], setting: Setting, seed: int) -> Any:
-        """Part → figures of a method."""
+        """Part → figures of a method, `warned` those of losses as events."""
         setting, score = method(setting, seed)
-        ahead = self.horizons[-1]
+        ahead, timely = self.horizons[-1], [h for h in self.horizons if h >= steps_ahead(self.seconds)]
         checked = Watch.of(*setting.validating, ahead)
-        alarms = checked.alarms(score(checked.heard, ahead), self.horizons)
-        return {part: watch.figures(score(watch.heard, ahead), alarms) for part, watch in self.watched(setting).items()}
+        found = score(checked.heard, ahead)
+        alarms = checked.alarms(found, self.horizons)
+        thresholds = {h: checked.events(h, self.seconds).threshold(found[:, h - 1]) for h in timely}
+        out = {}
+        for part, watch in self.watched(setting).items():
+            found = score(watch.heard, ahead)
+            out[part] = watch.figures(found, alarms) | {"warned": {
+                str(h): watch.events(h, self.seconds).figures(found[:, h - 1] >= threshold)
+                for h, threshold in thresholds.items() if threshold is not None
+            }}  # fmt: skip
+        return out
 
     def watched(self, setting: Setting) -> dict[str, Watch]:
         """`held out` and `unseen` → their windows, those of all scenarios together."""
@@ -130,13 +144,13 @@ class BlockageAhead:
         kept = self.comparison.kept()
         cells: dict[str, Any] = {}
         for setting, name in track([(s, n) for s in chosen for n in methods if not only or n in only], "method"):
-            key = f"blockage-{setting.name}-{name}".replace(" ", "_").replace(",", "").replace("→", "to")
+            key = f"losses-{setting.name}-{name}".replace(" ", "_").replace(",", "").replace("→", "to")
             runs = [kept.once(f"{key}-{seed}", partial(self.measured, methods[name], setting, seed))
                     for seed in range(self.comparison.seeds)]  # fmt: skip
             for part in runs[0]:
                 cells.setdefault(setting.name, {}).setdefault(part, {})[name] = _summary([run[part] for run in runs])
         return {"settings": cells, "balance": balance, "left_out": left_out, "horizons": list(self.horizons),
-                "step_ms": step_ms(self.comparison.drives)}  # fmt: skip
+                "step_ms": self.timed and 1e3 * self.timed}  # fmt: skip
 
 
 def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -145,16 +159,27 @@ def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         horizon: {figure: spread([[run[horizon][figure] for run in runs]]) for figure in found}
         for horizon, found in runs[0].items() if horizon.isdigit()
     }  # fmt: skip
+    warned = {
+        horizon: {figure: _known([run["warned"][horizon][figure] for run in runs]) for figure in EVENTS}
+        | {count: runs[0]["warned"][horizon][count] for count in ("events", "sudden")}
+        for horizon in runs[0]["warned"]
+    }
     leads = [run["lead"] for run in runs if run["lead"] is not None]
     announced = [run["announced"] for run in runs if run["announced"] is not None]
     return out | {
-        "events": runs[0]["events"], "curve": runs[0]["curve"],
+        "events": runs[0]["events"], "curve": runs[0]["curve"], "warned": warned,
         "announced": spread([announced]) if announced else None, "lead": spread([leads]) if leads else None,
     }  # fmt: skip
 
 
+def _known(values: Sequence[float | None]) -> dict[str, Any] | None:
+    """Mean and spread of the seeds that have a value; None where none has."""
+    known = [value for value in values if value is not None]
+    return spread([known]) if known else None
+
+
 def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
-    """A table for each setting and part: rows are methods."""
+    """Two tables for each setting and part, of windows and of losses as events: rows are methods."""
     ms = result["step_ms"]
     after = {str(h): f"{h * ms:.0f} ms" if ms else f"{h} steps" for h in result["horizons"]}
     out = []
@@ -176,9 +201,31 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
                     f"lead, {'ms' if ms else 'steps'}"]  # fmt: skip
             about = f"{setting}, {part.replace('held out', 'held-out')} drives: sight is lost {share}"
             out.append((f"{about} windows that begin in it; losses: {events}", Table(head, rows)))
+            out.append(_warned(setting, part, methods, after, ms))
     for setting, why in result["left_out"].items():
         out.append((f"{setting} left out: {why}", Table([""], [])))
     return out
+
+
+def _warned(
+    setting: str, part: str, methods: Mapping[str, Any], after: Mapping[str, str], ms: float | None
+) -> tuple[str, Table]:
+    """Losses warned of in time, and alarms that none follows."""
+    warned = {name: found["warned"] for name, found in methods.items()}
+    first = next(iter(warned.values()))
+    rows = [
+        [name, *("–" if found[h][one] is None else plus_minus(found[h][one]["mean"], found[h][one]["spread"], 2)
+                 for h in found for one in EVENTS)]
+        for name, found in warned.items()
+    ]  # fmt: skip
+    asked = ", ".join(f"{found['events']} within {after[h]}" for h, found in first.items()) or "none"
+    sudden = min((found["sudden"] for found in first.values()), default=0)
+    about = (
+        f"{setting}, {part.replace('held out', 'held-out')} drives: losses warned of {1e3 * TIMELY:.0f} ms ahead or "
+        f"earlier: that can be {asked}; too sudden for any: {sudden}"
+    )
+    about += "" if ms else f"; steps are taken for {1e3 * USUAL_STEP:.0f} ms, which the drives do not say"
+    return about, Table(["", *(f"{title}, {after[h]}" for h in first for title in EVENTS.values())], rows)
 
 
 def draw(result: Mapping[str, Any], figure: Figure) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.forecast_comparison import Comparison
-from uniair.data.drives.drive import Drive, carrier
+from uniair.data.drives.drive import Drive, carrier, step_time
 from uniair.data.drives.windows import Augmentation, Sensing, read_folder
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
@@ -120,7 +120,8 @@ class Mobility:
                     figure: spread([[run[part][scenario][figure] for run in runs] for scenario in scenarios])
                     for figure in next(iter(scenarios.values()))
                 }
-        return {"settings": cells, "truth": truth(self.drives), "step_ms": step_ms(self.drives),
+        seconds = step_time(self.drives)
+        return {"settings": cells, "truth": truth(self.drives), "step_ms": seconds and 1e3 * seconds,
                 "windows": {s.name: asked(s) for s in chosen}}  # fmt: skip
 
 
@@ -176,12 +177,6 @@ def truth(drives: Sequence[Drive]) -> str:
     if true in (0, len(drives)):
         return "where the UE really was" if true else "the position received later, errors of its own included"
     return f"where the UE really was in {true} of {len(drives)} drives, the position received later in the others"
-
-
-def step_ms(drives: Sequence[Drive]) -> float | None:
-    """Usual time between two steps, ms; None where no drive measured it."""
-    took = [np.diff(drive.time) for drive in drives if drive.timed and len(drive) > 1]
-    return float(1e3 * np.median(np.concatenate(took))) if took else None
 
 
 def asked(setting: Setting) -> dict[str, list[int]]:

@@ -18,9 +18,11 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 from uniair.commands.drives import check_drives, drives_of, forecaster, packaged_or_given
+from uniair.data.drives.drive import USUAL_STEP, step_time
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.evaluation.blockage_figures import Watch, learned, require_losses
+from uniair.evaluation.loss_events import TIMELY
 from uniair.models.forecast import WMLM
 from uniair.tasks.beam_forecast import figures, forecasts, los_figures
 from uniair.tasks.position_forecast import figures as position_figures
@@ -93,10 +95,19 @@ def _announced(model: WMLM, setting: Setting) -> dict[str, Any]:
         print(f"{'blockage':14}not measured: {error}")
         return {"not_measured": str(error)}
     checked, watch = watches.values()
-    found = watch.figures(score(watch.heard, ahead), checked.alarms(score(checked.heard, ahead), (ahead,)))
+    known, asked = score(checked.heard, ahead), score(watch.heard, ahead)
+    found = watch.figures(asked, checked.alarms(known, (ahead,)))
     near = found[str(ahead)]
     lead = f", {found['lead']:.1f} steps before on average" if found["lead"] else ""
     print(f"{'blockage':14}within {ahead} steps: AUPRC {near['auprc']:.3f} (guessing {near['base_rate']:.3f}), "
           f"precision {near['precision']:.2f}, recall {near['recall']:.2f}; {found['announced'] or 0:.0%} of "
           f"{found['events']} losses announced{lead}")  # fmt: skip
+    seconds = step_time([*setting.test, *setting.validation]) or USUAL_STEP
+    threshold = checked.events(ahead, seconds).threshold(known[:, ahead - 1])
+    if threshold is not None:
+        warned = watch.events(ahead, seconds).figures(asked[:, ahead - 1] >= threshold)
+        print(f"{'blockage':14}{warned['warned']} of {warned['events']} losses warned of {1e3 * TIMELY:.0f} ms ahead, "
+              f"{warned['sudden']} too sudden for it; {warned['false']} false alarms, {warned['per_minute']:.2f} per "
+              "minute")  # fmt: skip
+        found |= {"warned": warned}
     return found

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from uniair.data.drives.drive import Drive, losses
 from uniair.data.drives.windows import Windows
 from uniair.errors import InputError
+from uniair.evaluation.loss_events import LossEvents, steps_ahead
 from uniair.models.forecast import decibel
 from uniair.models.sight_loss import lost_within
 from uniair.tasks.beam_forecast import forecasts
@@ -95,6 +96,23 @@ class Watch:
             "lead": float(np.mean(told)) if told else None,
             "curve": {"recall": recall[some].tolist(), "precision": precision[some].tolist()},
         }  # fmt: skip
+
+    def events(self, horizon: int, seconds: float) -> LossEvents:
+        """The losses of sight in the drives, and what a warning within a horizon is told by.
+
+        Args:
+            seconds: of a step.
+        """
+        here, step = self.windows.drive, self.windows.start + self.windows.past - 1
+        loss = [
+            (number, 1 + at)
+            for number, drive in enumerate(self.windows.drives)
+            for at in np.flatnonzero((drive.los[:-1] == 1) & (drive.los[1:] == 0))
+        ]
+        return LossEvents(
+            here, step, self.lost[:, horizon - 1], np.array(loss, dtype=np.int64).reshape(-1, 2), horizon,
+            steps_ahead(seconds), seconds,
+        )  # fmt: skip
 
     def _known(self, score: NDArray[np.floating], horizon: int) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
         known = np.isfinite(self.lost[:, horizon - 1])

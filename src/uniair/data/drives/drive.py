@@ -24,6 +24,7 @@ FORMAT = "uniair-drives/2"
 SENSORS = ("camera", "lidar", "radar", "csi", "paths")
 TYPES = {"time": "float64", "power": "float64", "beam": "int32", "bs": "float64", "ue": "float64", "los": "int8",
          "steps": "int32", "true": "float64"}  # fmt: skip
+USUAL_STEP = 0.1  # s, of drives that do not say: ten a second
 SEMI_MAJOR_AXIS, ECCENTRICITY_SQUARED = 6378137.0, 0.00669437999014  # WGS 84, m
 
 
@@ -186,6 +187,12 @@ def escapes(reference: str) -> bool:
 def losses(los: NDArray[Any]) -> int:
     """How often line of sight [T], 1 or true where it is there, is lost from one step to the next."""
     return int(((los[:-1] == 1) & (los[1:] == 0)).sum())
+
+
+def step_time(drives: Sequence[Drive]) -> float | None:
+    """Usual time between two steps, s; None where no drive measured it."""
+    took = [np.diff(drive.time) for drive in drives if drive.timed and len(drive) > 1]
+    return float(np.median(np.concatenate(took))) if took else None
 
 
 def carrier(drives: Iterable[Drive], otherwise: float) -> float:
