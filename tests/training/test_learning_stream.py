@@ -28,6 +28,7 @@ from uniair.training.checkpoint import read_header
 from uniair.training.forecast_adaptation import OnSite, adapt_on_site
 from uniair.training.learning_state import KeptStream, open_stream, save_stream
 from uniair.training.learning_stream import Event, LearningStream, StreamLearning
+from uniair.training.score_history import ScoreHistory
 
 # knows beams by number alone, so that a street whose beams are others is new to it
 PRESET = ForecastPreset(width=32, beams=BEAMS, past=3, future=2, context=6, around=False)
@@ -316,3 +317,19 @@ def run(path: Path) -> None:
 
 if __name__ == "__main__":
     run(Path(sys.argv[1]))
+
+
+def test_gains_of_stretches_and_what_came_after() -> None:
+    history = ScoreHistory(1, 10)
+    for step in range(40):  # begun is right in the first half, what answers in the second
+        history.add(0.1, np.array([[step < 20], [step >= 20], [1]], dtype=np.int64), 0)
+    assert history.gains(20)[:, 0].tolist() == [-1, 0, 1]
+    assert history.gains(10)[:, 0].tolist() == [-1, -1, 1, 1]
+    assert history.gains(500)[:, 0].tolist() == [0]
+    assert history.behind() == [20]
+    later = history.after(20)
+    assert later is not None
+    assert (later["steps"], later["top1"]["begun"], later["top1"]["answering"]) == (20, [0.0], [1.0])
+    assert history.after(40) is None
+    history.add(0.1, np.full((3, 1), -1), 0)
+    assert np.isnan(history.gains(1)[-1, 0])

@@ -97,6 +97,7 @@ FIGURES = {
         "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
         "forecast_on_site:ON_SITE",
     ),
+    "stream": Entry("A forecaster that learns along a street that is new to it", "new_streets:NEW_STREETS"),
     "federated": Entry(
         "Heads that sites learn together without sending data: under poison, and with privacy", "federated:FEDERATED"
     ),

@@ -254,8 +254,11 @@ class Comparison:
         checked = None if alignment else setting.checked(only)
         return train(model, passages, config, World.alone(), None, checked, alignment)
 
-    def kept(self) -> Runs:
+    def kept(self, **more: Any) -> Runs:
         """The runs in `out`.
+
+        Args:
+            more: what else they are made with.
 
         Raises:
             InputError: they were made with something else.
@@ -263,7 +266,7 @@ class Comparison:
         runs = Runs(self.out)
         runs.note({"training": asdict(self.trained), "preset": asdict(self.codebook), "online": asdict(self.online),
                    "drives": data_digest(self.drives),
-                   "tower": None if self.tower is None else digest(self.tower)})  # fmt: skip
+                   "tower": None if self.tower is None else digest(self.tower)} | more)  # fmt: skip
         return runs
 
     def run(self, only: Sequence[str] = ()) -> dict[str, Any]:

@@ -17,7 +17,7 @@ Example:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,16 @@ from uniair.commands.drives import (
 )
 from uniair.commands.learning import check_learning, learned_in, learning_options
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import frames, measured, segments
+from uniair.data.drives.windows import segments
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table
-from uniair.models.forecast import WMLM, ForecastPreset
+from uniair.models.forecast import WMLM
 from uniair.progress import track
 from uniair.serve.stream import Stream
 from uniair.training.checkpoint import save_model
-from uniair.training.forecast_split import sensing
+from uniair.training.drive_events import events_of, steps_of
 from uniair.training.forecasting import PACKAGED, SAMPLE
-from uniair.training.learning_stream import Event, StreamLearning
+from uniair.training.learning_stream import StreamLearning
 
 PARTS = 10  # rows of the table at most
 
@@ -68,7 +68,7 @@ def run(options: Any) -> dict[str, Any]:
     hits: list[bool] = []
     for drive in drives:
         starts = {begin for begin, _ in segments(drive)}
-        for t, step in enumerate(_steps(drive, drives, model.preset)):
+        for t, step in enumerate(steps_of(drive, drives, model.preset)):
             if t in starts:
                 stream.reset()
             began = time.perf_counter()
@@ -86,29 +86,10 @@ def run(options: Any) -> dict[str, Any]:
     return result
 
 
-def _steps(drive: Drive, drives: Sequence[Drive], preset: ForecastPreset) -> Iterator[dict[str, Any]]:
-    """What a forecaster is given of a drive, step by step."""
-    steps = measured(drive, np.arange(len(drive)), frames(drives)[drive.scenario], sensing(preset))
-    for t in range(len(drive)):
-        step: dict[str, Any] = {name: values[t] for name, values in steps.items()
-                                if name in (*preset.modalities, "power", "beam")}  # fmt: skip
-        if "position" in step:
-            step["position"] = step["position"][:2]
-        yield step
-
-
-def _events(drives: Sequence[Drive], preset: ForecastPreset) -> Iterator[Event]:
-    """The drives as sessions, one after the other."""
-    for drive in drives:
-        for t, step in enumerate(_steps(drive, drives, preset)):
-            yield drive.name, step | {"time": float(drive.time[t])}
-        yield drive.name, None
-
-
 def _learn(drives: Sequence[Drive], model: WMLM, options: Any) -> dict[str, Any]:
     """Learns along the drives, and says what that was worth."""
     with learned_in(options, model, options.model is None, options.learning, drives) as kept:
-        stream, events = kept.stream, _events(drives, model.preset)
+        stream, events = kept.stream, events_of(drives, model.preset)
         stream.resume(events)
         done, every = stream.counts.steps, sum(map(len, drives))
         for session, step in track(events, "step", "learning", total=every + len(drives), done=done):

@@ -61,10 +61,28 @@ class ScoreHistory:
         return {"steps": int(kept[STEPS]), "seconds": float(kept[SECONDS]), "scored": scored.astype(int).tolist(),
                 "top1": top1}  # fmt: skip
 
+    def after(self, steps: int) -> dict[str, Any] | None:
+        """`figures` of the rows that begin after so many steps; None where there is none."""
+        later = np.cumsum(self.rows[:, STEPS]) - self.rows[:, STEPS] >= steps
+        return self.figures(self.rows[later]) if later.any() else None
+
     def recent(self) -> dict[str, Any]:
         """`figures` of the last rows with `RECENT` steps or more."""
         back = np.cumsum(self.rows[::-1, STEPS])
         return self.figures(self.rows[-1 - int(np.searchsorted(back, RECENT)) :])
+
+    def gains(self, steps: int) -> NDArray[np.float64]:
+        """By how much the answers were right more often than the model that it began with, in every stretch of about so
+        many steps that a row ends: [stretches, F], NaN where nothing was scored; of the whole where it is shorter.
+        """
+        right = self.rows[:, COUNTS + self.future :].reshape(len(self.rows), len(MODELS), self.future)
+        sums = np.concatenate([right[:, 1] - right[:, 0], self.rows[:, COUNTS : COUNTS + self.future]], axis=1).cumsum(
+            0
+        )
+        sums = np.concatenate([np.zeros_like(sums[:1]), sums])
+        back = min(max(1, round(steps / self.span)), len(self.rows))
+        lead, scored = np.split(sums[back:] - sums[:-back], 2, axis=1)
+        return np.where(scored > 0, lead / np.maximum(scored, 1), np.nan)
 
     def behind(self) -> list[int]:
         """By how many right forecasts [F] the answers were ever behind the model that it began with, of all steps so
