@@ -97,6 +97,10 @@ FIGURES = {
         "A forecaster adapted to a site that it never saw: head, LoRA or everything, with and without replay",
         "forecast_on_site:ON_SITE",
     ),
+    "sizes": Entry(
+        "Forecasters of several sizes against the share of the drives that they learned from",
+        "forecast_sizes:FORECAST_SIZES",
+    ),
     "stream": Entry("A forecaster that learns along a street that is new to it", "new_streets:NEW_STREETS"),
     "federated": Entry(
         "Heads that sites learn together without sending data: under poison, and with privacy", "federated:FEDERATED"
