@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.data.drives.moving import BEAMS, drive, drives
@@ -10,6 +11,7 @@ from uniair.benchmark.forecast_comparison import RETIMED, Comparison, summary, t
 from uniair.data.drives.windows import Augmentation
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
+from uniair.training import forecasting
 from uniair.training.checkpoint import digest
 from uniair.training.forecast_adaptation import OnlineLearning
 from uniair.training.forecast_split import Setting, settings
@@ -71,6 +73,40 @@ def test_what_adapts_online_begins_from_the_better_recurrent_network(
     setting = settings(made.drives)[1]
     began = made.methods()[f"{RETIMED}, adapted online"](setting, 0)["began"]
     assert began == digest(made.gru(setting, 0, Augmentation())) != digest(made.gru(setting, 0))
+
+
+def test_any_modality_is_an_anchor_in_the_settings_that_are_named(tmp_path: Path) -> None:
+    made = comparison(tmp_path, seeds=1)
+    made = replace(made, anchors=("none", "position", "power+position"), named=("S1 -> 6",))
+    assert made.seen.modalities == ("power", "beam", "position")
+    methods = [f"anchor {one}" for one in made.anchors]
+    result = made.run(methods)
+    assert list(result["settings"]) == ["S1 → 6"]
+    assert list(result["settings"]["S1 → 6"]["unseen"]) == methods
+    replace(made, align_steps=20).run(methods[1:])
+    assert len(list((tmp_path / "runs").glob("*anchor_position-20-steps-0.json"))) == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 5
+    with pytest.raises(InputError, match="no setting 'S3'; choose from 'S2', 'S1 → 1', 'S1 → 6'"):
+        replace(made, named=("S3",)).run(methods)
+    with pytest.raises(InputError, match="no drive has camera files"):
+        replace(made, anchors=("camera",))
+    with pytest.raises(InputError, match="anchor 'beam': the beam's index is read off its power"):
+        replace(made, anchors=("beam",))
+
+
+def test_the_first_stage_has_a_length_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages: list[tuple[str, int]] = []
+    real = forecasting.run
+
+    def counted(model: Any, loss: Any, plan: Optimisation, **more: Any) -> Any:
+        stages.append(("first" if more["settings"]["alignment"] else "second", plan.steps))
+        return real(model, loss, plan, **more)
+
+    monkeypatch.setattr(forecasting, "run", counted)
+    made = replace(comparison(tmp_path), anchors=("power",), align_steps=7, budget="full")
+    for one in (made, replace(made, align_steps=0), replace(made, budget="quick")):
+        one.wmlm(settings(one.drives)[1], 0, one.seen, anchor="power")
+    assert stages == [("first", 7), ("second", 10), ("first", 10), ("second", 10), ("first", 2), ("second", 2)]
 
 
 def test_each_language_model_has_runs_of_its_own(tmp_path: Path) -> None:

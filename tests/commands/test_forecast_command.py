@@ -71,7 +71,7 @@ def test_a_run_goes_on_with_what_it_began_with_alone(
     before = digest(load_forecaster(tmp_path / "run"))
     assert cli.main(train) == 0
     for more, changed in ((["--leave_out", "[b]"], "drives"), (["--augmentation.mirror", "0.5"], "augmentation.mirror"),
-                          (["--preset.dropout", "0.2"], "preset.dropout"), (["--anchor", "beam", "--preset.modalities",
+                          (["--preset.dropout", "0.2"], "preset.dropout"), (["--anchor", "power", "--preset.modalities",
                           "[power,position]"], "anchor")):  # fmt: skip
         capsys.readouterr()
         assert cli.main([*train, *more]) == 2
@@ -257,8 +257,17 @@ def test_csi_is_made_from_paths_of_the_carrier_that_was_learned(
         (["train", "--drives", "{folder}", "--out", "{folder}/run", "--leave_out", "[c]"], "no c; it has a, b"),
         (["train", "--drives", "{folder}/none", "--out", "{folder}/run"], "no drives; make them with uniair import"),
         (
-            ["train", "--drives", "{folder}", "--out", "{folder}/run", "--anchor", "beam"],
+            ["train", "--drives", "{folder}", "--out", "{folder}/run", "--anchor", "power"],
             "nothing to align among power",
+        ),
+        (["train", "--drives", "{folder}", "--out", "{folder}/run", "--align_steps", "9"], "give an --anchor"),
+        (
+            ["compare", "--drives", "{folder}", "--out", "{folder}/run", "--anchors", "[lidar]"],
+            "no drive has lidar files; leave it out of the anchors",
+        ),
+        (
+            ["compare", "--drives", "{folder}", "--out", "{folder}/run", "--settings", "[S9]"],
+            "no setting 'S9'; choose from 'S2', 'S1 → a', 'S1 → b'",
         ),
         (["evaluate", "--drives", "{folder}"], "16 beams for a model of 64; train one for them"),
         (["stream", "--drives", "{folder}"], "16 beams for a model of 64; train one for them"),

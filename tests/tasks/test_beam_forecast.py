@@ -105,7 +105,7 @@ def test_alignment_draws_the_modalities_of_a_step_together() -> None:
     steps = sweep(n=6, t=4)
     steps["position"] = torch.cat([steps["beam"][..., None] - 6.0, torch.full((6, 4, 1), 9.0), torch.zeros(6, 4, 2)], 2)
     model = WMLM(ForecastPreset(width=32, beams=BEAMS, context=5, modalities=("power", "beam", "position")))
-    task, optimiser = SensorAlignment("beam"), torch.optim.Adam(model.parameters(), 3e-3)
+    task, optimiser = SensorAlignment("power"), torch.optim.Adam(model.parameters(), 3e-3)
     first = task.loss(model, steps)["alignment"]
     for _ in range(60):
         optimiser.zero_grad()
@@ -115,12 +115,27 @@ def test_alignment_draws_the_modalities_of_a_step_together() -> None:
 
 
 def test_anchors_that_are_not_there_are_refused() -> None:
-    with pytest.raises(InputError, match="choose beam, vision, joint, none"):
+    with pytest.raises(
+        InputError, match="'sound': choose power, beam, position, camera, lidar, radar, csi, or several"
+    ):
         SensorAlignment("sound")
+    with pytest.raises(InputError, match="each once"):
+        SensorAlignment("power+power")
+    with pytest.raises(InputError, match="-1 steps of stage 1"):
+        SensorAlignment("power", steps=-1)
     with pytest.raises(InputError, match="needs the modality camera"):
-        SensorAlignment("vision").pairs(("power", "beam", "position"))
+        SensorAlignment("power+camera").pairs(("power", "beam", "position"))
     with pytest.raises(InputError, match="nothing to align among power, beam"):
-        SensorAlignment("beam").pairs(("power", "beam"))
-    assert SensorAlignment("joint").pairs(("power", "position", "camera")) == [
+        SensorAlignment("power").pairs(("power", "beam"))
+    with pytest.raises(InputError, match="the beam's index is read off its power; give power"):
+        SensorAlignment("beam").pairs(("power", "beam", "position"))
+
+
+def test_any_modality_or_several_are_anchors_to_all_others() -> None:
+    assert SensorAlignment("power+camera").pairs(("power", "position", "camera")) == [
         ("power", "position"), ("power", "camera"), ("position", "camera"),
     ]  # fmt: skip
+    assert SensorAlignment("position").pairs(("power", "beam", "position", "lidar")) == [
+        ("power", "position"), ("position", "lidar"),
+    ]  # fmt: skip
+    assert SensorAlignment("beam").pairs(("beam", "position")) == [("beam", "position")]

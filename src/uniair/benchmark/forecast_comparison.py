@@ -21,7 +21,7 @@ from torch import nn
 from uniair.benchmark.benchmark import Benchmark, Setup, check_budget
 from uniair.benchmark.runs import Runs
 from uniair.data.digest import data_digest
-from uniair.data.drives.drive import Drive
+from uniair.data.drives.drive import Drive, carrier
 from uniair.data.drives.windows import (
     Augmentation,
     Sensing,
@@ -34,7 +34,7 @@ from uniair.errors import InputError
 from uniair.evaluation.tables import Table
 from uniair.files import atomic_path, write_text
 from uniair.models.backbone import Backbone
-from uniair.models.forecast import WMLM, ForecastPreset
+from uniair.models.forecast import MODALITIES, WMLM, ForecastPreset
 from uniair.models.sequence_baselines import GRU, NearestPositions, Persistence, ReprogrammedLM
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
@@ -42,7 +42,7 @@ from uniair.tasks.beam_forecast import Forecasting, SensorAlignment, figures, fo
 from uniair.training.checkpoint import digest
 from uniair.training.distributed import World
 from uniair.training.forecast_adaptation import OnlineLearning, adapt_online
-from uniair.training.forecast_split import FUTURE, PAST, Setting, settings
+from uniair.training.forecast_split import FUTURE, PAST, Setting, sensing, settings
 from uniair.training.forecasting import ForecastTraining, tensors, train
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class Comparison:
         ablations: whether WMLM is also trained without each of its parts, on all scenarios and with the first site
             left out.
         tower: the universal model that WMLM reads CSI through, where it does.
+        anchors: of stage 1 that are compared, see `SensorAlignment`, and `none`; if empty, where there are pictures:
+            none, the power, the pictures, and both. The model reads power, beam, position, pictures and all of these.
+        align_steps: of stage 1; 0: as many as of stage 2.
+        named: settings by name, of which every method is measured; if empty, the first two of a quick budget and all of
+            a full one, with ablations and anchors in the first two alone.
     """
 
     drives: tuple[Drive, ...]
@@ -82,9 +87,20 @@ class Comparison:
     language: Backbone | None = None
     ablations: bool = False
     tower: UniversalModel | None = None
+    anchors: tuple[str, ...] = ()
+    align_steps: int = 0
+    named: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_budget(self.budget, self.seeds)
+        for anchor in self.anchored:
+            if anchor != "none":
+                SensorAlignment(anchor, steps=self.align_steps).pairs(self.seen.modalities)
+        for sensor in self.sensing.sensors:
+            if not any(drive.has(sensor).any() for drive in self.drives):
+                raise InputError(f"no drive has {sensor} files; leave it out of the anchors")
+        if "csi" in self.sensing.sensors and self.tower is None:
+            raise InputError("csi among the anchors is read through a universal model; give one")
 
     @property
     def trained(self) -> ForecastTraining:
@@ -113,7 +129,26 @@ class Comparison:
     @property
     def cameras(self) -> bool:
         """Whether the drives have pictures."""
-        return any("camera" in drive.files for drive in self.drives)
+        return any(drive.has("camera").any() for drive in self.drives)
+
+    @property
+    def anchored(self) -> tuple[str, ...]:
+        """The anchors that are compared."""
+        return self.anchors or (("none", "power", "camera", "power+camera") if self.cameras else ())
+
+    @cached_property
+    def seen(self) -> ForecastPreset:
+        """The preset of models that are aligned."""
+        names = {"power", "beam", "position", *(("camera",) if self.cameras else ()),
+                 *(name for anchor in self.anchored for name in anchor.split("+"))}  # fmt: skip
+        read = tuple(name for name in MODALITIES if name in names)
+        told = carrier(self.drives, self.preset.carrier) if "csi" in read else self.preset.carrier
+        return replace(self.codebook, modalities=read, carrier=told)
+
+    @property
+    def sensing(self) -> Sensing:
+        """The sensors that these read; none where none is aligned."""
+        return sensing(self.seen) if self.anchored else Sensing()
 
     def methods(self) -> dict[str, Callable[[Setting, int], dict[str, Any]]]:
         """Name → figures of a setting and seed: part → scenario → horizon → metric."""
@@ -162,14 +197,12 @@ class Comparison:
                 "WMLM, beam and position": lambda s, seed: self.with_losses(
                     wmlm(s, seed, preset=replace(preset, modalities=("power", "beam", "position"))), s),
             }  # fmt: skip
-        if self.cameras:
-            seen = replace(self.codebook, modalities=("power", "beam", "position", "camera"))
-            out |= {
-                f"anchor {anchor}": partial(lambda anchor, s, seed: measured(
-                    wmlm(s, seed, preset=seen, anchor=anchor), s), anchor)
-                for anchor in ("none", "beam", "vision", "joint")
-            }  # fmt: skip
-        return out
+        return out | {
+            f"anchor {anchor}": partial(
+                lambda anchor, s, seed: measured(wmlm(s, seed, preset=self.seen, anchor=anchor), s), anchor
+            )
+            for anchor in self.anchored
+        }
 
     def wmlm(
         self,
@@ -189,7 +222,8 @@ class Comparison:
         torch.manual_seed(seed)
         model: nn.Module = WMLM(preset or self.codebook, self.tower)
         if anchor != "none":
-            model = self._fit(model, setting, seed, augmentation, task, SensorAlignment(anchor))
+            steps = self.align_steps if self.budget == "full" else -(-self.align_steps // 5)
+            model = self._fit(model, setting, seed, augmentation, task, SensorAlignment(anchor, steps=steps))
         return self._fit(model, setting, seed, augmentation, task, only=only)
 
     def gru(
@@ -276,24 +310,26 @@ class Comparison:
             only: names of methods; all by default.
 
         Raises:
-            InputError: no such method, or `out` holds other runs.
+            InputError: no such method or setting, or `out` holds other runs.
         """
         methods = self.methods()
         if odd := set(only) - set(methods):
             raise InputError(f"no method {min(odd)!r}; choose from {', '.join(methods)}")
+        names = [name for name in methods if not only or name in only]
+        aligned = any(name.startswith("anchor ") for name in names)  # only these look at pictures
+        chosen = self.settings(self.sensing if aligned else Sensing())
         kept = self.kept()
         report = ImportReport()
         cut(self.drives, PAST, FUTURE, report)
-        sensing = Sensing(("camera",), self.preset.image) if self.cameras else Sensing()
-        chosen = settings(self.drives, sensing)
-        chosen = chosen if self.budget == "full" else chosen[:2]
         jobs = [
-            (s, name) for number, s in enumerate(chosen) for name in methods
-            if (not only or name in only) and (name in MAIN or number < 2)
+            (s, name) for number, s in enumerate(chosen) for name in names
+            if name in MAIN or number < 2 or self.named
         ]  # fmt: skip
         cells: dict[str, Any] = {}
         for setting, name in track(jobs, "method"):
             told = self.told if name == "reprogrammed LM" else ""
+            if name.startswith("anchor ") and self.align_steps:
+                told = f"-{self.align_steps}-steps"
             key = f"{setting.name}-{name}{told}".replace(" ", "_").replace(",", "").replace("→", "to")
             runs = [kept.once(f"{key}-{seed}", partial(methods[name], setting, seed)) for seed in range(self.seeds)]
             for part in runs[0]:
@@ -308,6 +344,20 @@ class Comparison:
             with atomic_path(self.out / f"{name}.svg") as temporary:
                 figure.savefig(temporary, format="svg", metadata={"Date": None})
         return result
+
+    def settings(self, sensing: Sensing = Sensing()) -> list[Setting]:
+        """The settings by name, or of the budget.
+
+        Raises:
+            InputError: no such setting.
+        """
+        every = {setting.name: setting for setting in settings(self.drives, sensing)}
+        wanted = [name.replace("->", "→") for name in self.named]
+        if odd := set(wanted) - set(every):
+            raise InputError(f"no setting {min(odd)!r}; choose from {', '.join(map(repr, every))}")
+        if wanted:
+            return [every[name] for name in dict.fromkeys(wanted)]
+        return list(every.values())[: None if self.budget == "full" else 2]
 
 
 def measured(model: nn.Module, setting: Setting, without: Sequence[str] = ()) -> dict[str, Any]:

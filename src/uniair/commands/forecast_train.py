@@ -36,7 +36,7 @@ from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.files import write_text
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset
-from uniair.tasks.beam_forecast import ANCHORS, SensorAlignment
+from uniair.tasks.beam_forecast import SensorAlignment
 from uniair.training.checkpoint import digest, save_model
 from uniair.training.distributed import world
 from uniair.training.forecast_split import FUTURE, PAST, sensing, settings
@@ -51,7 +51,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--leave_out", type=list[str], default=[], help="scenarios kept for zero-shot tests")
     parser.add_argument("--size", type=str | None, default=None, help=f"sets the width: {', '.join(SIZES)}")
     parser.add_argument("--tower", type=str, default="small", help=TOWER)
-    parser.add_argument("--anchor", type=str, default="none", help=f"of stage 1: {', '.join(ANCHORS)} (no stage 1)")
+    parser.add_argument("--anchor", type=str, default="none",
+                        help="of stage 1: a modality, or several joined by +; none: no stage 1")  # fmt: skip
+    parser.add_argument("--align_steps", type=int, default=0, help="of stage 1; 0: as many as of stage 2")
     parser.add_argument("--augmentation", type=Augmentation, default=Augmentation(), help="of passages")
     # beams, past and future steps are the drives' and the split's
     parser.add_class_arguments(ForecastPreset, "preset", skip={"beams", "past", "future"}, help="shape of WMLM")
@@ -72,18 +74,23 @@ def run(options: Any) -> dict[str, Any]:
     preset = replace(sized(options.preset, options.size), beams=codebook(kept), past=PAST, future=FUTURE)
     preset = replace(preset, carrier=carrier(kept, preset.carrier))
     check_sensors(folder, kept, preset)
+    aligned = None if options.anchor == "none" else SensorAlignment(options.anchor, steps=options.align_steps)
+    if aligned is None and options.align_steps:
+        raise InputError(f"--align_steps {options.align_steps}: there is no stage 1; give an --anchor")
+    if aligned is not None:
+        aligned.pairs(preset.modalities)
     tower = uniair.load(options.tower) if "csi" in preset.modalities else None
     setting, report, config = settings(kept, sensing(preset), preset.ahead)[0], ImportReport(), options.training
     check_tasks(folder, setting, preset)
     setting.cut(kept, report)
     passages = setting.passages(config.length, options.augmentation)
-    begun = {"preset": asdict(preset), "anchor": options.anchor, "validation": data_digest(setting.validation),
+    stage = options.anchor + (f", {options.align_steps} steps" if options.align_steps else "")
+    begun = {"preset": asdict(preset), "anchor": stage, "validation": data_digest(setting.validation),
              "tower": None if tower is None else digest(tower)}  # fmt: skip
     with world() as here:
         torch.manual_seed(config.optimisation.seed)
         model: torch.nn.Module = WMLM(preset, tower)
-        if options.anchor != "none":
-            aligned = SensorAlignment(options.anchor)
+        if aligned is not None:
             model = train(model, passages, config, here, out / "alignment", None, aligned, begun)
         model = train(model, passages, config, here, out, setting.checked(), settings=begun)
         assert isinstance(model, WMLM)

@@ -14,12 +14,11 @@ from torch.nn import functional
 from uniair import metrics
 from uniair.errors import InputError
 from uniair.losses import contrastive
-from uniair.models.forecast import WMLM, Forecast, decibel
+from uniair.models.forecast import MODALITIES, WMLM, Forecast, decibel
 from uniair.tasks import blockage_forecast, position_forecast
 
 TRUTHS = ("los", "sight", "place")  # of a step, which are never heard
 OVER = 100.0  # dB over the strongest beam that a forecast's error is told apart to
-ANCHORS = {"beam": ("power",), "vision": ("camera",), "joint": ("power", "camera"), "none": ()}
 
 
 @dataclass(frozen=True)
@@ -27,29 +26,41 @@ class SensorAlignment:
     """Stage 1: every modality of a step is drawn to the anchor's token of the same step (Fig. 4e).
 
     Attributes:
-        anchor: `beam`, `vision`, `joint` (both are anchors), or `none`: no stage 1.
+        anchor: a modality, or several joined by +, each an anchor to all others: `power`, `power+camera`.
         temperature: of the contrastive loss.
+        steps: of this stage; 0: as many as of stage 2.
     """
 
-    anchor: str = "beam"
+    anchor: str = "power"
     temperature: float = 0.1
+    steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.anchor not in ANCHORS:
-            raise InputError(f"anchor {self.anchor!r}: choose {', '.join(ANCHORS)}")
+        if set(self.anchors) - set(MODALITIES) or len(set(self.anchors)) < len(self.anchors):
+            raise InputError(f"anchor {self.anchor!r}: choose {', '.join(MODALITIES)}, or several joined by +, each "
+                             "once")  # fmt: skip
+        if self.steps < 0:
+            raise InputError(f"{self.steps} steps of stage 1: give 0 or more")
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """The modalities that are anchors."""
+        return tuple(self.anchor.split("+"))
 
     def pairs(self, modalities: Sequence[str]) -> list[tuple[str, str]]:
         """Anchor and modality that are drawn together.
 
         Raises:
-            InputError: the model has no such anchor, or nothing beside it.
+            InputError: the model has no such anchor, or nothing beside it; or the anchor is a beam's index that is read
+                off a power which the model has.
         """
-        anchors = ANCHORS[self.anchor]
-        if lacking := set(anchors) - set(modalities):
-            raise InputError(f"anchor {self.anchor!r} needs the modality {', '.join(lacking)}")
+        if lacking := set(self.anchors) - set(modalities):
+            raise InputError(f"anchor {self.anchor!r} needs the modality {', '.join(sorted(lacking))}")
         # the beam's index is read off its power, so drawing the two together would teach nothing
-        sensed = [name for name in modalities if name != "beam"]
-        found = [pair for pair in combinations(sensed, 2) if set(pair) & set(anchors)]
+        sensed = [name for name in modalities if name != "beam" or "power" not in modalities]
+        if lacking := set(self.anchors) - set(sensed):
+            raise InputError(f"anchor {self.anchor!r}: the beam's index is read off its power; give power")
+        found = [pair for pair in combinations(sensed, 2) if set(pair) & set(self.anchors)]
         if not found:
             raise InputError(f"nothing to align among {', '.join(modalities)}; give a sensor, or --anchor none")
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def train(
         passages: of `config.length` + F steps.
         out: folder for the log and the state; None keeps nothing.
         validate: a loss of the model in eval mode, lower is better.
-        alignment: stage 1 instead of stage 2.
+        alignment: stage 1 instead of stage 2, of so many steps as it says.
         settings: that a run which goes on must share too, such as what the model began as.
 
     Raises:
@@ -78,6 +78,8 @@ def train(
         raise InputError(f"batch {config.batch}: not divisible among {world.size} processes")
     model = shard(model.to(world.device), world)
     plan, part = config.optimisation, slice(world.rank, None, world.size)
+    if alignment is not None and alignment.steps:
+        plan = replace(plan, steps=alignment.steps)
 
     def loss(number: int) -> dict[str, Tensor]:
         steps = tensors(passages.draw(config.batch, np.random.default_rng([plan.seed, number])))
