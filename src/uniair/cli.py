@@ -42,6 +42,7 @@ COMMANDS = {
     "forecast adapt": "adapt a forecaster to the drives of a new site",
     "forecast compare": "WMLM beside its baselines, on known sites and on ones left out",
     "forecast stream": "answer step by step along drives, and say how long a step takes",
+    "forecast restore": "fill in powers that were lost along drives, or roll them out, marked as made",
     "federate server": "lead sites that learn one head together and keep their data",
     "federate client": "take part in a federation with a site's own links",
     "federate simulate": "rehearse a federation in one process, on the areas of a links folder",

@@ -11,13 +11,12 @@ from tests.data.drives.moving import BEAMS, drive, drives, hidden
 
 from uniair import cli
 from uniair.commands.drives import replayed
-from uniair.data.drives.drive import Drive, read_drives, write_drives
+from uniair.data.drives.drive import Drive, RestoredDrive, read_drives, write_drives
 from uniair.data.drives.step_paths import StepPaths
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.propagation.paths import Paths
 from uniair.serve.stream import Stream
 from uniair.training.checkpoint import digest, save_model
-from uniair.training.forecast_adaptation import first_steps
 from uniair.training.forecasting import load_forecaster
 from uniair.training.learning_stream import StreamLearning
 
@@ -96,7 +95,7 @@ def test_a_stream_begins_anew_after_a_gap(tmp_path: Path, capsys: pytest.Capture
 
     every = [replace(drive(f"a/{n:05d}", seed=n), timed=True) for n in range(6)]
     cut = [replace(one, time=one.time + np.where(np.arange(24) < 9, 0, 100.0)) for one in every]
-    halves = [replace(first_steps(one, 9), name=f"{one.name}-begin") for one in every]
+    halves = [replace(one.first_steps(9), name=f"{one.name}-begin") for one in every]
     rest = [replace(one, **{key: getattr(one, key)[9:] for key in ("time", "power", "beam", "bs", "ue", "los")},
                     name=f"{one.name}-end") for one in every]  # fmt: skip
     found, apart = streamed("cut", *cut), streamed("apart", *halves, *rest)
@@ -284,3 +283,50 @@ def test_bad_input_is_one_line_and_leaves_no_file(
     assert line in said
     assert "\n" not in said
     assert not list(folder.glob("run/**/*.safetensors"))
+
+
+def holed(one: Drive, step: int = 9) -> Drive:
+    power, beam = one.power.copy(), one.beam.copy()
+    power[step], beam[step] = np.nan, -1
+    return replace(one, power=power, beam=beam)
+
+
+def test_lost_powers_are_restored_and_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    some, out = [holed(one) for one in drives(3, scenario="a", beams=64)], tmp_path / "restored"
+    write_drives(tmp_path / "drives" / "drives-a.safetensors", some)
+    restore = ["forecast", "restore", "--drives", str(tmp_path / "drives"), "--out", str(out), "--json"]
+    assert cli.main([*restore, "--ahead", "2"]) == 0
+    told = last(capsys)
+    assert (told["restored"], told["rolled_out"]) == (3, 6)
+    found = read_drives(out / "drives-a.safetensors")
+    assert all(isinstance(one, RestoredDrive) and one.made.sum() == 5 for one in found)
+    assert cli.main([*restore, "--ahead", "2"]) == 0  # once more over its own files
+    assert cli.main(["data", "check", str(out)]) == 0
+    assert "9 steps whose power a forecaster made" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["--out", "{folder}"], "the measured drives lie there; give another folder"),
+        (["--out", "{folder}/drives-b.safetensors/.."], "the measured drives lie there"),
+        (["--ahead", "-1"], "-1 steps ahead: give 0 or more"),
+        ([], "no step is lost; there is nothing to make, but for --ahead"),
+        (["--out", "{folder}/../other"], "holds drives-c.safetensors, which this run does not write"),
+        (["--model", "{folder}"], "no such file; give the folder of uniair forecast"),
+    ],
+)
+def test_what_cannot_be_restored_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], line: str
+) -> None:
+    folder = tmp_path / "drives"
+    write_drives(folder / "drives-a.safetensors", drives(3, scenario="a", beams=64))
+    write_drives(tmp_path / "other" / "drives-c.safetensors", drives(3, scenario="c", beams=64))
+    more = [word.format(folder=folder) for word in more]
+    more = more if "--out" in more else [*more, "--out", str(tmp_path / "out")]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    assert cli.main(["forecast", "restore", "--drives", str(folder), *more]) == 2
+    said = capsys.readouterr().err.strip()
+    assert line in said
+    assert "\n" not in said
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}

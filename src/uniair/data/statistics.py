@@ -27,6 +27,7 @@ FINDINGS = {
     "unlisted": "files that the manifest does not list; delete them, or make the data set again",
     "drive_names": "drives with the name of another drive; leave the copies out",
     "far_ue": f"steps with the UE over {FARTHEST_UE:g} m from its BS; check the order of latitude and longitude",
+    "made": "steps whose power a forecaster made: not counted here, nor learned from or measured against anywhere",
     "no_sensors": "drives whose folder of sensor files is gone; give read_drives their new root",
 }
 

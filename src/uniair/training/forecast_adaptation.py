@@ -218,15 +218,8 @@ def blocks(windows: Windows, every: int, memory: int) -> Iterator[tuple[slice, l
         end = begin + int(same.argmin() if not same.all() else len(same))
         present = int(windows.start[begin]) + windows.past
         passed = list(windows.drives[max(0, number - memory) : number])
-        yield slice(begin, end), [*passed, first_steps(windows.drives[number], present)]
+        yield slice(begin, end), [*passed, windows.drives[number].first_steps(present)]
         begin = end
-
-
-def first_steps(drive: Drive, count: int) -> Drive:
-    """The drive as it was known after its first `count` steps."""
-    names = ("time", "power", "beam", "bs", "ue", "los", *([] if drive.true is None else ["true"]))
-    kept = {name: getattr(drive, name)[:count] for name in names}
-    return replace(drive, **kept, files={sensor: names[:count] for sensor, names in drive.files.items()})
 
 
 def learn(

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +23,8 @@ from uniair.files import atomic_path
 FORMAT = "uniair-drives/2"
 SENSORS = ("camera", "lidar", "radar", "csi", "paths")
 TYPES = {"time": "float64", "power": "float64", "beam": "int32", "bs": "float64", "ue": "float64", "los": "int8",
-         "steps": "int32", "true": "float64"}  # fmt: skip
+         "steps": "int32", "true": "float64", "made": "int8"}  # fmt: skip
+OPTIONAL = ("true", "made")  # tensors that a file may lack
 USUAL_STEP = 0.1  # s, of drives that do not say: ten a second
 SEMI_MAJOR_AXIS, ECCENTRICITY_SQUARED = 6378137.0, 0.00669437999014  # WGS 84, m
 
@@ -130,6 +131,12 @@ class Drive:
             raise InputError(f"{self.name}: step {step} has no {sensor} file; ask has({sensor!r}) first")
         return self.root / names[step]
 
+    def first_steps(self, count: int) -> Drive:
+        """The drive as it was known after its first `count` steps."""
+        names = [name for name in TYPES if name != "steps" and getattr(self, name, None) is not None]
+        kept = {name: getattr(self, name)[:count] for name in names}
+        return replace(self, **kept, files={sensor: files[:count] for sensor, files in self.files.items()})
+
     def validate(self, where: str) -> Drive:
         """Itself, when the contract holds.
 
@@ -178,6 +185,40 @@ class Drive:
         return self
 
 
+RESTORED, ROLLED_OUT = 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoredDrive(Drive):
+    """A drive some of whose powers, and their best beams, a forecaster made.
+
+    Attributes:
+        made: int8 [T] 0 where nothing was made, `RESTORED` where a step's power was lost, `ROLLED_OUT` where the whole
+            step comes after the end of the drive.
+    """
+
+    made: NDArray[np.int8]
+
+    def as_measured(self) -> Drive:
+        """The drive without what was made: as it was before, to the bit."""
+        own = {one.name: getattr(self, one.name) for one in fields(Drive)}
+        restored = self.made == RESTORED
+        own["power"] = np.where(restored[:, None], np.nan, self.power)
+        own["beam"] = np.where(restored, -1, self.beam).astype(np.int32)
+        return Drive(**own).first_steps(int((self.made != ROLLED_OUT).sum()))
+
+    def validate(self, where: str) -> Drive:
+        """As of `Drive`; also that every power which was made is there, and that only the last steps are rolled out."""
+        super().validate(where)
+        about = f"{where}: {self.name}"
+        if self.made.shape != self.time.shape or not np.isin(self.made, (0, RESTORED, ROLLED_OUT)).all():
+            raise InputError(f"{about}: made says for each step 0, {RESTORED} or {ROLLED_OUT}; make it again")
+        after = self.made == ROLLED_OUT
+        if after.all() or (np.diff(after.astype(int)) < 0).any() or not (self.power[self.made > 0] > 0).any(1).all():
+            raise InputError(f"{about}: steps are rolled out before its end, or made without a power; make it again")
+        return self
+
+
 def escapes(reference: str) -> bool:
     """Whether a file name that a data set gives leads out of the data set's folder."""
     path = PurePosixPath(reference)
@@ -216,15 +257,16 @@ def write_drives(path: Path, drives: Iterable[Drive]) -> None:
     Sensor files stay where they are: their names go into the metadata, with the folder that they lie in.
 
     Raises:
-        InputError: no drives, or drives of several codebooks or folders, or of which some know the true positions.
+        InputError: no drives, or drives of several codebooks or folders, or of which some know the true positions or
+            are restored.
     """
     kept = list(drives)
-    if not kept or len({(d.power.shape[1], d.root, d.true is None) for d in kept}) > 1:
+    if not kept or len({(d.power.shape[1], d.root, d.true is None, type(d)) for d in kept}) > 1:
         raise InputError(
             f"{path}: {len(kept)} drives; a file holds one or more, of one codebook and one folder, all with true "
-            "positions or none"
+            "positions or none, all restored or none"
         )
-    names = [name for name in TYPES if name != "steps" and getattr(kept[0], name) is not None]
+    names = [name for name in TYPES if name != "steps" and getattr(kept[0], name, None) is not None]
     tensors = {name: np.concatenate([getattr(d, name) for d in kept]) for name in names}
     tensors["steps"] = np.array([len(drive) for drive in kept])
     tensors = {name: np.ascontiguousarray(values, dtype=TYPES[name]) for name, values in tensors.items()}
@@ -239,7 +281,7 @@ def write_drives(path: Path, drives: Iterable[Drive]) -> None:
 
 
 def read_drives(path: Path, root: Path | None = None) -> list[Drive]:
-    """Reads and validates the drives of one file.
+    """Reads and validates the drives of one file; of `RestoredDrive` where a forecaster made some of it.
 
     Args:
         root: folder of the sensor files, when they have moved since the file was written.
@@ -258,14 +300,17 @@ def read_drives(path: Path, root: Path | None = None) -> list[Drive]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"{path}: not a file of format {FORMAT!r}; it was not written by this version of uniair")
     try:
-        if {"true": TYPES["true"]} | {name: values.dtype.name for name, values in tensors.items()} != TYPES:
+        if {name: TYPES[name] for name in OPTIONAL} | {
+            name: values.dtype.name for name, values in tensors.items()
+        } != TYPES:
             raise ValueError(f"its tensors are {sorted(tensors)}, expected {sorted(TYPES)}")
         ends = np.cumsum(tensors.pop("steps"), dtype=np.int64)
         if any(len(values) != ends[-1] for values in tensors.values()) or (np.diff(ends, prepend=0) < 1).any():
             raise ValueError("step counts and arrays disagree")
         folder = root or (None if header["root"] is None else Path(header["root"]))
+        kind = RestoredDrive if "made" in tensors else Drive
         drives = [
-            Drive(
+            kind(
                 name=str(entry["name"]),
                 timed=bool(entry["timed"]),
                 files={str(k): tuple(map(str, names)) for k, names in entry["files"].items()},

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uniair.data.drives.drive import FORMAT, Drive, losses, read_drives
+from uniair.data.drives.drive import FORMAT, Drive, RestoredDrive, losses, read_drives
 from uniair.data.statistics import EXAMPLES, FARTHEST_UE, Distribution, Findings, rounded, summary
 from uniair.errors import InputError
 from uniair.files import sha256
@@ -78,7 +78,11 @@ class DrivesStatistics:
         self.distance = Distribution(np.arange(0.0, 1001, 1))
 
     def add(self, drive: Drive) -> None:
-        """Counts the steps of a drive."""
+        """Counts the steps of a drive, and apart from them those that a forecaster made."""
+        if isinstance(drive, RestoredDrive):
+            made = np.flatnonzero(drive.made)
+            self.findings.note("made", [f"{drive.name} step {i}" for i in made[:EXAMPLES]], len(made))
+            drive = drive.as_measured()
         if drive.name in self.names:
             self.findings.note("drive_names", [drive.name])
         if drive.files and not (drive.root and drive.root.is_dir()):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniair.data.drives import sensors
-from uniair.data.drives.drive import Drive, read_drives
+from uniair.data.drives.drive import Drive, RestoredDrive, read_drives
 from uniair.data.drives.step_paths import StepPaths
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
@@ -302,7 +302,8 @@ def codebook(drives: Sequence[Drive]) -> int:
 
 
 def read_folder(folder: Path) -> list[Drive]:
-    """All drives of a folder that `uniair import deepsense` or `uniair import twin` wrote.
+    """All drives of a folder that `uniair import deepsense` or `uniair import twin` wrote; of `uniair forecast restore`
+    without what was made, so that nothing learns from it or is measured against it.
 
     Raises:
         InputError: there is none, or a file is broken.
@@ -310,7 +311,8 @@ def read_folder(folder: Path) -> list[Drive]:
     paths = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
     if not paths:
         raise InputError(f"{folder}: no drives; make them with uniair import deepsense")
-    return [drive for path in paths for drive in read_drives(path)]
+    every = [drive for path in paths for drive in read_drives(path)]
+    return [drive.as_measured() if isinstance(drive, RestoredDrive) else drive for drive in every]
 
 
 @dataclass(frozen=True)
