@@ -84,8 +84,10 @@ def test_any_modality_is_an_anchor_in_the_settings_that_are_named(tmp_path: Path
     assert list(result["settings"]) == ["S1 → 6"]
     assert list(result["settings"]["S1 → 6"]["unseen"]) == methods
     replace(made, align_steps=20).run(methods[1:])
-    assert len(list((tmp_path / "runs").glob("*anchor_position-20-steps-0.json"))) == 1
+    assert len(list((tmp_path / "runs").glob("*anchor_position-power-beam-position-20-steps-0.json"))) == 1
     assert len(list((tmp_path / "runs").iterdir())) == 5
+    with pytest.raises(InputError, match="--align_steps 9: there is no stage 1; give --anchors"):
+        replace(made, anchors=("none",), align_steps=9)
     with pytest.raises(InputError, match="no setting 'S3'; choose from 'S2', 'S1 → 1', 'S1 → 6'"):
         replace(made, named=("S3",)).run(methods)
     with pytest.raises(InputError, match="no drive has camera files"):

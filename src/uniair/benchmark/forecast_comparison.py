@@ -93,9 +93,11 @@ class Comparison:
 
     def __post_init__(self) -> None:
         check_budget(self.budget, self.seeds)
-        for anchor in self.anchored:
-            if anchor != "none":
-                SensorAlignment(anchor, steps=self.align_steps).pairs(self.seen.modalities)
+        aligned = [anchor for anchor in self.anchored if anchor != "none"]
+        for anchor in aligned:
+            SensorAlignment(anchor, steps=self.align_steps).pairs(self.seen.modalities)
+        if self.align_steps and not aligned:
+            raise InputError(f"--align_steps {self.align_steps}: there is no stage 1; give --anchors")
         for sensor in self.sensing.sensors:
             if not any(drive.has(sensor).any() for drive in self.drives):
                 raise InputError(f"no drive has {sensor} files; leave it out of the anchors")
@@ -328,8 +330,8 @@ class Comparison:
         cells: dict[str, Any] = {}
         for setting, name in track(jobs, "method"):
             told = self.told if name == "reprogrammed LM" else ""
-            if name.startswith("anchor ") and self.align_steps:
-                told = f"-{self.align_steps}-steps"
+            if name.startswith("anchor "):  # what is read beside it hangs on the other anchors
+                told = f"-{'-'.join(self.seen.modalities)}-{self.align_steps}-steps"
             key = f"{setting.name}-{name}{told}".replace(" ", "_").replace(",", "").replace("→", "to")
             runs = [kept.once(f"{key}-{seed}", partial(methods[name], setting, seed)) for seed in range(self.seeds)]
             for part in runs[0]:
