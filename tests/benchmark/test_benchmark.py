@@ -173,6 +173,10 @@ def test_training_speed_is_a_share_of_the_matrix_rate() -> None:
     for speed in found["precisions"].values():
         assert speed["samples_per_s"] > 0
         assert 0 < speed["share"] < 1
+    assert all(seconds >= 0 for seconds in found["parts"].values())
+    assert found["parts"]["gradient"] > found["parts"]["channel's tower"] > 0
+    step = sum(found["parts"].values()) - found["parts"]["drawing a batch, beside"]
+    assert step >= 0.9 * found["samples"] / found["precisions"]["float32"]["samples_per_s"]
 
 
 def test_zero_shot_figures_are_by_place_too(model: UniversalModel, folders: dict[str, Path], tmp_path: Path) -> None:

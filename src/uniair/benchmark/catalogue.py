@@ -112,7 +112,10 @@ FIGURES = {
 }
 SPEED = {
     "synthesis": Entry("CSI from paths, links per second", "speed.synthesis:run"),
-    "training": Entry("Pretraining, samples per second and share of the matrix rate", "speed.training_speed:run"),
+    "training": Entry(
+        "Pretraining: samples per second, share of the matrix rate, where a step's time goes",
+        "speed.training_speed:run",
+    ),
     "loading": Entry("How a million links open and are read, and how long training waits", "speed.loading:run"),
     "questions": Entry("AI²MMUM, answers and training questions per second", "speed.questions:run"),
     "instructions": Entry(
