@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import yaml
 
 from uniair.data.links import drawn_radios
-from uniair.data.links.drawn_radios import Drawn, draw, measured, unseen
+from uniair.data.links.drawn_radios import Drawn, draw, may_draw, measured, unseen
 from uniair.data.links.links import Links
 from uniair.data.links.loader import AreaBatches, environment_of
+from uniair.data.splits import FOLDER
 from uniair.environment import TALL
-from uniair.radio import ULA, Radio
+from uniair.radio import OFDM, ULA, UPA, Array, Radio
 
 
 def drawn(count: int = 400) -> list[Drawn]:
@@ -29,6 +32,41 @@ def test_no_radio_of_the_test_is_drawn() -> None:
                 one.radio.array.layout.shape == kept.layout.shape and np.allclose(one.radio.array.layout, kept.layout)
                 for kept in arrays
             )
+
+
+def test_what_is_drawn_may_be_drawn_and_what_lies_beyond_may_not() -> None:
+    whole = [one.radio for one in drawn() if one.radio.array.kind != "array" and one.radio.grid.kind == "ofdm"]
+    assert len(whole) > 200
+    assert all(may_draw(radio) for radio in whole)
+    for near in (ULA(63), ULA(65), ULA(32, 0.69), ULA(32, 0.71), UPA(8, 16), UPA(2, 4, 0.5)):
+        assert may_draw(Radio(near, OFDM(60)))
+    for array in (ULA(3), ULA(129), ULA(32, 0.39), ULA(32, 0.91), ULA(32, 0.555), UPA(4, 32), UPA(3, 8),
+                  UPA(4, 4, 0.6), ULA(16, codebook=np.eye(16))):  # fmt: skip
+        assert not may_draw(Radio(array))
+    for grid in (OFDM(16, 2.88e6), OFDM(11, 720e3), OFDM(401, 15e3), OFDM(12, 390e3), OFDM(300, 1.5e6),
+                 OFDM(64, 721e3), OFDM(64, 720e3, 46.08e6)):  # fmt: skip
+        assert not may_draw(Radio(grid=grid))
+    assert not may_draw(Radio(ULA(128), OFDM(65)))
+    assert may_draw(Radio(ULA(128), OFDM(63, 2e6)))
+    with pytest.raises(TypeError, match="neither a line nor a panel"):
+        may_draw(Radio(Array(ULA(8).layout[[0, 2, 5]])))
+
+
+def test_the_second_version_holds_out_what_the_first_did() -> None:
+    first, second = (json.loads((FOLDER / f"radios-v{number}.json").read_text("utf-8")) for number in (1, 2))
+    assert {**first, "about": ""} == {**second, "about": ""}
+    assert drawn_radios.UNSEEN == "radios-v2.json"
+
+
+def test_clocks_are_hardly_ever_further_off_than_is_said(links: Links) -> None:
+    error = np.random.default_rng(0).normal(0, drawn_radios.CLOCK_ERROR, 1_000_000)
+    assert 1 / 25_000 < (np.abs(error) > drawn_radios.HARDLY).mean() < 1 / 12_000
+    late = Drawn(Radio(), noisy=0, clock_error=drawn_radios.CLOCK_ERROR)
+    batch = measured(links.paths, environment_of(links), late, np.random.default_rng(0))
+    turn = batch.csi[:, 0] * links.paths.csi()[:, 0].conj()
+    found = -(turn[:, 1:] * turn[:, :-1].conj()).sum(1).angle().double() / (2 * np.pi * 720e3)
+    want = np.random.default_rng(0).normal(0, drawn_radios.CLOCK_ERROR, len(links))
+    np.testing.assert_allclose(found, want, atol=1e-10)
 
 
 def test_no_recipe_traces_a_carrier_of_the_test() -> None:

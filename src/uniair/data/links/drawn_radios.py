@@ -20,12 +20,21 @@ from uniair.noise import some_noisy
 from uniair.propagation.paths import Paths
 from uniair.radio import OFDM, ULA, UPA, Antennas, Array, Grid, Radio, Subcarriers
 
-UNSEEN = "radios-v1.json"  # in `uniair.splits`
+UNSEEN = "radios-v2.json"  # in `uniair.splits`
 ENTRIES = 8192  # most ports × subcarriers
+ANTENNAS = (4, 128)  # of a line, or of the line that some are left of
+ROWS, COLUMNS = (2, 4, 8), (2, 4, 8, 16)  # of a panel
+BETWEEN_ROWS = (0.5, 0.7, 0.8)  # wavelengths
+APART = (0.4, 0.9)  # wavelengths, along the array, to hundredths
+SUBCARRIERS = (12, 400)
+BAND = (5e6, 400e6)  # Hz
+RASTER, WIDEST = 15e3, 2e6  # Hz: subcarriers are multiples of the one apart, and at most the other
 OWN = 0.4  # share of batches that the weights' own radio sees
 SNR = (-10.0, 30.0)  # dB
 POWER_ERROR = 1.5  # dB, of calibrated gains, standard deviation
 CLOCK_ERROR = 5e-9  # s, of absolute clocks, standard deviation
+HARDLY = 4 * CLOCK_ERROR  # s: of links with such an error one in 16,000 is off by more
+GAIN_ERROR, PHASE_ERROR = 1.0, 15.0  # dB and degrees, of the ports, largest standard deviations
 HEIGHTS_HIDDEN = 0.25  # share of areas of which occupancy alone is told
 
 
@@ -50,7 +59,7 @@ class Drawn:
 
 
 def draw(rng: np.random.Generator, polarised: bool = True) -> Drawn:
-    """Any radio but those of `splits/radios-v1.json`, which stay unseen; often paper 1's.
+    """Any radio but those of `splits/radios-v2.json`, which stay unseen; often paper 1's. See also `may_draw`.
 
     Args:
         polarised: the paths know polarisation; else all antennas are vertical.
@@ -70,7 +79,8 @@ def draw(rng: np.random.Generator, polarised: bool = True) -> Drawn:
     return Drawn(
         radio, downtilt, noisy=0.5,
         clock_error=CLOCK_ERROR * float(clock == "absolute" and rng.random() < 0.5),
-        gain_error=float(rng.uniform(0, 1)) * uncertain, phase_error=math.radians(rng.uniform(0, 15)) * uncertain,
+        gain_error=float(rng.uniform(0, GAIN_ERROR)) * uncertain,
+        phase_error=math.radians(rng.uniform(0, PHASE_ERROR)) * uncertain,
     )  # fmt: skip
 
 
@@ -84,36 +94,78 @@ def _array(rng: np.random.Generator, polarised: bool) -> tuple[Antennas, float]:
         else "vertical"
     )
     trimmings: dict[str, Any] = {"pattern": pattern, "polarisation": polarisation}
-    spacing = 0.5 if rng.random() < 0.5 else round(float(rng.uniform(0.4, 0.9)), 2)
+    spacing = 0.5 if rng.random() < 0.5 else round(float(rng.uniform(*APART)), 2)
     while True:
         kind = rng.choice(["line", "panel", "some"], p=[0.5, 0.4, 0.1])
         array: Antennas
         if kind == "panel":
-            rows, columns = (int(2 ** rng.integers(1, most)) for most in (4, 5))
-            array = UPA(rows, columns, float(rng.choice([0.5, 0.7, 0.8])), spacing, **trimmings)
+            rows, columns = (some[rng.integers(len(some))] for some in (ROWS, COLUMNS))
+            array = UPA(rows, columns, float(rng.choice(BETWEEN_ROWS)), spacing, **trimmings)
         else:
-            count = round(2 ** rng.uniform(2, 7))
+            count = round(2 ** rng.uniform(*np.log2(ANTENNAS)))
             array = ULA(count, spacing, **trimmings)
             if kind == "some" and count >= 8:
                 kept = np.sort(rng.choice(count, int(count * rng.uniform(0.5, 0.9)), replace=False))
                 array = Array(array.layout[kept], **trimmings)
-        if not any(array.layout.shape == one.layout.shape and np.allclose(array.layout, one.layout) for one in
-                   unseen()[0]):  # fmt: skip
+        if not _held_out(array):
             return array, math.radians(rng.uniform(0, 15)) if directed else 0.0
 
 
 def _grid(ports: int, rng: np.random.Generator) -> Grid:
-    most = max(min(400, ENTRIES // ports), 12)
+    fewest, most = SUBCARRIERS[0], _most(ports)
     while True:
-        count = round(math.exp(rng.uniform(math.log(12), math.log(most))))
-        band = math.exp(rng.uniform(math.log(5e6), math.log(400e6)))
-        spacing = min(max(round(band / count / 15e3) * 15e3, 15e3), 2e6)
-        grid: Grid = OFDM(count, spacing)
+        count = round(math.exp(rng.uniform(math.log(fewest), math.log(most))))
+        band = math.exp(rng.uniform(math.log(BAND[0]), math.log(BAND[1])))
+        grid: Grid = OFDM(count, _spacing(band, count))
         if rng.random() < 0.15 and count >= 24:  # what is left of a band
             kept = np.sort(rng.choice(count, int(count * rng.uniform(0.5, 0.9)), replace=False))
             grid = Subcarriers(grid.frequencies[kept])
-        if not any(grid == one for one in unseen()[1]):
+        if grid not in unseen()[1]:
             return grid
+
+
+def _most(ports: int) -> int:
+    """Subcarriers at most of so many ports."""
+    return max(min(SUBCARRIERS[1], ENTRIES // ports), SUBCARRIERS[0])
+
+
+def _spacing(band: float, count: int) -> float:
+    """Hz between so many subcarriers that share a band, Hz."""
+    return min(max(round(band / count / RASTER) * RASTER, RASTER), WIDEST)
+
+
+def may_draw(radio: Radio) -> bool:
+    """Whether training may draw these antennas and this grid, or ones like them in all but the elements.
+
+    Of lines, panels and OFDM grids alone, not of what is left of them. An array or grid that is not drawn may have
+    neighbours that are: 63 and 65 antennas where 64 are kept for the test.
+    """
+    if not radio.differs(Radio(clock=radio.clock, calibrated=radio.calibrated, carrier=radio.carrier)):
+        return True
+    array, grid = radio.array, radio.grid
+    if array.codebook is not None or _held_out(array) or grid in unseen()[1]:
+        return False
+    if isinstance(array, ULA):
+        apart, fits = array.spacing, ANTENNAS[0] <= array.antennas <= ANTENNAS[1]
+    elif isinstance(array, UPA):
+        apart = array.horizontal
+        fits = array.rows in ROWS and array.columns in COLUMNS and array.vertical in BETWEEN_ROWS
+    else:
+        raise TypeError(f"{array}: neither a line nor a panel")
+    if not isinstance(grid, OFDM):
+        raise TypeError(f"{grid}: no OFDM grid")
+    count, spacing = grid.subcarriers, grid.spacing
+    narrowest, widest = (_spacing(band, count) for band in BAND)
+    return (
+        fits and APART[0] <= apart <= APART[1] and round(apart, 2) == apart and not grid.first
+        and SUBCARRIERS[0] <= count <= _most(array.ports) and narrowest <= spacing <= widest
+        and (spacing % RASTER == 0 or spacing == WIDEST)
+    )  # fmt: skip
+
+
+def _held_out(array: Antennas) -> bool:
+    layout = array.layout
+    return any(layout.shape == one.layout.shape and np.allclose(layout, one.layout) for one in unseen()[0])
 
 
 @lru_cache(maxsize=1)
