@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from uniair.benchmark import radios
 from uniair.benchmark.benchmark import Setup, perform
 from uniair.benchmark.radios import CONDITIONS, DECODED, ELSEWHERE, RADIOS, Condition
 from uniair.data.links import shards
-from uniair.data.links.drawn_radios import unseen
+from uniair.data.links.drawn_radios import may_draw, unseen
+from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
+from uniair.data.links.store import Store
 from uniair.models.presets import PRESETS
+from uniair.models.sight_line import sight_line
 from uniair.models.universal import UniversalModel
 from uniair.radio import OFDM, ULA, Radio
 
@@ -53,19 +57,57 @@ def test_every_radio_has_its_row_and_a_stopped_run_goes_on(tmp_path: Path, monke
     setup = Setup(uniair.build("tiny"), tmp_path / "out", {"links": tmp_path / "links"}, seeds=2)
     result = perform("radios", RADIOS, setup)
     assert [*result["rows"]] == [*(one.name for one in some), *(f"to {name}" for name in DECODED)]
-    assert result["seen"] == {"links": {"areas": 2, "links": 12}}
+    links = shards.read(tmp_path / "links")
+    in_sight = ~sight_line(batch_of(links).environment).blocked.numpy()
+    assert result["seen"] == {"links": {"areas": 2, "links": 12, "by_geometry": int((in_sight == links.los).sum())}}
     (heading, seen), (_, decoded) = RADIOS.tables(result)
     assert "12 links in 2 areas" in heading
-    assert len(seen.rows) == 3
+    assert len(seen.rows) == 1 + 3  # what the map alone tells first
+    assert seen.rows[0][1] == f"{100 * (in_sight == links.los).mean():.1f}"
+    told = [round(12 * result["rows"][one.name]["los_map"]["mean"]) for one in some[:2]]
+    assert told == [_right_without_positions(setup.model, links, one.radio) for one in some[:2]]
     assert len(decoded.rows) == len(DECODED)
     assert Radio.from_json(result["radios"]["clock"]["radio"]) == some[1].radio
 
     def again(*_: object) -> None:
         pytest.fail("measured again")
 
-    monkeypatch.setattr(radios, "_area", again)
-    monkeypatch.setattr(radios, "_decode", again)
+    for measured in ("_area", "_without_positions", "_geometry", "_decode"):
+        monkeypatch.setattr(radios, measured, again)
     assert perform("radios", RADIOS, setup) == result
+
+
+def _right_without_positions(model: UniversalModel, links: Links, radio: Radio) -> int:
+    right = 0
+    for area in links.split():
+        batch = batch_of(area, radio)
+        p = uniair.zero_shot.los(model, batch.csi, batch.environment.without("bs", "ue"), radio)
+        right += int(((p > 0.5).numpy() == area.los).sum())
+    return right
+
+
+def test_a_folder_of_before_goes_on_with_what_is_new_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(radios, "CONDITIONS", (Condition("paper 1's radio"),))
+    monkeypatch.setattr(radios, "DECODED", {})
+    shards.write_shard(tmp_path / "links" / "links-00000.safetensors", geometric_links(seed=3, areas=1, per_area=6))
+    shards.write_manifest(tmp_path / "links", {"made": "by a test"}, "")
+    setup = Setup(uniair.build("tiny"), tmp_path / "out", {"links": tmp_path / "links"}, seeds=1)
+    name = Store(tmp_path / "links").areas[0]
+    before = {"links": 6.0, "los": 5.0, "scale": 4.0, "top1": 3.0, "error": 6.0}
+    setup.once(f"{name}-paper 1's radio-0", lambda: before)
+    row = radios.run(setup)["rows"]["paper 1's radio"]
+    assert {key: row[key]["mean"] for key in ("los", "scale", "top1")} == pytest.approx(
+        {"los": 5 / 6, "scale": 4 / 6, "top1": 3 / 6}
+    )
+    assert "los_map" in row
+
+
+def test_a_page_of_before_has_its_columns_and_no_others() -> None:
+    figures = {key: {"mean": 0.5, "spread": 0.0} for key in ("los", "scale", "top1", "nmse_db")}
+    result = {"seen": {"links": {"areas": 1, "links": 6}}, "rows": {"paper 1's radio": figures}}
+    (_, seen), _ = RADIOS.tables(result)
+    assert list(seen.head) == ["seen by", "LOS", "scale", "top-1", "feedback, NMSE"]
+    assert [row[0] for row in seen.rows] == ["paper 1's radio"]
 
 
 def test_weights_of_any_radio_are_asked_on_masts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +123,8 @@ def test_weights_of_any_radio_are_asked_on_masts_too(tmp_path: Path, monkeypatch
     result = perform("radios", RADIOS, setup)
     assert set(result["seen"]) == {"links", "masts"}
     (_, seen), _ = RADIOS.tables(result)
-    assert [row[0] for row in seen.rows] == ["paper 1's radio", "8 antennas*", ELSEWHERE["masts"][0].name]
+    named = [f"no channel: --{name}'s maps and positions alone" for name in ("links", "masts")]
+    assert [row[0] for row in seen.rows] == [*named, "paper 1's radio", "8 antennas*", ELSEWHERE["masts"][0].name]
 
 
 def test_every_held_out_array_and_grid_is_measured() -> None:
@@ -89,7 +132,22 @@ def test_every_held_out_array_and_grid_is_measured() -> None:
     assert {one.radio.grid for one in CONDITIONS} >= set(grids)
     layouts = {one.radio.array.layout.round(6).tobytes() for one in CONDITIONS}
     assert layouts >= {array.layout.round(6).tobytes() for array in arrays}
-    assert not radios.is_unseen(Radio())
+    assert all(not may_draw(Radio(array)) for array in arrays)
+    assert all(not may_draw(Radio(grid=grid)) for grid in grids)
+
+
+def test_what_lies_beyond_the_draw_is_marked_as_what_is_held_out_is() -> None:
+    marked = {one.name for one in (*CONDITIONS, *ELSEWHERE["masts"], *ELSEWHERE["mixed"]) if one.unseen}
+    assert marked >= {
+        "timing off by up to ±50 ns", "comb of every fourth subcarrier", "8 antennas", "240 kHz, 15 MHz",
+        "phases of the antennas off by 20° rms", "masts, panel of 8 × 8, slanted polarisations",
+    }  # fmt: skip
+    assert not marked & {
+        "paper 1's radio", "calibrated gains", "clock at the first path", "16 antennas", "SNR -5 dB", "SNR 10 dB",
+        "16 antennas, 20 MHz, clock at the first path", "masts of 25 m over the roofs, 3.5 GHz",
+    }  # fmt: skip
+    assert not Condition("", impaired=partial(radios.jittered, nanoseconds=20)).unseen
+    assert Condition("", impaired=partial(radios.in_noise, snr_db=-11)).unseen
 
 
 def test_the_conditions_are_those_that_people_have() -> None:

@@ -15,6 +15,8 @@ from uniair.benchmark import robustness
 from uniair.benchmark.benchmark import Setup, perform
 from uniair.benchmark.robustness import ROBUSTNESS, Places
 from uniair.data.links import shards
+from uniair.data.links.loader import batch_of
+from uniair.models.sight_line import sight_line
 
 LINKS = geometric_links(seed=3, areas=2, per_area=12)
 RNG = np.random.default_rng
@@ -78,7 +80,33 @@ def test_every_condition_is_there_and_a_stopped_run_goes_on(tmp_path: Path, monk
     assert "nmse_db" in found["rows"]["snr"]["30"]
     assert len(ROBUSTNESS.tables(found)) == len(robustness.FAMILIES) - 1
     assert json.loads((setup.out / "result.json").read_text()) == found
+    told = {family: set(levels) for family, levels in found["rows"].items()
+            if all("los_geometry" in row for row in levels.values())}  # fmt: skip
+    assert set(told) == {robustness.AS_IT_IS, "removed", "added", "bs_off", "ue_off"}
+    env = [batch_of(links).environment for links in LINKS.split()]
+    right = sum(int((~sight_line(one).blocked == (one.los > 0)).sum()) for one in env)
+    assert told_apart["los_geometry"]["mean"] == pytest.approx(right / len(LINKS))
+    # without a building nothing is blocked, whatever the channel says
+    assert found["rows"]["removed"]["100"]["los_geometry"]["mean"] == pytest.approx(LINKS.los.mean())
     runs = sorted((setup.out / "runs").glob("*.json"))
-    assert len(runs) == 2 * (1 + 2)
+    assert len(runs) == 2 * (1 + 2 + 2)
     runs[1].unlink()
     assert perform("robustness", ROBUSTNESS, setup) == found
+
+
+def test_without_a_channel_the_same_maps_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[torch.Tensor]] = [[], []]
+    model, batch = uniair.build("tiny"), batch_of(LINKS)
+    monkeypatch.setattr(robustness.Places, "encode", lambda model, env: seen[0].append(env.map) or _Nothing())
+    robustness._drawn(model, LINKS, [0, 1])
+    for *_, env in robustness._disturbed(batch, RNG([0, 1])):
+        seen[1].append(env.map)
+    changed = len(robustness.SHARES) + len(robustness.ADDED) + 2 * len(robustness.OFF_M)
+    assert len(seen[0]) == 1 + changed  # the place as it is first
+    for one, other in zip(seen[0][1:], seen[1][len(robustness.SNR_DB) :], strict=True):
+        assert torch.equal(one, other)
+
+
+class _Nothing:
+    def answers(self, channel: torch.Tensor) -> dict[str, float]:
+        return {}

@@ -18,7 +18,7 @@ from uniair import metrics
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.map_audit import counted
 from uniair.benchmark.matching import some_areas
-from uniair.benchmark.radios import CONDITIONS, Condition, is_unseen
+from uniair.benchmark.radios import CONDITIONS, Condition
 from uniair.data.links.links import Links
 from uniair.data.links.loader import along_array, batch_of
 from uniair.environment import Batch, Environment
@@ -70,7 +70,7 @@ def run(setup: Setup, *, save: Path | None = None) -> dict[str, Any]:
                 made = setup.once(f"{name}-{one.name}", partial(_area, setup.model, links, one, number))
                 if made:
                     found.setdefault(group, []).append((one, name.split("/")[0], made))
-    known = [part for part in found["validation"] if not is_unseen(part[0].radio)]
+    known = [part for part in found["validation"] if not part[0].unseen]
     doubts = {name: Doubt.fitted(*_told(known, name)) for name in DOUBTED}
     promises = {
         name: Promise.calibrated(_column([m for *_, m in known], name, "score"), _places(known, name))
@@ -85,8 +85,8 @@ def run(setup: Setup, *, save: Path | None = None) -> dict[str, Any]:
     if save is not None:
         fitted.write(save / FILE if save.is_dir() else save)
     groups = {
-        "radios of training": [part for part in found["links"] if not is_unseen(part[0].radio)],
-        "radios never drawn": [part for part in found["links"] if is_unseen(part[0].radio)],
+        "radios of training": [part for part in found["links"] if not part[0].unseen],
+        "radios never drawn": [part for part in found["links"] if part[0].unseen],
     }
     return {
         "fitted": {name: one.to_json() for name, one in doubts.items()},

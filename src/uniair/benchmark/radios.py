@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,11 @@ from uniair import metrics
 from uniair.angle_delay import delayed
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import some_areas
-from uniair.benchmark.robustness import Places
-from uniair.data.links.drawn_radios import unseen
+from uniair.benchmark.robustness import Places, by_geometry
+from uniair.data.links import drawn_radios
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
+from uniair.environment import Batch
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
 from uniair.noise import noisy
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AREAS = {"quick": 8, "full": 60}
-# CSI, radio and generator → what is measured, and what a restored CSI is judged by
-Impairment = Callable[[Tensor, Radio, np.random.Generator], tuple[Tensor, Tensor]]
 Sums = dict[str, float]
 
 
@@ -41,12 +40,19 @@ class Condition:
     Attributes:
         name: as the table shows it.
         radio: as it is given to the model.
-        impaired: None: measured as it is.
+        impaired: a `partial` of what is done to the CSI, told how much; None: measured as it is.
     """
 
     name: str
     radio: Radio = Radio()
-    impaired: Impairment | None = None
+    impaired: partial[tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def unseen(self) -> bool:
+        """Whether training never draws its array, its grid or as much of its impairment, or hardly ever."""
+        told = {} if self.impaired is None else self.impaired.keywords
+        within = (DRAWN[name][0] <= value <= DRAWN[name][1] for name, value in told.items())
+        return not (drawn_radios.may_draw(self.radio) and all(within))
 
 
 def jittered(csi: Tensor, radio: Radio, rng: np.random.Generator, nanoseconds: float) -> tuple[Tensor, Tensor]:
@@ -111,43 +117,47 @@ DECODED = {
     "twice the band, 92 MHz": Radio(grid=OFDM(128)),
     "the band 46 MHz beside": Radio(grid=OFDM(64, 720e3, 46.08e6)),
 }
-FIGURES = {"los": "LOS", "scale": "scale", "top1": "top-1"}
+FIGURES = {"los": "LOS", "los_map": "LOS, no positions", "scale": "scale", "top1": "top-1"}
+# what an impairment is told → from where to where training draws as much
+DRAWN = {
+    "nanoseconds": (0.0, drawn_radios.HARDLY * 1e9),
+    "snr_db": drawn_radios.SNR,
+    "degrees": (0.0, drawn_radios.PHASE_ERROR),
+}
 
 
 def run(setup: Setup) -> dict[str, Any]:
-    """Every condition in the same areas; what is drawn is drawn anew for each seed."""
+    """Every condition in the same areas; what is drawn is drawn anew for each seed.
+
+    LOS is asked with map and positions, which alone nearly tell it (`seen` has by how much), and without positions.
+    """
     sums: dict[str, list[list[Sums]]] = {}  # condition → [areas][seeds]
-    seen: dict[str, dict[str, int]] = {}
+    seen: dict[str, dict[str, float]] = {}
     groups = {"links": CONDITIONS} | {name: ELSEWHERE[name] for name in ELSEWHERE if name in setup.folders}
     setup.note(data={name: setup.store(name).manifest["recipe"] for name in groups}, areas=AREAS[setup.budget])
     for group, conditions in groups.items():
         for number, (name, links) in enumerate(some_areas(setup.store(group), AREAS[setup.budget])):
-            counts = seen.setdefault(group, {"areas": 0, "links": 0})
-            counts["areas"], counts["links"] = counts["areas"] + 1, counts["links"] + len(links)
+            right = setup.once(f"{name}-geometry", partial(_geometry, links))
+            for key, count in {"areas": 1, "links": len(links), "by_geometry": right}.items():
+                counts = seen.setdefault(group, {})
+                counts[key] = counts.get(key, 0) + count
             for one in conditions:
-                found = [
-                    setup.once(f"{name}-{one.name}-{seed}", partial(_area, setup.model, links, one, [seed, number]))
-                    for seed in range(setup.seeds if one.impaired else 1)
-                ]
+                found = []
+                for seed in range(setup.seeds if one.impaired else 1):
+                    key, asked = f"{name}-{one.name}-{seed}", (setup.model, links, one, [seed, number])
+                    everything = setup.once(key, partial(_area, *asked))
+                    nowhere = setup.once(f"{key}-no positions", partial(_without_positions, *asked))
+                    found.append(everything | {"los_map": nowhere})
                 sums.setdefault(one.name, []).append(found)
             for decoded in DECODED if group == "links" else ():
                 once = setup.once(f"{name}-to {decoded}", partial(_decode, setup.model, links, DECODED[decoded]))
                 sums.setdefault(f"to {decoded}", []).append([once])
     rows = {name: _row(per_area) for name, per_area in sums.items()}
     radios = {
-        one.name: {"radio": one.radio.to_json(), "says": str(one.radio), "unseen": is_unseen(one.radio)}
+        one.name: {"radio": one.radio.to_json(), "says": str(one.radio)}
         for conditions in groups.values() for one in conditions
     }  # fmt: skip
     return {"seen": seen, "rows": rows, "radios": radios}
-
-
-def is_unseen(radio: Radio) -> bool:
-    """Whether training never draws the radio's array or its grid."""
-    arrays, grids, _ = unseen()
-    layout = radio.array.layout
-    return radio.grid in grids or any(
-        one.layout.shape == layout.shape and np.allclose(one.layout, layout) for one in arrays
-    )
 
 
 def _row(per_area: list[list[Sums]]) -> dict[str, Any]:
@@ -163,11 +173,8 @@ def _row(per_area: list[list[Sums]]) -> dict[str, Any]:
 
 def _area(model: UniversalModel, links: Links, condition: Condition, seed: list[int]) -> Sums:
     """Sums of right answers and of the feedback's relative error over the links of an area."""
-    radio = replace(condition.radio, carrier=links.one_radio().carrier)
-    batch = batch_of(links, radio)
-    csi, truth = batch.csi, batch.csi
-    if condition.impaired is not None:
-        csi, truth = condition.impaired(csi, radio, np.random.default_rng(seed))
+    batch, truth = _measured(links, condition, seed)
+    csi, radio = batch.csi, batch.radio
     code = model.encode_channel(csi, radio)
     restored, truth = model.reconstruct_channel(code, radio), model.normalise_channel(truth, radio)
     out = {"links": float(len(links)), "error": float(metrics.relative_error(restored, truth).sum())}
@@ -182,6 +189,28 @@ def _area(model: UniversalModel, links: Links, condition: Condition, seed: list[
     }
 
 
+def _without_positions(model: UniversalModel, links: Links, condition: Condition, seed: list[int]) -> int:
+    """Right answers about LOS from CSI and map; of calibrated gains the power counts."""
+    batch, _ = _measured(links, condition, seed)
+    probability = zero_shot.los(model, batch.csi, batch.environment.without("bs", "ue"), batch.radio)
+    return int(((probability > 0.5).cpu() == (batch.environment.los > 0)).sum())
+
+
+def _measured(links: Links, condition: Condition, seed: list[int]) -> tuple[Batch, Tensor]:
+    """Links as a condition has them, and what a restored CSI is judged by."""
+    radio = replace(condition.radio, carrier=links.one_radio().carrier)
+    batch = batch_of(links, radio)
+    if condition.impaired is None:
+        return batch, batch.csi
+    csi, truth = condition.impaired(batch.csi, radio, np.random.default_rng(seed))
+    return replace(batch, csi=csi), truth
+
+
+def _geometry(links: Links) -> int:
+    """Links whose LOS the map and the positions alone tell."""
+    return int(by_geometry(batch_of(links, links.one_radio()).environment))
+
+
 def _decode(model: UniversalModel, links: Links, radio: Radio) -> Sums:
     """Relative error of the CSI of another radio, written from the code of the weights' own."""
     seen, wanted = batch_of(links, model.radio), batch_of(links, radio)
@@ -191,23 +220,37 @@ def _decode(model: UniversalModel, links: Links, radio: Radio) -> Sums:
 
 
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
-    """Radios, and what is decoded for others."""
-    rows, decoded = [], []
+    """Radios, after what the maps alone tell, and what is decoded for others."""
+    held = {one.name for conditions in (CONDITIONS, *ELSEWHERE.values()) for one in conditions if one.unseen}
+    figures = _figures(result)
+    rows = [
+        [f"no channel: --{group}'s maps and positions alone", f"{100 * one['by_geometry'] / one['links']:.1f}",
+         *[""] * len(figures)]
+        for group, one in result["seen"].items() if "by_geometry" in one
+    ]  # fmt: skip
+    decoded = []
     for name, row in result["rows"].items():
         nmse = plus_minus(row["nmse_db"]["mean"], row["nmse_db"]["spread"], 2)
         if name.startswith("to "):
             decoded.append([name, nmse])
         else:
-            shares = [plus_minus(row[key]["mean"], row[key]["spread"], 1, 100) for key in FIGURES]
-            mark = "*" if result["radios"][name]["unseen"] else ""
-            rows.append([name + mark, *shares, nmse])
+            shares = [plus_minus(row[key]["mean"], row[key]["spread"], 1, 100) for key in figures]
+            rows.append([name + "*" * (name in held), *shares, nmse])
     counts = ", ".join(f"{one['links']:,} links in {one['areas']} areas of --{group}"
                        for group, one in result["seen"].items())  # fmt: skip
-    heading = f"%, and NMSE of the restored CSI in dB; {counts}; * training never draws its array or its grid"
+    heading = (
+        f"%, and NMSE of the restored CSI in dB; {counts}; * training never draws its array, its grid or as large an "
+        "error, or hardly ever"
+    )
     return [
-        (heading, Table(["seen by", *FIGURES.values(), "feedback, NMSE"], rows)),
+        (heading, Table(["seen by", *figures.values(), "feedback, NMSE"], rows)),
         ("CSI of another radio, written from the code of paper 1's", Table(["", "NMSE, dB"], decoded)),
     ]
+
+
+def _figures(result: dict[str, Any]) -> dict[str, str]:
+    """Those of `FIGURES` that a result has: of before it asked without positions, all others."""
+    return {key: name for key, name in FIGURES.items() if any(key in row for row in result["rows"].values())}
 
 
 def draw(result: dict[str, Any], figure: Figure) -> None:
@@ -215,9 +258,11 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     rows = {name: row for name, row in result["rows"].items() if "top1" in row}
     axes = figure.subplots()
     place = np.arange(len(rows))
-    for i, (key, name) in enumerate(FIGURES.items()):
+    figures = _figures(result)
+    high = 0.8 / len(figures)
+    for i, (key, name) in enumerate(figures.items()):
         mean, error = ([100 * row[key][part] for row in rows.values()] for part in ("mean", "spread"))
-        axes.barh(place + 0.27 * (i - 1), mean, 0.27, xerr=error, label=name)
+        axes.barh(place + high * (i - (len(figures) - 1) / 2), mean, high, xerr=error, label=name)
     axes.set_yticks(place, list(rows), fontsize="x-small")
     axes.invert_yaxis()
     axes.set(xlabel="right answers, %", xlim=(0, 100))

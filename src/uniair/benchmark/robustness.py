@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,10 @@ from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.matching import percent, some_areas
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.environment import TALL, Environment
+from uniair.environment import TALL, Batch, Environment
 from uniair.evaluation.html import BS, CHANNEL, GROUND, UE
 from uniair.evaluation.tables import Table, plus_minus, spread
+from uniair.models.sight_line import sight_line
 from uniair.models.universal import UniversalModel
 from uniair.noise import noisy
 from uniair.tasks import zero_shot
@@ -39,6 +40,7 @@ BOX_M = (8.0, 20.0)  # sides of an added box
 TIE = 1e-6  # of cosines: the same candidate encoded twice may differ by rounding
 AS_IT_IS = "as it is"
 MISSING = {"map": ("map",), "BS": ("bs",), "UE": ("ue",), "BS and UE": ("bs", "ue")}
+GEOMETRY = "los_geometry"
 TASKS = {"los": "LOS", "scale": "scale", "top1": "match, top-1", "top5": "match, top-5"}
 FAMILIES = {
     AS_IT_IS: "nothing changed",
@@ -54,7 +56,10 @@ Sums = dict[str, dict[str, dict[str, float]]]  # family → level → sums over 
 
 
 def run(setup: Setup) -> dict[str, Any]:
-    """Every answer under every condition; noise, directions and buildings are drawn anew for each seed."""
+    """Every answer under every condition; noise, directions and buildings are drawn anew for each seed.
+
+    Beside LOS stands what the same map and positions tell of it without any channel.
+    """
     store = setup.store("links")
     areas = 100 if setup.full else 6
     setup.note(data=store.manifest["recipe"], areas=areas)
@@ -63,7 +68,9 @@ def run(setup: Setup) -> dict[str, Any]:
         exact = setup.once(name, partial(_exact, setup.model, links))
         drawn = [setup.once(f"{name}-{seed}", partial(_drawn, setup.model, links, [seed, number]))
                  for seed in range(setup.seeds)]  # fmt: skip
-        units.append([exact | one for one in drawn])
+        without = [setup.once(f"{name}-{seed}-no channel", partial(_without_channel, links, [seed, number]))
+                   for seed in range(setup.seeds)]  # fmt: skip
+        units.append([_beside(exact | one, told) for one, told in zip(drawn, without, strict=True)])
     rows: dict[str, Any] = {}
     for family in FAMILIES:
         for level in units[0][0][family]:
@@ -72,10 +79,16 @@ def run(setup: Setup) -> dict[str, Any]:
     return {"areas": len(units), "links": int(sum(unit[0][AS_IT_IS][""]["links"] for unit in units)), "rows": rows}
 
 
+def _beside(answers: Sums, geometry: Sums) -> Sums:
+    """Sums with what geometry tells beside, where it is asked."""
+    return {family: {level: sums | geometry.get(family, {}).get(level, {}) for level, sums in levels.items()}
+            for family, levels in answers.items()}  # fmt: skip
+
+
 def _added(parts: list[dict[str, float]]) -> dict[str, float]:
     """Sums of areas → shares, and NMSE in dB."""
     links = sum(part["links"] for part in parts)
-    out = {key: sum(part[key] for part in parts) / links for key in TASKS}
+    out = {key: sum(part[key] for part in parts) / links for key in (*TASKS, GEOMETRY) if key in parts[0]}
     if "error" in parts[0]:
         out["nmse_db"] = float(10 * np.log10(sum(part["error"] for part in parts) / links))
     return out
@@ -148,20 +161,41 @@ def _exact(model: UniversalModel, links: Links) -> Sums:
 
 def _drawn(model: UniversalModel, links: Links, seed: list[int]) -> Sums:
     """Conditions with something random."""
-    rng = np.random.default_rng(seed)
     batch = batch_of(links)
-    env, csi = batch.environment, batch.csi
-    places, channel = Places.encode(model, env), model.encode_channel(csi)
+    places, channel = Places.encode(model, batch.environment), model.encode_channel(batch.csi)
+    found: Sums = {}
+    for family, level, csi, env in _disturbed(batch, np.random.default_rng(seed)):
+        if family == "snr":
+            z = model.encode_channel(csi)
+            answers = places.answers(z) | feedback(model, z, batch.csi)
+        else:
+            answers = Places.encode(model, env).answers(channel)
+        found.setdefault(family, {})[level] = answers
+    return found
 
-    def in_noise(db: float) -> dict[str, float]:
-        z = model.encode_channel(noisy(csi, db, rng))
-        return places.answers(z) | feedback(model, z, csi)
 
-    def given(**inputs: Any) -> dict[str, float]:
-        return Places.encode(model, replace(env, **inputs)).answers(channel)
+def _without_channel(links: Links, seed: list[int]) -> Sums:
+    """What maps and positions alone tell of LOS: as they are, and wrong as `_drawn` has them."""
+    batch = batch_of(links)
+    found: Sums = {AS_IT_IS: {"": {GEOMETRY: by_geometry(batch.environment)}}}
+    for family, level, _, env in _disturbed(batch, np.random.default_rng(seed)):
+        if family != "snr":
+            found.setdefault(family, {})[level] = {GEOMETRY: by_geometry(env)}
+    return found
 
-    def maps(change: Callable[[NDArray[Any], int], NDArray[Any]]) -> Tensor:
-        return torch.from_numpy(np.stack([change(one, area) for area, one in enumerate(env.map.numpy())]))
+
+def by_geometry(env: Environment) -> float:
+    """Links that are in LOS where nothing on the map stands in the straight line, and not where something does."""
+    return float((~sight_line(env).blocked == (env.los > 0)).sum())
+
+
+def _disturbed(batch: Batch, rng: np.random.Generator) -> Iterator[tuple[str, str, Tensor, Environment]]:
+    """Family, level, CSI and places of every condition with something random, always in the same order."""
+    env = batch.environment
+
+    def maps(change: Callable[[NDArray[Any], int], NDArray[Any]]) -> Environment:
+        changed = np.stack([change(one, area) for area, one in enumerate(env.map.numpy())])
+        return replace(env, map=torch.from_numpy(changed))
 
     def fewer(known: NDArray[Any], area: int, share: float) -> NDArray[Any]:
         return without_buildings(known, share, rng)
@@ -171,14 +205,15 @@ def _drawn(model: UniversalModel, links: Links, seed: list[int]) -> Sums:
         stand = torch.cat([env.bs[here, :2], env.ue[here, :2]]).numpy()
         return with_boxes(known, float(env.size[here][0]), stand, share, rng)
 
-    return {
-        "snr": {str(db): in_noise(db) for db in SNR_DB},
-        "removed": {f"{100 * share:.0f}": given(map=maps(partial(fewer, share=share)))
-                    for share in SHARES},
-        "added": {f"{100 * share:.0f}": given(map=maps(partial(boxes, share=share))) for share in ADDED},
-        "bs_off": {str(metres): given(bs=moved(env.bs, env.size, metres, rng)) for metres in OFF_M},
-        "ue_off": {str(metres): given(ue=moved(env.ue, env.size, metres, rng)) for metres in OFF_M},
-    }  # fmt: skip
+    for db in SNR_DB:
+        yield "snr", str(db), noisy(batch.csi, db, rng), env
+    for family, shares, change in (("removed", SHARES, fewer), ("added", ADDED, boxes)):
+        for share in shares:
+            yield family, f"{100 * share:.0f}", batch.csi, maps(partial(change, share=share))
+    for who in ("bs", "ue"):
+        for metres in OFF_M:
+            off = moved(getattr(env, who), env.size, metres, rng)
+            yield f"{who}_off", str(metres), batch.csi, replace(env, **{who: off})
 
 
 def without_buildings(map: NDArray[Any], share: float, rng: np.random.Generator) -> NDArray[Any]:
@@ -228,6 +263,8 @@ def moved(position: Tensor, size: Tensor, metres: float, rng: np.random.Generato
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
     """A table a family of conditions, what is unchanged above it."""
     usual = result["rows"][AS_IT_IS][""]
+    columns = {"los": TASKS["los"], GEOMETRY: "LOS, no channel"} if GEOMETRY in usual else {}
+    columns |= TASKS
     found = []
     for family, about in FAMILIES.items():
         if family == AS_IT_IS:
@@ -235,10 +272,10 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
         rows = []
         for level, row in {AS_IT_IS: usual, **result["rows"][family]}.items():
             nmse = row.get("nmse_db") if "nmse_db" in next(iter(result["rows"][family].values())) else None
-            cells = [percent(row[task]) for task in TASKS]
+            cells = [percent(row[task]) if task in row else "" for task in columns]
             rows.append((level, *cells, plus_minus(nmse["mean"], nmse["spread"], 2) + " dB" if nmse else ""))
         found.append((f"{about} ({result['links']:,} links in {result['areas']} areas; ± over seeds)",
-                      Table(("", *TASKS.values(), "feedback, NMSE"), rows)))  # fmt: skip
+                      Table(("", *columns.values(), "feedback, NMSE"), rows)))  # fmt: skip
     return found
 
 
@@ -271,6 +308,8 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     for task, (colour, marker) in STYLES.items():
         values = [100 * row[task]["mean"] for row in worse.values()]
         grid[1, 2].plot(values, list(worse), marker, color=colour, label=TASKS[task])
+    told = {name: 100 * row[GEOMETRY]["mean"] for name, row in worse.items() if GEOMETRY in row}
+    grid[1, 2].plot(list(told.values()), list(told), "x", color=CHANNEL)
     grid[1, 2].invert_yaxis()
     grid[1, 2].set(xlabel="right, %", xlim=(0, 100), title="missing inputs, old maps")
     grid[1, 2].grid(alpha=0.3)
@@ -280,6 +319,10 @@ def _curves(axes: Axes, levels: dict[str, Any], x: list[float], label: str) -> N
     for task, (colour, marker) in STYLES.items():
         mean, error = ([100 * row[task][key] for row in levels.values()] for key in ("mean", "spread"))
         axes.errorbar(x, mean, error, fmt=f"{marker}-", color=colour, capsize=2, label=TASKS[task], markersize=4)
+    if all(GEOMETRY in row for row in levels.values()):
+        told = [100 * row[GEOMETRY]["mean"] for row in levels.values()]
+        axes.plot(x, told, "x--", color=CHANNEL, label="LOS, no channel")
+        axes.legend(fontsize="small")
     axes.set(xlabel=label, ylabel="right, %", ylim=(0, 100))
 
 

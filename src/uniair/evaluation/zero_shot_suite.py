@@ -13,9 +13,10 @@ from torch import Tensor
 from uniair import metrics
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
-from uniair.environment import Batch
+from uniair.environment import Batch, Environment
 from uniair.link_budget import excess_loss, tells_length
-from uniair.models.universal import UniversalModel
+from uniair.models.sight_line import sight_line
+from uniair.models.universal import UniversalModel, mean_gain
 from uniair.progress import track
 from uniair.radio import Radio
 from uniair.tasks import zero_shot
@@ -67,8 +68,10 @@ class Answers:
         is_los: the truth.
         rank: how many links of its area describe the channel at least as well as its own; of `candidates` in all.
         los, los_map, los_positions: P(LOS) from everything, without positions, and without the map.
-        los_power: P(LOS) without positions, from the CSI's power too.
+        los_calibrated: P(LOS) without positions, from the CSI's power too.
         excess: loss beyond free space along the first path, dB, which that power tells.
+        geometry: 1 where nothing on the map stands in the straight line, 0 where something does, which takes no
+            channel; NaN of links without a map.
         scale: whether the true scale was the likeliest.
         error: relative error of the restored CSI.
         sgcs: of the restored CSI.
@@ -81,8 +84,9 @@ class Answers:
     los: NDArray[np.float32]
     los_map: NDArray[np.float32]
     los_positions: NDArray[np.float32]
-    los_power: NDArray[np.float32]
+    los_calibrated: NDArray[np.float32]
     excess: NDArray[np.float64]
+    geometry: NDArray[np.float32]
     scale: NDArray[np.bool_]
     error: NDArray[np.float32]
     sgcs: NDArray[np.float32]
@@ -116,21 +120,41 @@ def answer(model: UniversalModel, links: Links, progress: bool = False, radio: R
         asked = csi if seen_by.clock == "first_path" else code
         restored, normalised = model.reconstruct_channel(code, seen_by), model.normalise_channel(csi, seen_by)
         nowhere = zero_shot.los_odds(model, asked, env.without("bs", "ue"), seen_by)
-        excess = _excess(batch)
         answers = (
             metrics.true_ranks(zero_shot.similarity(model, asked, env, seen_by)),
             torch.full((len(index),), len(index)),
             torch.sigmoid(zero_shot.los_odds(model, asked, env, seen_by)),
             torch.sigmoid(nowhere),
             torch.sigmoid(zero_shot.los_odds(model, asked, env.without("map"), seen_by)),
-            torch.sigmoid(zero_shot.with_power(nowhere, excess)),
-            excess,
+            torch.sigmoid(_with_power(model, batch, nowhere)),
+            _excess(batch),
+            _geometry(env),
             zero_shot.scale(model, asked, env, radio=seen_by).argmax(1) == 1,
             metrics.relative_error(restored, normalised),
             metrics.cosine_squared(restored, normalised).mean(1),
         )
         parts.append((np.full(len(index), area), links.los[index], *(part.cpu().numpy() for part in answers)))
     return Answers(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
+def _with_power(model: UniversalModel, batch: Batch, nowhere: Tensor) -> Tensor:
+    """Log-odds of LOS without positions, [N] nats, of gains that are calibrated: as `zero_shot.los` has them.
+
+    Args:
+        nowhere: [N], of gains that are not.
+    """
+    radio, csi = replace(batch.radio, calibrated=True), batch.csi
+    if zero_shot.counts_gain(model, radio):
+        return zero_shot.with_gain(nowhere, csi, radio, None)
+    code = model.encode_checked(model.check_csi(csi, radio), radio, mean_gain(csi))
+    return zero_shot.los_odds(model, code, batch.environment.without("bs", "ue"), radio)
+
+
+def _geometry(env: Environment) -> Tensor:
+    """Of what `Answers` says; [N]."""
+    if env.map is None:
+        return torch.full((len(env),), torch.nan)
+    return (~sight_line(env).blocked).float()
 
 
 def _excess(batch: Batch) -> Tensor:
@@ -168,19 +192,22 @@ def figures_of(answers: Answers) -> dict[str, Figure]:
         return float(hits[nlos].mean()) if nlos.any() else float("nan")
 
     top1, top5 = answers.rank == 0, answers.rank < 5
+    geometry = float("nan") if np.isnan(answers.geometry).any() else accuracy(answers.geometry)
+    without_channel = (most, "majority") if np.isnan(geometry) else (geometry, "by map and positions alone")
     figures = {
-        "los": Figure("LOS from CSI, map and positions", accuracy(answers.los), most, "majority"),
+        "los": Figure("LOS from CSI, map and positions", accuracy(answers.los), *without_channel),
+        "los_geometry": Figure("  no channel: what the map leaves in sight", geometry, most, "majority"),
         "los_f1": Figure("  macro-F1", metrics.macro_f1(answers.los > 0.5, is_los), None, ""),
         "los_ece": calibration(answers.los),
         "los_map": Figure("LOS from CSI and map, no positions", accuracy(answers.los_map), most, "majority"),
         "los_map_ece": calibration(answers.los_map),
-        "los_power": Figure(
+        "los_calibrated": Figure(
             "LOS from CSI, its power and map, no positions",
-            accuracy(answers.los_power),
+            accuracy(answers.los_calibrated),
             float(((answers.excess < zero_shot.EVEN) == is_los).mean()),
             "by the power alone",
         ),
-        "los_power_ece": calibration(answers.los_power),
+        "los_calibrated_ece": calibration(answers.los_calibrated),
         "los_positions": Figure(
             "LOS from CSI and positions, no map", accuracy(answers.los_positions), most, "majority"
         ),

@@ -22,8 +22,8 @@ from uniair.tasks.code_search import search_code
 
 SCALES = (0.8, 1.0, 1.2)
 MARGIN = 5.0  # nats; measured on six areas: the maximum stays where it is and 1 % of the probability moves
-# what `uniair bench linkbudget` fits to links of training places: LOS and NLOS are equally likely at so many dB of
-# excess loss, and a dB more divides the odds of LOS by e^0.46
+# the rule for weights of one radio, which `uniair bench linkbudget` fits to links of training places: LOS and NLOS are
+# equally likely at so many dB of excess loss, and a dB more divides the odds of LOS by e^0.46
 EVEN, NATS_PER_DB = 5.55, 0.46
 CLOCK_STEP = 1.6  # m: a quarter of a delay cell of paper 1's radio
 LENGTHS_KEPT = 4
@@ -32,8 +32,10 @@ LENGTHS_KEPT = 4
 def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None) -> Tensor:
     """P(LOS) of each CSI in its environment, whose own `los` is ignored: float32 [N] (paper 1, eq. 13).
 
-    The model takes a CSI's power out, as the paper does. Where that power is a gain it tells much about LOS: of a
-    calibrated radio the excess loss multiplies the odds (Bayes' rule, the two taken to be independent).
+    Where a CSI's power is a gain it tells much about LOS, and a calibrated radio says that it is. Weights for any radio
+    are told the power and read it themselves. Weights of one radio take it out, as the paper does: for them the excess
+    loss multiplies the odds (Bayes' rule, the two taken to be independent). With an exact map and exact positions the
+    line on the map tells LOS as well as any channel, see `models.sight_line`.
 
     Args:
         csi: as in `rank`; of a calibrated radio CSI alone.
@@ -53,7 +55,7 @@ def los(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None =
 
 
 def los_odds(model: UniversalModel, csi: Any, env: Environment, radio: Radio | None = None) -> Tensor:
-    """Log-odds of LOS by the normalised CSI alone: [N] nats; arguments as for `los`."""
+    """Log-odds of LOS as the weights have them, without any rule beside them: [N] nats; arguments as for `los`."""
     seen = similarity(model, csi, [replace(env, los=torch.full((len(csi),), float(value))) for value in (0, 1)], radio)
     return (seen[:, 1] - seen[:, 0]) / model.temperature
 
