@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,23 @@ def test_zero_shot_figures_are_by_place_too(model: UniversalModel, folders: dict
     assert list(result["model"]["by_place"]) == ["elsewhere"]
     assert result["model"]["by_place"]["elsewhere"]["top1"] == result["model"]["figures"]["top1"]["value"]
     assert result["search"]["50"]["nmse_db"] < result["search"]["0"]["nmse_db"]
-    assert any("92.31" in cell for row in zero_shot.tables(result)[0][1].rows for cell in row)
+    table, by_place = (one for _, one in zero_shot.tables(result)[:2])
+    assert any("92.31" in cell for row in table.rows for cell in row)
+    geometry = result["model"]["figures"]["los_geometry"]["value"]
+    assert by_place.rows[0][by_place.head.index("LOS, no channel")] == f"{100 * geometry:.1f}"
+
+
+def test_what_a_folder_of_before_holds_by_the_rule_is_not_taken_for_what_weights_read(
+    model: UniversalModel, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    setup = Setup(model, tmp_path / "zeroshot", {"links": folders["validation"]})
+    search = {steps: {"nmse_db": -1.0, "sgcs": 0.5} for steps in ("0", "50")} | {"links": 3}
+    for key, before in (("model", {"figures": {}}), ("untrained", {"figures": {}}), ("search", search)):
+        setup.once(key, partial(dict, before))
+    result = zero_shot.run(setup)
+    assert {"los_calibrated", "los_geometry"} <= set(result["model"]["figures"])
+    assert {"los_calibrated", "los_geometry"} <= set(result["untrained"]["figures"])
+    assert result["search"] == search  # kept
 
 
 @pytest.mark.parametrize(
