@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import geometric_links
 
 import uniair
-from uniair.benchmark import ablation, results, scaling, trained
+from uniair.benchmark import ablation, results, scaling
 from uniair.benchmark import zero_shot_table as zero_shot
 from uniair.benchmark.benchmark import DATA, Benchmark, Setup, perform
 from uniair.benchmark.catalogue import FIGURES, PAGE, SPEED, Entry
@@ -30,6 +30,7 @@ from uniair.errors import InputError
 from uniair.evaluation.tables import Table, spread
 from uniair.models.universal import UniversalModel
 from uniair.radio import Radio
+from uniair.training import packaged_recipe
 from uniair.training.checkpoint import read_header
 
 
@@ -163,10 +164,10 @@ def test_the_ablation_changes_what_it_says(
 
 def test_what_is_ablated_is_the_packaged_recipe() -> None:
     recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes/pretrain-small.yaml").read_text())
-    assert {name: getattr(trained.BATCHES, name) for name in recipe["batches"]} == recipe["batches"]
-    assert {name: getattr(trained.TASK, name) for name in recipe["task"]} == recipe["task"]
+    assert {name: getattr(packaged_recipe.BATCHES, name) for name in recipe["batches"]} == recipe["batches"]
+    assert {name: getattr(packaged_recipe.TASK, name) for name in recipe["task"]} == recipe["task"]
     for name in ("learning_rate", "matrix_rate", "warmup"):
-        assert getattr(trained.OPTIMISATION, name) == recipe[name]
+        assert getattr(packaged_recipe.OPTIMISATION, name) == recipe[name]
 
 
 def test_training_speed_is_a_share_of_the_matrix_rate() -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.data.drives.moving import BEAMS, drive, drives
 
 from uniair.benchmark.forecast_comparison import RETIMED, Comparison, summary, tables
-from uniair.data.drives.windows import Augmentation
+from uniair.data.drives.passages import Augmentation
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
 from uniair.training import forecasting

@@ -10,7 +10,7 @@ from tests.data.drives.moving import drives
 
 from uniair.benchmark.forecast_comparison import Comparison
 from uniair.benchmark.new_streets import NEW_STREETS, OTHERS, TWIN, NewStreets, draw, tables
-from uniair.data.drives.windows import Augmentation
+from uniair.data.drives.passages import Augmentation
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset
 from uniair.training.forecasting import ForecastTraining

@@ -10,7 +10,9 @@ from tests.data.drives.moving import BEAMS, drive, drives
 
 from uniair.data.drives.drive import Drive, RestoredDrive, read_drives, write_drives
 from uniair.data.drives.drive_statistics import drives_statistics
-from uniair.data.drives.windows import Passages, Sensing, frames, measured, read_folder
+from uniair.data.drives.passages import Passages
+from uniair.data.drives.sensing import Sensing, measured
+from uniair.data.drives.windows import frames, read_folder
 from uniair.errors import InputError
 from uniair.evaluation.restoration import Made, restore
 from uniair.models.forecast import WMLM, ForecastPreset, impute, roll_out

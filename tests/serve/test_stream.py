@@ -5,7 +5,8 @@ import pytest
 import torch
 from tests.data.drives.moving import BEAMS, drive
 
-from uniair.data.drives.windows import Sensing, frames, measured
+from uniair.data.drives.sensing import Sensing, measured
+from uniair.data.drives.windows import frames
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.serve.stream import Stream

@@ -8,7 +8,8 @@ import pytest
 import torch
 from tests.data.drives.moving import BEAMS, drive, drives
 
-from uniair.data.drives.windows import Augmentation, Passages, cut
+from uniair.data.drives.passages import Augmentation, Passages
+from uniair.data.drives.windows import cut
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.tasks.beam_forecast import figures, forecasts

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from tests.data.drives.moving import BEAMS, drive, drives
 
-from uniair.data.drives.windows import Passages, cut
+from uniair.data.drives.passages import Passages
+from uniair.data.drives.windows import cut
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.sequence_baselines import Persistence

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from tests.data.drives.moving import BEAMS, drive, drives
 
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import Augmentation, Passages
+from uniair.data.drives.passages import Augmentation, Passages
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.training import learning_state

@@ -20,7 +20,7 @@ from tests.data.drives.moving import BEAMS, drives
 from torch import Tensor, nn
 
 import uniair
-from uniair.data.drives.windows import Passages
+from uniair.data.drives.passages import Passages
 from uniair.data.links.loader import batch_of
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from uniair.benchmark.benchmark import Benchmark, Setup
-from uniair.benchmark.trained import COLUMNS, NEEDS, OPTIMISATION, TASK, TRAIN, cells, heads, noted, stores, trained
+from uniair.benchmark.trained import COLUMNS, NEEDS, TRAIN, cells, heads, noted, stores, trained
 from uniair.evaluation.tables import Table
 from uniair.models.presets import preset
+from uniair.training.packaged_recipe import OPTIMISATION, TASK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

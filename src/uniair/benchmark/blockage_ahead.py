@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.forecast_comparison import Comparison
 from uniair.data.drives.drive import USUAL_STEP, step_time
-from uniair.data.drives.windows import Augmentation, Sensing, read_folder
+from uniair.data.drives.passages import Augmentation
+from uniair.data.drives.sensing import Sensing
+from uniair.data.drives.windows import read_folder
 from uniair.errors import InputError
 from uniair.evaluation.blockage_figures import (
     Score,

@@ -22,13 +22,9 @@ from uniair.benchmark.benchmark import Benchmark, Setup, check_budget
 from uniair.benchmark.runs import Runs
 from uniair.data.digest import data_digest
 from uniair.data.drives.drive import Drive, carrier
-from uniair.data.drives.windows import (
-    Augmentation,
-    Sensing,
-    codebook,
-    cut,
-    read_folder,
-)
+from uniair.data.drives.passages import Augmentation
+from uniair.data.drives.sensing import Sensing
+from uniair.data.drives.windows import codebook, cut, read_folder
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table

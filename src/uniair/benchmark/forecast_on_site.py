@@ -13,7 +13,8 @@ import torch
 
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.forecast_comparison import Comparison, measured
-from uniair.data.drives.windows import Passages, read_folder
+from uniair.data.drives.passages import Passages
+from uniair.data.drives.windows import read_folder
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table
 from uniair.models.forecast import WMLM

@@ -19,7 +19,8 @@ from torch import nn
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.forecast_comparison import RETIMED, Comparison, measured, summary
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import Augmentation, read_folder
+from uniair.data.drives.passages import Augmentation
+from uniair.data.drives.windows import read_folder
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table
 from uniair.models.forecast import SIZES, WMLM

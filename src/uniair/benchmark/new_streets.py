@@ -18,7 +18,8 @@ from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.forecast_comparison import Comparison
 from uniair.data.digest import data_digest
 from uniair.data.drives.drive import USUAL_STEP, step_time
-from uniair.data.drives.windows import Passages, read_folder
+from uniair.data.drives.passages import Passages
+from uniair.data.drives.windows import read_folder
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.forecast import WMLM

@@ -14,7 +14,8 @@ from uniair import metrics
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.data.digest import data_digest
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import Sensing, codebook, frames, measured, read_folder, segments
+from uniair.data.drives.sensing import Sensing, measured
+from uniair.data.drives.windows import codebook, frames, read_folder, segments
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.forecast import WMLM, impute, roll_out

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from uniair.benchmark.benchmark import Benchmark, Setup
-from uniair.benchmark.trained import BATCHES, COLUMNS, NEEDS, OPTIMISATION, TASK, cells, heads, noted, stores, trained
+from uniair.benchmark.trained import COLUMNS, NEEDS, cells, heads, noted, stores, trained
 from uniair.data.links.links import Links
 from uniair.data.links.store import Stores
 from uniair.evaluation.tables import Table
 from uniair.models.presets import preset
+from uniair.training.packaged_recipe import BATCHES, OPTIMISATION, TASK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,13 +19,10 @@ from uniair.radio import OFDM, UPA, Radio
 from uniair.tasks.alignment import Alignment
 from uniair.training.distributed import World
 from uniair.training.loop import Optimisation
-from uniair.training.pretraining import Batches, pretrain
+from uniair.training.packaged_recipe import BATCHES
+from uniair.training.pretraining import pretrain
 
 MEASURED_LINKS = 1500  # of each folder
-# recipes/pretrain-small.yaml, but for the start and the number of steps
-TASK = Alignment(reconstruction_weight=2.0, profile_weight=0.5, place_profile_weight=0.3)
-OPTIMISATION = Optimisation(learning_rate=5e-4, matrix_rate=1.5e-3, warmup=0.03)
-BATCHES = Batches(areas=6, links_per_area=32)
 TRAIN, VALIDATION = ("train", "train_mixed"), ("validation", "validation_mixed")
 NEEDS = (*TRAIN, *VALIDATION)
 

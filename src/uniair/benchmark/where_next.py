@@ -18,7 +18,9 @@ from torch import Tensor
 from uniair.benchmark.benchmark import Benchmark, Setup
 from uniair.benchmark.forecast_comparison import Comparison
 from uniair.data.drives.drive import Drive, carrier, step_time
-from uniair.data.drives.windows import Augmentation, Sensing, read_folder
+from uniair.data.drives.passages import Augmentation
+from uniair.data.drives.sensing import Sensing
+from uniair.data.drives.windows import read_folder
 from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.evaluation.trajectories import KalmanFilter, constant_acceleration, constant_velocity

@@ -12,7 +12,8 @@ from jsonargparse import ArgumentParser
 
 import uniair
 from uniair.data.drives.drive import Drive, carrier
-from uniair.data.drives.windows import Passages, codebook, read_folder
+from uniair.data.drives.passages import Passages
+from uniair.data.drives.windows import codebook, read_folder
 from uniair.errors import InputError
 from uniair.evaluation.blockage_figures import require_losses
 from uniair.models.forecast import SIZES, WMLM, ForecastPreset

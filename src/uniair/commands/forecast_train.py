@@ -31,7 +31,8 @@ from uniair.commands.drives import (
 )
 from uniair.data.digest import data_digest
 from uniair.data.drives.drive import carrier
-from uniair.data.drives.windows import Augmentation, codebook
+from uniair.data.drives.passages import Augmentation
+from uniair.data.drives.windows import codebook
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.files import write_text

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from uniair.data.drives.drive import RESTORED, ROLLED_OUT, USUAL_STEP, Drive, RestoredDrive
-from uniair.data.drives.windows import Sensing, measured, segments
+from uniair.data.drives.sensing import Sensing, measured
+from uniair.data.drives.windows import segments
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, impute, roll_out
 

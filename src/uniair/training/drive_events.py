@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import frames, measured
+from uniair.data.drives.sensing import measured
+from uniair.data.drives.windows import frames
 from uniair.models.forecast import ForecastPreset
 from uniair.training.forecast_split import sensing
 from uniair.training.learning_stream import Event

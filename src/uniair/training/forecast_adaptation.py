@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from uniair.data.drives.drive import Drive
-from uniair.data.drives.windows import Augmentation, Frames, Passages, Windows
+from uniair.data.drives.passages import Augmentation, Passages
+from uniair.data.drives.windows import Frames, Windows
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, Forecast
 from uniair.tasks.beam_forecast import Forecasting, forecasts

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from uniair.data import splits
 from uniair.data.drives.drive import SENSORS, Drive
-from uniair.data.drives.windows import Augmentation, Frames, Passages, Sensing, Windows, cut, frames
+from uniair.data.drives.passages import Augmentation, Passages
+from uniair.data.drives.sensing import Sensing
+from uniair.data.drives.windows import Frames, Windows, cut, frames
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 from uniair.models.forecast import ForecastPreset

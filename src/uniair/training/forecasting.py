@@ -13,7 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from uniair.data.digest import data_digest
-from uniair.data.drives.windows import Passages, Steps, Windows
+from uniair.data.drives.passages import Passages
+from uniair.data.drives.sensing import Steps
+from uniair.data.drives.windows import Windows
 from uniair.errors import InputError
 from uniair.models.forecast import WMLM, ForecastPreset
 from uniair.models.universal import UniversalModel

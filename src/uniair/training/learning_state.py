@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from uniair.data.digest import data_digest
+from uniair.data.drives.passages import Passages
 from uniair.data.drives.session_log import SessionLog
-from uniair.data.drives.windows import Passages
 from uniair.errors import InputError
 from uniair.evaluation.sequential_comparison import Lead
 from uniair.files import atomic_path

@@ -21,8 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uniair.data.drives.passages import Passages
+from uniair.data.drives.sensing import Sensing, measured, stack
 from uniair.data.drives.session_log import SessionLog, beams_of, time_of
-from uniair.data.drives.windows import Frames, Passages, Sensing, measured, stack
+from uniair.data.drives.windows import Frames
 from uniair.errors import InputError
 from uniair.evaluation.sequential_comparison import Lead
 from uniair.models.forecast import WMLM

@@ -8,18 +8,11 @@ import pytest
 from PIL import Image
 
 from tests.data.drives.moving import BEAMS, drive, drives, hidden
-from uniair.data.drives import windows
+from uniair.data.drives import passages, sensing, windows
 from uniair.data.drives.drive import read_drives, write_drives
-from uniair.data.drives.windows import (
-    Augmentation,
-    Passages,
-    Sensing,
-    cut,
-    frames,
-    mirrored,
-    range_angle_velocity,
-    segments,
-)
+from uniair.data.drives.passages import Augmentation, Passages, mirrored
+from uniair.data.drives.sensing import Sensing, range_angle_velocity
+from uniair.data.drives.windows import cut, frames, segments
 from uniair.data.import_report import ImportReport
 from uniair.errors import InputError
 
@@ -102,7 +95,7 @@ def test_passages_are_drawn_from_the_drives_and_padded_with_missing_steps() -> N
     np.testing.assert_array_equal(batch["power"], again["power"])
 
 
-def pace(batch: windows.Steps) -> float:
+def pace(batch: sensing.Steps) -> float:
     """Mean beams a step."""
     both = (batch["beam"][:, 1:] >= 0) & (batch["beam"][:, :-1] >= 0)
     return float(np.diff(batch["beam"], axis=1)[both].mean())
@@ -134,8 +127,8 @@ def test_retimed_passages_are_slower_or_faster_and_made_of_measured_steps(share:
 def test_the_centre_of_a_lobe_is_finer_than_a_beam() -> None:
     wanted = np.array([5.0, 5.3, 9.75])
     power = 0.1 + np.exp(-0.5 * ((np.arange(BEAMS) - wanted[:, None]) / 1.5) ** 2)
-    np.testing.assert_allclose(windows.lobe_centre(power), wanted, atol=0.1)
-    assert np.isnan(windows.lobe_centre(np.full((1, BEAMS), np.nan)))
+    np.testing.assert_allclose(passages.lobe_centre(power), wanted, atol=0.1)
+    assert np.isnan(passages.lobe_centre(np.full((1, BEAMS), np.nan)))
 
 
 def test_impossible_augmentations_are_refused() -> None:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from uniair.benchmark.trained import BATCHES, OPTIMISATION, TASK
 from uniair.data.links.loader import AreaBatches
 from uniair.data.links.store import SAMPLE, Store
 from uniair.environment import Batch
@@ -21,6 +20,7 @@ from uniair.models import presets
 from uniair.models.universal import UniversalModel
 from uniair.training import loop
 from uniair.training.distributed import World
+from uniair.training.packaged_recipe import BATCHES, OPTIMISATION, TASK
 
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the product that the matrix rate is measured with
 PRODUCTS = 10
