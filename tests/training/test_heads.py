@@ -168,6 +168,7 @@ def test_a_heads_outputs_are_of_its_array_alone() -> None:
     assert TASKS["los"].remarks(Radio(), other) == (f"the los head learned on {Radio()}; what differs: array, carrier",)
     assert TASKS["beam"].remarks(Radio(), Radio(grid=OFDM(128, 240e3))) != ()
     assert TASKS["beam"].remarks(Radio(), Radio(calibrated=True)) == ()
+    assert "what differs: amplitude" in TASKS["los"].remarks(Radio(calibrated=True), Radio())[0]  # it misses the power
 
 
 def test_a_head_of_the_first_version_is_of_paper_1s_radio_and_its_weights(
@@ -228,10 +229,13 @@ def test_the_command_trains_an_area_and_keeps_its_head(
     shards.write_shard(tmp_path / "links/links-00000.safetensors", area)
     shards.write_manifest(tmp_path / "links", {}, "")
     arguments = ["adapt", str(tmp_path / "links"), "--task", "los", "--labels", "60", "--out", str(tmp_path / "heads")]
-    assert main([*arguments, "--seeds", "2", "--training.steps", "50", "--training.epochs", "1", "--json"]) == 0
+    assert main([*arguments, "--seeds", "2", "--training.steps", "50", "--training.epochs", "1"]) == 2
+    assert "begins at zero-shot and has no steps to set" in capsys.readouterr().err
+    assert main([*arguments, "--seeds", "2", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["tuned_parameters"] == 258
     assert result["labels"] == 60
+    assert result["zero_shot"]
     assert len(next(iter(result["areas"].values()))) == 2
     assert len(list((tmp_path / "heads").glob("*.safetensors"))) == 2
     kept = json.loads((tmp_path / "heads/figures-los-channel.json").read_text())
@@ -251,7 +255,9 @@ def test_the_command_trains_an_area_and_keeps_its_head(
         (["--task", "weather"], "no task"),
         (["--task", "position", "--inputs", "environment"], "not learned from"),
         (["--labels", "100000"], "lower --labels"),
-        (["--task", "los", "--labels", "1"], "of one class"),
+        (["--task", "los", "--labels", "1", "--zero_shot", "false"], "of one class"),
+        (["--task", "beam", "--zero_shot", "true"], "has no zero-shot answer to begin at"),
+        (["--task", "feedback", "--zero_shot", "true"], "it is of --task los, not of feedback"),
         (["--split", "time"], "random or blocks"),
         (["--seeds", "0"], "at least 1"),
         (["--head", "no.safetensors"], "no.safetensors"),

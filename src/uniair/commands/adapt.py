@@ -9,6 +9,10 @@ tuned to it (--decoder), at any budget from 24 to 512 bits. LINKS may be a folde
 stations then gets a code of its own, kept in the site, which uniair serve answers with. --together learns one of all
 areas, as of training places, and leaves the decoder as it is; --code gives such a one to begin from.
 
+A head for LOS from the channel begins at the model's zero-shot answer and is not trained in steps: labels say in closed
+form how far to leave it. --zero_shot false trains it as the others. Where amplitudes are gains, say so by --radio
+'{"calibrated": true}': the embedding then holds the power, which tells much of LOS.
+
 The links are seen by the radio that they name, or by another one of the same carrier (--radio): a file with its JSON,
 or the JSON itself, as uniair.Radio.to_json gives it.
 
@@ -45,7 +49,7 @@ from uniair.site.site import NOTE, Site
 from uniair.tasks.registry import TASKS
 from uniair.training.distributed import world
 from uniair.training.feedback_adaptation import DecoderTraining
-from uniair.training.heads import Adaptation, HeadTraining, adapt, embed, load_head, measure, save_head
+from uniair.training.heads import Adaptation, HeadTraining, adapt, embed, from_zero_shot, load_head, measure, save_head
 
 LEAST_LINKS = 20
 
@@ -61,6 +65,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs per area; the spread of the figures is over them")
     about = "; ".join(f"{name}: {task.about}, from {' or '.join(task.inputs)}" for name, task in TASKS.items())
     parser.add_argument("--task", type=str, default=Adaptation.task, help=f"{about}; {FEEDBACK}: CSI in bits")
+    parser.add_argument("--zero_shot", type=bool | None, default=None, help="of LOS from the channel: begin there")
     parser.add_argument("--together", type=bool, default=False, help=f"of --task {FEEDBACK}: one code of all areas")
     parser.add_argument("--code", type=str | None, default=None, help=f"of --task {FEEDBACK}: a code to begin from")
     parser.add_class_arguments(Adaptation, skip={"task"})
@@ -73,6 +78,8 @@ def run(options: Any) -> dict[str, Any]:
     feedback = options.task == FEEDBACK
     if not feedback and (options.together or options.code is not None):
         raise InputError(f"--together, --code: they are of --task {FEEDBACK}; leave them out")
+    if feedback and options.zero_shot is not None:
+        raise InputError(f"--zero_shot: it is of --task los, not of {FEEDBACK}; leave it out")
     site = Site.read(options.links) if feedback and (Path(options.links) / NOTE).is_file() else None
     if site is None:
         model, store = uniair.load(options.model), Store(options.links).first(options.areas)
@@ -90,6 +97,10 @@ def run(options: Any) -> dict[str, Any]:
         raise InputError("give --out, a folder for the heads, or --head, a head to measure")
     if options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}: give at least 1")
+    starts = from_zero_shot(chosen, options.zero_shot)
+    if starts and options.training != HeadTraining():
+        raise InputError("--training: a head for los from the channel begins at zero-shot and has no steps to set; "
+                         "leave it out, or train one by --zero_shot false")  # fmt: skip
     out = Path(options.out)
     areas = np.flatnonzero(store.counts >= LEAST_LINKS).tolist()
     if not areas:
@@ -100,7 +111,7 @@ def run(options: Any) -> dict[str, Any]:
             name, links = store.areas[area], store[area]
             for seed in range(chosen.seed, chosen.seed + options.seeds):
                 one = replace(chosen, seed=seed)
-                fitted = adapt(model, links, one, replace(options.training, seed=seed), radio, here)
+                fitted = adapt(model, links, one, replace(options.training, seed=seed), radio, here, starts)
                 rows.setdefault(name, []).append(fitted.figures)
                 about = {"area": name, "learned": fitted.learned, "tested": fitted.tested, "figures": fitted.figures}
                 file = f"{name.replace('/', '-')}-{one.task}-{one.reads}-{seed}.safetensors"
@@ -109,7 +120,8 @@ def run(options: Any) -> dict[str, Any]:
         if not here.main:
             return {}
     keys = list(rows[name][0])
-    print(f"{TASKS[chosen.task].on(radio).about}, from {chosen.reads}, {fitted.head.parameter_count():,} tuned "
+    begun = ", begun at zero-shot" * starts
+    print(f"{TASKS[chosen.task].on(radio).about}, from {chosen.reads}{begun}, {fitted.head.parameter_count():,} tuned "
           f"parameters, {chosen.split} split, {options.seeds} seeds")  # fmt: skip
     print(f"{'area':28}" + "".join(f"{key:>14}" for key in keys))
     means = {key: [float(np.mean([r[key] for r in runs])) for runs in rows.values()] for key in keys}
@@ -119,7 +131,7 @@ def run(options: Any) -> dict[str, Any]:
     spread = {key: float(np.mean([np.std([r[key] for r in runs]) for runs in rows.values()])) for key in keys}
     result = {
         "task": chosen.task, "inputs": chosen.reads, "radio": radio.to_json(), "remarks": model.remarks(radio),
-        "split": chosen.split, "labels": fitted.learned,
+        "split": chosen.split, "labels": fitted.learned, "zero_shot": starts,
         "tuned_parameters": fitted.head.parameter_count(), "seeds": options.seeds,
         "mean": {key: float(np.mean(values)) for key, values in means.items()}, "spread_over_seeds": spread,
         "areas": rows,

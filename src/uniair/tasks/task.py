@@ -158,7 +158,8 @@ class Task:
     def remarks(self, learned: Radio, radio: Radio, what: str = "these links") -> tuple[str, ...]:
         """What to know about a head's answers on a radio that differs from the one of its labels: a line, or none.
 
-        A head reads embeddings, which any radio has; outputs that stand for the ports of an array are of it alone.
+        A head reads embeddings, which any radio has; outputs that stand for the ports of an array are of it alone. One
+        that learned on gains misses their power where there is none; the other way round nothing is missing.
 
         Args:
             learned: that the head's labels came from.
@@ -167,7 +168,8 @@ class Task:
         Raises:
             InputError: such outputs, and another array.
         """
-        odd = [name for name in learned.differs(radio) if name not in ("amplitude", "array")]
+        missed = learned.calibrated and not radio.calibrated
+        odd = [name for name in learned.differs(radio) if name != "array" and (name != "amplitude" or missed)]
         if learned.array != radio.array:
             odd.insert(0, "array")
             if self.of_array is not None:

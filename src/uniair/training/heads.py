@@ -28,6 +28,7 @@ from uniair.releases.earlier import FIRST, way_back
 from uniair.releases.node import located
 from uniair.tasks.registry import TASKS
 from uniair.tasks.task import Task
+from uniair.training import zero_shot_start
 from uniair.training.checkpoint import digest, fill, read_header, read_tensors
 from uniair.training.distributed import ALONE, World
 from uniair.training.loop import Optimisation, run
@@ -209,6 +210,19 @@ def fit(
     return run(head, loss, config.optimisation(config.epochs * (len(z) // size)), world=world)
 
 
+def from_zero_shot(adaptation: Adaptation, wanted: bool | None = None) -> bool:
+    """Whether a head begins at zero-shot: where it is asked for, or where it can and nothing is said.
+
+    Raises:
+        InputError: asked for where no zero-shot answer is linear in what the head reads.
+    """
+    can = (adaptation.task, adaptation.reads) == ("los", "channel")
+    if wanted and not can:
+        raise InputError(f"zero_shot: a head for {adaptation.task} from {adaptation.reads} has no zero-shot answer to "
+                         "begin at, one for los from the channel has; leave it out")  # fmt: skip
+    return can if wanted is None else wanted
+
+
 def adapt(
     model: UniversalModel,
     links: Links,
@@ -216,22 +230,31 @@ def adapt(
     training: HeadTraining = HeadTraining(),
     radio: Radio | None = None,
     world: World = ALONE,
+    zero_shot: bool | None = None,
 ) -> Fitted:
     """Trains a head on one area's links and measures it on the rest.
 
     Args:
-        radio: that sees the links; None: their own.
+        training: of heads that don't begin at zero-shot.
+        radio: that sees the links; None: their own. Of a calibrated one the embeddings hold the power too.
+        zero_shot: whether the head begins at the zero-shot answer, see `zero_shot_start`; None: where it can.
 
     Raises:
-        InputError: too few links, or as few classes as one among the labels.
+        InputError: too few links, or as few classes as one among the labels; `zero_shot` of another head than of LOS
+            from the channel.
     """
+    starts = from_zero_shot(adaptation, zero_shot)
     learn, test = divide(links, adaptation)
     batch = batch_of(links, radio)
     task = TASKS[adaptation.task].on(batch.radio)
     z, target = embed(model, batch, adaptation.reads), task.target(batch)
-    if not task.regression and target.ndim == 1 and len(np.unique(target[learn].numpy())) < 2:
+    if not (task.regression or starts) and target.ndim == 1 and len(np.unique(target[learn].numpy())) < 2:
         raise InputError(f"{adaptation.task}: all {len(learn)} labels are of one class; raise --labels")
-    head = fit(task, z[learn], target[learn], training, world=world)
+    if starts:
+        asked = zero_shot_start.direction(model, float(batch.environment.size.median()), batch.radio)
+        head = zero_shot_start.fit_from_zero_shot(z[learn].double() @ asked, z[learn], target[learn]).head(asked)
+    else:
+        head = fit(task, z[learn], target[learn], training, world=world)
     figures = measure(task, head, z[test], batch_of(links.select(test), batch.radio))
     return Fitted(head, figures, len(learn), len(test))
 
