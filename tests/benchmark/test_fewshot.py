@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.figure
@@ -21,7 +22,8 @@ from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
 from uniair.errors import InputError
 from uniair.propagation.paths import free_space_gain
-from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA
+from uniair.radio import OFDM, SPEED_OF_LIGHT, ULA, Radio
+from uniair.tasks import zero_shot
 from uniair.training.heads import HeadTraining
 
 
@@ -102,7 +104,10 @@ def test_a_run_has_every_row_and_resumes(tmp_path: Path) -> None:
     found = fewshot.FEWSHOT.run(setup, embeddings=given)
     for scope in fewshot.SCOPES:
         rows = found["scopes"][scope]["rows"]
-        assert set(rows["beam"]) | set(fewshot.ZSL.values()) == set(rows["los"])
+        told = {row.format(*known) for known in fewshot.TOLD.items() for row in (fewshot.BEGUN, fewshot.CLASSICAL)}
+        others = {*fewshot.ZSL.values(), fewshot.CALIBRATED, fewshot.GEOMETRY}
+        assert set(rows["beam"]) | told | others == set(rows["los"])
+        assert rows["los"][fewshot.GEOMETRY]["0"]["mean"] > 0.9
         assert "theirs" in rows["beam"]
         assert all(0 <= cell["mean"] <= 1 for row in rows["los"].values() for cell in row.values())
     assert set(found["scopes"]["city"]["rows"]["los"][fewshot.RAW]) == {"16", "64", "8000"}
@@ -120,6 +125,49 @@ def test_a_run_has_every_row_and_resumes(tmp_path: Path) -> None:
     again = fewshot.FEWSHOT.run(setup, embeddings=given)
     assert json.dumps(again) == json.dumps(found)
     assert [path.stat().st_mtime_ns for path in runs[1:]] == written[1:]
+
+
+def test_what_a_head_for_los_is_told(tmp_path: Path) -> None:
+    links = geometric_links(seed=3, areas=1, per_area=120)
+    store = Store(folder(tmp_path / "mapped", links))
+    model = uniair.build("tiny").eval()
+    city = fewshot.City(store, 0, model, {})
+    batch = batch_of(fewshot.turned(links))
+    told, env = city.told, batch.environment
+    assert list(told) == list(fewshot.TOLD)
+    plain, power, located, mapped = told.values()
+    gains = Radio(calibrated=True)
+    torch.testing.assert_close(plain.z, model.encode_channel(batch.csi))
+    for one in (power, located, mapped):
+        torch.testing.assert_close(one.z, model.encode_channel(batch.csi, gains))
+    torch.testing.assert_close(mapped.odds, zero_shot.los_odds(model, batch.csi, env, gains))
+    torch.testing.assert_close(located.odds, zero_shot.los_odds(model, batch.csi, env.without("map"), gains))
+    nowhere = zero_shot.los_odds(model, batch.csi, env.without("map", "bs", "ue"), gains)
+    torch.testing.assert_close(power.odds, nowhere)
+    assert [one.features.shape[1] for one in told.values()] == [2, 3, 5, 7]
+    unit = np.arange(len(links))
+    test, _ = fewshot.permuted(unit, 0, 1)
+    found = city.informed(unit, 0, 1)
+    hit = (nowhere[test] > 0) == (env.los[test] > 0)
+    assert found["CSI and its power: begun at zero-shot"] == pytest.approx(float(hit.float().mean()))
+    assert sum("logistic" in row for row in found) == 0
+    few = city.informed(unit, 64, 1)
+    assert (
+        few["CSI, its power and positions: logistic regression on " + fewshot.TOLD["CSI, its power and positions"]]
+        > 0.85
+    )
+    bare = replace(links, mapped=np.zeros(1, dtype=bool))
+    without = fewshot.City(Store(folder(tmp_path / "bare", bare)), 0, model, {})
+    assert list(without.told) == list(fewshot.TOLD)[:3]
+    assert fewshot.GEOMETRY not in without.informed(unit, 0, 1)
+
+
+def test_labels_of_one_class_draw_no_line() -> None:
+    features, truth = np.arange(8.0)[:, None], torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    learn, test = torch.tensor([4, 5]), torch.arange(8)
+    assert fewshot.classical(features, truth, learn, test).tolist() == [True] * 8
+    learn = torch.tensor([0, 1, 6, 7])
+    assert fewshot.classical(features, truth, learn, test).tolist() == [False] * 4 + [True] * 4
 
 
 def test_bad_input_is_one_line(tmp_path: Path) -> None:

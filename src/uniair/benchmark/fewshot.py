@@ -1,8 +1,11 @@
 """Few labels: light heads on frozen features in DeepMIMO cities, and heads of our own in dense areas.
 
-Protocol of the cities: CSI of 32 antennas, the BS's ULA turned by −135° about z; links with paths only; features
-standardised on the training labels; LOS by one linear layer, the best of 32 DFT beams by 64 hidden units; AdamW 1e-3,
-weight decay 1e-3, 300 epochs, batch 256; test on 30 % of a seeded permutation.
+Heads for LOS also by what is told them, each set of inputs beside classical features of the same: CSI alone, CSI and
+its power, and positions too. They begin at zero-shot (`training.zero_shot_start`).
+
+Protocol of the cities' other heads: CSI of 32 antennas, the BS's ULA turned by −135° about z; links with paths only;
+features standardised on the training labels; LOS by one linear layer, the best of 32 DFT beams by 64 hidden units;
+AdamW 1e-3, weight decay 1e-3, 300 epochs, batch 256; test on 30 % of a seeded permutation, for all heads.
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.style
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,18 +36,21 @@ from uniair.data.links.store import Store
 from uniair.data.splits import few_shot_settings
 from uniair.environment import Batch
 from uniair.errors import InputError
+from uniair.evaluation.classical import los_features
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.files import sha256
-from uniair.link_budget import excess_loss
+from uniair.link_budget import excess_loss, first_path
 from uniair.models.head import Head
+from uniair.models.sight_line import sight_line
 from uniair.models.universal import UniversalModel
 from uniair.progress import track
 from uniair.propagation.paths import free_space_gain
-from uniair.radio import Radio
+from uniair.radio import SPEED_OF_LIGHT, Radio
 from uniair.tasks import zero_shot
 from uniair.tasks.registry import TASKS
 from uniair.training import loop
 from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit, measure
+from uniair.training.zero_shot_start import fit_from_zero_shot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +59,7 @@ if TYPE_CHECKING:
 BEARING = math.radians(-90 - 135)  # DeepMIMO's own array lies at −90°
 LABELS = (16, 64, 256, 512, 1024, 8000)
 QUICK_LABELS = (16, 64, 512)
+PART = 512  # links whose first paths are looked for at once
 LEAST_LINKS = 500  # of a city or BS; smaller ones are samples
 TEST = 0.3
 EPOCHS, BATCH = 300, 256
@@ -62,7 +72,21 @@ CLASSES = {"los": 2, "beam": 32}
 EMBEDDING = "CFENN embedding"
 RAW = "raw CSI"
 SCOPES = {"city": "all BSs of a city together", "BS": "each BS by itself"}
-ZSL = {False: "ZSL from CSI and its power, no labels", True: "ZSL from CSI and positions, no labels"}
+ZSL = {
+    False: "ZSL from CSI, its power by a rule outside the model, no labels",
+    True: "ZSL from CSI and positions, no labels",
+}
+CALIBRATED = "CFENN embedding of calibrated CSI"
+# what heads for LOS are told, and the classical features of the same; the last of cities that have a map
+TOLD: Mapping[str, str] = {
+    "CSI": "delay spread, K factor",
+    "CSI and its power": "delay spread, K factor, excess loss along the first path",
+    "CSI, its power and positions": "delay spread, K factor, excess loss over the distance, excess length, distance",
+    "CSI, its power, positions and map": "all those, and the sight line over the map",
+}
+BEGUN = "{}: begun at zero-shot"
+CLASSICAL = "{}: logistic regression on {}"
+GEOMETRY = "the sight line over the map alone, no channel"
 # LWM 1.0 (frozen, its own input format) and raw CSI with the same heads on two other DeepMIMO cities at 28 GHz, by
 # labels: lowest and highest accuracy. No like-for-like comparison: other cities.
 ELSEWHERE: Mapping[str, Mapping[str, Mapping[int, tuple[float, float]]]] = {
@@ -186,6 +210,29 @@ class TurnedCity:
         return batch_of(turned(self.store[self.number]))
 
 
+class Told(NamedTuple):
+    """What heads for LOS learn from where so much is known of a city's links.
+
+    Attributes:
+        odds: [N] zero-shot log-odds, nats.
+        z: [N, E] embeddings.
+        features: [N, F] classical, see `FEATURES`.
+    """
+
+    odds: Tensor
+    z: Tensor
+    features: NDArray[np.float64]
+
+
+def classical(features: NDArray[np.float64], truth: Tensor, learn: Tensor, test: Tensor) -> Tensor:
+    """LOS of the test links by a logistic regression on features that the labels scale: bool [T]."""
+    if (truth[learn] == truth[learn][0]).all():  # no line to draw between labels of one class
+        return truth[learn][:1].expand(len(test)) > 0
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(features[learn.numpy()], truth[learn].numpy())
+    return torch.from_numpy(model.predict(features[test.numpy()]) > 0)
+
+
 class City(TurnedCity):
     """What the few-shot runs of a city share, made when it is first asked for."""
 
@@ -199,6 +246,49 @@ class City(TurnedCity):
     def targets(self) -> dict[str, Tensor]:
         """Classes of each task: int64 [links]."""
         return {task: TASKS[task].target(self.batch) for task in HIDDEN}
+
+    @cached_property
+    def told(self) -> dict[str, Told]:
+        """By `TOLD`."""
+        csi, env, plain = self.batch.csi, self.batch.environment, self.batch.radio
+        gains, located = replace(plain, calibrated=True), env.without("map")
+        apart = (env.ue - env.bs).norm(dim=1)
+        # the delay is looked for on a fine grid, which is large
+        delay = torch.cat([first_path(part, plain)[0] for part in torch.split(csi, PART)])
+        shape = torch.from_numpy(los_features(csi, plain))
+        nowhere, loss = located.without("bs", "ue"), excess_loss(csi, radio=plain)
+        over = [shape, excess_loss(csi, apart, plain), delay * SPEED_OF_LIGHT - apart, apart]
+        known = [(plain, nowhere, [shape]), (gains, nowhere, [shape, loss]), (gains, located, over)]
+        if env.map is not None:
+            line = sight_line(env)
+            known.append((gains, env, [*over, line.blocked, line.excess]))
+        z = {radio: self.model.encode_channel(csi, radio) for radio in (plain, gains)}
+        return {
+            name: Told(zero_shot.los_odds(self.model, z[radio], place, radio).cpu(), z[radio].cpu(),
+                       torch.column_stack([column.double() for column in features]).numpy())
+            for name, (radio, place, features) in zip(TOLD, known, strict=False)
+        }  # fmt: skip
+
+    def informed(self, unit: NDArray[np.int64], labels: int, seed: int) -> dict[str, float]:
+        """Row → share of the unit's test links whose LOS is found; of 0 labels there is zero-shot alone."""
+        test, learn = permuted(unit, labels, seed)
+        truth, found = self.targets["los"], {}
+        for name, told in self.told.items():
+            line = fit_from_zero_shot(told.odds[learn], told.z[learn], truth[learn])
+            says = {BEGUN: line.odds(told.odds[test], told.z[test]) > 0}
+            if labels:
+                says[CLASSICAL] = classical(told.features, truth, learn, test)
+            for row, hit in says.items():
+                found[row.format(name, TOLD[name])] = float((hit == (truth[test] > 0)).double().mean())
+        if not labels and self.batch.environment.map is not None:
+            clear = ~sight_line(self.batch.environment.select(test)).blocked
+            found[GEOMETRY] = float((clear == (truth[test] > 0)).double().mean())
+        if labels:
+            z, seen = self.told["CSI and its power"].z.to(self.model.device), truth.to(self.model.device)
+            head = light_head(z, seen, learn, (z.shape[1], *HIDDEN["los"], CLASSES["los"]), seed)
+            with torch.inference_mode():
+                found[CALIBRATED] = float((head(z[test]).argmax(1) == seen[test]).double().mean())
+        return found
 
     def accuracy(self, unit: NDArray[np.int64], labels: int, seed: int) -> dict[str, dict[str, float]]:
         """Task → features → share of the unit's test links whose class the head finds."""
@@ -295,6 +385,14 @@ def _cities(setup: Setup, cities: Sequence[City], labels: Sequence[int]) -> dict
                         for name in methods:
                             cell = cells[task].setdefault(name, {}).setdefault(str(count), [])
                             cell.append([one[task][name] for one in runs])
+                for count in (0, *jobs):
+                    told = [
+                        setup.once(f"{key}-told-{count}-{seed}", partial(city.informed, index, count, seed))
+                        for seed in range(setup.seeds)
+                    ]
+                    for name in told[0]:
+                        cell = cells["los"].setdefault(name, {}).setdefault(str(count), [])
+                        cell.append([one[name] for one in told])
                 for located, name in ZSL.items():
                     zsl = [
                         setup.once(f"{key}-zsl-{located}-{seed}", partial(city.zero_shot, index, located, seed))
@@ -382,7 +480,11 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     figure.set_size_inches(12, 8)
     (los, beam), (dense, error) = figure.subplots(2, 2)
     for axes, task in ((los, "los"), (beam, "beam")):
-        rows = {name: cells for name, cells in result["scopes"]["BS"]["rows"][task].items() if "0" not in cells}
+        rows = {
+            name: cells
+            for name, cells in result["scopes"]["BS"]["rows"][task].items()
+            if set(cells) > {"0"} or "0" not in cells
+        }
         for number, (name, cells) in enumerate(rows.items()):
             _curve(axes, cells, name, number)
         for marker, (name, known) in zip("_x", ELSEWHERE[task].items(), strict=False):
@@ -405,10 +507,11 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
 
 
 def _curve(axes: Axes, cells: dict[str, Any], name: str, number: int) -> None:
+    cells = {n: cell for n, cell in cells.items() if n != "0"}  # the axis is logarithmic
     colours = [style["color"] for style in matplotlib.style.library["tableau-colorblind10"]["axes.prop_cycle"]]
     mean, deviation = ([cell[key] for cell in cells.values()] for key in ("mean", "spread"))
     axes.errorbar([float(n) for n in cells], mean, deviation, label=name, color=colours[number % len(colours)],
-                  marker="osD^vP*X<>"[number % 10], markersize=4, capsize=3)  # fmt: skip
+                  marker="osD^vP*X<>"[(number + number // 10) % 10], markersize=4, capsize=3)  # fmt: skip
 
 
 FEWSHOT = Benchmark(
