@@ -149,13 +149,10 @@ def test_what_a_head_for_los_is_told(tmp_path: Path) -> None:
     test, _ = fewshot.permuted(unit, 0, 1)
     found = city.informed(unit, 0, 1)
     hit = (nowhere[test] > 0) == (env.los[test] > 0)
-    assert found["CSI and its power: begun at zero-shot"] == pytest.approx(float(hit.float().mean()))
+    assert found["CSI, power: begun at zero-shot"] == pytest.approx(float(hit.float().mean()))
     assert sum("logistic" in row for row in found) == 0
     few = city.informed(unit, 64, 1)
-    assert (
-        few["CSI, its power and positions: logistic regression on " + fewshot.TOLD["CSI, its power and positions"]]
-        > 0.85
-    )
+    assert few["CSI, power, positions: logistic regression on those, excess length, distance"] > 0.85
     bare = replace(links, mapped=np.zeros(1, dtype=bool))
     without = fewshot.City(Store(folder(tmp_path / "bare", bare)), 0, model, {})
     assert list(without.told) == list(fewshot.TOLD)[:3]

@@ -80,9 +80,9 @@ CALIBRATED = "CFENN embedding of calibrated CSI"
 # what heads for LOS are told, and the classical features of the same; the last of cities that have a map
 TOLD: Mapping[str, str] = {
     "CSI": "delay spread, K factor",
-    "CSI and its power": "delay spread, K factor, excess loss along the first path",
-    "CSI, its power and positions": "delay spread, K factor, excess loss over the distance, excess length, distance",
-    "CSI, its power, positions and map": "all those, and the sight line over the map",
+    "CSI, power": "delay spread, K factor, excess loss",
+    "CSI, power, positions": "those, excess length, distance",
+    "CSI, power, positions, map": "those, the sight line over the map",
 }
 BEGUN = "{}: begun at zero-shot"
 CLASSICAL = "{}: logistic regression on {}"
@@ -284,7 +284,7 @@ class City(TurnedCity):
             clear = ~sight_line(self.batch.environment.select(test)).blocked
             found[GEOMETRY] = float((clear == (truth[test] > 0)).double().mean())
         if labels:
-            z, seen = self.told["CSI and its power"].z.to(self.model.device), truth.to(self.model.device)
+            z, seen = self.told["CSI, power"].z.to(self.model.device), truth.to(self.model.device)
             head = light_head(z, seen, learn, (z.shape[1], *HIDDEN["los"], CLASSES["los"]), seed)
             with torch.inference_mode():
                 found[CALIBRATED] = float((head(z[test]).argmax(1) == seen[test]).double().mean())
