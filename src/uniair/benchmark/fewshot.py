@@ -71,6 +71,7 @@ CLASSES = {"los": 2, "beam": 32}
 
 EMBEDDING = "CFENN embedding"
 RAW = "raw CSI"
+BUDGET = "link budget alone"
 SCOPES = {"city": "all BSs of a city together", "BS": "each BS by itself"}
 ZSL = {
     False: "ZSL from CSI, its power by a rule outside the model, no labels",
@@ -165,7 +166,7 @@ def frozen_features(model: UniversalModel, batch: Batch) -> dict[str, Tensor]:
         "CFENN embedding and link budget": torch.cat([embedding, budget], 1),
         RAW: raw,
         "raw CSI and link budget": torch.cat([raw, budget], 1),
-        "link budget alone": budget,
+        BUDGET: budget,
     }
 
 
@@ -479,12 +480,11 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     """Accuracy against labels in the cities, each BS by itself, and TOFT in dense areas."""
     figure.set_size_inches(12, 8)
     (los, beam), (dense, error) = figure.subplots(2, 2)
+    methods = result["scopes"]["BS"]["rows"]
     for axes, task in ((los, "los"), (beam, "beam")):
-        rows = {
-            name: cells
-            for name, cells in result["scopes"]["BS"]["rows"][task].items()
-            if set(cells) > {"0"} or "0" not in cells
-        }
+        rows = {name: cells for name, cells in methods[task].items() if set(cells) != {"0"}}
+        if task == "los":  # other features of the model are in the table
+            rows = {n: cells for n, cells in rows.items() if n in (EMBEDDING, BUDGET) or n not in methods["beam"]}
         for number, (name, cells) in enumerate(rows.items()):
             _curve(axes, cells, name, number)
         for marker, (name, known) in zip("_x", ELSEWHERE[task].items(), strict=False):
@@ -503,7 +503,7 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     for axes in (los, beam, dense, error):
         axes.set(xlabel="labels", xscale="log")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=6)
 
 
 def _curve(axes: Axes, cells: dict[str, Any], name: str, number: int) -> None:
