@@ -17,6 +17,7 @@ from uniair.radio import Radio
 
 BS_HEIGHT, UE_HEIGHT = 6.0, 1.5  # m: of paper 1's small cells, which the packaged weights learned from
 HALF_BUILT = 0.5  # of a map of real numbers: the share of a pixel, or m of height, from which a pixel is built
+SIDE = 200.0  # m: what a side is taken to be where nothing but LOS is told; weights have seen no place without one
 TALL = math.inf  # m: what a building is taken to be whose height is not known, as in paper 1 taller than all antennas
 
 
@@ -30,7 +31,7 @@ class Environment:
             occupancy. None: unknown.
         bs, ue: [N, 3] positions, m, from the map's south-west corner, height above ground. None: unknown.
         los: [N] 1 = LOS, 0 = NLOS. None: unknown.
-        size: [N] side of the square that the map covers, m.
+        size: [N] side of the square that the map covers, m. None: `SIDE`, where neither map nor positions are told.
         area: [N] which of the A maps a hypothesis uses; None where A = N, or where one map serves all.
         carrier: [N] Hz. None: unknown.
         bearing: [N] azimuth of the axis of the BS's array, rad: the boresight's less 90°. None: it lies along +x.
@@ -93,7 +94,7 @@ class Environment:
         if size is None:
             if self.map is not None or bs is not None or ue is not None:
                 raise InputError("environment: size is missing; give the side of the area in metres, one a hypothesis")
-            size = torch.ones(n)
+            size = torch.full((n,), SIDE)
         if (size <= 0).any():
             raise InputError("environment: size must be above 0 m")
         for name, position in (("bs", bs), ("ue", ue)):
