@@ -184,7 +184,7 @@ def test_candidates_are_counted(words: str, count: int | None) -> None:
     ],
 )  # fmt: skip
 def test_positions_have_units(words: str, place: tuple[float, float, float]) -> None:
-    [found] = request(f"Path loss {words} from bs1").positions
+    [found] = request(f"Path loss from bs1 {words}").positions
     assert found == pytest.approx(place)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -20,7 +21,8 @@ from uniair.tasks.words import foreign
 from uniair.tasks.words.reader import Routes, Understood, understand
 from uniair.tasks.words.requests import Request
 
-SETS = ("dev", "test")  # of instructions with arguments: the former was decided on, the latter used once
+# of instructions with arguments: the grammar was decided on the first two, the last was used once
+SETS = ("dev", "limits", "test")
 KINDS = {"requests": "to be answered", "declined": "not to be honoured", "question": "to be asked back"}
 # what is done with words that are not known
 WORDS = {
@@ -28,6 +30,10 @@ WORDS = {
     "refused": "words that are not known all refused",
     "passed": "words that are not known all passed over",
 }
+
+
+# words that two phrases share by chance
+_SAYS_LITTLE = {"a", "an", "the", "of", "in", "at", "on", "to", "for", "from", "by", "with", "is", "are", "be", "user"}
 
 
 class _Reader:
@@ -51,7 +57,7 @@ def run(backbone: str = "smollm2-135m", router: str = "") -> dict[str, Any]:
         router: file that belongs to it; the packaged one if not given.
     """
     reads = load_router(load_backbone(backbone), Path(router) if router else PACKAGED)
-    found: dict[str, Any] = {"tasks": {name: routed(reads, name) for name in SETS}}
+    found: dict[str, Any] = {"tasks": {name: routed(reads, name) for name in ("dev", "test")}}
     for name, counts in found["tasks"].items():
         print(f"task alone, {name} set: {_share(counts)} right; out of scope {_share(counts[OUT_OF_SCOPE])}")
     route = cache(reads.route)
@@ -122,12 +128,20 @@ def as_meant(entry: Mapping[str, Any], said: Understood | Declined | Question) -
     if "question" in entry:
         return isinstance(said, Question) and said.about == entry["question"]
     if "declined" in entry:
-        phrase = entry["declined"].lower()
-        named = isinstance(said, Declined) and any(p.lower() in phrase or phrase in p.lower() for p in said.refused)
-        return named or (isinstance(said, Declined) and phrase == OUT_OF_SCOPE)
+        if not isinstance(said, Declined):
+            return False
+        if entry["declined"] == OUT_OF_SCOPE:
+            return said.reason == OUT_OF_SCOPE
+        return any(_overlap(entry["declined"], phrase) for phrase in said.refused)
     requests = said.requests if isinstance(said, Understood) else ()
     same = len(requests) == len(entry["requests"])
     return same and all(_same(found, meant) for found, meant in zip(requests, entry["requests"], strict=True))
+
+
+def _overlap(meant: str, said: str) -> bool:
+    """Whether two phrases share a word that says something, whole: "rain" is not in "train"."""
+    one, other = (set(re.findall(r"[^\W_]+(?:'[^\W_]+)?", phrase.lower())) - _SAYS_LITTLE for phrase in (meant, said))
+    return bool(one & other)
 
 
 def _same(found: Request, meant: Mapping[str, Any]) -> bool:
@@ -139,6 +153,7 @@ def _same(found: Request, meant: Mapping[str, Any]) -> bool:
         and [list(position) for position in found.positions] == meant.get("positions", [])
         and (found.candidates or 1) == meant.get("candidates", 1)
         and found.compare == meant.get("compare")
+        and found.worst_first == meant.get("worst_first", found.worst_first)
         and ((found.carrier is None) == (carrier is None))
         and math.isclose(found.carrier or 0.0, carrier or 0.0, rel_tol=1e-6)
     )

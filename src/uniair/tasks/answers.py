@@ -95,19 +95,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Order:
-    """What is compared, best first.
+    """What is compared.
 
     Attributes:
         among: whom it is for, for people; may be empty.
         best_first: names of stations, or users.
+        asked: `best` or `worst`: from which end people are told them.
     """
 
     among: str
     best_first: tuple[str, ...]
+    asked: str = "best"
+
+    def to_json(self) -> dict[str, Any]:
+        """Best first, however it was asked."""
+        return {"among": self.among, "best_first": self.best_first}
 
     def __str__(self) -> str:
-        who = f"For {self.among}, best" if self.among else "Best"
-        return f"{who} first: {', '.join(self.best_first)}."
+        who = f"For {self.among}, {self.asked}" if self.among else self.asked.capitalize()
+        names = self.best_first if self.asked == "best" else self.best_first[::-1]
+        return f"{who} first: {', '.join(names)}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +136,7 @@ class Answers:
         tasks = list(dict.fromkeys(part.task for part in self.parts))
         return {
             "task": tasks[0] if len(tasks) == 1 else None, "tasks": tasks, "answers": self.entries(),
-            "orders": [asdict(order) for order in self.orders], "notes": list(self.notes),
+            "orders": [order.to_json() for order in self.orders], "notes": list(self.notes),
         }  # fmt: skip
 
     def entries(self) -> list[dict[str, Any]]:

@@ -376,7 +376,7 @@ def _together(
         order
         for request, answers in zip(requests, found, strict=True)
         if request.compare is not None and isinstance(answers, list)
-        for order in _orders(answers, request.compare, tasks[request.task])
+        for order in _orders(answers, request.compare, tasks[request.task], request.worst_first)
     ]
     if len(parts) == 1 and not compared:
         return parts[0]
@@ -384,13 +384,14 @@ def _together(
     return Answers(tuple(parts), tuple(compared), tuple(note for note in several if note))
 
 
-def _orders(answers: Sequence[Answer], compare: str, task: Task) -> list[Order]:
-    """What is compared, best first: stations for each user, or users for each station."""
+def _orders(answers: Sequence[Answer], compare: str, task: Task, worst_first: bool = False) -> list[Order]:
+    """What is compared, best first or worst first: stations for each user, or users for each station."""
     assert task.better is not None
     scores = torch.stack([task.better(answer).double() for answer in answers])  # [stations, users]
     stations = [answer.subjects[0].station or "" for answer in answers]
     users = [str(replace(subject, station=None)) for subject in answers[0].subjects]
     if compare == "users":
         scores, stations, users = scores.T, users, stations
-    order = scores.argsort(dim=0, descending=True, stable=True)
-    return [Order(who, tuple(stations[i] for i in order[:, place].tolist())) for place, who in enumerate(users)]
+    best = scores.argsort(dim=0, descending=True, stable=True)
+    orders = [Order(who, tuple(stations[i] for i in best[:, place].tolist())) for place, who in enumerate(users)]
+    return [replace(order, asked="worst") for order in orders] if worst_first else orders

@@ -78,7 +78,8 @@ def _parts(marked: Marked, start: int, end: int, cues: list[Cue]) -> Iterator[Cl
     side_by_side = all(after.start == before.end for before, after in pairwise(cues))
     listed = side_by_side and len({cue.task for cue in cues}) > 2  # los pl beam
     for cue in cues:
-        if mine and cue.task != mine[-1].task:
+        main = [one for one in mine if not marked.has("aside", one.start, one.end)] or mine  # what loss does he see
+        if mine and cue.task != main[-1].task:
             joints = [
                 at for at in range(mine[-1].end, cue.start)
                 if (marked.tags[at] in ",&" and not marked.roles[at]) or marked.tokens[at].text in _JOINTS

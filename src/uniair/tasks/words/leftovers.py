@@ -42,7 +42,8 @@ class Account:
 
     def settle(self) -> None:
         """Refuses what nothing explains, and marks doubts."""
-        rules = (self._purpose, self._quantity, self._condition, self._number, self._unit, self._landmark, self._change,
+        rules = (self._restriction,
+                 self._purpose, self._quantity, self._condition, self._number, self._unit, self._landmark, self._change,
                  self._neighbour, self._conjunct, self._allowed, self._unknown)  # fmt: skip
         at = self.start
         while at < self.end:
@@ -53,11 +54,17 @@ class Account:
 
     # the rules: where what starts at a token ends, dealt with; 0 where they do not apply
 
+    def _restriction(self, at: int) -> int:
+        """Several words that restrict what is asked: `Restrictions` settles them."""
+        length = self._longest(self.marked.words.restrictions, at)
+        return at + length if length > 1 else 0
+
     def _purpose(self, at: int) -> int:
-        """What the answer is for: "my rain study"."""
+        """What the answer is for, "my coverage study", but no condition, as in "rain tests"."""
         after = self.marked.tokens[at + 1].text if at + 1 < self.end else ""
-        whole = self._longest(self.marked.words.conditions, at) > 1
-        return 0 if whole or after not in self.marked.words.purposes else at + 2
+        length = self._longest(self.marked.words.conditions, at)
+        named = length > 1 or (length == 1 and not self._is("people", at + 1))
+        return 0 if named or after not in self.marked.words.purposes else at + 2
 
     def _quantity(self, at: int) -> int:
         """What no task tells; of a beam or precoder the most or least of some may be wanted."""
@@ -65,12 +72,27 @@ class Account:
         length = self._longest(words.quantities, at)
         if not length or any(self.marked.roles[at : at + length]):
             return 0
-        if {"beam", "precoding"} & set(self.tasks):
+        if self.marked.tokens[at].text in ("gain", "gains") and not self._is_asked(at):
+            return 0
+        if {"beam", "precoding"} & set(self.tasks) and self.marked.tokens[at].text not in ("gain", "gains"):
             wanted = self._is("criteria", at) and self.marked.has("superlatives", max(self.start, at - 4), at)
             if wanted or self._is("aims", at):
                 return at + length
         about = words.quantities[tuple(self.marked.texts[at : at + length])]
         return self._refuse(at, at + length, f"{about} is not among the answers")
+
+    def _is_asked(self, at: int) -> bool:
+        """Whether a gain is what is asked for, and not what a beam is chosen by; path loss is its opposite."""
+        if "path_loss" in self.tasks or self.marked.is_cue(at + 1):
+            return False
+        before = at - 1
+        while before > self.start and (
+            self.marked.tags[before] == "d" or self._is("superlatives", before) or self._is("parts", before)
+        ):  # fmt: skip
+            before -= 1
+        said = self.marked.tokens[before].text if before >= self.start else ""
+        cued = any(self.marked.is_cue(i) for i in range(self.start, max(before, self.start)))
+        return said in ("what", "which", "much", "is", "and", ",") or not (cued or before > self.start + 2)
 
     def _condition(self, at: int) -> int:
         length = self._longest(self.marked.words.conditions, at)
@@ -270,6 +292,8 @@ class Account:
             return any(role in ("user", "station") for role in marked.roles[at + 2 : at + 4])
         if word in ("without", "sans"):
             return bool({first, second} & sets["dispensable"])
+        if word in sets["dispensable"] and word.startswith("expla"):
+            return any(self.marked.words.restrictions.get((said,)) in ("negation", "no") for said in before)
         if word == "rank":
             return not first.isdecimal() and before[-1:] not in (["of"], ["channel"])
         if word == "once":

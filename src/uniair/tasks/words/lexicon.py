@@ -29,6 +29,9 @@ class Lexicon:
         cues: phrase → the task that it asks for.
         conditions: phrase → what kind of condition it names, which nothing here can honour.
         quantities: phrase → what it asks for, written out, that no task tells.
+        restrictions: phrase → how it restricts what is asked (`Restrictions.kinds`).
+        excluding: phrases that leave out what they stand before.
+        orders: word → the end of an order that it asks for: `better`, `worse`, `more` or `less`.
         sets: small sets of words that the grammar asks for by name.
         aliases: what people type → the word or words that it stands for.
         numbers: word → its number; `ordinals` the same of those that count from 1.
@@ -46,6 +49,9 @@ class Lexicon:
     cues: Mapping[Phrase, str]
     conditions: Mapping[Phrase, str]
     quantities: Mapping[Phrase, str]
+    restrictions: Mapping[Phrase, str]
+    excluding: Mapping[Phrase, str]
+    orders: Mapping[str, str]
     sets: Mapping[str, frozenset[str]]
     aliases: Mapping[str, str]
     numbers: Mapping[str, int]
@@ -57,7 +63,10 @@ class Lexicon:
     def allowed(self) -> frozenset[str]:
         """Words that need no further account."""
         asking = {word for cue in self._learned for word in cue}
-        return self.plain | self.purposes | self.radio | self.users | self.numbered | self.stations | asking
+        settled = {word for phrases in (self.restrictions, self.excluding) for phrase in phrases for word in phrase}
+        settled |= self.sets["fractions"]
+        nouns = self.users | self.numbered | self.stations
+        return self.plain | self.purposes | self.radio | nouns | asking | settled
 
     @cached_property
     def longest_cue(self) -> int:
@@ -110,6 +119,7 @@ def _lexicon(tasks: tuple[Own, ...]) -> Lexicon:
             cues |= dict.fromkeys(_phrases([keywords.lower(), title.lower()]), name)
             own |= {word.strip("?.,()").lower() for part in (keywords, title, *said) for word in part.split()}
     conditions = {phrase: kind for kind, lines in entries["conditions"].items() for phrase in _phrases(lines)}
+    restrictions = {phrase: kind for kind, lines in entries["restrictions"].items() for phrase in _phrases(lines)}
     quantities = {_phrase(key): about for key, about in entries["quantities"].items()}
     ones, tens, ordinals = (" ".join(entries["numbers"][name]).split() for name in ("ones", "tens", "ordinals"))
     plain, purposes, radio, users, numbered, stations = (
@@ -121,6 +131,9 @@ def _lexicon(tasks: tuple[Own, ...]) -> Lexicon:
         dict.fromkeys(_phrases(entries["idioms"]), ""), cues,
         {phrase: kind for phrase, kind in conditions.items() if not own.issuperset(phrase)},
         {phrase: about for phrase, about in quantities.items() if not own.issuperset(phrase)},
+        {phrase: kind for phrase, kind in restrictions.items() if not own.issuperset(phrase)},
+        dict.fromkeys(_phrases(entries["excluding"]), ""),
+        {word: end for end, line in entries["orders"].items() for word in line.split()},
         {name: frozenset(" ".join(lines).split()) for name, lines in entries["sets"].items()},
         entries["aliases"],
         {word: i for i, word in enumerate(ones)} | {word: 20 + 10 * i for i, word in enumerate(tens)},

@@ -162,6 +162,12 @@ def _count(marked: Marked, match: re.Match[str], most: int) -> Count:
     return Count(*match.span(), int(number))
 
 
+def decimals(marked: Marked) -> None:
+    """How exactly answers are told is their own."""
+    for match in marked.find("[N1]f"):
+        marked.refuse(*match.span(), "answers have digits of their own")
+
+
 def ports(marked: Marked, scene: Scene) -> None:
     """Antennas, array and size of the codebook: those of the radio are taken, others are refused."""
     array = scene.radio.array
@@ -172,6 +178,9 @@ def ports(marked: Marked, scene: Scene) -> None:
     for match in marked.find("[N1]t?[AP]"):
         same = marked.tokens[match.start()].value == array.ports
         _own(marked, *match.span(), same, f"the array here has {array.ports}")
+    for match in marked.find("[ ](?:A|P)(?!U)"):
+        if marked.tokens[match.start()].text == "single":
+            _own(marked, *match.span(), array.ports == 1, f"the array here has {array.ports}")
     for match in marked.find("pd?(?P<size>N) ?[BC]|1pd?(?P<more>N) ?[BC]|(?P<book>N)B(?= )"):
         name = next(name for name in ("size", "more", "book") if match[name] is not None)
         first, after = marked.tokens[match.start()].text, marked.texts[match.end() : match.end() + 1]

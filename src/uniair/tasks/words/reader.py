@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from uniair.tasks.words.leftovers import Account
 from uniair.tasks.words.lexicon import lexicon
 from uniair.tasks.words.marked import IDIOM, Marked, Refusal
 from uniair.tasks.words.requests import Arguments, Request, inherited
+from uniair.tasks.words.restrictions import Restrictions
 from uniair.tasks.words.tokens import plain, tokens
 
 SERVICE = "path_loss"  # the task by which stations are compared where none is named: the least loss serves best
@@ -93,11 +94,19 @@ class _Reading:
             if task is None and not self._tells(clause, asking):
                 self.marked.refuse(clause.start, clause.end)
             for cue in clause.cues:
-                if task not in (None, cue.task) and not self._goes_with(cue, clause, task):
+                told = any(clause.start <= at < clause.end for at in self.arguments.described)
+                if task not in (None, cue.task) and not told and not self._goes_with(cue, clause, task):
                     self.marked.refuse(cue.start, cue.end, "that is another task")
-        requests = [
-            self.arguments.of(self._region(clause, [*known]), self.tasks[task]) for clause, task in known.items()
-        ]
+        requests = []
+        for clause, task in known.items():
+            region = self._region(clause, [*known])
+            found = self.arguments.each(region, self.tasks[task])
+            whole = (
+                found[0] if len(found) == 1 else replace(found[0], users=tuple(u for one in found for u in one.users))
+            )
+            if not any(region.start <= at < region.end for at in self.arguments.described):
+                Restrictions(self.marked, region, whole, known.values()).settle()
+            requests += found
         self.arguments.check_all_are_used(requests)
         if self.marked.refusals:
             return self._refused(requests[0].task)
@@ -191,6 +200,7 @@ class _Reading:
         """Declines what the router takes for none of the tasks, by the phrases that are known for that."""
         for clause in self.clauses:
             Account(self.marked, self.scene, clause.start, clause.end, (), lambda _: 0.0).settle()
+            Restrictions(self.marked, clause, None, ()).settle()
         if self.marked.refusals and asking[0].cues:
             return self._refused(None)
         can = "; ".join(f"{task.tells} (from {task.needed})" for task in self.tasks.values())

@@ -10,7 +10,7 @@ from uniair.tasks.scene import Scene
 from uniair.tasks.words.marked import ONE_WAY, Marked
 
 _NUMBER = "[N1]"
-_NO_COUNT = "(?!m?t?[BCA])"  # "user 3, 4 beams" names one user
+_NO_COUNT = "(?!m?t?[BCAf]|b?S|U)"  # "user 3, 4 beams" names one user, as "user 3 to two decimals" does
 _JOINED = "(?:,?[&|~]|,|-|>)"
 _STATION = "(?:b?S)"  # "base station" is one
 _SERVING = ("serving", "suited", "possible", "available")  # between "best" and "station"
@@ -55,7 +55,9 @@ def users(marked: Marked, scene: Scene) -> list[Mention]:
             else:
                 found.append(Mention(*match.span(), tuple(range(scene.users)), asked=True))
         marked.take(*match.span(), "user")
-    for match in marked.find("(?:d?o|e)d?U|U[xyz](?![:NM])"):
+    found += _at_an_end(marked, "U", range(scene.users))
+    found += _compared(marked, "dU(?![#:p]*[N1TV])", "user", scene.users)
+    for match in marked.find("(?:d?[oc]|e)d?U|U[xyz](?![:NM])"):
         said = marked.said(*match.span())
         marked.doubt(match.start(), "user", f"{said!r}: which one? I know {scene.said_users}")
         found.append(_taken(marked, match, "user"))
@@ -71,7 +73,7 @@ def stations(marked: Marked, scene: Scene) -> list[Mention]:
     found += _in_order(marked, _STATION, "station", len(every))
     for match in marked.find(f"a(?:pd|d)?N?{_STATION}"):
         found.append(_all(marked, match, "station", len(every)))
-    for match in marked.find(f"w(?:1?pd)?N?{_STATION}|t(?:r| ?{_STATION})"):
+    for match in marked.find(f"w(?:1?pd)?N?{_STATION}|(?<!O)t(?:r| ?{_STATION})"):
         if " " in match[0] and marked.tokens[match.end() - 2].text not in _SERVING:
             continue
         if len(every) < 2:
@@ -79,7 +81,9 @@ def stations(marked: Marked, scene: Scene) -> list[Mention]:
             marked.doubt(match.start(), "station", said)
         marked.take(*match.span(), "station")
         found.append(Mention(*match.span(), tuple(every), asked=True, best="t" in match[0]))
-    for match in marked.find(f"d?[ERWe]{_STATION}"):
+    found += _at_an_end(marked, _STATION, every)
+    found += _compared(marked, "db?S(?![#:p]*[N1TV])", "station", len(every))
+    for match in marked.find(f"d?[ERWe]{_STATION}|d?Ot ?{_STATION}"):
         _which(marked, match, scene)
         found.append(_taken(marked, match, "station"))
     for match in marked.find(f"d?od?{_STATION}|d?c{_STATION}"):
@@ -89,6 +93,38 @@ def stations(marked: Marked, scene: Scene) -> list[Mention]:
             _which(marked, match, scene)
         found.append(_taken(marked, match, "station", meant))
     return sorted(found, key=lambda mention: mention.start)
+
+
+def _at_an_end(marked: Marked, noun: str, every: range) -> list[Mention]:
+    """The best, the worst, or the one with the most or least of something, which a comparison tells."""
+    found = []
+    for match in marked.find(f"{noun}(?![#:p]*[N1TV])"):
+        start, end = match.span()
+        stop = next((at for at in range(end, len(marked.tags)) if marked.tags[at] in ".,"), len(marked.tags))
+        told = marked.has("telling", end, end + 1) and marked.has("bests", end + 1, stop)
+        extreme = start and not marked.roles[start - 1] and marked.has("extremes", start - 1, start)
+        kind = "user" if noun == "U" else "station"
+        if extreme and marked.has("asked"):  # where is the weakest user?
+            marked.doubt(start - 1, kind, f"{marked.said(start - 1, end)!r}: which {kind} is that?")
+            marked.take(start - 1, end, kind)
+            continue
+        if told and marked.has("asked"):
+            continue  # see `relations.descriptions`
+        if told or (extreme and marked.tags[start - 2 : start - 1] != "O"):
+            marked.take(start, end, kind)
+            found.append(Mention(start, end, tuple(every), asked=True, best=True))
+    return found
+
+
+def _compared(marked: Marked, pattern: str, kind: str, count: int) -> list[Mention]:
+    """All of them, where "the stations" are compared or ranked."""
+    if count < 2 or not marked.has("ranking"):
+        return []
+    return [
+        _taken(marked, match, kind, range(count))
+        for match in marked.find(pattern)
+        if marked.has("plurals", match.end() - 1, match.end())
+    ]
 
 
 def _taken(marked: Marked, match: re.Match[str], kind: str, numbers: range | list[int] | None = None) -> Mention:
@@ -124,8 +160,9 @@ def _counted(
                 if isinstance(number, str):
                     marked.doubt(at, kind, number, choices)
                     continue
-                if numbers and before[-1] in "->" and number > numbers[-1]:
-                    numbers.extend(range(numbers[-1] + 1, number))
+                if numbers and before[-1] in "->":
+                    step = 1 if number > numbers[-1] else -1
+                    numbers.extend(range(numbers[-1] + step, number, step))
                 numbers.append(number)
         alone = not set(marked.tags) & set("TS" if kind == "user" else "UVK")
         if front == "between" and len(numbers) == 2 and alone and not marked.has("choices"):
@@ -139,11 +176,11 @@ def _counted(
 def _in_order(marked: Marked, noun: str, kind: str, count: int) -> list[Mention]:
     """The first, second, … and last, counted from 1, and the first or last so many."""
     found = []
-    for match in marked.find(f"[OL]N{noun}"):
+    for match in marked.find(f"(?<![aN])[OL]N{noun}"):
         many = min(round(marked.tokens[match.start() + 1].value or 0), count)
         first = 0 if match[0][0] == "O" else count - many
         found.append(_taken(marked, match, kind, range(first, first + many)))
-    for match in marked.find(f"[OL](?:(?:,?[&|]|,)d?[OL])*{noun}"):
+    for match in marked.find(f"(?<!a)[OL](?:(?:,?[&|]|,)d?[OL])*{noun}"):
         numbers = []
         for at in range(*match.span()):
             if marked.tags[at] not in "OL":

@@ -12,7 +12,7 @@ from uniair.errors import InputError
 from uniair.tasks.answers import Declined, Question
 from uniair.tasks.scene import Scene
 from uniair.tasks.task import Task
-from uniair.tasks.words import quantities, references
+from uniair.tasks.words import exclusions, parts, quantities, references, relations
 from uniair.tasks.words.clauses import Clause
 from uniair.tasks.words.marked import Marked
 from uniair.tasks.words.references import Mention
@@ -31,6 +31,7 @@ class Request:
         carrier: Hz, where it was said.
         candidates: how many of the likeliest; None: not said.
         compare: `users` or `stations`: which of them is better; None: nothing is compared.
+        worst_first: it is asked which of them is worse.
     """
 
     task: str
@@ -40,6 +41,7 @@ class Request:
     carrier: float | None = None
     candidates: int | None = None
     compare: str | None = None
+    worst_first: bool = False
 
 
 class Arguments:
@@ -47,12 +49,38 @@ class Arguments:
 
     def __init__(self, marked: Marked, scene: Scene) -> None:
         self.marked = marked
+        relations.directions(marked)
+        parts.refuse(marked, scene)
+        quantities.decimals(marked)
         self.places = quantities.positions(marked, scene)
         self.carriers = quantities.carriers(marked, scene)
-        self.stations = references.stations(marked, scene)
-        self.users = references.users(marked, scene)
+        self.stations = exclusions.applied(marked, references.stations(marked, scene), "station")
+        self.users = exclusions.applied(marked, references.users(marked, scene), "user")
         self.counts = quantities.candidates(marked, scene)
         quantities.ports(marked, scene)
+        relations.neighbours(marked, scene, [*self.stations, *self.users])
+        self.described = relations.descriptions(marked, scene)
+        parts.doubt_plurals(marked, scene)
+
+    def each(self, region: Clause, task: Task) -> list[Request]:
+        """The requests of a task in a stretch of tokens: several where it names pairs of a user and a station."""
+        starts = self._pairs(region)
+        ends = [*starts[1:], region.end]
+        return [self.of(Clause(start, end, region.cues), task) for start, end in zip(starts, ends, strict=True)]
+
+    def _pairs(self, region: Clause) -> list[int]:
+        """Where pairs start, as in "user 3 from bs1 and user 4 from bs2"; else the region's start alone."""
+        named = [("user", mention) for mention in within(self.users, region)]
+        named += [("station", mention) for mention in within(self.stations, region)]
+        named.sort(key=lambda one: one[1].start)
+        kinds = [kind for kind, _ in named]
+        paired = len(kinds) > 3 and kinds[0] != kinds[1] and kinds == kinds[:2] * (len(kinds) // 2)
+        single = all(len(mention.numbers) == 1 for _, mention in named)
+        joined = all("&" in self.marked.tags[one.end : other.start]
+                     for (_, one), (_, other) in zip(named[1::2], named[2::2], strict=False))  # fmt: skip
+        if not (paired and single and joined):
+            return [region.start]
+        return [region.start, *(mention.start for _, mention in named[2::2])]
 
     def of(self, region: Clause, task: Task) -> Request:
         """The request of a task with what a stretch of tokens names; what is wrong with it is marked."""
@@ -71,10 +99,13 @@ class Arguments:
             end = min(counts[0].end + 1, len(marked.tags))
             marked.refuse(counts[0].start, end, "there is one answer, not several")
         carriers = [hertz for at, hertz in self.carriers if region.start <= at < region.end]
+        compare = self._compare(
+            region, task, {"stations": (stations, stations_apart), "users": (users, users_apart)}
+        )  # fmt: skip
         return Request(
             task.name, users, stations, tuple(place.xyz for place in places if place.xyz is not None),
             carriers[0] if carriers else None, counts[0].number if counts and task.candidates else None,
-            self._compare(region, task, {"stations": (stations, stations_apart), "users": (users, users_apart)}),
+            compare, compare is not None and self._worst_first(region, task),
         )  # fmt: skip
 
     def check_all_are_used(self, requests: Sequence[Request]) -> None:
@@ -158,6 +189,24 @@ class Arguments:
         if "compare" in texts and alone and "to compare" not in marked.text.lower():
             marked.doubt(region.start, "comparison", "what with what? Name two users or two stations")
         return None
+
+    def _worst_first(self, region: Clause, task: Task) -> bool:
+        """Whether a comparison asks which is worse: who loses most, who is not in sight."""
+        marked, words = self.marked, self.marked.words
+        at = [i for i in self._open(region) if marked.tokens[i].text not in ("or",)]
+        texts = [marked.tokens[i].text for i in at]
+        asks = bool({"which", "who", "what", "name", "find", "whose"} & set(marked.texts)) or any(
+            text in words.sets["bests"] for text in texts
+        )
+        signs = [words.orders[text] for text in texts if text in words.orders]
+        if len(set(signs)) > 1 or not asks:
+            return False
+        turned = bool(signs) and (signs[0] in ("worse", "less" if task.name == "los" else "more"))
+        if task.name == "los":
+            blocked, free = (bool(set(texts) & words.sets[name]) for name in ("blocked", "free"))
+            denied = any(words.restrictions.get((text,)) == "negation" for text in texts)
+            turned ^= (blocked and not free) ^ denied
+        return turned
 
 
 def within(mentions: Sequence[Mention], clause: Clause) -> list[Mention]:

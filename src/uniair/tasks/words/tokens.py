@@ -212,24 +212,41 @@ def _counted(parts: list[Token], words: Lexicon) -> list[Token]:
         token, after = parts[at], [part.text for part in parts[at + 1 : at + 3]]
         count, ordinal = words.numbers.get(token.text), words.ordinals.get(token.text)
         used = 1
-        if not token.is_word or (count is None and ordinal is None):
+        hundred = token.text == "a" and after[:1] == ["hundred"]
+        if not token.is_word or (count is None and ordinal is None and not hundred):
             out.append(token)
         elif ordinal is not None:
             out.append(replace(token, value=float(ordinal), ordinal=True, as_word=True))
         else:
-            value = float(count or 0)
+            value = 1.0 if count is None else float(count)
             if value >= 20 and after and 0 < words.numbers.get(after[0], 10) < 10:
                 value, used = value + words.numbers[after[0]], 2
             elif value >= 20 and after and words.ordinals.get(after[0], 10) < 10:
                 value, used, ordinal = value + words.ordinals[after[0]], 2, 1
-            elif after[:1] == ["hundred"]:
-                value, used = 100 * value, 2
+            elif 0 < value < 10 and after[:1] == ["hundred"]:
+                value, used, ordinal = _hundreds(value, [part.text for part in parts[at + 2 :]], words)
             elif after[:1] == ["point"] and words.numbers.get(after[-1], 10) < 10:
                 value, used = value + words.numbers[after[-1]] / 10, 3
             end = parts[at + used - 1].end
             out.append(replace(token, end=end, value=value, ordinal=ordinal is not None, as_word=True))
         at += used
     return out
+
+
+def _hundreds(hundreds: float, after: list[str], words: Lexicon) -> tuple[float, int, int | None]:
+    """Hundreds and what follows, "and five" or "twenty-first": the number, its words, and 1 where it is ordinal."""
+    value, used = 100 * hundreds, 2
+    joined = after[:1] == ["and"]
+    rest = after[joined : joined + 2]
+    for word in rest:
+        room = 100 if value % 100 == 0 else 10 if value % 100 >= 20 and value % 10 == 0 else 0
+        more, nth = words.numbers.get(word, 0), words.ordinals.get(word, 0)
+        if not 0 < (more or nth) < room:
+            break
+        value, used = value + (more or nth), used + 1 + (joined and value % 100 == 0)
+        if nth:
+            return value, used, 1
+    return value, used, None
 
 
 def _with_units(parts: list[Token]) -> list[Token]:
