@@ -72,18 +72,23 @@ class Account:
         length = self._longest(words.quantities, at)
         if not length or any(self.marked.roles[at : at + length]):
             return 0
-        if self.marked.tokens[at].text in ("gain", "gains") and not self._is_asked(at):
+        if self._is("measures", at) and not self._is_asked(at):
             return 0
-        if {"beam", "precoding"} & set(self.tasks) and self.marked.tokens[at].text not in ("gain", "gains"):
+        if {"beam", "precoding"} & set(self.tasks) and not self._is("measures", at):
             wanted = self._is("criteria", at) and self.marked.has("superlatives", max(self.start, at - 4), at)
-            if wanted or self._is("aims", at):
+            texts, after = self.marked.texts, at + length
+            about_beam = texts[after : after + 1] == ["of"] and any(map(self.marked.is_cue, range(after, after + 4)))
+            if wanted or (self._is("aims", at) and not about_beam):
                 return at + length
         about = words.quantities[tuple(self.marked.texts[at : at + length])]
         return self._refuse(at, at + length, f"{about} is not among the answers")
 
     def _is_asked(self, at: int) -> bool:
-        """Whether a gain is what is asked for, and not what a beam is chosen by; path loss is its opposite."""
-        if "path_loss" in self.tasks or self.marked.is_cue(at + 1):
+        """Whether gain or power is what is asked for, and not what a beam is chosen by."""
+        answered = "precoding" in self.tasks and not self._is("criteria", at)  # phases are what weights are
+        if "path_loss" in self.tasks or not {"beam", "precoding"} & set(self.tasks) or answered:
+            return False
+        if self.marked.is_cue(at + 1):
             return False
         before = at - 1
         while before > self.start and (
@@ -91,7 +96,7 @@ class Account:
         ):  # fmt: skip
             before -= 1
         said = self.marked.tokens[before].text if before >= self.start else ""
-        cued = any(self.marked.is_cue(i) for i in range(self.start, max(before, self.start)))
+        cued = any(self.marked.is_cue(i) for i in range(self.start, max(before + 1, self.start)))
         return said in ("what", "which", "much", "is", "and", ",") or not (cued or before > self.start + 2)
 
     def _condition(self, at: int) -> int:

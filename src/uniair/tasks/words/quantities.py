@@ -141,6 +141,12 @@ def candidates(marked: Marked, scene: Scene) -> list[Count]:
         if not any(marked.roles[at : at + 1 + second]) and (second or (enough and token.value is not None)):
             found.append(Count(at, at + 1 + second, 2 if second else round(token.value or 0)))
             marked.take(at, at + 1 + second, "candidates")
+    among = marked.words.sets["dispensable"] | marked.words.sets["among"]  # out of all beams, sweeping all beams
+    for match in marked.find("a(?:pd|d)?B"):
+        before = marked.texts[max(0, match.start() - 1) : match.start()]
+        if marked.tokens[match.start()].text == "all" and not among.intersection(before):
+            most = scene.radio.array.ports
+            marked.doubt(match.start(), "candidates", f"{marked.said(*match.span())!r}: how many? Ask for 1 to {most}")
     for match in marked.find("|".join(_COUNTS)):
         front = marked.tokens[max(0, match.start() - 2) : match.start()]
         if front and front[-1].text == "the":
@@ -178,6 +184,10 @@ def ports(marked: Marked, scene: Scene) -> None:
     for match in marked.find("[N1]t?[AP]"):
         same = marked.tokens[match.start()].value == array.ports
         _own(marked, *match.span(), same, f"the array here has {array.ports}")
+    for match in marked.find("wA"):
+        stop = match.end()
+        if stop >= len(marked.tags) or marked.tags[stop] == "p" or marked.has("auxiliaries", stop, stop + 1):
+            marked.refuse(*match.span(), "that is not among the answers")
     for match in marked.find("[ ](?:A|P)(?!U)"):
         if marked.tokens[match.start()].text == "single":
             _own(marked, *match.span(), array.ports == 1, f"the array here has {array.ports}")

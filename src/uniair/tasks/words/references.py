@@ -110,10 +110,20 @@ def _at_an_end(marked: Marked, noun: str, every: range) -> list[Mention]:
             continue
         if told and marked.has("asked"):
             continue  # see `relations.descriptions`
+        if start and not marked.roles[start - 1] and _is_unknown_end(marked, start - 1):  # the oldest user
+            marked.doubt(start - 1, kind, f"{marked.said(start - 1, end)!r}: which {kind} is that?")
+            marked.take(start - 1, end, kind)
+            continue
         if told or (extreme and marked.tags[start - 2 : start - 1] != "O"):
             marked.take(start, end, kind)
             found.append(Mention(start, end, tuple(every), asked=True, best=True))
     return found
+
+
+def _is_unknown_end(marked: Marked, at: int) -> bool:
+    """Whether a word looks like the end of an order that nothing here tells."""
+    text, words = marked.tokens[at].text, marked.words
+    return text.endswith("est") and text not in words.allowed and text not in words.orders and marked.tags[at] == " "
 
 
 def _compared(marked: Marked, pattern: str, kind: str, count: int) -> list[Mention]:
@@ -199,6 +209,9 @@ def _in_order(marked: Marked, noun: str, kind: str, count: int) -> list[Mention]
 
 def _all(marked: Marked, match: re.Match[str], kind: str, count: int) -> Mention:
     """All, or both where there are two."""
+    counts = [token.value for token in marked.tokens[match.start() : match.end()] if token.value is not None]
+    if counts and counts != [count]:
+        marked.refuse(*match.span(), "name them by their numbers", take=False)
     if marked.tokens[match.start()].text == "both" and count != 2:
         marked.doubt(match.start(), kind, f"{marked.said(*match.span())!r}: there are {count} {kind}s; name the two")
     return _taken(marked, match, kind, range(count))

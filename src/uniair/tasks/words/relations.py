@@ -18,6 +18,12 @@ def directions(marked: Marked) -> None:
     for match in marked.find("[ERW]+pd?b?(?:[STV]|[UK][#:]*[N1])"):
         if marked.tokens[match.start()].text in ("west", "south", "east", "north", "eastwards", "northwards", "e", "n"):
             _doubt_position(marked, match.start(), match.end())
+    for match in marked.find("[)ERMu][ p]* p(?:[ST]|[UK][#:]*[N1])"):  # (100 m, 50 m) measured from bs1
+        if marked.has("counting", match.end() - 3, match.end() - 2):
+            _doubt_position(marked, match.start(), match.end())
+    for match in marked.find("(?:[ST]|[UK][#:]*[N1])&\\([NM]"):
+        if "and" not in marked.texts[match.start() : match.end()]:
+            _doubt_position(marked, match.start(), match.end())
 
 
 def neighbours(marked: Marked, scene: Scene, mentions: Sequence[Mention]) -> None:

@@ -14,7 +14,7 @@ from uniair.tasks.scene import Scene
 from uniair.tasks.task import Task
 from uniair.tasks.words import exclusions, parts, quantities, references, relations
 from uniair.tasks.words.clauses import Clause
-from uniair.tasks.words.marked import Marked
+from uniair.tasks.words.marked import ONE_WAY, Marked
 from uniair.tasks.words.references import Mention
 
 XYZ = tuple[float, float, float]
@@ -48,7 +48,7 @@ class Arguments:
     """The arguments that an instruction names, taken out of it."""
 
     def __init__(self, marked: Marked, scene: Scene) -> None:
-        self.marked = marked
+        self.marked, self.every = marked, scene.stations
         relations.directions(marked)
         parts.refuse(marked, scene)
         quantities.decimals(marked)
@@ -91,6 +91,8 @@ class Arguments:
         if places and users:
             said = marked.said(places[0].start, places[0].end)
             marked.doubt(region.start, "user", f"a user and a position, {said!r}: which of them is meant?")
+        if len(places) > 1 and self.marked.texts[places[0].start - 1] == "between":
+            marked.refuse(places[0].start, places[-1].end, ONE_WAY, take=False)
         counts = [count for count in self.counts if region.start <= count.start < region.end]
         if len({count.number for count in counts}) > 1:
             said = " and ".join(repr(marked.said(count.start, count.end)) for count in counts)
@@ -98,6 +100,9 @@ class Arguments:
         if counts and not task.candidates:
             end = min(counts[0].end + 1, len(marked.tags))
             marked.refuse(counts[0].start, end, "there is one answer, not several")
+        serving = any(text == "who" and marked.is_cue(at + 1) for at, text in enumerate(marked.texts[:-1]))
+        if serving and len(users) == 1 and not stations and len(self.every) > 1:  # who sees user 3?
+            marked.doubt(region.start, "station", f"which of the stations {', '.join(self.every)}?", self.every)
         carriers = [hertz for at, hertz in self.carriers if region.start <= at < region.end]
         compare = self._compare(
             region, task, {"stations": (stations, stations_apart), "users": (users, users_apart)}

@@ -54,6 +54,7 @@ class Restrictions:
             "worst": self._worst, "weaker": self._weaker, "least": self._least, "most": self._most, "mean": self._mean,
             "sum": self._sum, "count": self._count, "together": self._together, "one": self._one,
             "respectively": self._respectively, "reason": self._reason, "factor": self._factor, "tense": self._tense,
+            "each for all": self._each_for_all, "bound": self._bound, "else": self._else, "before": self._before,
             "next": self._next, "last": self._last, "lost": self._lost,
         }  # fmt: skip
 
@@ -64,6 +65,8 @@ class Restrictions:
         said, before, after = self._word(at), self._word(at - 1), self._word(end)
         if said == "not" and (before in ("or", "whether", "/") or (before == "why" and self._has("asking", end))):
             return True
+        if said in ("neither", "nor", "none"):
+            return False
         if said != "not" and after in ("you", "it", "he", "she"):  # can't you tell me, isn't it
             return not self._has("using", end + 1)
         if said != "not" and after in (".", ","):  # it is silent but its modem isn't.
@@ -73,6 +76,8 @@ class Restrictions:
         while self._has("degrees", end):
             end += 1
         if self._has("unknowing", end) or (self._has("needing", end) and self._dispensable(end + 1)):
+            return True
+        if self._has("lacking", end) and {before, self._word(at - 2)} & {"i", "we", "you"}:
             return True
         return self._sight(at, end)
 
@@ -127,23 +132,49 @@ class Restrictions:
 
     def _one(self, at: int, end: int) -> bool:
         """One beam or precoder for several users."""
+        named = self._skip(end)
+        if named < self.region.end and self._word(at - 1) not in ("which", "w", "this", "that"):
+            of = self._word(end) == "of" and self.marked.roles[named] in ("user", "station")  # one of users 3 and 4
+            if of or (self.marked.tags[named] == "S" and not self.marked.roles[named] and self._word(at) == "one"):
+                return False
         request, words = self.request, self.marked.texts[self.region.start : self.region.end]
         if request is None or request.task not in _ARRAY or len(request.users) < 2 or {"each", "per"} & set(words):
             return True
         return not any(self.marked.is_cue(i) for i in range(end, min(end + 3, self.region.end)))
+
+    def _each_for_all(self, at: int, end: int) -> bool:
+        """A beam for both is one for them together."""
+        return not {"both", "all"} & set(self.marked.texts[self.region.start : self.region.end]) or self._one(at, end)
+
+    def _bound(self, at: int, end: int) -> bool:
+        """Of how many there are to be."""
+        return end >= self.region.end or self.marked.tokens[end].value is None
+
+    def _else(self, at: int, end: int) -> bool:
+        return at == self.region.start or self.marked.tags[at - 1] not in "vU"
+
+    def _before(self, at: int, end: int) -> bool:
+        return self._word(end) not in ("", ".", "?", ",")
 
     def _respectively(self, at: int, end: int) -> bool:
         return self.request is None or min(len(self.request.users), len(self.request.stations)) < 2
 
     def _reason(self, at: int, end: int) -> bool:
         told = self._word(at - 1) == "that" and self._word(at - 2) in ("", ",", ".", "and", "so")  # that's why I ask
-        return told or (self._word(end) == "not" and self._has("asking", end + 1))
+        offered = self._word(end) == "don't" and self._word(end + 1) == "you"
+        return told or offered or (self._word(end) == "not" and self._has("asking", end + 1))
 
     def _factor(self, at: int, end: int) -> bool:
         return self._word(end) in ("check", "checking")
 
     def _tense(self, at: int, end: int) -> bool:
         """Where a user was, has been or will be, or whether it was so, but for when it was measured."""
+        said, task = self._word(at), "" if self.request is None else self.request.task
+        after_user = at > self.region.start and self.marked.roles[at - 1] == "user"
+        if after_user and (said == "had" or (said == "will" and task == "position")):
+            return False
+        if said in ("has", "have") and not any(self._has("gone", i) for i in range(end, self.region.end)):
+            return True
         asks = self._word(at - 1) in ("where", "whereabouts", "")
         named = self._skip(end)
         about = self._word(named) in ("he", "she", "they") or (
@@ -155,11 +186,15 @@ class Restrictions:
         """The next of what is asked for."""
         if self._word(end) == "to":
             return True  # beside something: see `relations`
+        if end < self.region.end and self.marked.is_cue(end):
+            return False
         first = self._word(at - 1) in ("", ",", ";", "and", ".", "a", "the", "then", "this")
         return first and self._word(end) not in ("", ".", "?", "time", "times")
 
     def _last(self, at: int, end: int) -> bool:
         """The last of what is asked for, or what was measured last."""
+        if self._word(at) not in ("last", "final", "latest", "previous"):
+            return not (end < self.region.end and self.marked.is_cue(end))
         return self._has("lasting", end) or (self._word(end) == "known" and self._has("lasting", end + 1))
 
     def _lost(self, at: int, end: int) -> bool:
@@ -192,7 +227,7 @@ class Restrictions:
 
     def _of_loss(self, at: int, end: int) -> bool:
         """Whether it is of what is lost on the way."""
-        near = (*range(end, end + 3), at - 1)
+        near = (*range(end, end + 3), at - 1, at - 2)
         return any(self._has("losing", i) for i in near)
 
     def _dispensable(self, at: int) -> bool:
