@@ -388,6 +388,10 @@ def test_comparisons_are_ordered_by_the_answers(host: Assistant) -> None:
     assert isinstance(sight, LineOfSight)
     [order] = users.to_json()["orders"]
     assert order["best_first"] == tuple(f"user {i}" for i in sight.probability.argsort(descending=True).tolist())
+    turned = host.ask("Which of users 0, 1 and 2 is least likely in line of sight?")
+    assert isinstance(turned, Answers)
+    assert turned.to_json()["orders"] == [order]
+    assert str(turned).endswith(f"orst first: {', '.join(reversed(order['best_first']))}.")
 
 
 def test_a_chain_answers_each_and_says_what_one_leaves_out(host: Assistant) -> None:

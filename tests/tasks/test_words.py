@@ -70,6 +70,10 @@ def request(text: str, scene: Scene = TOWN) -> Request:
         ("top-3 of sixty-four", ["top", 3, "of", 64]),
         ("the twenty-first, 2nd and third", ["the", 21, ",", 2, "and", 3]),
         ("two point five", [2.5]),
+        ("one hundred and five users", [105, "users"]),
+        ("a hundred beams", [100, "beams"]),
+        ("two hundred twenty-one and six", [221, "and", 6]),
+        ("the hundred and fifth", ["the", "hundred", "and", 5]),
         ("1,200 m, 3,5 km", [(1200, "m"), ",", (3500, "m")]),
         ("3.5GHz or 28 GHz", [(3.5e9, "Hz"), "or", (28e9, "Hz")]),
         ("at 50 km/h by 17:30", ["at", (50 / 3.6, "m/s"), "by", (17.5 * 3600, "s")]),
@@ -122,7 +126,9 @@ def test_names_are_found_however_they_are_spaced() -> None:
         ("UEs 10-13", [10, 11, 12, 13]), ("users 1 to 3", [1, 2, 3]), ("user 8 & user 9", [8, 9]),
         ("the first three users", [0, 1, 2]), ("the first and the third user", [0, 2]), ("all users", list(range(80))),
         ("everyone", list(range(80))), ("the user with index 20", [20]), ("this user", []), ("users 3/4/5", [3, 4, 5]),
-        ("every user between 2 and 4", [2, 3, 4]), ("no. 7", [7]), ("mobile station 5", [5]),
+        ("users 10 to 7", [10, 9, 8, 7]), ("users 1 to 5 except user 2", [1, 3, 4, 5]), ("user 4, not user 3", [4]),
+        ("all users but users 2 to 79", [0, 1]), ("every user between 2 and 4", [2, 3, 4]), ("no. 7", [7]),
+        ("mobile station 5", [5]),
     ],
 )  # fmt: skip
 def test_users_are_named_by_number_order_and_list(words: str, numbers: list[int]) -> None:
@@ -223,6 +229,26 @@ def test_the_radio_that_there_is_may_be_named() -> None:
 def test_comparisons(text: str, users: list[int], stations: list[int], compare: str | None) -> None:
     found = request(text)
     assert found == Request("path_loss", tuple(users), tuple(stations), compare=compare)
+
+
+@pytest.mark.parametrize(
+    ("text", "worst_first"),
+    [
+        ("Which of users 3 and 4 has the most path loss?", True), ("Which of users 3 and 4 loses least?", False),
+        ("Which of users 3 and 4 is weaker in path loss?", True), ("Which of users 3 and 4 is not in LOS?", True),
+        ("Which of users 3 and 4 is in NLOS?", True), ("Which of users 3 and 4 is not blocked?", False),
+        ("Which of users 3 and 4 is least likely in LOS?", True), ("Is user 3 or user 4 in LOS?", False),
+    ],
+)  # fmt: skip
+def test_comparisons_are_turned_round_as_they_are_asked(text: str, worst_first: bool) -> None:
+    found = request(text)
+    assert (found.users, found.compare, found.worst_first) == ((3, 4), "users", worst_first)
+
+
+def test_pairs_of_a_user_and_a_station_are_answered_pair_by_pair() -> None:
+    found = requests("path loss of user 3 from bs1 and user 4 from bs2, and their beams")
+    pairs = [(one.users, one.stations) for one in found if one.task == "path_loss"]
+    assert pairs == [((3,), (1,)), ((4,), (2,))]
 
 
 def test_chains_share_what_one_of_them_names() -> None:

@@ -24,7 +24,7 @@ def applied(marked: Marked, mentions: Sequence[Mention], kind: str) -> list[Ment
             continue
         asks_between = any(marked.is_cue(at) or marked.tags[at] == "." for at in range(base.end, start))
         left = tuple(number for number in base.numbers if number not in mention.numbers)
-        contrast = not _asks_for_sight(marked) and "not" in marked.texts[start : mention.start]
+        contrast = not _asks_for_sight(marked, start) and "not" in marked.texts[start : mention.start]
         if asks_between or not base.numbers or (len(left) == len(base.numbers) and not contrast):
             kept.append(mention)
             continue
@@ -36,9 +36,9 @@ def applied(marked: Marked, mentions: Sequence[Mention], kind: str) -> list[Ment
     return kept
 
 
-def _asks_for_sight(marked: Marked) -> bool:
+def _asks_for_sight(marked: Marked, at: int) -> bool:
     """Whether what is not so may be asked for as well: "is user 3 in sight of bs1 but not of bs2?"."""
-    return any(cue.task == "los" for clause in clauses(marked) for cue in clause.cues)
+    return any(cue.task == "los" and cue.start < at for clause in clauses(marked) for cue in clause.cues)
 
 
 def _start(marked: Marked, at: int) -> int:
