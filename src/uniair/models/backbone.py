@@ -61,7 +61,7 @@ class Backbone:
         content the blocks erase.
         """
         table = self.model.base_model.get_input_embeddings().weight.detach()
-        return torch.zeros(self.width) if table.is_meta else table.float().mean(0)
+        return torch.zeros(self.width, device="cpu") if table.is_meta else table.float().mean(0)
 
     def tokens(self, text: str) -> list[int]:
         """Vocabulary indices of a text, without a start or end token."""

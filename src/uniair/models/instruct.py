@@ -237,7 +237,7 @@ class InstructModel(nn.Module):
         if self.design.prefix:
             for name in new:
                 drawn = spread * torch.randn(self.design.prefix, backbone.width)
-                self.prefixes[name] = nn.Parameter(middle + drawn)
+                self.prefixes[name] = nn.Parameter(middle.to(drawn.device) + drawn)
         if self.design.rank and not self.design.whole:
             for modality in modalities:
                 self._put_lora(backbone, modality.name)
