@@ -40,8 +40,8 @@ def estimated_snr(csi: Tensor) -> Tensor:
     A channel gathers in few of the cells that white noise fills evenly, so half the cells and more are noise alone:
     their median is ln 2 of its power. Of pure noise it comes out about −10 log10(√entries), and below.
     """
-    if math.prod(csi.shape[1:]) < TELLING:
+    if math.prod(csi.shape[1:]) < TELLING or not len(csi):
         return torch.full((len(csi),), math.nan)
-    cells = torch.fft.fft2(csi, norm="ortho").abs().square().flatten(1)
+    cells = torch.fft.fft2(csi.contiguous(), norm="ortho").abs().square().flatten(1)
     over = cells.mean(1) / (cells.median(1).values / math.log(2)).clamp(min=torch.finfo(cells.dtype).tiny) - 1
     return 10 * over.clamp(min=1e-6).log10().cpu()
