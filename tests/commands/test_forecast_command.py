@@ -195,6 +195,7 @@ def test_a_forecaster_may_read_csi_through_the_towers(
         names = tuple("" if step == 3 else f"{number}-{step}.npy" for step in range(12))
         for name in filter(None, names):
             csi = rng.standard_normal((32, 64)) + 1j * rng.standard_normal((32, 64))
+            csi += 3 * np.exp(1j * rng.uniform(0, 1) * np.arange(64))  # a path, so that there is something to be heard
             np.save(tmp_path / name, csi.astype(np.complex64))
         held.append(replace(one, files={"csi": names}, root=tmp_path))
     write_drives(tmp_path / "with" / "drives-c.safetensors", held)

@@ -12,6 +12,7 @@ from uniair.errors import InputError
 from uniair.explanation.conformal import LEVELS, Promise, mass, of_right
 from uniair.explanation.doubt import Doubt, Signals, certainty, outside, signals
 from uniair.models.learned import PAPER_1
+from uniair.models.universal import RadioWarning
 from uniair.radio import OFDM, ULA, Radio
 
 
@@ -50,7 +51,9 @@ def test_signals_of_a_channel_in_its_place_and_of_noise() -> None:
     rng = torch.Generator().manual_seed(0)
     noise = torch.complex(*(torch.randn(1, *Radio().shape, generator=rng) for _ in range(2)))
     odds = torch.zeros(1)
-    good, bad = signals(model, seen, env, odds), signals(model, noise, env, odds)
+    good = signals(model, seen, env, odds)
+    with pytest.warns(RadioWarning, match="hardly to be told from noise"):
+        bad = signals(model, noise, env, odds)
     assert float(good.restored) < -6
     assert float(bad.restored) > -2
     assert float(good.fit) > float(bad.fit) + 0.2

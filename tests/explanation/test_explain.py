@@ -16,7 +16,7 @@ from uniair.errors import InputError
 from uniair.explanation.audit import audit
 from uniair.explanation.explain import explain
 from uniair.explanation.map_buildings import map_buildings
-from uniair.models.universal import UniversalModel
+from uniair.models.universal import RadioWarning, UniversalModel
 from uniair.radio import OFDM, UPA, Radio
 
 WALL = 70.0  # m: y of the face that mirrors
@@ -125,7 +125,8 @@ def test_what_is_not_known_is_said(model: UniversalModel) -> None:
 def test_noise_alone_is_no_path(model: UniversalModel) -> None:
     rng = torch.Generator().manual_seed(0)
     noise = torch.complex(*(torch.randn(1, *RADIO.shape, generator=rng) for _ in range(2)))
-    (why,) = explain(model, noise, place(ground(*WALLS), UE))
+    with pytest.warns(RadioWarning, match="hardly to be told from noise"):
+        (why,) = explain(model, noise, place(ground(*WALLS), UE))
     assert sum(one.path.share for one in why.paths if one.by is not None) < 0.6
     assert len(why.paths) <= 3
     assert why.fitted < 0.1

@@ -15,6 +15,9 @@ from uniair.serve.explained import Explainer
 from uniair.serve.predictor import Predictor
 from uniair.serve.views import believed
 
+# noise is sent on purpose; a server says so in its answer, and ignores the library's warning
+NOISE = pytest.mark.filterwarnings("ignore::uniair.models.universal.RadioWarning")
+
 pytest.importorskip("fastapi", reason="the extra `serve` is missing: pip install 'uniair[serve]'")
 
 
@@ -75,6 +78,7 @@ def test_another_map_is_explained_by_its_own_numbers(http: Any, predictor: Predi
     assert believed(known, predictor.site.area)[1] == list(range(len(known)))
 
 
+@NOISE
 def test_what_is_missing_is_said_and_not_guessed(http: Any, predictor: Predictor) -> None:
     csi = predictor.csi(0, 3).numpy()[0]
     plain = {"real": csi.real.tolist(), "imag": csi.imag.tolist()}
@@ -160,6 +164,7 @@ def test_a_calibration_puts_doubt_into_numbers(calibrated: Explainer, predictor:
     assert Explainer(predictor).position_sets(field) is None
 
 
+@NOISE
 def test_los_and_rank_say_how_sure_they_are_when_asked(http: Any, predictor: Predictor) -> None:
     told, noise = {"station": 0, "link": 5}, np.random.default_rng(0).normal(size=(2, 2, 32, 64))
     plain = http.post("/los", json=told).json()

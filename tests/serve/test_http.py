@@ -27,7 +27,8 @@ LOGGER, JsonLines, Metrics = telemetry.LOGGER, telemetry.JsonLines, telemetry.Me
 
 NPY, MSGPACK, JSON = "application/x-npy", "application/msgpack", "application/json"
 RNG = np.random.default_rng(0)
-CSI = (RNG.standard_normal((3, 32, 64)) + 1j * RNG.standard_normal((3, 32, 64))).astype(np.complex64)
+NOISE = (RNG.standard_normal((3, 32, 64)) + 1j * RNG.standard_normal((3, 32, 64))).astype(np.complex64)
+CSI = NOISE + 3 * np.exp(0.4j * np.arange(64)).astype(np.complex64)  # a path, so that there is something to be heard
 
 
 def npy(array: Any, **how: Any) -> bytes:
