@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from tests.conftest import geometric_links
 
 import uniair
@@ -20,6 +22,7 @@ from uniair.data.links.drawn_radios import may_draw, unseen
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.data.links.store import Store
+from uniair.errors import InputError
 from uniair.models.presets import PRESETS
 from uniair.models.sight_line import sight_line
 from uniair.models.universal import UniversalModel
@@ -127,8 +130,30 @@ def test_weights_of_any_radio_are_asked_on_masts_too(tmp_path: Path, monkeypatch
     assert [row[0] for row in seen.rows] == [*named, "paper 1's radio", "8 antennas*", ELSEWHERE["masts"][0].name]
 
 
-def test_every_held_out_array_and_grid_is_measured() -> None:
-    arrays, grids, _ = unseen()
+def test_carriers_that_training_may_draw_are_no_unseen_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(radios, "CONDITIONS", (Condition("paper 1's radio"),))
+    monkeypatch.setattr(radios, "DECODED", {})
+    links = geometric_links(seed=3, areas=1, per_area=6)
+    for name, carrier in (("links", 28e9), ("held_out", 24.5e9), ("learned", 3.5e9)):
+        shards.write_shard(
+            tmp_path / name / "links-00000.safetensors", replace(links, radios=(Radio(carrier=carrier),))
+        )
+        shards.write_manifest(tmp_path / name, {"made": "by a test"}, "")
+
+    def asked(carriers: str) -> dict[str, Any]:
+        folders = {"links": tmp_path / "links", "carriers": tmp_path / carriers}
+        return perform("radios", RADIOS, Setup(uniair.build("tiny"), tmp_path / carriers / "out", folders, seeds=1))
+
+    (_, seen), _ = RADIOS.tables(asked("held_out"))
+    assert seen.rows[-1][0] == "any mast, carriers of no training*"
+    with pytest.raises(InputError, match=r"links at 3\.5 GHz, which training may draw"):
+        asked("learned")
+
+
+def test_every_held_out_array_grid_and_carrier_is_measured() -> None:
+    arrays, grids, carriers = unseen()
+    recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes/trace-test-carriers.yaml").read_text())
+    assert [float(one) for one in recipe["deployment"]["carriers"]] == list(carriers)
     assert {one.radio.grid for one in CONDITIONS} >= set(grids)
     layouts = {one.radio.array.layout.round(6).tobytes() for one in CONDITIONS}
     assert layouts >= {array.layout.round(6).tobytes() for array in arrays}

@@ -32,6 +32,7 @@ DATA = {
     "--out runs/validation-mixed",
     "masts": "uniair trace --config recipes/trace-test-masts.yaml --root FOOTPRINTS --out runs/test-masts",
     "mixed": "uniair trace --config recipes/trace-test-mixed.yaml --root FOOTPRINTS --out runs/test-mixed",
+    "carriers": "uniair trace --config recipes/trace-test-carriers.yaml --root FOOTPRINTS --out runs/test-carriers",
     "drives": "uniair import deepsense DEEPSENSE --out runs/drives",
     "blocked": "uniair twin --sites blocked --out runs/twin-blocked, and uniair import twin runs/twin-blocked "
     "--out runs/blocked",

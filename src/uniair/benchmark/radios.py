@@ -20,6 +20,7 @@ from uniair.data.links import drawn_radios
 from uniair.data.links.links import Links
 from uniair.data.links.loader import batch_of
 from uniair.environment import Batch
+from uniair.errors import InputError
 from uniair.evaluation.tables import Table, plus_minus, spread
 from uniair.models.universal import UniversalModel
 from uniair.noise import noisy
@@ -101,6 +102,7 @@ CONDITIONS = (
     *(Condition(f"SNR {snr} dB", impaired=partial(in_noise, snr_db=snr)) for snr in (-5, 0, 10)),
     Condition("phases of the antennas off by 20° rms", impaired=partial(miscalibrated, degrees=20)),
 )
+OTHER_CARRIERS = "carriers"  # a campaign at carriers of `splits/radios-v2.json`
 # on areas of other campaigns, at the carriers that those were traced at
 ELSEWHERE = {
     "masts": (
@@ -111,6 +113,7 @@ ELSEWHERE = {
         Condition("any mast, any carrier of training"),
         Condition("any mast, panel of 4 × 8, 106 × 180 kHz", Radio(UPA(4, 8), OFDM(106, 180e3))),
     ),
+    OTHER_CARRIERS: (Condition("any mast, carriers of no training"),),
 }
 DECODED = {
     "64 antennas": Radio(ULA(64)),
@@ -134,6 +137,8 @@ def run(setup: Setup) -> dict[str, Any]:
     sums: dict[str, list[list[Sums]]] = {}  # condition → [areas][seeds]
     seen: dict[str, dict[str, float]] = {}
     groups = {"links": CONDITIONS} | {name: ELSEWHERE[name] for name in ELSEWHERE if name in setup.folders}
+    if OTHER_CARRIERS in groups:
+        _check_carriers(setup)
     setup.note(data={name: setup.store(name).manifest["recipe"] for name in groups}, areas=AREAS[setup.budget])
     for group, conditions in groups.items():
         for number, (name, links) in enumerate(some_areas(setup.store(group), AREAS[setup.budget])):
@@ -158,6 +163,17 @@ def run(setup: Setup) -> dict[str, Any]:
         for conditions in groups.values() for one in conditions
     }  # fmt: skip
     return {"seen": seen, "rows": rows, "radios": radios}
+
+
+def _check_carriers(setup: Setup) -> None:
+    """Raises `InputError` where links are at a carrier that training may have drawn."""
+    *_, held_out = drawn_radios.unseen()
+    for radio in setup.store(OTHER_CARRIERS).radios:
+        if radio.carrier not in held_out:
+            raise InputError(
+                f"{setup.folders[OTHER_CARRIERS]}: has links at {radio.carrier / 1e9:g} GHz, which training may draw; "
+                f"--{OTHER_CARRIERS} asks for those of recipes/trace-test-carriers.yaml"
+            )
 
 
 def _row(per_area: list[list[Sums]]) -> dict[str, Any]:
@@ -221,7 +237,11 @@ def _decode(model: UniversalModel, links: Links, radio: Radio) -> Sums:
 
 def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
     """Radios, after what the maps alone tell, and what is decoded for others."""
-    held = {one.name for conditions in (CONDITIONS, *ELSEWHERE.values()) for one in conditions if one.unseen}
+    held = {
+        one.name
+        for group, conditions in {"links": CONDITIONS, **ELSEWHERE}.items() for one in conditions
+        if one.unseen or group == OTHER_CARRIERS
+    }  # fmt: skip
     figures = _figures(result)
     rows = [
         [f"no channel: --{group}'s maps and positions alone", f"{100 * one['by_geometry'] / one['links']:.1f}",
@@ -239,8 +259,8 @@ def tables(result: dict[str, Any]) -> Sequence[tuple[str, Table]]:
     counts = ", ".join(f"{one['links']:,} links in {one['areas']} areas of --{group}"
                        for group, one in result["seen"].items())  # fmt: skip
     heading = (
-        f"%, and NMSE of the restored CSI in dB; {counts}; * training never draws its array, its grid or as large an "
-        "error, or hardly ever"
+        f"%, and NMSE of the restored CSI in dB; {counts}; * training never draws its array, its grid, its "
+        "carriers or as large an error, or hardly ever"
     )
     return [
         (heading, Table(["seen by", *figures.values(), "feedback, NMSE"], rows)),
@@ -269,4 +289,4 @@ def draw(result: dict[str, Any], figure: Figure) -> None:
     axes.legend(fontsize="small")
 
 
-RADIOS = Benchmark("", ("links",), run, tables, draw, may_use=("masts", "mixed"))
+RADIOS = Benchmark("", ("links",), run, tables, draw, may_use=tuple(ELSEWHERE))
