@@ -387,7 +387,7 @@ def test_what_can_not_be_added_is_refused() -> None:
         model("los", torch.zeros(3, 1))
 
 
-@pytest.mark.parametrize("design", [{"same_prompt": True}, {"rank": 0}, {"light": 4}, {"whole": True}])
+@pytest.mark.parametrize("design", [{"same_prompt": True}, {"rank": 0}, {"light": ("position",)}, {"whole": True}])
 def test_every_design_takes_an_addition(design: dict[str, Any]) -> None:
     model = build(Design(backbone="tiny", embedding=LENGTH, **design)).eval()
     before = snapshot(model)

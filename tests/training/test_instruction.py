@@ -32,7 +32,7 @@ from uniair.tasks.position import Position
 from uniair.tasks.registry import TASKS
 from uniair.training import instruction
 from uniair.training.checkpoint import digest, save_model
-from uniair.training.heads import Adaptation, HeadTraining
+from uniair.training.heads import Adaptation, HeadTraining, fit
 from uniair.training.instruction import (
     InstructTraining,
     Questions,
@@ -151,28 +151,48 @@ def test_a_saved_model_answers_the_same(asked: Questions, tmp_path: Path) -> Non
         load_instruct(tmp_path / "nowhere")
 
 
-def test_a_light_network_answers_beside_the_backbone(
-    towers: UniversalModel, asked: Questions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_light_head_answers_by_itself_and_the_rest_learns_as_ever(
+    towers: UniversalModel, asked: Questions, tmp_path: Path
 ) -> None:
-    design = replace(DESIGN, whole=True, blocks=0, light=8, language="tiny")
-    model = train(build(design), asked, replace(SHORT, epochs=1), tmp_path).eval()
-    z = asked.embeddings["channel"][:7]
+    design = replace(DESIGN, light=("position",))
+    training = replace(SHORT, epochs=1)
+    model = train(build(design), asked, training, tmp_path / "light").eval()
+    z = asked.embeddings["channel"]
+    alone = fit(TASKS["position"], z[asked.learn], asked.targets["position"][asked.learn], HeadTraining())
     with torch.no_grad():
-        beside = model.beside("position")(z)
-        alone = model.head("position")(model.feature("position", z))
-    assert beside.abs().min() > 0
-    torch.testing.assert_close(answers(model, "position", z), alone + beside)
-    assert torch.equal(model.beside("position").unit, model.head("position").unit)
-    assert model.parameter_counts()["light"] == sum(
-        (32 + 1) * 8 + (8 + 1) * i.outputs for i in model.instructions.values()
-    )
-    save_instruct(tmp_path, model, {"los": 1.0, "beam": 1.0}, {"area": asked.name, "towers": digest(towers)})
-    assistant = instruction.load_assistant(tmp_path, towers)
-    assert torch.equal(answers(assistant.model, "position", z), answers(model, "position", z))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="fitted on backbone tiny"):  # the place of the language model, not the network
-        instruction.load_assistant(tmp_path, towers, "transformer")
-    with pytest.raises(InputError, match="light -1"):
-        replace(DESIGN, light=-1)
+        assert torch.equal(answers(model, "position", z), alone(z))
+    assert model.head("position").widths == (32, *TASKS["position"].widths[1:])
+    assert "position" not in model.prefixes
+    assert "position" in build(DESIGN).prefixes
+    log = (tmp_path / "light" / "log.jsonl").read_text()
+    assert '"los"' in log
+    assert '"position"' not in log
+
+    save_instruct(tmp_path / "light", model, {"los": 1.0, "beam": 1.0}, {"area": "town", "towers": digest(towers)})
+    assistant = instruction.load_assistant(tmp_path / "light", towers)
+    assert torch.equal(answers(assistant.model, "position", z), alone(z))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="light 'speed': choose of position"):
+        build(replace(DESIGN, light=("speed",)))
+    with pytest.raises(InputError, match="nothing is left"):
+        train(build(replace(DESIGN, light=tuple(TASKS))), asked, training, tmp_path / "none")
+
+
+def test_files_of_before_light_heads_are_read_unless_they_have_networks_beside(
+    asked: Questions, tmp_path: Path
+) -> None:
+    model = train(build(DESIGN), asked, replace(SHORT, epochs=1), tmp_path).eval()
+    save_instruct(tmp_path, model, {}, {"area": asked.name})
+    config = json.loads((tmp_path / "config.json").read_text()) | {"format": "uniair-instruct/3"}
+    for units in (0, 64):
+        config["design"]["light"] = units
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        if units:
+            with pytest.raises(InputError, match="light networks beside the backbone"):
+                load_instruct(tmp_path)
+        else:
+            again, _ = load_instruct(tmp_path)
+            z = asked.embeddings["channel"][:5]
+            assert torch.equal(answers(model, "position", z), answers(again, "position", z))
 
 
 def test_the_fitted_temperature_calibrates() -> None:
@@ -200,7 +220,6 @@ def test_every_ablation_runs_and_goes_on(
     assert tuned["WM"] < tuned["WL"] < tuned["AI²MMUM"]
     assert tuned["RL"] == tuned["SL"] == tuned["RF"] == tuned["AI²MMUM"]
     assert tuned["NB"] < tuned["AI²MMUM"]
-    assert tuned["ST"] < tuned["SH"]
     for row in result["rows"].values():
         assert {task for area in row["areas"].values() for task in area} == set(TASKS)
         assert row["cost"]["channel"]["latency_ms"] > 0

@@ -62,8 +62,6 @@ METHODS = {
     "SL": Method("language model with its weights shuffled", {"backbone": "shuffled:"}),
     "WM": Method("without language model", {"backbone": "none"}),
     "ST": Method("small transformer, trained whole", {"backbone": "transformer", "whole": True, "blocks": 0}),
-    "SH": Method("small transformer beside light heads, one network",
-                 {"backbone": "transformer", "whole": True, "blocks": 0, "light": 64}),
     "LH": Method("light heads on the embeddings, one a task", heads=True),
     "RF": Method("radio token before the instruction", {"order": "radio_first"}),
     "AB": Method("all blocks", {"blocks": 0}),

@@ -1,7 +1,8 @@
 """Train AI²MMUM on an area of dense links: adapters, prefixes, LoRAs and heads around a frozen language model.
 
-Each task is asked of the modality that it reads, the channel or map and positions. OUT gets config.json and
-model.safetensors, a few MB; figures are of the links that were not learned from. A killed run goes on where it was.
+Each task is asked of the modality that it reads, the channel or map and positions. Positions are answered by a light
+head on the embedding, which is better at them; --light '[]' asks the language model for them too. OUT gets config.json
+and model.safetensors, a few MB; figures are of the links that were not learned from. A killed run goes on where it was.
 Under torchrun it trains on all processes.
 
 Example:
@@ -29,6 +30,9 @@ from uniair.training.heads import Adaptation
 from uniair.training.instruction import InstructTraining, build, calibrate, measure, questions, save_instruct, train
 from uniair.training.loop import Optimisation
 
+# light heads are ahead of the language model here on validation places, behind or level elsewhere
+LIGHT = ("position",)
+
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
@@ -41,6 +45,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", type=str, default="random", help="random links to test on (paper), or whole blocks")
     parser.add_argument("--sample", type=int, default=0, help="so many of the tested links go into OUT/sample")
     parser.add_class_arguments(Design, skip={"embedding"})
+    parser.set_defaults(light=LIGHT)
     parser.add_class_arguments(InstructTraining, "training", skip={"optimisation"})
     plan = asdict(InstructTraining.optimisation)
     parser.add_class_arguments(Optimisation, "training.optimisation", default=plan, skip={"seed"})

@@ -32,11 +32,13 @@ class Instruction:
         modality: whose representation it reads: `channel` (CFENN), `environment` (EPNN), or one that was added.
         keywords: the fixed words of the instruction; two or three tokens of the default backbone.
         outputs: numbers that its head gives.
+        hidden: layers between the embedding and the outputs, where a light head answers (`Design.light`).
     """
 
     modality: str
     keywords: str
     outputs: int
+    hidden: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Design:
         order: `instruction_first` computes the keys and values of an instruction once for any number of samples, and
             the backbone then reads one token per sample; `radio_first` reads all tokens of each.
         whole: train the backbone itself, without LoRA.
-        light: hidden units of a light network a task that reads the embedding itself, and whose answer is added to the
-            backbone's; 0: none.
+        light: tasks that a light head on the embedding answers by itself (paper 1, III-B-2); the language model only
+            recognises that they are asked for.
         language: the language model that recognises what is asked, where the backbone knows no language; empty: the
             backbone itself.
         dtype: of the backbone: `float32`, `bfloat16`, or `4bit` where bitsandbytes and a GPU are there.
@@ -100,7 +102,7 @@ class Design:
     start: tuple[str, ...] = START
     order: str = "instruction_first"
     whole: bool = False
-    light: int = 0
+    light: tuple[str, ...] = ()
     language: str = ""
     dtype: str = "float32"
     embedding: int = 128
@@ -111,7 +113,7 @@ class Design:
             raise InputError(f"order {self.order!r}: choose {' or '.join(ORDERS)}")
         if self.dtype not in DTYPES:
             raise InputError(f"dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}")
-        counts = {name: getattr(self, name) for name in ("prefix", "rank", "blocks", "light")}
+        counts = {name: getattr(self, name) for name in ("prefix", "rank", "blocks")}
         if min(counts.values()) < 0:
             raise InputError(f"{', '.join(f'{name} {count}' for name, count in counts.items())}: give 0 or more")
         for name, given, choices in (("projections", self.projections, PROJECTIONS), ("start", self.start, START)):
@@ -135,7 +137,7 @@ class InstructModel(nn.Module):
         self.width = backbone.width if backbone else design.embedding
         self.instructions: dict[str, Instruction] = {}
         self.modalities: dict[str, Modality] = {}
-        self.adapters, self.heads, self.light = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.adapters, self.heads = nn.ModuleDict(), nn.ModuleDict()
         self.prefixes = nn.ParameterDict()
         self.words: dict[str, list[int]] = {}
         self.llm: Any = None
@@ -157,7 +159,7 @@ class InstructModel(nn.Module):
             seed: of the new weights; other names draw others, and no other random number is disturbed.
 
         Returns:
-            What is new and to be trained, by name: adapter, LoRA, prefixes, heads, light networks.
+            What is new and to be trained, by name: adapter, LoRA, prefixes, heads.
 
         Raises:
             InputError: a name that is taken or can't be one, an unknown modality, parts whose lengths do not add up to
@@ -202,11 +204,9 @@ class InstructModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.adapters.update({one.name: Head((one.length, self.width)) for one in modalities})
-            self.heads.update({task: Head((self.width, i.outputs)) for task, i in instructions.items()})
-            lengths = {task: self.modalities[i.modality].length for task, i in instructions.items() if design.light}
-            self.light.update({
-                task: Head((length, design.light, instructions[task].outputs)) for task, length in lengths.items()
-            })  # fmt: skip
+            for task, one in instructions.items():
+                light = (self.modalities[one.modality].length, *one.hidden, one.outputs)
+                self.heads[task] = Head(light if task in design.light else (self.width, one.outputs))
             self.instructions |= instructions
             if self.backbone:
                 self._attach(self.backbone, modalities)
@@ -269,7 +269,7 @@ class InstructModel(nn.Module):
         """What prefixes and prompts are kept under: tasks, or modalities where tasks share one."""
         if self.design.same_prompt:
             return sorted({i.modality for i in self.instructions.values()})
-        return list(self.instructions)
+        return [task for task in self.instructions if task not in self.design.light]
 
     def _keywords(self, name: str) -> str:
         return SAME if self.design.same_prompt else self.instructions[name].keywords
@@ -288,8 +288,9 @@ class InstructModel(nn.Module):
         Raises:
             InputError: another length.
         """
-        out: Tensor = self.head(task)(self.feature(task, z))
-        return out + self.beside(task)(z) if self.design.light else out
+        self._check(task, z)
+        out: Tensor = self.head(task)(z if task in self.design.light else self.feature(task, z))
+        return out
 
     def adapter(self, modality: str) -> Head:
         """The layer from a modality's embedding to the backbone's width."""
@@ -299,16 +300,9 @@ class InstructModel(nn.Module):
         """The layer from the backbone's last token to a task's outputs."""
         return cast(Head, self.heads[task])
 
-    def beside(self, task: str) -> Head:
-        """A task's light network, from the embedding to its outputs."""
-        return cast(Head, self.light[task])
-
     def feature(self, task: str, z: Tensor) -> Tensor:
         """The last token of one pass through the backbone: float32 [N, width]."""
         instruction = self.instructions[task]
-        length = self.modalities[instruction.modality].length
-        if z.ndim != 2 or z.shape[1] != length:  # one number would be taken for all
-            raise InputError(f"{task}: representations {list(z.shape)}; {instruction.modality} has [N, {length}]")
         token = self.adapter(instruction.modality)(z)
         if self.llm is None:
             out: Tensor = token
@@ -328,6 +322,12 @@ class InstructModel(nn.Module):
             hidden = self.llm(inputs_embeds=token, past_key_values=self._cache(name, len(z))).last_hidden_state
         last: Tensor = hidden[:, -1].float()
         return last
+
+    def _check(self, task: str, z: Tensor) -> None:
+        """Raises `InputError` where representations have another length; one number would be taken for all."""
+        modality = self.modalities[self.instructions[task].modality]
+        if z.ndim != 2 or z.shape[1] != modality.length:
+            raise InputError(f"{task}: representations {list(z.shape)}; {modality.name} has [N, {modality.length}]")
 
     def _prompt(self, name: str) -> Tensor:
         """Beginning, prefix and keywords: [1, tokens, width]."""
@@ -352,12 +352,12 @@ class InstructModel(nn.Module):
         return DynamicCache([(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in seen])
 
     def tuned(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name: adapters, prefixes, LoRAs, heads, light networks; the backbone where asked."""
+        """What is trained, by name: adapters, prefixes, LoRAs, heads; the backbone where asked."""
         return {name: value for name, value in self.kept().items() if isinstance(value, nn.Parameter)}
 
     def kept(self) -> dict[str, Tensor]:
         """What a checkpoint of this model holds: `tuned` and the fixed scalings of adapters and heads."""
-        own = ("adapters.", "prefixes.", "heads.", "light.")
+        own = ("adapters.", "prefixes.", "heads.")
         return {
             name: value
             for name, value in self.state_dict(keep_vars=True).items()
@@ -366,7 +366,7 @@ class InstructModel(nn.Module):
 
     def parameter_counts(self) -> dict[str, int]:
         """Tuned parameters by part, and of all."""
-        parts = {"adapters": 0, "prefixes": 0, "lora": 0, "backbone": 0, "heads": 0, "light": 0}
+        parts = {"adapters": 0, "prefixes": 0, "lora": 0, "backbone": 0, "heads": 0}
         for name, parameter in self.tuned().items():
             part = name.split(".")[0]
             part = part if part != "llm" else "lora" if ".lora_" in name else "backbone"

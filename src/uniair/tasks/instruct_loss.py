@@ -48,9 +48,6 @@ def standardise(
         if tasks[task].regression:
             head.offset.copy_(truth.mean(0))
             head.unit.copy_(truth.std(0, correction=0).clamp_min(1e-6))
-    for task in targets if model.design.light else ():
-        model.beside(task).standardise(embeddings[model.instructions[task].modality])
-        model.beside(task).unit.copy_(model.head(task).unit)
 
 
 @torch.no_grad()

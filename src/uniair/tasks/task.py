@@ -212,7 +212,7 @@ class Task:
     @property
     def instruction(self) -> Instruction:
         """How AI²MMUM is asked for it."""
-        return Instruction(self.read, self.keywords, self.outputs)
+        return Instruction(self.read, self.keywords, self.outputs, self.widths[1:-1])
 
     @property
     def compared(self) -> Metric:

@@ -33,10 +33,11 @@ from uniair.tasks.registry import INSTRUCTIONS, TASKS
 from uniair.tasks.task import Task
 from uniair.training.checkpoint import CONFIG, WEIGHTS, digest, fill, read_tensors
 from uniair.training.distributed import ALONE, World
-from uniair.training.heads import Adaptation, divide, embed
+from uniair.training.heads import Adaptation, HeadTraining, divide, embed, fit
 from uniair.training.loop import Optimisation, run
 
-FORMAT, WITHOUT_ADDED = "uniair-instruct/3", "uniair-instruct/2"  # the latter is read too
+FORMAT = "uniair-instruct/4"
+EARLIER = ("uniair-instruct/1", "uniair-instruct/2", "uniair-instruct/3")  # are read too
 # what models of the first format were made with
 FIRST_FORMAT = {"projections": PAPER_PROJECTIONS, "blocks": 0, "start": ()}
 PACKAGED = Path(__file__).parents[1] / "weights" / "instruct"
@@ -157,17 +158,27 @@ def train(
     Raises:
         InputError: as `run`.
     """
+    light = [task for task in asked.targets if task in model.design.light]
+    told = {m: [task for task in asked.tasks(m) if task not in light] for m in asked.embeddings}
+    modalities = [m for m, tasks in told.items() if tasks]
+    if not modalities:
+        raise InputError(f"light {', '.join(light)}: nothing is left that the language model could answer")
+    for task in light:
+        z, truth = asked.embeddings[asked.definitions[task].read][asked.learn], asked.targets[task][asked.learn]
+        head = fit(asked.definitions[task], z, truth, HeadTraining(seed=config.optimisation.seed))
+        model.head(task).load_state_dict(head.state_dict())
     named: dict[str, nn.Parameter] = model.tuned() if added is None else dict(added)
+    named = {name: one for name, one in named.items() if not name.startswith(tuple(f"heads.{t}." for t in light))}
     instruct_loss.standardise(
         model,
         {m: z[asked.learn] for m, z in asked.embeddings.items()},
-        {task: truth[asked.learn] for task, truth in asked.targets.items()},
+        {task: truth[asked.learn] for task, truth in asked.targets.items() if task not in light},
         asked.definitions,
         [m for m in asked.embeddings if f"adapters.{m}.layers.0.weight" in named],
     )
     if tower is not None:
         named = named | {f"tower.{name}": parameter for name, parameter in tower.train().named_parameters()}
-    modalities, device = list(asked.embeddings), next(iter(named.values())).device
+    device = next(iter(named.values())).device
     size = min(config.batch, len(asked.learn))
     per_epoch = max(1, len(asked.learn) // size)
     plan, batches = config.optimisation, config.epochs * per_epoch * len(modalities)
@@ -180,7 +191,7 @@ def train(
         z = asked.embeddings[modality][index].to(device) if tower is None else _tower(tower, asked, modality, index)
         terms = {
             task: instruct_loss.loss(model, asked.definitions[task], z, asked.targets[task][index].to(device))
-            for task in asked.tasks(modality)
+            for task in told[modality]
         }
         return {"total": torch.stack(list(terms.values())).sum(), **terms, "questions_per_s": size * len(terms)}
 
@@ -301,12 +312,17 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
     folder, _ = located(folder)
     config = read_config(folder)
     try:
-        if config["format"] == "uniair-instruct/1":
+        if config["format"] == EARLIER[0]:
             config["design"] |= FIRST_FORMAT
-        elif config["format"] not in (FORMAT, WITHOUT_ADDED):
+        if config["format"] in EARLIER:
+            if config["design"].get("light", 0):
+                raise InputError(f"{folder / CONFIG}: has light networks beside the backbone, which this version does "
+                                 "not; train it anew")  # fmt: skip
+            config["design"]["light"] = ()
+        elif config["format"] != FORMAT:
             raise InputError(f"{folder / CONFIG}: of format {config['format']!r}, this version reads {FORMAT!r}")
         given: dict[str, Any] = config["design"]
-        design = Design(**given | {name: tuple(given[name]) for name in ("projections", "start")})
+        design = Design(**given | {name: tuple(given[name]) for name in ("projections", "start", "light")})
         tasks = {task: INSTRUCTIONS[task] for task in config["tasks"]}
         later = added_tasks(config)
         modalities = {name: Modality(name, int(one["length"]), tuple(one["joins"]))
@@ -351,7 +367,13 @@ def added_tasks(config: Mapping[str, Any]) -> list[AddedTask]:
 
 
 def build(design: Design, tasks: Mapping[str, Any] = INSTRUCTIONS, backbone: str | None = None) -> InstructModel:
-    """An untrained model of a design, with its backbone loaded."""
+    """An untrained model of a design, with its backbone loaded.
+
+    Raises:
+        InputError: light heads for a task that there is not.
+    """
+    if unknown := set(design.light) - set(INSTRUCTIONS):
+        raise InputError(f"light {unknown.pop()!r}: choose of {', '.join(INSTRUCTIONS)}")
     name = backbone or design.backbone
     return InstructModel(design, tasks, None if name == "none" else load_backbone(name, design.seed, design.dtype))
 
