@@ -155,7 +155,7 @@ def test_a_light_head_answers_by_itself_and_the_rest_learns_as_ever(
     towers: UniversalModel, asked: Questions, tmp_path: Path
 ) -> None:
     design = replace(DESIGN, light=("position",))
-    training = replace(SHORT, epochs=1)
+    training = replace(SHORT, epochs=1, optimisation=replace(SHORT.optimisation, log_every=1))
     model = train(build(design), asked, training, tmp_path / "light").eval()
     z = asked.embeddings["channel"]
     alone = fit(TASKS["position"], z[asked.learn], asked.targets["position"][asked.learn], HeadTraining())
@@ -164,7 +164,7 @@ def test_a_light_head_answers_by_itself_and_the_rest_learns_as_ever(
     assert model.head("position").widths == (32, *TASKS["position"].widths[1:])
     assert "position" not in model.prefixes
     assert "position" in build(DESIGN).prefixes
-    log = (tmp_path / "light" / "log.jsonl").read_text()
+    log = (tmp_path / "light" / "metrics.jsonl").read_text()
     assert '"los"' in log
     assert '"position"' not in log
 
