@@ -119,12 +119,15 @@ def test_weights_of_any_radio_are_asked_on_masts_too(tmp_path: Path, monkeypatch
     links = geometric_links(seed=3, areas=2, per_area=6)
     for name, carrier in (("links", 28e9), ("masts", 3.5e9)):
         here = replace(links, radios=(Radio(carrier=carrier),) * 2)
+        if name == "masts":
+            here = replace(here, los=~here.los)  # areas of the same names, of which geometry tells the rest
         shards.write_shard(tmp_path / name / "links-00000.safetensors", here)
         shards.write_manifest(tmp_path / name, {"made": "by a test"}, "")
     model = UniversalModel(PRESETS["tiny"]).eval()
     setup = Setup(model, tmp_path / "out", {name: tmp_path / name for name in ("links", "masts")}, seeds=1)
     result = perform("radios", RADIOS, setup)
     assert set(result["seen"]) == {"links", "masts"}
+    assert result["seen"]["masts"]["by_geometry"] == 12 - result["seen"]["links"]["by_geometry"]
     (_, seen), _ = RADIOS.tables(result)
     named = [f"no channel: --{name}'s maps and positions alone" for name in ("links", "masts")]
     assert [row[0] for row in seen.rows] == [*named, "paper 1's radio", "8 antennas*", ELSEWHERE["masts"][0].name]

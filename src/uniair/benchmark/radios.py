@@ -142,7 +142,7 @@ def run(setup: Setup) -> dict[str, Any]:
     setup.note(data={name: setup.store(name).manifest["recipe"] for name in groups}, areas=AREAS[setup.budget])
     for group, conditions in groups.items():
         for number, (name, links) in enumerate(some_areas(setup.store(group), AREAS[setup.budget])):
-            right = setup.once(f"{name}-geometry", partial(_geometry, links))
+            right = setup.once(f"{group}-{name}-geometry", partial(_geometry, links))
             for key, count in {"areas": 1, "links": len(links), "by_geometry": right}.items():
                 counts = seen.setdefault(group, {})
                 counts[key] = counts.get(key, 0) + count
