@@ -34,15 +34,16 @@ from uniair.releases.node import Node
 from uniair.releases.release import Artefact, Release
 from uniair.releases.repository import DAYS, Registry
 from uniair.serve.app import create_app
-from uniair.serve.following import Following, first, site_of
+from uniair.serve.following import FORECASTER, SITE, Following, Releases, first, forecaster_of, site_of
 from uniair.serve.predictor import Predictor
 from uniair.serve.stream import Stream
 from uniair.site.site import Site, Station
 from uniair.tasks.registry import TASKS
-from uniair.training.checkpoint import digest
+from uniair.training.checkpoint import digest, save_model
 from uniair.training.heads import Adaptation, save_head
 
 httpx = pytest.importorskip("httpx2", reason="httpx2 is missing: pip install 'uniair[serve]'")
+testclient = pytest.importorskip("fastapi.testclient")
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is missing: pip install 'uniair[serve]'")
 CSI = np.random.default_rng(0).standard_normal((1, 2, *Radio().shape)).astype(np.float32)
 
@@ -69,9 +70,9 @@ class Cloud:
         site.write()
         return self.registry.publish("street", describe(str(folder)), self.keys, "0")
 
-    def make(self, release: Release, before: Any) -> Any:
+    def make(self, releases: Releases, before: Any) -> Any:
         # maps of likelihood take seconds to prepare; what waits for them is tested with a preparation of its own
-        warm, served = self.prepare is not None, Predictor(site_of(self.node, release), None, self.forecaster)
+        warm, served = self.prepare is not None, Predictor(site_of(self.node, releases[SITE]), None, self.forecaster)
         app = create_app(served, warm=warm, before=before)
         if self.prepare is not None:
             app.state.service.prepare = self.prepare
@@ -87,7 +88,7 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
 @pytest.fixture
 def served(cloud: Cloud) -> Iterator[tuple[Following, str]]:
     cloud.publish(1)
-    following = Following(cloud.node, first(cloud.node, "street")[0], cloud.make, every=0.2)
+    following = Following(cloud.node, {SITE: first(cloud.node, "street")[0]}, cloud.make, every=0.2)
     server = uvicorn.Server(uvicorn.Config(following, port=0, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -182,7 +183,7 @@ def test_what_can_not_be_used_is_left_and_said(cloud: Cloud, served: tuple[Follo
     cloud.registry.publish("street", model, cloud.keys, "0")
     before = failures()
     wait_until(lambda: failures() > before)
-    wait_until(lambda: following.refused == "street@3")
+    wait_until(lambda: following.refused == {"street@3"})
     time.sleep(0.5)
     assert failures() == before + 1, "a release that can't be used is tried once"
     cloud.publish(4)
@@ -222,7 +223,7 @@ def test_a_new_release_answers_once_it_is_warm_and_never_if_that_fails(cloud: Cl
     cloud.publish(1)
 
     async def live() -> None:
-        following = Following(cloud.node, first(cloud.node, "street")[0], cloud.make, every=60)
+        following = Following(cloud.node, {SITE: first(cloud.node, "street")[0]}, cloud.make, every=60)
         begin = following.answering
         await begin.running.__aenter__()
         warm = asyncio.Event()
@@ -240,7 +241,7 @@ def test_a_new_release_answers_once_it_is_warm_and_never_if_that_fails(cloud: Cl
         assert begin.app.state.ready, "the old one ends what it took"
         begin.taken = 0
         assert await looking
-        assert (str(following.answering.release), begin.app.state.ready) == ("street@2", False)
+        assert (str(following.answering.releases[SITE]), begin.app.state.ready) == ("street@2", False)
 
         async def breaks() -> None:
             raise ZeroDivisionError
@@ -249,7 +250,7 @@ def test_a_new_release_answers_once_it_is_warm_and_never_if_that_fails(cloud: Cl
         cloud.publish(3)
         with pytest.raises(ZeroDivisionError):
             await following.look()
-        assert str(following.answering.release) == "street@2"
+        assert str(following.answering.releases[SITE]) == "street@2"
         assert following.answering.app.state.ready
         assert not await following.look(), "it is tried once"
         await following.answering.running.__aexit__(None, None, None)
@@ -257,10 +258,63 @@ def test_a_new_release_answers_once_it_is_warm_and_never_if_that_fails(cloud: Cl
     asyncio.run(live())
 
 
+def test_a_followed_forecaster_takes_over_and_vehicles_go_on(cloud: Cloud) -> None:
+    """One of the same shape goes on with the streams, another begins anew; what is no forecaster hinders no site."""
+    cloud.publish(1)
+    site = site_of(cloud.node, cloud.node.pull("street")[0])
+
+    def publish(seed: int, **preset: Any) -> WMLM:
+        torch.manual_seed(seed)
+        model, folder = WMLM(ForecastPreset(width=32, **preset)).eval(), cloud.folder / f"beams-{seed}"
+        save_model(model, folder)
+        cloud.registry.publish("beams", describe(str(folder)), cloud.keys, "0")
+        return model
+
+    def make(releases: Releases, before: Any) -> Any:
+        served = Predictor(site, None, forecaster_of(releases[FORECASTER]))
+        return create_app(served, warm=False, before=before)
+
+    def forecast(client: Any, power: float) -> Any:
+        step = {"session": "car", "power": (np.arange(64) + power).tolist()}
+        answer = client.post("/forecast", json=step)
+        assert answer.status_code == 200
+        return np.array(answer.json()["probabilities"])
+
+    def look(following: Following, client: Any, wanted: str) -> None:
+        assert client.portal.call(following.look)
+        assert client.get("/health").json() == {"status": "ok", "forecaster": wanted}
+
+    own = Stream(publish(1))
+    releases = {FORECASTER: first(cloud.node, "beams")[0]}
+    following = Following(cloud.node, releases, make, every=60)
+    with testclient.TestClient(following) as client:
+        assert client.get("/health").json()["forecaster"] == "beams@1"
+        for power in (1.0, 5.0):
+            wanted = own.push({"power": np.arange(64) + power}).probability
+            np.testing.assert_allclose(forecast(client, power), wanted, atol=1e-5)
+        own.answer_by(publish(2))
+        look(following, client, "beams@2")
+        metrics = client.get("/metrics").text
+        assert 'uniair_release{release="beams@2",weights=""} 1.0' in metrics
+        assert "beams@1" not in metrics
+        wanted = own.push({"power": np.arange(64) + 9.0}).probability
+        np.testing.assert_allclose(forecast(client, 9.0), wanted, atol=1e-5)
+        anew = Stream(publish(3, future=2))
+        look(following, client, "beams@3")
+        np.testing.assert_allclose(
+            forecast(client, 9.0), anew.push({"power": np.arange(64) + 9.0}).probability, atol=1e-5
+        )
+        cloud.registry.publish("beams", describe(str(cloud.folder / "site-1")), cloud.keys, "0")
+        with pytest.raises(InputError, match="of kind site, not a forecaster"):
+            client.portal.call(following.look)
+        assert not client.portal.call(following.look), "it is tried once"
+        assert client.get("/health").json()["forecaster"] == "beams@3"
+
+
 @pytest.mark.parametrize(
     ("site", "follow", "line"),
     [
-        ("runs/site", 60.0, "give SITE as registry:NAME"),
+        ("runs/site", 60.0, "give SITE, or --forecaster, as registry:NAME"),
         ("registry:street@1", 60.0, "without a version"),
         ("registry:street", 0.1, "give 1 s or more"),
         ("registry:street", float("nan"), "give 1 s or more"),
@@ -271,6 +325,17 @@ def test_what_can_not_be_followed(
     site: str, follow: float, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(node.HOME, str(tmp_path / "node"))
-    options = type("Options", (), {"site": site, "follow": follow})()
+    options = type("Options", (), {"site": site, "follow": follow, "forecaster": None, "learn": None})()
     with pytest.raises(InputError, match=line):
         _followed(options)
+
+
+def test_learning_goes_on_from_one_forecaster(cloud: Cloud) -> None:
+    given = {"site": "runs/site", "follow": 60.0, "forecaster": "registry:beams", "learn": None}
+    options: Any = type("Options", (), given)()
+    assert _followed(options)[1] == {FORECASTER: "beams"}
+    options.learn = "state"
+    with pytest.raises(InputError, match="--learn: goes on from one forecaster, and registry:beams changes"):
+        _followed(options)
+    options.forecaster, options.site = "registry:beams@2", "registry:street"
+    assert _followed(options)[1] == {SITE: "street"}

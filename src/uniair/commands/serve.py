@@ -5,9 +5,10 @@ was asked. The page is at the address that is printed, the API at /docs and /ope
 one JSON line per request without its payload, goes to standard error. Ctrl-C (or SIGTERM) ends it once it has answered
 what it took.
 
-With --follow S, SITE is registry:NAME: every S seconds the registry that this node trusts (uniair registry trust) is
-asked for the newest version. That takes over when it is verified, loaded and warm, and no request is dropped; whatever
-can't be verified or used is left, and the old version goes on answering. /health and /metrics say which one answers.
+With --follow S, SITE is registry:NAME, or --forecaster is, or both: every S seconds the registry that this node trusts
+(uniair registry trust) is asked for the newest version. That takes over when it is verified, loaded and warm, and no
+request is dropped; vehicles' forecasts go on from their last steps. Whatever can't be verified or used is left, and the
+old version goes on answering. /health and /metrics say which one answers.
 
 With --learn STATE beam forecasts learn on site from the powers measured next, beside the answers: a shadow model
 answers once it is ahead by a test, and the one that it began with again where that falls behind. STATE is one file,
@@ -21,6 +22,7 @@ Example:
   uniair serve runs/site
   uniair serve runs/site --port 9000 --forecaster runs/wmlm
   uniair serve registry:munich --follow 60
+  uniair serve runs/site --forecaster registry:streets --follow 60
   uniair serve runs/site --learn runs/street.safetensors
   UNIAIR_TOKEN=$(openssl rand -hex 24) uniair serve runs/site --host 0.0.0.0
 """
@@ -45,7 +47,7 @@ from jsonargparse import ArgumentParser
 from uniair.commands.learning import check_learning, learned_in, learning_options
 from uniair.errors import InputError
 from uniair.releases.node import Node
-from uniair.releases.release import PREFIX, parse
+from uniair.releases.release import PREFIX, Release, parse
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -62,7 +64,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("site", type=str, help="folder that uniair site made, or registry:NAME@VERSION")
     parser.add_argument("--follow", type=float | None, default=None,
-                        help="s between two looks for a newer version of registry:NAME")  # fmt: skip
+                        help="s between two looks for newer versions of what is given as registry:NAME")  # fmt: skip
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     parser.add_argument("--token_file", type=str | None, default=None, help="file whose first line is the bearer token")
@@ -72,7 +74,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--forecaster",
         type=str | None,
         default=None,
-        help="folder of uniair forecast train; the packaged one if not given",
+        help="folder of uniair forecast train, or registry:NAME@VERSION; the packaged one if not given",
     )
     parser.add_argument("--feedback", type=str | None, default=None,
                         help="code of uniair adapt --task feedback, for stations without one of their own")  # fmt: skip
@@ -109,7 +111,7 @@ def run(options: Any) -> dict[str, Any]:
 
     from uniair.models.universal import RadioWarning
     from uniair.serve.app import create_app
-    from uniair.serve.following import Following, first, site_of
+    from uniair.serve.following import FORECASTER, SITE, Following, Releases, first, forecaster_of, site_of
     from uniair.serve.limits import Limits
     from uniair.serve.predictor import Predictor
     from uniair.serve.telemetry import log_to
@@ -117,13 +119,13 @@ def run(options: Any) -> dict[str, Any]:
     from uniair.training.forecasting import PACKAGED, load_forecaster
 
     warnings.simplefilter("ignore", RadioWarning)  # answers carry it as remarks
-    node = _followed(options)
-    why = ""
-    if node is not None:
-        begun, why = first(node, parse(options.site)[0])
-        site = site_of(node, begun)
-    else:
-        site = Site.read(options.site)
+    node, names = _followed(options)
+    begun: dict[str, Release] = {}
+    why: dict[str, str] = {}
+    for what, name in names.items():
+        assert node is not None
+        begun[what], why[what] = first(node, name)
+    site = Site.read(options.site) if node is None or SITE not in begun else site_of(node, begun[SITE])
     for option in ("forecaster", "feedback", "learn"):
         if not site.weights and options[option] is not None:
             raise InputError(f"--{option}: no model was asked about this plan, and none answers; leave it out")
@@ -131,7 +133,9 @@ def run(options: Any) -> dict[str, Any]:
     with listen(options.host, options.port) as listener, ExitStack() as held:
         forecaster = router = learning = None
         if site.weights:
-            if options.forecaster is not None or PACKAGED.is_dir():
+            if FORECASTER in begun:
+                forecaster = forecaster_of(begun[FORECASTER])
+            elif options.forecaster is not None or PACKAGED.is_dir():
                 forecaster = load_forecaster(Path(options.forecaster or PACKAGED))
             learning = None if options.learn is None else held.enter_context(_learning(options, forecaster))
             router = _router() if options.assistant else None
@@ -140,18 +144,28 @@ def run(options: Any) -> dict[str, Any]:
 
         feedback = None if options.feedback is None else Path(options.feedback)
 
-        def serving(site: Site, before: FastAPI | None = None) -> FastAPI:
-            """The application that answers about a site."""
+        def serving(site: Site, forecaster: WMLM | None, before: FastAPI | None = None) -> FastAPI:
+            """The application that answers about a site, with forecasts by a forecaster."""
             served = Predictor(site, router, forecaster, feedback) if site.weights else site
             return create_app(served, limits, token, hosts, options.threads, before=before, learning=learning)
 
+        said, there = dict(begun), (site, forecaster)  # the releases that were read last, and what was read
+
+        def following(releases: Releases, before: FastAPI | None) -> FastAPI:
+            """The application of releases; what is not new in them is not read again."""
+            nonlocal there
+            assert node is not None
+            for what, release in releases.items():
+                if str(release) != str(said[what]):
+                    there = (site_of(node, release), there[1]) if what == SITE else (there[0], forecaster_of(release))
+                    said[what] = release
+            return serving(*there, before)
+
         if node is None:
-            application: Any = serving(site)
+            application: Any = serving(site, forecaster)
             first_app = application
         else:
-            application = Following(
-                node, begun, lambda release, before: serving(site_of(node, release), before), options.follow
-            )
+            application = Following(node, begun, following, options.follow)
             first_app = application.answering.app
         log_to(sys.stderr)
         name = f"[{options.host}]" if ":" in options.host else options.host
@@ -161,8 +175,9 @@ def run(options: Any) -> dict[str, Any]:
         if learning is not None:
             done = learning.status()
             print(f"forecasts learn in {options.learn}: {done['steps']:,} steps so far; answers: {learning.answers()}")
-        if why:
-            print(f"{begun} answers, the newest that is here: {why}")
+        for what, reason in why.items():
+            if reason:
+                print(f"{begun[what]} answers, the newest that is here: {reason}")
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         gc.collect()
         gc.freeze()  # what is loaded stays: a full collection that went through it would stop the server for a while
@@ -198,19 +213,27 @@ def _learning(options: Any, forecaster: WMLM | None) -> Iterator[LearningThread]
         yield learning
 
 
-def _followed(options: Any) -> Node | None:
-    """The node whose registry is followed; None where none is.
+def _followed(options: Any) -> tuple[Node | None, dict[str, str]]:
+    """The node whose registry is followed, and the names of what is; None where nothing is.
 
     Raises:
-        InputError: no release by its name alone, too often, or this node trusts no registry.
+        InputError: no release by its name alone, too often, this node trusts no registry, or forecasts learn from a
+            forecaster that would change.
     """
+    from uniair.serve.following import FORECASTER, SITE
+
     if options.follow is None:
-        return None
-    if not options.site.startswith(PREFIX) or "@" in options.site:
-        raise InputError(f"--follow: give SITE as {PREFIX}NAME, without a version; {options.site} never changes")
+        return None, {}
+    given = {SITE: options.site, FORECASTER: options.forecaster or ""}
+    names = {what: parse(one)[0] for what, one in given.items() if one.startswith(PREFIX) and "@" not in one}
+    if not names:
+        raise InputError(f"--follow: give SITE, or --forecaster, as {PREFIX}NAME, without a version; "
+                         f"{' and '.join(one for one in given.values() if one)} never changes")  # fmt: skip
     if not options.follow >= 1:
         raise InputError(f"--follow {options.follow:g}: give 1 s or more")
-    return Node.required()
+    if FORECASTER in names and options.learn is not None:
+        raise InputError(f"--learn: goes on from one forecaster, and {options.forecaster} changes; give its version")
+    return Node.required(), names
 
 
 def _lines(served: Any) -> list[str]:

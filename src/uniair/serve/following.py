@@ -1,7 +1,8 @@
 """A service that follows a registry: a new release is pulled, verified, loaded and warm before it takes over.
 
-Each release has an application of its own. Requests go to the one that answers now, and end where they began; so none
-is dropped, and none sees two models. What can't be verified or loaded is left, and the old release goes on answering.
+What answers, a site, a forecaster or both, has an application of its own. Requests go to the one that answers now, and
+end where they began; so none is dropped, and none sees two models. What can't be verified or loaded is left, and the
+old release goes on answering.
 """
 
 from __future__ import annotations
@@ -10,40 +11,50 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import Counter, Gauge
 
 from uniair.errors import InputError
+from uniair.models.forecast import WMLM
 from uniair.releases.node import Node, located
 from uniair.releases.release import PREFIX, Release, newest, parse
 from uniair.serve.telemetry import LOGGER
 from uniair.site.site import Site
+from uniair.training.forecasting import load_forecaster
 
 DRAIN = 0.05  # s between two looks whether the old application has answered all that it took
-Make = Callable[[Release, FastAPI | None], FastAPI]
+SITE, FORECASTER = "site", "forecaster"  # what can be followed; kinds of releases
+Releases = Mapping[str, Release]  # of what is followed
+Make = Callable[[Releases, FastAPI | None], FastAPI]
 
 
 @dataclass(eq=False)
 class Answering:
-    """A release that answers.
+    """Releases that answer together.
 
     Attributes:
-        taken: requests that it has not answered yet.
+        taken: requests that they have not answered yet.
     """
 
-    release: Release
+    releases: Releases
     app: FastAPI
     taken: int = 0
     running: AbstractAsyncContextManager[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.running = self.app.router.lifespan_context(self.app)
-        self.app.state.about = {"release": str(self.release), "weights": self.release.weights}
+        about: dict[str, str] = {}
+        if site := self.releases.get(SITE):
+            about |= {"release": str(site), "weights": site.weights}
+        if forecaster := self.releases.get(FORECASTER):
+            about["forecaster"] = str(forecaster)
+        self.app.state.about = about
 
     async def warm(self) -> None:
         """Waits for what its application prepares at the start."""
@@ -52,20 +63,20 @@ class Answering:
 
 
 class Following:
-    """An ASGI application in front of that of the release that answers.
+    """An ASGI application in front of that of the releases that answer.
 
     Args:
         node: whose registry is asked.
-        first: the release to begin with.
-        make: the application of a release, and the one that it takes over from, if any; called in a thread.
+        first: the releases to begin with.
+        make: the application of releases, and the one that it takes over from, if any; called in a thread.
         every: s between two questions to the registry.
     """
 
-    def __init__(self, node: Node, first: Release, make: Make, every: float) -> None:
+    def __init__(self, node: Node, first: Releases, make: Make, every: float) -> None:
         self.node, self.make, self.every = node, make, every
-        self.answering, self.refused = Answering(first, make(first, None)), ""
+        self.answering, self.refused = Answering(first, make(first, None)), set[str]()
         registry = self.answering.app.state.metrics.registry
-        self.shown = Gauge("uniair_release", "The release that answers", ("release", "weights"), registry=registry)
+        self.shown = Gauge("uniair_release", "The releases that answer", ("release", "weights"), registry=registry)
         self.asked = Gauge("uniair_registry_asked_timestamp_seconds", "When the registry last answered, and its "
                            "signatures held", registry=registry)  # fmt: skip
         self.failures = Counter("uniair_registry_failures", "Releases that were refused, and questions to the registry "
@@ -107,22 +118,36 @@ class Following:
                 self._log(logging.WARNING, "release not taken", reason=line)
 
     async def look(self) -> bool:
-        """Asks the registry, and takes a new release over; whether there was one.
+        """Asks the registry, and takes new releases over, one after the other; whether there were any.
 
         Raises:
-            InputError: the registry can't be reached or believed, or the release can't be used.
+            InputError: the registry can't be reached or believed, or a release can't be used; what else is new was
+                taken over nevertheless.
         """
-        release = newest(await asyncio.to_thread(self.node.refresh), self.answering.release.name)
+        there = await asyncio.to_thread(self.node.refresh)
         self.asked.set(time.time())
-        if str(release) in (str(self.answering.release), self.refused):
-            return False
+        taken, wrong = False, list[Exception]()
+        for what, now in self.answering.releases.items():
+            try:
+                release = newest(there, now.name)
+                if str(release) not in {str(now), *self.refused}:
+                    await self._use(what, release)
+                    taken = True
+            except Exception as error:
+                wrong.append(error)
+        if wrong:
+            raise wrong[0]
+        return taken
+
+    async def _use(self, what: str, release: Release) -> None:
+        """Pulls a release and lets it take over from the one of its kind that answers."""
         await asyncio.to_thread(self.node.pull, release.name, release.version)
         try:
-            await self._take_over(Answering(release, await asyncio.to_thread(self.make, release, self.answering.app)))
+            releases = {**self.answering.releases, what: release}
+            await self._take_over(Answering(releases, await asyncio.to_thread(self.make, releases, self.answering.app)))
         except Exception:
-            self.refused = str(release)  # it would be loaded again and again
+            self.refused.add(str(release))  # it would be loaded again and again
             raise
-        return True
 
     async def _take_over(self, new: Answering) -> None:
         await new.running.__aenter__()
@@ -142,12 +167,14 @@ class Following:
         gc.freeze()
 
     def _show(self, old: Answering | None = None) -> None:
-        """Says which release answers."""
-        if old is not None:
-            self.shown.remove(str(old.release), old.release.weights)
-        release = self.answering.release
-        self.shown.labels(str(release), release.weights).set(1)
-        self._log(logging.INFO, "release", release=str(release), weights=release.weights)
+        """Says which releases answer."""
+        before = {} if old is None else {str(release): release for release in old.releases.values()}
+        for release in self.answering.releases.values():
+            if before.pop(str(release), None) is None:
+                self.shown.labels(str(release), release.weights).set(1)
+                self._log(logging.INFO, "release", release=str(release), weights=release.weights)
+        for release in before.values():
+            self.shown.remove(str(release), release.weights)
 
     @staticmethod
     def _log(level: int, event: str, **fields: str) -> None:
@@ -180,8 +207,7 @@ def site_of(node: Node, release: Release) -> Site:
     Raises:
         InputError: it is no site, or not what was signed; or its model can't be had.
     """
-    if release.kind != "site":
-        raise InputError(f"{release}: a release of kind {release.kind}, not a site; nothing was applied")
+    _check_kind(release, SITE)
     site = Site.read(f"{PREFIX}{release}")
     if site.model.startswith(PREFIX):
         try:
@@ -189,3 +215,18 @@ def site_of(node: Node, release: Release) -> Site:
         except InputError:
             node.pull(*parse(site.model))
     return site
+
+
+def forecaster_of(release: Release) -> WMLM:
+    """The forecaster of a release that was pulled.
+
+    Raises:
+        InputError: it is none, or not what was signed.
+    """
+    _check_kind(release, FORECASTER)
+    return load_forecaster(Path(f"{PREFIX}{release}"))
+
+
+def _check_kind(release: Release, wanted: str) -> None:
+    if release.kind != wanted:
+        raise InputError(f"{release}: a release of kind {release.kind}, not a {wanted}; nothing was applied")

@@ -78,9 +78,13 @@ class Service:
         )
 
     def go_on(self, before: Service | None) -> None:
-        """Goes on with another service's forecasts, where they are made by the same forecaster."""
-        if before is not None and before.predictor.forecaster is self.predictor.forecaster:
+        """Goes on with the forecasts of another service; by another forecaster where it is of the same shape."""
+        if before is None or before.sessions is None or self.sessions is None:
+            return
+        if before.sessions.model is self.sessions.model:
             self.sessions = before.sessions
+        elif before.sessions.model.preset == self.sessions.model.preset:
+            self.sessions.go_on(before.sessions)
 
     async def prepare(self) -> None:
         """Embeds the candidates of every station's likelihood map."""
