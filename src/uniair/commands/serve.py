@@ -145,8 +145,15 @@ def run(options: Any) -> dict[str, Any]:
         feedback = None if options.feedback is None else Path(options.feedback)
 
         def serving(site: Site, forecaster: WMLM | None, before: FastAPI | None = None) -> FastAPI:
-            """The application that answers about a site, with forecasts by a forecaster."""
-            served = Predictor(site, router, forecaster, feedback) if site.weights else site
+            """The application that answers about a site, with forecasts by a forecaster; of the site of before, what
+            that has prepared stays.
+            """
+            service = None if before is None else before.state.service
+            served: Predictor | Site = site
+            if service is not None and service.predictor.site is site:
+                served = service.predictor.with_forecaster(forecaster)
+            elif site.weights:
+                served = Predictor(site, router, forecaster, feedback)
             return create_app(served, limits, token, hosts, options.threads, before=before, learning=learning)
 
         said, there = dict(begun), (site, forecaster)  # the releases that were read last, and what was read

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from torch import Tensor
 
 import uniair
 from uniair.data.links.links import Links
-from uniair.environment import UE_HEIGHT
 from uniair.errors import InputError
 from uniair.explanation.calibrated import Calibration
 from uniair.models.forecast import WMLM
@@ -25,6 +24,7 @@ from uniair.models.universal import mean_gain
 from uniair.propagation.ray_geometry import Surfaces
 from uniair.radio import Radio
 from uniair.serve.asked_site import AskedSite
+from uniair.serve.likelihood_grids import MOST_CELLS, LikelihoodGrids
 from uniair.serve.naming import NotHereError, number_of
 from uniair.serve.radio_limits import Room
 from uniair.serve.site_links import StationLinks, details, read_links
@@ -44,25 +44,6 @@ from uniair.training.checkpoint import digest
 from uniair.training.heads import SavedHead
 
 STEP = 4.0  # m, of the likelihood map where nothing else is asked for
-MOST_CELLS = 10_000  # of it
-GRIDS = 16  # likelihood maps whose candidates stay embedded, some MB each
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The candidates of a likelihood map, embedded.
-
-    Attributes:
-        axis: [G] m.
-        outdoors: bool [G, G].
-        z: [2 · cells, E], NLOS first.
-        apart: [2 · cells] m from the BS.
-    """
-
-    axis: NDArray[np.float64]
-    outdoors: NDArray[np.bool_]
-    z: Tensor
-    apart: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +95,13 @@ class Predictor:
         self.links = [read_links(site, station) for station in stations]
         self._surfaces = Surfaces.of(site.area)
         self.step = max(STEP, site.area.size / MOST_CELLS**0.5)
-        self._grids: OrderedDict[tuple[Any, ...], Grid] = OrderedDict()
+        self._grids = LikelihoodGrids(partial(embed, self.model))
+
+    def with_forecaster(self, forecaster: WMLM | None) -> Predictor:
+        """The same site, model and maps of candidates, with forecasts by another forecaster."""
+        other = copy.copy(self)
+        other.forecaster = forecaster
+        return other
 
     # what there is
 
@@ -308,7 +295,7 @@ class Predictor:
 
     def prepare(self, station: int) -> None:
         """Embeds the candidates of a station's likelihood map."""
-        self._grid(self.views[station], station, self.step, self.site.radio_of(station))
+        self._grids.of(self.views[station], station, self.step, self.site.radio_of(station))
 
     def likelihood(self, asked: Received, here: View, station: int, step: float) -> dict[str, Any]:
         """Where the UE of one channel may stand; the candidates of a map are embedded once.
@@ -319,7 +306,7 @@ class Predictor:
         Raises:
             InputError: too fine a step, or no outdoor cell.
         """
-        grid = self._grid(here, station, step, asked.radio)
+        grid = self._grids.of(here, station, step, asked.radio)
         both = (self._channels(asked).with_each_embedded(grid.z, grid.apart) / self.model.temperature).view(2, -1)
         log = torch.logsumexp(both, dim=0).numpy().astype(np.float64)
         field = np.full(grid.outdoors.shape, np.nan)
@@ -408,33 +395,6 @@ class Predictor:
 
     def _in_site(self, answer: Answer, station: int) -> Answer:
         return answer.in_site(self.views[station].back, self.site.stations[station].bearing)
-
-    def _grid(self, here: View, station: int, step: float, radio: Radio) -> Grid:
-        told = Hypotheses(here, 0, radio=radio).told
-        key = (station, step, hashlib.sha256(here.plan.tobytes()).hexdigest(), told)
-        if key not in self._grids:
-            self._grids[key] = self._embedded_grid(here, step, radio)
-            if len(self._grids) > GRIDS:
-                self._grids.popitem(last=False)
-        self._grids.move_to_end(key)
-        return self._grids[key]
-
-    def _embedded_grid(self, here: View, step: float, radio: Radio) -> Grid:
-        axis = np.arange(step / 2, here.side, step)
-        least = here.side / MOST_CELLS**0.5
-        if step < least:
-            raise InputError(f"step {step:g} m: give at least {least:.2f} m on a site of {here.side:g} m")
-        x, y = (values.ravel() for values in np.meshgrid(axis, axis))
-        everywhere = np.column_stack([x, y, np.full(x.size, UE_HEIGHT)])
-        pixel = np.minimum((axis / here.side * len(here.plan)).astype(int), len(here.plan) - 1)
-        outdoors = here.plan[np.ix_(pixel, pixel)].ravel() == 0
-        if not outdoors.any():
-            raise InputError("likelihood: the map is built over everywhere, there is no outdoor position to test")
-        ue = everywhere[outdoors]
-        both = Hypotheses(here, 2 * len(ue), np.tile(ue, (2, 1)), np.repeat([0, 1], len(ue)), radio)
-        apart = both.apart
-        assert apart is not None
-        return Grid(axis, outdoors.reshape(len(axis), -1), self.embed([both])[0], apart)
 
 
 def _shown(task: Task) -> dict[str, Any]:
