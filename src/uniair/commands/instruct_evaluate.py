@@ -5,12 +5,12 @@ A position is learned for the streets of one area and BS, and can't be expected 
 Example:
   uniair instruct evaluate runs/instruct runs/dense
   uniair instruct evaluate runs/instruct runs/dense --area frohnau/00000
+  uniair instruct evaluate instruct runs/dense
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,12 +24,12 @@ from uniair.releases.earlier import way_back
 from uniair.training.addition import with_added
 from uniair.training.checkpoint import digest
 from uniair.training.heads import Adaptation
-from uniair.training.instruction import added_tasks, load_instruct, measure, questions
+from uniair.training.instruction import added_tasks, folder_of, load_instruct, measure, questions
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("run", type=str, help="folder that uniair instruct train wrote")
+    parser.add_argument("run", type=str, help="folder that uniair instruct train wrote; instruct is the packaged one")
     parser.add_argument("links", type=str, help="links folder")
     parser.add_argument("--area", type=str | None, default=None, help="name or number; its own where not given")
     parser.add_argument("--model", type=str, default="small", help="the frozen towers: packaged model or folder")
@@ -39,7 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Any) -> dict[str, Any]:
     """Measures and prints the table."""
     towers, store = uniair.load(options.model), Store(options.links)
-    model, config = load_instruct(Path(options.run), options.backbone)
+    model, config = load_instruct(folder_of(options.run), options.backbone)
     about = config["about"]
     if about["towers"] != digest(towers):
         raise InputError(f"{options.run}: learned on the embeddings of another model than --model {options.model}; "
