@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 import weakref
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,10 @@ from uniair.releases.keys import Keys
 from uniair.releases.node import Node
 from uniair.releases.release import Artefact, Release
 from uniair.releases.repository import DAYS, Registry
+from uniair.serve import likelihood_grids
 from uniair.serve.app import create_app
-from uniair.serve.following import FORECASTER, SITE, Following, Releases, first, forecaster_of, site_of
+from uniair.serve.applications import FORECASTER, SITE, Applications, Releases, Served
+from uniair.serve.following import Following, first, forecaster_of, site_of
 from uniair.serve.predictor import Predictor
 from uniair.serve.stream import Stream
 from uniair.site.site import Site, Station
@@ -219,7 +223,9 @@ def test_a_site_brings_the_model_that_it_names(cloud: Cloud) -> None:
         first(away, "lane")
 
 
-def test_a_new_release_answers_once_it_is_warm_and_never_if_that_fails(cloud: Cloud) -> None:
+def test_a_new_release_answers_once_it_is_warm_and_never_if_that_fails(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
     cloud.publish(1)
 
     async def live() -> None:
@@ -248,8 +254,8 @@ def test_a_new_release_answers_once_it_is_warm_and_never_if_that_fails(cloud: Cl
 
         cloud.prepare = breaks
         cloud.publish(3)
-        with pytest.raises(ZeroDivisionError):
-            await following.look()
+        assert not await following.look()
+        assert "ZeroDivisionError" in caplog.records[-1].fields["reason"]
         assert str(following.answering.releases[SITE]) == "street@2"
         assert following.answering.app.state.ready
         assert not await following.look(), "it is tried once"
@@ -258,10 +264,13 @@ def test_a_new_release_answers_once_it_is_warm_and_never_if_that_fails(cloud: Cl
     asyncio.run(live())
 
 
-def test_a_followed_forecaster_takes_over_and_vehicles_go_on(cloud: Cloud) -> None:
-    """One of the same shape goes on with the streams, another begins anew; what is no forecaster hinders no site."""
-    cloud.publish(1)
-    site = site_of(cloud.node, cloud.node.pull("street")[0])
+def test_a_followed_forecaster_takes_over_and_vehicles_go_on(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the same shape goes on with the streams, another begins anew; what can't be used hinders nothing else."""
+    embedded: list[int] = []
+    embed = likelihood_grids.LikelihoodGrids._embedded
+    monkeypatch.setattr(likelihood_grids.LikelihoodGrids, "_embedded", lambda *a: embedded.append(1) or embed(*a))
 
     def publish(seed: int, **preset: Any) -> WMLM:
         torch.manual_seed(seed)
@@ -270,45 +279,89 @@ def test_a_followed_forecaster_takes_over_and_vehicles_go_on(cloud: Cloud) -> No
         cloud.registry.publish("beams", describe(str(folder)), cloud.keys, "0")
         return model
 
-    def make(releases: Releases, before: Any) -> Any:
-        served = Predictor(site, None, forecaster_of(releases[FORECASTER]))
-        return create_app(served, warm=False, before=before)
-
     def forecast(client: Any, power: float) -> Any:
-        step = {"session": "car", "power": (np.arange(64) + power).tolist()}
-        answer = client.post("/forecast", json=step)
+        answer = client.post("/forecast", json={"session": "car", "power": (np.arange(64) + power).tolist()})
         assert answer.status_code == 200
         return np.array(answer.json()["probabilities"])
 
-    def look(following: Following, client: Any, wanted: str) -> None:
+    def look(following: Following, client: Any, forecaster: str, site: str = "street@1") -> None:
         assert client.portal.call(following.look)
-        assert client.get("/health").json() == {"status": "ok", "forecaster": wanted}
+        health = client.get("/health").json()
+        assert (health["forecaster"], health["release"]) == (forecaster, site)
 
+    cloud.publish(1)
     own = Stream(publish(1))
-    releases = {FORECASTER: first(cloud.node, "beams")[0]}
-    following = Following(cloud.node, releases, make, every=60)
+    releases = {name: first(cloud.node, given)[0] for name, given in ((SITE, "street"), (FORECASTER, "beams"))}
+    begun = Served(site_of(cloud.node, releases[SITE]), forecaster_of(releases[FORECASTER]), releases)
+    applications = Applications(
+        begun, lambda site, forecaster: Predictor(site, None, forecaster),
+        lambda served, before: create_app(served, warm=False, before=before),
+        {SITE: partial(site_of, cloud.node), FORECASTER: forecaster_of},
+    )  # fmt: skip
+    following = Following(cloud.node, releases, applications, every=60)
+    left = [weakref.ref(following.answering.app.state.service.sessions.model)]
     with testclient.TestClient(following) as client:
-        assert client.get("/health").json()["forecaster"] == "beams@1"
+        following.answering.app.state.service.predictor.prepare(0)
         for power in (1.0, 5.0):
             wanted = own.push({"power": np.arange(64) + power}).probability
             np.testing.assert_allclose(forecast(client, power), wanted, atol=1e-5)
-        own.answer_by(publish(2))
+        own.answer_by(publish(2, dropout=0.0))
         look(following, client, "beams@2")
         metrics = client.get("/metrics").text
         assert 'uniair_release{release="beams@2",weights=""} 1.0' in metrics
-        assert "beams@1" not in metrics
+        assert metrics.count("uniair_release{") == 2
         wanted = own.push({"power": np.arange(64) + 9.0}).probability
         np.testing.assert_allclose(forecast(client, 9.0), wanted, atol=1e-5)
+        following.answering.app.state.service.predictor.prepare(0)
+        assert len(embedded) == 1, "what the site has prepared stays"
+        left.append(weakref.ref(following.answering.app.state.service.sessions.model))
+
         anew = Stream(publish(3, future=2))
         look(following, client, "beams@3")
-        np.testing.assert_allclose(
-            forecast(client, 9.0), anew.push({"power": np.arange(64) + 9.0}).probability, atol=1e-5
-        )
+        wanted = anew.push({"power": np.arange(64) + 9.0}).probability
+        np.testing.assert_allclose(forecast(client, 9.0), wanted, atol=1e-5)
+        cloud.publish(2)
+        publish(4, future=2)
         cloud.registry.publish("beams", describe(str(cloud.folder / "site-1")), cloud.keys, "0")
-        with pytest.raises(InputError, match="of kind site, not a forecaster"):
-            client.portal.call(following.look)
-        assert not client.portal.call(following.look), "it is tried once"
-        assert client.get("/health").json()["forecaster"] == "beams@3"
+        caplog.clear()
+        look(following, client, "beams@3", "street@2")
+        (line,) = [one.fields["reason"] for one in caplog.records if "reason" in getattr(one, "fields", {})]
+        assert "beams@5: a release of kind site, not a forecaster" in line
+
+        # both are wrong at once: both are said, once
+        cloud.registry.publish("street", describe(str(cloud.folder / "beams-4")), cloud.keys, "0")
+        plan = describe(str(cloud.folder / "site-2"))
+        cloud.registry.publish("beams", plan, cloud.keys, "0")
+        caplog.clear()
+        assert not client.portal.call(following.look)
+        said = [one.fields["reason"] for one in caplog.records if "reason" in getattr(one, "fields", {})]
+        assert [line.split(":")[0] for line in said] == ["street@3", "beams@6"]
+        assert "uniair_registry_failures_total 3.0" in client.get("/metrics").text
+        assert not client.portal.call(following.look)
+        assert "uniair_registry_failures_total 3.0" in client.get("/metrics").text
+    gc.unfreeze()
+    gc.collect()
+    assert left[1]() is None, "a forecaster that has left is given back"
+
+
+def test_a_plan_takes_over_from_no_site_where_forecasts_are_followed(cloud: Cloud) -> None:
+    cloud.publish(1)
+    site = site_of(cloud.node, cloud.node.pull("street")[0])
+    release = replace(cloud.node.releases()[-1], name="beams", kind="forecaster")
+    plan = replace(site, weights="")
+    made: list[Any] = []
+    applications = Applications(
+        Served(site, cloud.forecaster, {SITE: release, FORECASTER: release}), lambda *_: pytest.fail("loaded"),
+        lambda served, before: made.append(served) or SimpleNamespace(state=SimpleNamespace()), {SITE: lambda _: plan},
+    )  # fmt: skip
+    before = SimpleNamespace(state=SimpleNamespace(served=applications.begun, service=None))
+    with pytest.raises(InputError, match="no model was asked about this plan"):
+        applications({SITE: replace(release, version=2), FORECASTER: release}, before)  # type: ignore[arg-type]
+    assert before.state.served is applications.begun
+    alone = replace(applications, begun=replace(applications.begun, releases={SITE: release}))
+    before.state.served = alone.begun
+    assert alone({SITE: replace(release, version=2)}, before).state.served.site is plan  # type: ignore[arg-type]
+    assert made == [plan]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,6 @@ from uniair.releases.node import Node
 from uniair.releases.release import PREFIX, Release, parse
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from uniair.models.forecast import WMLM
     from uniair.serve.learning_thread import LearningThread
 
@@ -111,7 +110,8 @@ def run(options: Any) -> dict[str, Any]:
 
     from uniair.models.universal import RadioWarning
     from uniair.serve.app import create_app
-    from uniair.serve.following import FORECASTER, SITE, Following, Releases, first, forecaster_of, site_of
+    from uniair.serve.applications import FORECASTER, SITE, Applications, Served
+    from uniair.serve.following import Following, first, forecaster_of, site_of
     from uniair.serve.limits import Limits
     from uniair.serve.predictor import Predictor
     from uniair.serve.telemetry import log_to
@@ -144,35 +144,20 @@ def run(options: Any) -> dict[str, Any]:
 
         feedback = None if options.feedback is None else Path(options.feedback)
 
-        def serving(site: Site, forecaster: WMLM | None, before: FastAPI | None = None) -> FastAPI:
-            """The application that answers about a site, with forecasts by a forecaster; of the site of before, what
-            that has prepared stays.
-            """
-            service = None if before is None else before.state.service
-            served: Predictor | Site = site
-            if service is not None and service.predictor.site is site:
-                served = service.predictor.with_forecaster(forecaster)
-            elif site.weights:
-                served = Predictor(site, router, forecaster, feedback)
-            return create_app(served, limits, token, hosts, options.threads, before=before, learning=learning)
-
-        said, there = dict(begun), (site, forecaster)  # the releases that were read last, and what was read
-
-        def following(releases: Releases, before: FastAPI | None) -> FastAPI:
-            """The application of releases; what is not new in them is not read again."""
-            nonlocal there
-            assert node is not None
-            for what, release in releases.items():
-                if str(release) != str(said[what]):
-                    there = (site_of(node, release), there[1]) if what == SITE else (there[0], forecaster_of(release))
-                    said[what] = release
-            return serving(*there, before)
-
+        applications = Applications(
+            Served(site, forecaster, begun),
+            lambda site, forecaster: Predictor(site, router, forecaster, feedback),
+            lambda served, before: create_app(
+                served, limits, token, hosts, options.threads, before=before, learning=learning
+            ),
+            {} if node is None else {SITE: partial(site_of, node), FORECASTER: forecaster_of},
+            learning is not None,
+        )
         if node is None:
-            application: Any = serving(site, forecaster)
+            application: Any = applications(begun)
             first_app = application
         else:
-            application = Following(node, begun, following, options.follow)
+            application = Following(node, begun, applications, options.follow)
             first_app = application.answering.app
         log_to(sys.stderr)
         name = f"[{options.host}]" if ":" in options.host else options.host
@@ -227,7 +212,7 @@ def _followed(options: Any) -> tuple[Node | None, dict[str, str]]:
         InputError: no release by its name alone, too often, this node trusts no registry, or forecasts learn from a
             forecaster that would change.
     """
-    from uniair.serve.following import FORECASTER, SITE
+    from uniair.serve.applications import FORECASTER, SITE
 
     if options.follow is None:
         return None, {}

@@ -11,7 +11,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +24,12 @@ from uniair.errors import InputError
 from uniair.models.forecast import WMLM
 from uniair.releases.node import Node, located
 from uniair.releases.release import PREFIX, Release, newest, parse
+from uniair.serve.applications import FORECASTER, SITE, Releases
 from uniair.serve.telemetry import LOGGER
 from uniair.site.site import Site
 from uniair.training.forecasting import load_forecaster
 
 DRAIN = 0.05  # s between two looks whether the old application has answered all that it took
-SITE, FORECASTER = "site", "forecaster"  # what can be followed; kinds of releases
-Releases = Mapping[str, Release]  # of what is followed
 Make = Callable[[Releases, FastAPI | None], FastAPI]
 
 
@@ -112,31 +111,32 @@ class Following:
             await asyncio.sleep(self.every)
             try:
                 await self.look()
-            except Exception as error:  # whatever is wrong with a release, the old one goes on
-                self.failures.inc()
-                line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-                self._log(logging.WARNING, "release not taken", reason=line)
+            except Exception as error:  # whatever is wrong with a registry, what answers goes on
+                self._left(error)
+
+    def _left(self, error: Exception) -> None:
+        """Counts and says what could not be used."""
+        self.failures.inc()
+        line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        self._log(logging.WARNING, "release not taken", reason=line)
 
     async def look(self) -> bool:
         """Asks the registry, and takes new releases over, one after the other; whether there were any.
 
         Raises:
-            InputError: the registry can't be reached or believed, or a release can't be used; what else is new was
-                taken over nevertheless.
+            InputError: the registry can't be reached or believed.
         """
         there = await asyncio.to_thread(self.node.refresh)
         self.asked.set(time.time())
-        taken, wrong = False, list[Exception]()
+        taken = False
         for what, now in self.answering.releases.items():
             try:
                 release = newest(there, now.name)
                 if str(release) not in {str(now), *self.refused}:
                     await self._use(what, release)
                     taken = True
-            except Exception as error:
-                wrong.append(error)
-        if wrong:
-            raise wrong[0]
+            except Exception as error:  # it hinders no other
+                self._left(error)
         return taken
 
     async def _use(self, what: str, release: Release) -> None:
@@ -161,7 +161,10 @@ class Following:
         finally:
             await leaving.running.__aexit__(None, None, None)
             if (service := leaving.app.state.service) is not None:
-                vars(service.predictor).clear()  # FastAPI's caches keep the routes of some applications that have left
+                # FastAPI's caches keep the routes of some applications that have left
+                vars(service.predictor).clear()
+                vars(service).clear()
+            leaving.app.state.served = None
         gc.unfreeze()  # the old model was among what was frozen at the start
         gc.collect()
         gc.freeze()

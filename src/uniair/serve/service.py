@@ -81,9 +81,11 @@ class Service:
         """Goes on with the forecasts of another service; by another forecaster where it is of the same shape."""
         if before is None or before.sessions is None or self.sessions is None:
             return
+        # dropout is of training alone
+        shapes = [replace(one.model.preset, dropout=0.0) for one in (before.sessions, self.sessions)]
         if before.sessions.model is self.sessions.model:
             self.sessions = before.sessions
-        elif before.sessions.model.preset == self.sessions.model.preset:
+        elif shapes[0] == shapes[1]:
             self.sessions.go_on(before.sessions)
 
     async def prepare(self) -> None:
