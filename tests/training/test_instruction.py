@@ -173,8 +173,10 @@ def test_a_light_head_answers_by_itself_and_the_rest_learns_as_ever(
     assert torch.equal(answers(assistant.model, "position", z), alone(z))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="light 'speed': choose of position"):
         build(replace(DESIGN, light=("speed",)))
-    with pytest.raises(InputError, match="nothing is left"):
-        train(build(replace(DESIGN, light=tuple(TASKS))), asked, training, tmp_path / "none")
+    with pytest.raises(InputError, match="of the environment nothing is left"):
+        train(build(replace(DESIGN, light=("beam", "path_loss"))), asked, training, tmp_path / "none")
+    with pytest.raises(InputError, match="light position: light heads read frozen embeddings"):
+        train(build(design), asked, training, tmp_path / "none", towers)
 
 
 def test_files_of_before_light_heads_are_read_unless_they_have_networks_beside(
@@ -187,12 +189,18 @@ def test_files_of_before_light_heads_are_read_unless_they_have_networks_beside(
         config["design"]["light"] = units
         (tmp_path / "config.json").write_text(json.dumps(config))
         if units:
-            with pytest.raises(InputError, match="light networks beside the backbone"):
+            with pytest.raises(InputError, match=r"^\S*config.json: has light networks beside the backbone"):
                 load_instruct(tmp_path)
         else:
             again, _ = load_instruct(tmp_path)
             z = asked.embeddings["channel"][:5]
             assert torch.equal(answers(model, "position", z), answers(again, "position", z))
+    config |= {"format": "uniair-instruct/4"}
+    for given in ("position", ["speed"]):
+        config["design"]["light"] = given
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=r"config\.json: light heads for '(p|speed)', which is none of its tasks"):
+            load_instruct(tmp_path)
 
 
 def test_the_fitted_temperature_calibrates() -> None:
@@ -275,8 +283,15 @@ def test_the_commands(towers: UniversalModel, tmp_path: Path, capsys: pytest.Cap
     assert main(["instruct", "ask", "LOS?", "--run", run, *model, "--links", f"{run}/sample", "--link", "4"]) == 0
     assert main(["instruct", "evaluate", run, links, *model, "--json"]) == 0
     own = json.loads(capsys.readouterr().out.splitlines()[-1])
-    about = json.loads((tmp_path / "run/config.json").read_text())["about"]
-    assert own["figures"] == about["figures"]
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["design"]["light"] == ["position"]
+    assert own["figures"] == config["about"]["figures"]
+    place = ["instruct", "train", links, "--out", str(tmp_path / "place"), *model, *options]
+    place += ["--modalities", "environment"]
+    assert main(place) == 0
+    assert json.loads((tmp_path / "place/config.json").read_text())["design"]["light"] == []
+    assert main([*place, "--light", "[position]"]) == 2
+    assert "light 'position': choose of beam, path_loss" in capsys.readouterr().err
     assert main(["instruct", "evaluate", run, links, *model, "--area", "1", "--json"]) == 0
     other = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert not other["own"]

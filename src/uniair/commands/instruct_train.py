@@ -44,8 +44,10 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--labels", type=int | None, default=None, help="links to learn from; 80 % where not given")
     parser.add_argument("--split", type=str, default="random", help="random links to test on (paper), or whole blocks")
     parser.add_argument("--sample", type=int, default=0, help="so many of the tested links go into OUT/sample")
-    parser.add_class_arguments(Design, skip={"embedding"})
-    parser.set_defaults(light=LIGHT)
+    parser.add_class_arguments(Design, skip={"embedding", "light"})
+    parser.add_argument("--light", type=tuple[str, ...] | None, default=None,
+                        help="tasks that a light head answers by itself, after 200 passes over the links of its own; "
+                        "where not given, position if it is asked for")  # fmt: skip
     parser.add_class_arguments(InstructTraining, "training", skip={"optimisation"})
     plan = asdict(InstructTraining.optimisation)
     parser.add_class_arguments(Optimisation, "training.optimisation", default=plan, skip={"seed"})
@@ -55,10 +57,12 @@ def run(options: Any) -> dict[str, Any]:
     """Trains, measures, saves and prints the table."""
     towers, store = uniair.load(options.model), Store(options.links)
     number = area_number(store, options.area)
-    given = {name: options[name] for name in Design.__dataclass_fields__ if name in options}
+    given = {name: options[name] for name in Design.__dataclass_fields__ if name in options and name != "light"}
     design = Design(**given, embedding=towers.preset.embedding)
     wanted = Adaptation(labels=options.labels, split=options.split, seed=design.seed)
     dataset = questions(towers, store.areas[number], store[number], tuple(options.modalities), wanted)
+    light = tuple(options.light) if options.light is not None else tuple(t for t in LIGHT if t in dataset.targets)
+    design = replace(design, light=light)
     model = build(design, {task: INSTRUCTIONS[task] for task in dataset.targets})
     out = Path(options.out)
     plan = replace(options.training.optimisation, seed=design.seed)

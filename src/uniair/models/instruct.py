@@ -124,7 +124,8 @@ class Design:
 class InstructModel(nn.Module):
     """Adapters, prefixes, LoRAs and heads around a frozen backbone.
 
-    Adapters and heads are linear layers between fixed scalings (`Head`), set from the training data.
+    Adapters and heads, but for light ones, are linear layers between fixed scalings (`Head`), set from the training
+    data.
 
     Args:
         instructions: task → how it is asked for.
@@ -297,11 +298,11 @@ class InstructModel(nn.Module):
         return cast(Head, self.adapters[modality])
 
     def head(self, task: str) -> Head:
-        """The layer from the backbone's last token to a task's outputs."""
+        """What makes a task's outputs: of the backbone's last token, or of the embedding where the head is light."""
         return cast(Head, self.heads[task])
 
     def feature(self, task: str, z: Tensor) -> Tensor:
-        """The last token of one pass through the backbone: float32 [N, width]."""
+        """The last token of one pass through the backbone: float32 [N, width]; of no task that a light head answers."""
         instruction = self.instructions[task]
         token = self.adapter(instruction.modality)(z)
         if self.llm is None:

@@ -104,7 +104,7 @@ def _add_server(app: FastAPI, metrics: Metrics, learning: LearningThread | None)
 
     @app.get("/health", tags=["server"])
     async def health() -> dict[str, str]:
-        """The process lives; which release of a registry answers, where it follows one, and which forecaster."""
+        """The process lives; which releases answer where a registry is followed; which forecaster where it learns."""
         forecaster = {} if learning is None else {"forecaster": learning.answers()}
         return {"status": "ok", **app.state.about, **forecaster}
 

@@ -65,7 +65,7 @@ class Received:
 
 
 class Predictor:
-    """Answers about one site. Methods are safe in several threads, but for `likelihood` and `ask`: one at a time.
+    """Answers about one site. Methods are safe in several threads, but for `ask`: one at a time.
 
     Args:
         site: its model is loaded and compared with the weights that its heads learned on.

@@ -48,7 +48,7 @@ WATCHED = 0.1  # share of the links to learn from that only calibrate
 
 @dataclass(frozen=True)
 class InstructTraining:
-    """How adapters, prefixes, LoRAs and heads are trained.
+    """How adapters, prefixes, LoRAs and heads are trained, but for light heads, which take `HeadTraining`'s defaults.
 
     Attributes:
         epochs: passes over the links; in each, every task of a modality is asked about each link once.
@@ -148,7 +148,8 @@ def train(
 ) -> InstructModel:
     """Trains into `out`; a run that was killed goes on from its last state to the same weights.
 
-    Modalities take turns, step by step; a step asks every task of its modality about the same links.
+    Modalities take turns, step by step; a step asks every task of its modality about the same links. Light heads are
+    fitted on their own first, as `uniair adapt` fits them.
 
     Args:
         tower: trained along with the model instead of reading the frozen embeddings (the ablations TE and TC).
@@ -156,13 +157,15 @@ def train(
         settings: that a run which goes on must share too.
 
     Raises:
-        InputError: as `run`.
+        InputError: as `run`; light heads where a tower is trained along, or for all tasks of a modality.
     """
     light = [task for task in asked.targets if task in model.design.light]
     told = {m: [task for task in asked.tasks(m) if task not in light] for m in asked.embeddings}
-    modalities = [m for m, tasks in told.items() if tasks]
-    if not modalities:
-        raise InputError(f"light {', '.join(light)}: nothing is left that the language model could answer")
+    modalities = list(told)
+    if bare := [m for m, tasks in told.items() if not tasks]:
+        raise InputError(f"light {', '.join(light)}: of the {bare[0]} nothing is left for the language model to answer")
+    if light and tower is not None:
+        raise InputError(f"light {', '.join(light)}: light heads read frozen embeddings; leave them out here")
     for task in light:
         z, truth = asked.embeddings[asked.definitions[task].read][asked.learn], asked.targets[task][asked.learn]
         head = fit(asked.definitions[task], z, truth, HeadTraining(seed=config.optimisation.seed))
@@ -324,10 +327,14 @@ def load_instruct(folder: Path, backbone: str | None = None) -> tuple[InstructMo
         given: dict[str, Any] = config["design"]
         design = Design(**given | {name: tuple(given[name]) for name in ("projections", "start", "light")})
         tasks = {task: INSTRUCTIONS[task] for task in config["tasks"]}
+        if unknown := [task for task in given["light"] if task not in tasks]:
+            raise InputError(f"{folder / CONFIG}: light heads for {unknown[0]!r}, which is none of its tasks")
         later = added_tasks(config)
         modalities = {name: Modality(name, int(one["length"]), tuple(one["joins"]))
                       for name, one in config.get("modalities", {}).items()}  # fmt: skip
     except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, InputError) and str(folder / CONFIG) in str(error):
+            raise
         raise InputError(f"{folder / CONFIG}: not an instruct model's config ({error!r})") from error
     model = build(design, tasks, None if design.language else backbone)
     for task in later:
@@ -370,10 +377,10 @@ def build(design: Design, tasks: Mapping[str, Any] = INSTRUCTIONS, backbone: str
     """An untrained model of a design, with its backbone loaded.
 
     Raises:
-        InputError: light heads for a task that there is not.
+        InputError: light heads for a task that is none of them.
     """
-    if unknown := set(design.light) - set(INSTRUCTIONS):
-        raise InputError(f"light {unknown.pop()!r}: choose of {', '.join(INSTRUCTIONS)}")
+    if unknown := [task for task in design.light if task not in tasks]:
+        raise InputError(f"light {unknown[0]!r}: choose of {', '.join(tasks)}")
     name = backbone or design.backbone
     return InstructModel(design, tasks, None if name == "none" else load_backbone(name, design.seed, design.dtype))
 
