@@ -46,7 +46,8 @@ def test_noise_is_told_from_a_channel_of_some_paths() -> None:
     csi = torch.from_numpy(np.einsum("nl,nlp,nlk->npk", gain, *steering)).to(torch.complex64)
     for db in (10, 0, -5):
         said = estimated_snr(noisy(csi, db, rng))
-        assert said.median() == pytest.approx(db, abs=1.5)
+        # what paths spill over the cells counts as noise, by the more the less noise there is
+        assert db - (1.5 if db == 10 else 1) < said.median() < db + 1
         assert said.min() > -12
     assert (estimated_snr(noisy(csi, -23, rng)) < -13).float().mean() > 0.9
     assert estimated_snr(csi[:, :, : TELLING // 32 - 1]).isnan().all()

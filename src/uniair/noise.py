@@ -38,7 +38,8 @@ def estimated_snr(csi: Tensor) -> Tensor:
     """SNR of CSI [N, ports, subcarriers] in white noise, dB [N]; NaN of fewer than `TELLING` entries.
 
     A channel gathers in few of the cells that white noise fills evenly, so half the cells and more are noise alone:
-    their median is ln 2 of its power. Of pure noise it comes out about −10 log10(√entries), and below.
+    their median is ln 2 of its power. Of pure noise it comes out about −10 log10(√entries), and below. What paths
+    between cells spill over all of them counts as noise: at 10 dB it says about one less.
     """
     if math.prod(csi.shape[1:]) < TELLING or not len(csi):
         return torch.full((len(csi),), math.nan)

@@ -179,6 +179,19 @@ def test_a_light_head_answers_by_itself_and_the_rest_learns_as_ever(
         train(build(design), asked, training, tmp_path / "none", towers)
 
 
+def test_a_network_without_language_is_asked_through_another_language_model(
+    towers: UniversalModel, asked: Questions, tmp_path: Path
+) -> None:
+    design = replace(DESIGN, backbone="transformer", whole=True, blocks=0, language="tiny")
+    model = train(build(design), asked, replace(SHORT, epochs=1), tmp_path).eval()
+    z = asked.embeddings["channel"][:7]
+    save_instruct(tmp_path, model, {"los": 1.0, "beam": 1.0}, {"area": asked.name, "towers": digest(towers)})
+    assistant = instruction.load_assistant(tmp_path, towers)
+    assert torch.equal(answers(assistant.model, "position", z), answers(model, "position", z))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="fitted on backbone tiny"):  # the place of the language model, not the network
+        instruction.load_assistant(tmp_path, towers, "transformer")
+
+
 def test_files_of_before_light_heads_are_read_unless_they_have_networks_beside(
     asked: Questions, tmp_path: Path
 ) -> None:

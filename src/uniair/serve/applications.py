@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -29,8 +29,8 @@ class Served:
     """
 
     site: Site
-    forecaster: WMLM | None = None
-    releases: Releases = field(default_factory=dict)
+    forecaster: WMLM | None
+    releases: Releases
 
 
 @dataclass(frozen=True)
